@@ -1,0 +1,199 @@
+//! The one error type of the crate.
+//!
+//! An [`Error`] has a [`kind`](Error::kind) for programs, a message for people that names the file, key or value at
+//! fault, and an optional source. Each [`ErrorKind`] is one C code (`MLXE_ERROR_*`) and one Swift case; the numbers
+//! never change and are never reused.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// `std::result::Result` with the crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, coarsely: what a program can react to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(i32)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// An argument is missing, malformed or out of range.
+    InvalidArgument = 1,
+    /// A file, directory, model id or other named thing does not exist.
+    NotFound = 2,
+    /// The operating system refused to read, write or create something.
+    Io = 3,
+    /// `config.json` or another JSON file of a model is malformed or contradicts itself.
+    InvalidConfig = 4,
+    /// The `model_type` (or a feature a model needs) is not supported.
+    UnsupportedModel = 5,
+    /// Weight files are missing, truncated, overlapping, or do not fit the model.
+    InvalidWeights = 6,
+    /// A tokenizer cannot be read, or text cannot be encoded or decoded.
+    Tokenizer = 7,
+    /// A chat template is missing, malformed, or refused the messages it was given.
+    Template = 8,
+    /// MLX reported an error.
+    Mlx = 9,
+    /// Memory (of the device or of the host) ran out, or a set limit would be passed.
+    OutOfMemory = 10,
+    /// The work was cancelled.
+    Cancelled = 11,
+    /// A blocking call was made from inside a callback, where it would wait for itself.
+    Reentrant = 12,
+    /// A panic was caught at the library's border. This is a bug in the library.
+    Panic = 13,
+    /// The handle was in use when a panic was caught and can no longer be trusted.
+    Poisoned = 14,
+    /// The network or a server failed.
+    Network = 15,
+    /// The prompt does not fit the model's context.
+    ContextFull = 16,
+    /// An invariant of the library did not hold. This is a bug in the library.
+    Internal = 17,
+}
+
+impl ErrorKind {
+    /// Every kind, in the order of its code.
+    pub const ALL: [ErrorKind; 17] = [
+        ErrorKind::InvalidArgument,
+        ErrorKind::NotFound,
+        ErrorKind::Io,
+        ErrorKind::InvalidConfig,
+        ErrorKind::UnsupportedModel,
+        ErrorKind::InvalidWeights,
+        ErrorKind::Tokenizer,
+        ErrorKind::Template,
+        ErrorKind::Mlx,
+        ErrorKind::OutOfMemory,
+        ErrorKind::Cancelled,
+        ErrorKind::Reentrant,
+        ErrorKind::Panic,
+        ErrorKind::Poisoned,
+        ErrorKind::Network,
+        ErrorKind::ContextFull,
+        ErrorKind::Internal,
+    ];
+
+    /// The number this kind has in the C API.
+    pub const fn code(self) -> i32 {
+        self as i32
+    }
+}
+
+/// An error: kind, message, and what caused it.
+///
+/// Cloning is cheap; a task hands the same error to everyone who asks how it ended.
+#[derive(Clone, Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    /// An error with a message and no source.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Error { kind, message: message.into(), source: None }
+    }
+
+    /// Adds what caused this error. [`Display`](fmt::Display) prints it behind the message.
+    #[must_use]
+    pub fn with_source(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.source = Some(Arc::new(source));
+        self
+    }
+
+    /// Puts `what` (a file, a key, a step) before the message.
+    #[must_use]
+    pub fn context(mut self, what: impl fmt::Display) -> Self {
+        self.message = format!("{what}: {}", self.message);
+        self
+    }
+
+    /// What went wrong, coarsely.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The message, without the source.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+/// `fn name(message) -> Error` for the kinds that are raised in many places.
+macro_rules! constructors {
+    ($($name:ident => $kind:ident),+ $(,)?) => {
+        impl Error {
+            $(
+                #[doc = concat!("An error of kind [`ErrorKind::", stringify!($kind), "`].")]
+                pub fn $name(message: impl Into<String>) -> Self {
+                    Error::new(ErrorKind::$kind, message)
+                }
+            )+
+        }
+    };
+}
+
+constructors! {
+    invalid_argument => InvalidArgument,
+    not_found => NotFound,
+    invalid_config => InvalidConfig,
+    unsupported => UnsupportedModel,
+    invalid_weights => InvalidWeights,
+    tokenizer => Tokenizer,
+    template => Template,
+    mlx => Mlx,
+    internal => Internal,
+}
+
+impl Error {
+    /// An I/O error about `path`: [`ErrorKind::NotFound`] where the system says so, else [`ErrorKind::Io`].
+    pub fn io(path: impl AsRef<std::path::Path>, source: std::io::Error) -> Self {
+        let kind = match source.kind() {
+            std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+            _ => ErrorKind::Io,
+        };
+        Error::new(kind, path.as_ref().display().to_string()).with_source(source)
+    }
+
+    /// The error every cancelled piece of work ends with.
+    pub fn cancelled() -> Self {
+        Error::new(ErrorKind::Cancelled, "cancelled")
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        match &self.source {
+            Some(source) => write!(f, ": {source}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_ref().map(|s| &**s as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_dense_and_in_order() {
+        for (i, kind) in ErrorKind::ALL.iter().enumerate() {
+            assert_eq!(kind.code(), i as i32 + 1);
+        }
+    }
+
+    #[test]
+    fn display_names_context_and_source() {
+        let error = Error::io("a/b.json", std::io::Error::other("disk on fire")).context("loading");
+        assert_eq!(error.to_string(), "loading: a/b.json: disk on fire");
+        assert_eq!(error.kind(), ErrorKind::Io);
+        assert!(std::error::Error::source(&error).is_some());
+    }
+}

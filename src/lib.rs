@@ -1,0 +1,4 @@
+//! Find, load and run language and vision models on Apple's MLX.
+pub mod error;
+
+pub use error::{Error, ErrorKind, Result};
