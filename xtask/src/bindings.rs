@@ -1,0 +1,44 @@
+//! `cargo xtask bindings`: Rust declarations of mlx-c for the platforms where mlx-sys does not build.
+//!
+//! They are made from the same headers and with the same settings as mlx-sys makes its own on Apple, so that the code
+//! above sees one API.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::{Result, root};
+
+pub fn generate() -> Result {
+    let mlx_c = mlx_c_folder()?;
+    let mut headers: Vec<PathBuf> = std::fs::read_dir(mlx_c.join("mlx/c"))?
+        .filter_map(|entry| entry.ok().map(|e| e.path()))
+        .filter(|path| path.extension().is_some_and(|e| e == "h"))
+        .collect();
+    headers.sort();
+    let builder = bindgen::Builder::default()
+        .rust_target("1.73.0".parse().expect("a Rust version"))
+        .clang_arg(format!("-I{}", mlx_c.display()))
+        .clang_arg("-include")
+        .clang_arg(root().join("native/mlxc_compat.h").display().to_string())
+        .allowlist_item("_?(mlx|MLX)_.*")
+        .blocklist_function("malloc")
+        .blocklist_function("realloc")
+        .layout_tests(false)
+        .generate_comments(false)
+        .merge_extern_blocks(true);
+    let bindings = headers.iter().fold(builder, |b, header| b.header(header.display().to_string())).generate()?;
+    let path = root().join("src/array/sys/bindings.rs");
+    bindings.write_to_file(&path)?;
+    println!("wrote {}", path.display());
+    Ok(())
+}
+
+/// Where Cargo keeps the mlx-c sources of the locked mlx-sys.
+fn mlx_c_folder() -> Result<PathBuf> {
+    let output = Command::new(env!("CARGO")).args(["metadata", "--format-version", "1", "--locked"]).output()?;
+    let graph: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let packages = graph["packages"].as_array().ok_or("cargo metadata failed")?;
+    let package = packages.iter().find(|p| p["name"] == "mlx-sys").ok_or("no mlx-sys in the graph")?;
+    let manifest = package["manifest_path"].as_str().ok_or("no manifest path")?;
+    Ok(Path::new(manifest).with_file_name("src").join("mlx-c"))
+}
