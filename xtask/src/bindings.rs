@@ -16,7 +16,7 @@ pub fn generate() -> Result {
         .collect();
     headers.sort();
     let builder = bindgen::Builder::default()
-        .rust_target("1.73.0".parse().expect("a Rust version"))
+        .rust_target("1.85.0".parse().expect("a Rust version"))
         .clang_arg(format!("-I{}", mlx_c.display()))
         .clang_arg("-include")
         .clang_arg(root().join("native/mlxc_compat.h").display().to_string())

@@ -350,7 +350,7 @@ pub struct mlx_node_namer_ {
     pub ctx: *mut ::std::os::raw::c_void,
 }
 pub type mlx_node_namer = mlx_node_namer_;
-extern "C" {
+unsafe extern "C" {
     pub fn mlx_string_new() -> mlx_string;
     pub fn mlx_string_new_data(str_: *const ::std::os::raw::c_char) -> mlx_string;
     pub fn mlx_string_set(str_: *mut mlx_string, src: mlx_string) -> ::std::os::raw::c_int;

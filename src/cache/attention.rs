@@ -1,0 +1,65 @@
+//! Attention over keys and values.
+
+use super::causal_mask;
+use crate::array::fast::{Mask, scaled_dot_product_attention};
+use crate::array::{Array, Dtype};
+use crate::error::Result;
+
+/// What attention needs beside its inputs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AttentionParams {
+    /// Factor on the scores.
+    pub scale: f32,
+    /// Scores become `tanh(scores / cap) * cap`.
+    pub softcap: Option<f32>,
+}
+
+/// Attention with plain keys and values, fused where MLX can.
+pub(super) fn attend(q: &Array, k: &Array, v: &Array, mask: &Mask, params: &AttentionParams) -> Result<Array> {
+    if params.softcap.is_none() {
+        return scaled_dot_product_attention(q, k, v, params.scale, mask, None);
+    }
+    let keys = k.expand_dims(2)?.swap_axes(-1, -2)?;
+    let values = v.expand_dims(2)?;
+    grouped(q, k.dim(1), k.dim(2), mask, params, |q| q.matmul(&keys), |weights| weights.matmul(&values))
+}
+
+/// Attention step by step: queries grouped by the key head they share, scores and weighted sums from closures that get
+/// `[batch, kv heads, heads a group, length, ..]`.
+pub(super) fn grouped(
+    q: &Array,
+    kv_heads: i32,
+    kv_length: i32,
+    mask: &Mask,
+    params: &AttentionParams,
+    scores: impl FnOnce(&Array) -> Result<Array>,
+    weigh: impl FnOnce(&Array) -> Result<Array>,
+) -> Result<Array> {
+    let &[batch, heads, length, dim] = q.shape() else {
+        return Err(crate::Error::internal(format!("queries of shape {:?}", q.shape())));
+    };
+    let grouped = (q * params.scale)?.reshape(&[batch, kv_heads, heads / kv_heads, length, dim])?;
+    let mut s = scores(&grouped)?;
+    if let Some(cap) = params.softcap {
+        s = ((s / cap)?.tanh()? * cap)?;
+    }
+    let allowed = match mask {
+        Mask::None => None,
+        Mask::Causal => Some(causal_mask(length, kv_length - length, None)?),
+        Mask::Array(mask) => Some(mask.clone()),
+    };
+    if let Some(allowed) = allowed {
+        s = s.where_(&allowed, &Array::scalar(lowest(s.dtype()), s.dtype())?)?;
+    }
+    let out = weigh(&s.softmax(-1, true)?)?;
+    out.reshape(&[batch, heads, length, out.dim(-1)])
+}
+
+/// The most negative finite number of a type.
+fn lowest(dtype: Dtype) -> f32 {
+    match dtype {
+        Dtype::F16 => half::f16::MIN.to_f32(),
+        Dtype::Bf16 => half::bf16::MIN.to_f32(),
+        _ => f32::MIN,
+    }
+}

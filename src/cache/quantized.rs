@@ -1,0 +1,92 @@
+//! Keys and values of all positions, quantized over the features of a head.
+
+use super::attention::{AttentionParams, grouped};
+use super::kv::{Growing, Kv};
+use crate::array::Array;
+use crate::array::fast::Mask;
+use crate::array::quant::{Quantized, Scheme};
+use crate::error::Result;
+
+/// Codes, scales and biases that grow together.
+#[derive(Default)]
+struct Part {
+    packed: Growing,
+    scales: Growing,
+    biases: Growing,
+}
+
+impl Part {
+    /// Quantizes and appends; returns all, with an axis for the heads of a group.
+    fn append(&mut self, new: &Array, scheme: Scheme) -> Result<Quantized> {
+        let q = Quantized::quantize(new, scheme)?;
+        let biases = q.biases.as_ref().expect("the affine scheme has biases");
+        let group = |a: Array| a.expand_dims(2);
+        Ok(Quantized {
+            packed: group(self.packed.append(&q.packed)?)?,
+            scales: group(self.scales.append(&q.scales)?)?,
+            biases: Some(group(self.biases.append(biases)?)?),
+            scheme,
+        })
+    }
+
+    fn trim(&mut self, n: i32) {
+        for part in [&mut self.packed, &mut self.scales, &mut self.biases] {
+            part.trim(n);
+        }
+    }
+
+    fn arrays(&self) -> impl Iterator<Item = &Array> {
+        [&self.packed, &self.scales, &self.biases].into_iter().filter_map(Growing::array)
+    }
+}
+
+/// Quantized keys and values.
+pub struct QuantizedKv {
+    keys: Part,
+    values: Part,
+    scheme: Scheme,
+}
+
+impl QuantizedKv {
+    pub(super) fn from_kv(kv: &Kv, scheme: Scheme) -> Result<QuantizedKv> {
+        let (keys, values) = kv.all()?;
+        let mut this = QuantizedKv { keys: Part::default(), values: Part::default(), scheme };
+        this.keys.append(&keys, scheme)?;
+        this.values.append(&values, scheme)?;
+        Ok(this)
+    }
+
+    pub(super) fn attend(
+        &mut self,
+        q: &Array,
+        k: &Array,
+        v: &Array,
+        mask: &Mask,
+        params: &AttentionParams,
+    ) -> Result<Array> {
+        let keys = self.keys.append(k, self.scheme)?;
+        let values = self.values.append(v, self.scheme)?;
+        grouped(
+            q,
+            k.dim(1),
+            self.position(),
+            mask,
+            params,
+            |q| keys.matmul_transposed(q),
+            |weights| values.matmul(weights),
+        )
+    }
+
+    pub(super) fn position(&self) -> i32 {
+        self.keys.packed.len()
+    }
+
+    pub(super) fn trim(&mut self, n: i32) {
+        self.keys.trim(n);
+        self.values.trim(n);
+    }
+
+    pub(super) fn arrays(&self) -> Vec<&Array> {
+        self.keys.arrays().chain(self.values.arrays()).collect()
+    }
+}

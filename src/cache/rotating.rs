@@ -1,0 +1,161 @@
+//! Keys and values of the latest positions, and of the first few where wanted.
+
+use super::causal_mask;
+use super::kv::STEP;
+use crate::array::fast::Mask;
+use crate::array::{Array, concatenate, zeros};
+use crate::error::Result;
+
+/// A ring of `size` positions whose first `keep` are never overwritten.
+///
+/// One position at a time is written in place. Several at once are appended in temporal order, so that each of them
+/// can see the full window before itself; the surplus goes with the next append.
+pub struct Rotating {
+    size: i32,
+    keep: i32,
+    position: i32,
+    /// Where the next position goes.
+    next: i32,
+    state: Option<(Array, Array)>,
+}
+
+impl Rotating {
+    pub(super) fn new(size: i32, keep: i32) -> Rotating {
+        Rotating { size, keep, position: 0, next: 0, state: None }
+    }
+
+    pub(super) fn position(&self) -> i32 {
+        self.position
+    }
+
+    pub(super) fn mask(&self, n: i32) -> Result<Mask> {
+        let before = self.position.min(self.size - 1);
+        match before + n > self.size {
+            true => Ok(Mask::Array(causal_mask(n, before, Some(self.size))?)),
+            false => Ok(Mask::Causal),
+        }
+    }
+
+    pub(super) fn append(&mut self, keys: &Array, values: &Array) -> Result<(Array, Array)> {
+        match keys.dim(-2) {
+            1 => self.append_one(keys, values),
+            n => self.append_many(keys, values, n),
+        }
+    }
+
+    fn append_one(&mut self, keys: &Array, values: &Array) -> Result<(Array, Array)> {
+        let len = self.len();
+        if self.state.is_none() || (self.position >= len && len < self.size) {
+            self.grow(keys, values)?;
+        }
+        let surplus = self.len() - self.size;
+        if surplus > 0 {
+            let keep = self.keep;
+            self.map(|a| without(a, keep, surplus))?;
+            self.next = self.size;
+        }
+        if self.next == self.size {
+            self.next = self.keep;
+        }
+        let (old_keys, old_values) = self.state.take().expect("grown above");
+        let write = |old: Array, new: &Array| -> Result<Array> {
+            let mut stop = old.shape().to_vec();
+            stop[2] = self.next + 1;
+            old.slice_update(new, &[0, 0, self.next, 0], &stop)
+        };
+        let state = (write(old_keys, keys)?, write(old_values, values)?);
+        self.position += 1;
+        self.next += 1;
+        let seen = match self.position < self.size {
+            true => (state.0.slice_axis(2, 0, self.position)?, state.1.slice_axis(2, 0, self.position)?),
+            false => state.clone(),
+        };
+        self.state = Some(state);
+        Ok(seen)
+    }
+
+    fn append_many(&mut self, keys: &Array, values: &Array, n: i32) -> Result<(Array, Array)> {
+        if self.state.is_some() {
+            let (next, keep, position) = (self.next, self.keep, self.position);
+            self.map(|a| in_temporal_order(a, next, keep, position))?;
+            let surplus = self.len() - self.size + 1;
+            if surplus > 0 {
+                self.map(|a| without(a, keep, surplus))?;
+            }
+        }
+        let state = match self.state.take() {
+            None => (keys.clone(), values.clone()),
+            Some((k, v)) => (concatenate([&k, keys], 2)?, concatenate([&v, values], 2)?),
+        };
+        self.next = state.0.dim(2);
+        self.position += n;
+        self.state = Some(state.clone());
+        Ok(state)
+    }
+
+    fn grow(&mut self, keys: &Array, values: &Array) -> Result<()> {
+        let more = |like: &Array| {
+            let mut shape = like.shape().to_vec();
+            shape[2] = STEP.min(self.size - self.position.min(self.size - 1));
+            zeros(&shape, like.dtype())
+        };
+        let (k, v) = (more(keys)?, more(values)?);
+        self.state = Some(match self.state.take() {
+            None => (k, v),
+            Some((old_k, old_v)) => (concatenate([&old_k, &k], 2)?, concatenate([&old_v, &v], 2)?),
+        });
+        self.next = self.position;
+        Ok(())
+    }
+
+    fn len(&self) -> i32 {
+        self.state.as_ref().map_or(0, |(k, _)| k.dim(2))
+    }
+
+    fn map(&mut self, f: impl Fn(&Array) -> Result<Array>) -> Result<()> {
+        if let Some((k, v)) = &self.state {
+            self.state = Some((f(k)?, f(v)?));
+        }
+        Ok(())
+    }
+
+    /// The size of the window.
+    pub fn size(&self) -> i32 {
+        self.size
+    }
+
+    pub(super) fn can_trim(&self) -> bool {
+        self.position < self.size
+    }
+
+    pub(super) fn trim(&mut self, n: i32) {
+        self.position -= n;
+        self.next -= n;
+    }
+
+    pub(super) fn arrays(&self) -> Vec<&Array> {
+        self.state.iter().flat_map(|(k, v)| [k, v]).collect()
+    }
+}
+
+/// The array without the `surplus` positions behind the kept ones.
+fn without(a: &Array, keep: i32, surplus: i32) -> Result<Array> {
+    let rest = a.slice_axis(2, keep + surplus, a.dim(2))?;
+    match keep {
+        0 => Ok(rest),
+        _ => concatenate([&a.slice_axis(2, 0, keep)?, &rest], 2),
+    }
+}
+
+/// The kept positions, then the ring unrolled.
+fn in_temporal_order(a: &Array, next: i32, keep: i32, position: i32) -> Result<Array> {
+    let len = a.dim(2);
+    if next == len {
+        Ok(a.clone())
+    } else if next < position {
+        let parts = [a.slice_axis(2, 0, keep)?, a.slice_axis(2, next, len)?, a.slice_axis(2, keep, next)?];
+        concatenate(parts.iter().filter(|p| p.dim(2) > 0), 2)
+    } else {
+        a.slice_axis(2, 0, next)
+    }
+}

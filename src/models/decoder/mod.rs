@@ -1,0 +1,203 @@
+//! The one decoder that runs every [`DecoderSpec`].
+
+mod attention;
+mod ffn;
+mod spec;
+
+pub use spec::{
+    AttentionBias, AttentionSpec, DecoderSpec, Ffn, Head, HeadWeights, LayerSpec, Mixer, Names, NormLayout, Projection,
+    QkNorm,
+};
+
+use crate::array::Array;
+use crate::array::fast::Mask;
+use crate::cache::{Cache, CacheOptions, LayerCache};
+use crate::error::Result;
+use crate::models::LanguageModel;
+use crate::nn::{Embedding, Linear, Norm};
+use crate::weights::Weights;
+use attention::Attention;
+use ffn::FeedForward;
+
+/// A decoder with its weights.
+pub struct Decoder {
+    spec: DecoderSpec,
+    embedding: Embedding,
+    layers: Vec<Layer>,
+    norm: Norm,
+    head: Option<Linear>,
+}
+
+struct Layer {
+    mixer: Attention,
+    ffn: FeedForward,
+    norms: Norms,
+    residual_scale: Option<f32>,
+}
+
+/// The norms of a layer, by layout.
+enum Norms {
+    Pre { mixer: Norm, ffn: Norm },
+    Sandwich { before_mixer: Norm, after_mixer: Norm, before_ffn: Norm, after_ffn: Norm },
+    Post { mixer: Norm, ffn: Norm },
+    Parallel { both: Norm },
+}
+
+impl Decoder {
+    /// Takes the weights that the specification names.
+    pub fn load(spec: DecoderSpec, w: &Weights) -> Result<Decoder> {
+        spec.validate()?;
+        let names = &spec.names;
+        // Buffers of the training code, recomputed here.
+        w.ignore(|name| name.ends_with("rotary_emb.inv_freq"));
+        let embedding = Embedding::load(w, names.embedding, spec.vocab_size, spec.hidden_size)?;
+        let layers = spec
+            .layers
+            .iter()
+            .enumerate()
+            .map(|(i, layer)| Layer::load(&spec, layer, &format!("{}.{i}", names.layers), w))
+            .collect::<Result<_>>()?;
+        let norm = Norm::load(w, names.norm, spec.hidden_size, spec.norm)?;
+        let separate = match spec.head {
+            Head::Separate => true,
+            Head::SeparateIfThere => w.has(&format!("{}.weight", names.head)),
+            Head::Tied => {
+                // Some checkpoints store the tied matrix twice.
+                let prefix = format!("{}.", names.head);
+                w.ignore(move |name| name.starts_with(&prefix));
+                false
+            }
+        };
+        let head = match separate {
+            true => Some(Linear::load(w, names.head, spec.hidden_size, spec.vocab_size, false)?),
+            false => None,
+        };
+        Ok(Decoder { spec, embedding, layers, norm, head })
+    }
+
+    fn embed(&self, tokens: &Array) -> Result<Array> {
+        let h = self.embedding.forward(tokens)?;
+        match self.spec.embedding_scale {
+            Some(scale) => h * scale,
+            None => Ok(h),
+        }
+    }
+}
+
+impl LanguageModel for Decoder {
+    fn forward(&self, tokens: &Array, cache: &mut Cache) -> Result<Array> {
+        let length = tokens.dim(-1);
+        let mut h = self.embed(tokens)?;
+        let mut masks = Masks::default();
+        for (layer, cache) in self.layers.iter().zip(&mut cache.layers) {
+            let mask = masks.get(cache, length)?;
+            h = layer.forward(h, &mask, cache)?;
+        }
+        self.norm.forward(&h)
+    }
+
+    fn logits(&self, hidden: &Array) -> Result<Array> {
+        let mut logits = match &self.head {
+            Some(head) => head.forward(hidden)?,
+            None => self.embedding.as_linear(hidden)?,
+        };
+        if let Some(scale) = self.spec.logit_scale {
+            logits = (logits * scale)?;
+        }
+        if let Some(cap) = self.spec.logit_softcap {
+            logits = ((logits / cap)?.tanh()? * cap)?;
+        }
+        Ok(logits)
+    }
+
+    fn new_cache(&self, options: &CacheOptions) -> Result<Cache> {
+        Cache::new(self.spec.layers.iter().map(LayerSpec::cache), options)
+    }
+
+    fn vocab_size(&self) -> i32 {
+        self.spec.vocab_size
+    }
+
+    fn context_length(&self) -> Option<i32> {
+        self.spec.context_length
+    }
+}
+
+/// The masks of one forward pass: layers whose caches are of one kind share theirs.
+#[derive(Default)]
+struct Masks {
+    full: Option<Mask>,
+    rotating: Vec<(i32, Mask)>,
+}
+
+impl Masks {
+    fn get(&mut self, cache: &LayerCache, length: i32) -> Result<Mask> {
+        let LayerCache::Rotating(rotating) = cache else {
+            if self.full.is_none() {
+                self.full = Some(cache.mask(length)?);
+            }
+            return Ok(self.full.clone().expect("just made"));
+        };
+        let size = rotating.size();
+        if let Some((_, mask)) = self.rotating.iter().find(|(s, _)| *s == size) {
+            return Ok(mask.clone());
+        }
+        let mask = cache.mask(length)?;
+        self.rotating.push((size, mask.clone()));
+        Ok(mask)
+    }
+}
+
+impl Layer {
+    fn load(spec: &DecoderSpec, layer: &LayerSpec, path: &str, w: &Weights) -> Result<Layer> {
+        let Mixer::Attention(attention) = &layer.mixer;
+        let names = &spec.names;
+        let norm = |name: &str| Norm::load(w, &format!("{path}.{name}"), spec.hidden_size, spec.norm);
+        Ok(Layer {
+            mixer: Attention::load(attention, spec.hidden_size, &format!("{path}.{}", names.attention), w)?,
+            ffn: FeedForward::load(&layer.ffn, spec.hidden_size, names, &format!("{path}.{}", names.ffn), w)?,
+            norms: match layer.layout {
+                NormLayout::Pre => {
+                    Norms::Pre { mixer: norm("input_layernorm")?, ffn: norm("post_attention_layernorm")? }
+                }
+                NormLayout::Sandwich => Norms::Sandwich {
+                    before_mixer: norm("input_layernorm")?,
+                    after_mixer: norm("post_attention_layernorm")?,
+                    before_ffn: norm("pre_feedforward_layernorm")?,
+                    after_ffn: norm("post_feedforward_layernorm")?,
+                },
+                NormLayout::Post => {
+                    Norms::Post { mixer: norm("post_attention_layernorm")?, ffn: norm("post_feedforward_layernorm")? }
+                }
+                NormLayout::Parallel => Norms::Parallel { both: norm("input_layernorm")? },
+            },
+            residual_scale: layer.residual_scale,
+        })
+    }
+
+    fn forward(&self, x: Array, mask: &Mask, cache: &mut LayerCache) -> Result<Array> {
+        let scaled = |y: Array| match self.residual_scale {
+            Some(scale) => y * scale,
+            None => Ok(y),
+        };
+        match &self.norms {
+            Norms::Pre { mixer, ffn } => {
+                let x = (&x + scaled(self.mixer.forward(&mixer.forward(&x)?, mask, cache)?))?;
+                &x + scaled(self.ffn.forward(&ffn.forward(&x)?)?)
+            }
+            Norms::Sandwich { before_mixer, after_mixer, before_ffn, after_ffn } => {
+                let mixed = self.mixer.forward(&before_mixer.forward(&x)?, mask, cache)?;
+                let x = (&x + scaled(after_mixer.forward(&mixed)?))?;
+                &x + scaled(after_ffn.forward(&self.ffn.forward(&before_ffn.forward(&x)?)?)?)
+            }
+            Norms::Post { mixer, ffn } => {
+                let x = (&x + scaled(mixer.forward(&self.mixer.forward(&x, mask, cache)?)?))?;
+                &x + scaled(ffn.forward(&self.ffn.forward(&x)?)?)
+            }
+            Norms::Parallel { both } => {
+                let n = both.forward(&x)?;
+                (&x + scaled(self.mixer.forward(&n, mask, cache)?))? + scaled(self.ffn.forward(&n)?)
+            }
+        }
+    }
+}

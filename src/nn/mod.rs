@@ -1,0 +1,12 @@
+//! Layers. They take their weights by path and know nothing of architectures.
+#![forbid(unsafe_code)]
+
+mod activation;
+mod linear;
+mod norm;
+pub mod rope;
+
+pub use activation::Activation;
+pub use linear::{Embedding, Linear};
+pub use norm::{Norm, NormKind, NormSpec};
+pub use rope::{Rope, RopeSpec};

@@ -1,0 +1,281 @@
+//! Weight files: finding them, validating their headers, and handing their tensors to a model.
+//!
+//! Everything a header can tell is checked before a byte of tensor data is read: [`Checkpoint::open`] refuses files
+//! that are truncated or overlap, and building a model from the lazy tensors refuses missing, misshapen and left-over
+//! ones. Only then does the load read the data, in file order, through [`Weights::into_plan`].
+#![forbid(unsafe_code)]
+
+mod checkpoint;
+pub mod quantization;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+pub use checkpoint::{Checkpoint, WeightFile};
+use quantization::Quantization;
+
+use crate::array::io::{ReadProgress, open_safetensors};
+use crate::array::quant::{Quantized, Scheme};
+use crate::array::{Array, Dtype};
+use crate::error::{Error, Result};
+
+/// What a read leaves in which order: one entry per finished parameter.
+pub struct Parameter {
+    /// The lazy array that the model holds.
+    pub array: Array,
+    /// Index of the file that most of it comes from.
+    pub file: usize,
+}
+
+/// The tensors of a checkpoint while a model is built from them.
+///
+/// Tensors are taken by name and must have the expected shape. [`Weights::finish`] refuses what nobody took.
+pub struct Weights {
+    tensors: RefCell<HashMap<String, Tensor>>,
+    quantization: Option<Quantization>,
+    /// What floating-point tensors are converted to; `None` leaves them as stored.
+    dtype: Option<Dtype>,
+    parameters: RefCell<Vec<(usize, u64, Array)>>,
+    problems: RefCell<Vec<String>>,
+    ignored: RefCell<Vec<Box<dyn Fn(&str) -> bool>>>,
+    progress: Arc<ReadProgress>,
+    finished: Cell<bool>,
+}
+
+struct Tensor {
+    array: Array,
+    file: usize,
+    offset: u64,
+}
+
+impl Weights {
+    /// Opens all files of a checkpoint lazily.
+    pub fn open(
+        checkpoint: &mut Checkpoint,
+        quantization: Option<Quantization>,
+        dtype: Option<Dtype>,
+        progress: Arc<ReadProgress>,
+    ) -> Result<Weights> {
+        let mut tensors = HashMap::new();
+        for (index, file) in checkpoint.files.iter_mut().enumerate() {
+            let (handle, header) = file.take_handle()?;
+            let arrays = open_safetensors(handle, &file.name, header, progress.clone())
+                .map_err(|e| e.context(&file.name))?;
+            for (name, array) in arrays {
+                let offset = file.offsets.get(&name).copied().unwrap_or(0);
+                tensors.insert(name, Tensor { array, file: index, offset });
+            }
+        }
+        Ok(Weights {
+            tensors: RefCell::new(tensors),
+            quantization,
+            dtype,
+            parameters: RefCell::default(),
+            problems: RefCell::default(),
+            ignored: RefCell::default(),
+            progress,
+            finished: Cell::new(false),
+        })
+    }
+
+    /// Whether there is a tensor of this name that nobody took yet.
+    pub fn has(&self, name: &str) -> bool {
+        self.tensors.borrow().contains_key(name)
+    }
+
+    /// The names that are left, sorted.
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.tensors.borrow().keys().cloned().collect();
+        names.sort();
+        names
+    }
+
+    /// Does not mind left-over tensors whose name satisfies `f`.
+    pub fn ignore(&self, f: impl Fn(&str) -> bool + 'static) {
+        self.ignored.borrow_mut().push(Box::new(f));
+    }
+
+    /// Renames tensors: `f` returns the new name, or `None` to drop the tensor.
+    pub fn rename(&self, f: impl Fn(&str) -> Option<String>) {
+        let mut tensors = self.tensors.borrow_mut();
+        *tensors = std::mem::take(&mut *tensors).into_iter().filter_map(|(n, t)| Some((f(&n)?, t))).collect();
+    }
+
+    /// The shape of a tensor, if it is there.
+    pub fn shape(&self, name: &str) -> Option<Vec<i32>> {
+        self.tensors.borrow().get(name).map(|t| t.array.shape().to_vec())
+    }
+
+    /// Takes a floating-point parameter of exactly this shape.
+    pub fn tensor(&self, name: &str, shape: &[i32]) -> Result<Array> {
+        self.derived(name, shape, Ok)
+    }
+
+    /// Takes a floating-point tensor and keeps what `f` makes of it as the parameter.
+    pub fn derived(&self, name: &str, shape: &[i32], f: impl FnOnce(Array) -> Result<Array>) -> Result<Array> {
+        let Some(tensor) = self.take(name, shape) else { return self.stand_in(shape) };
+        let array = if tensor.array.dtype().is_float() {
+            f(self.converted(tensor.array)?)?
+        } else {
+            self.problems.borrow_mut().push(format!("{name} holds {}, not floating-point numbers", tensor.array.dtype()));
+            return self.stand_in(shape);
+        };
+        self.register(tensor.file, tensor.offset, &array);
+        Ok(array)
+    }
+
+    /// Takes several tensors and keeps what `f` makes of all of them as one parameter.
+    pub fn joined(
+        &self,
+        names: &[String],
+        shape: &[i32],
+        f: impl FnOnce(&[Array]) -> Result<Array>,
+    ) -> Result<Array> {
+        let taken: Vec<Option<Tensor>> = names.iter().map(|n| self.take(n, shape)).collect();
+        let Some(tensors) = taken.into_iter().collect::<Option<Vec<Tensor>>>() else { return self.stand_in(shape) };
+        let place = tensors.first().map_or((0, 0), |t| (t.file, t.offset));
+        let arrays = tensors.into_iter().map(|t| self.converted(t.array)).collect::<Result<Vec<_>>>()?;
+        let array = f(&arrays)?;
+        self.register(place.0, place.1, &array);
+        Ok(array)
+    }
+
+    /// Takes the weight `{path}.weight` of a layer, `rows x columns`, as the checkpoint has it: quantized where there
+    /// are `{path}.scales`, dense elsewhere.
+    pub fn matrix(&self, path: &str, rows: i32, columns: i32) -> Result<Matrix> {
+        if !self.has(&format!("{path}.scales")) {
+            return Ok(Matrix::Dense(self.tensor(&format!("{path}.weight"), &[rows, columns])?));
+        }
+        let scheme = match self.scheme(path, columns) {
+            Ok(scheme) => scheme,
+            Err(error) => {
+                self.problems.borrow_mut().push(error.message().to_owned());
+                self.ignore({
+                    let path = format!("{path}.");
+                    move |name| name.starts_with(&path)
+                });
+                return Ok(Matrix::Dense(self.stand_in(&[rows, columns])?));
+            }
+        };
+        let part = |suffix: &str, columns: i32, float: bool| -> Result<Array> {
+            let name = format!("{path}.{suffix}");
+            match float {
+                true => self.tensor(&name, &[rows, columns]),
+                false => self.verbatim(&name, &[rows, columns], &[Dtype::U32, Dtype::U8]),
+            }
+        };
+        let groups = columns / scheme.group_size;
+        let affine = scheme.mode == crate::array::quant::Mode::Affine;
+        Ok(Matrix::Quantized(Quantized {
+            packed: part("weight", columns * scheme.bits / 32, false)?,
+            scales: part("scales", groups, affine)?,
+            biases: if affine { Some(part("biases", groups, true)?) } else { None },
+            scheme,
+        }))
+    }
+
+    /// Takes a tensor of codes, whose bytes stay as they are.
+    fn verbatim(&self, name: &str, shape: &[i32], allowed: &[Dtype]) -> Result<Array> {
+        let Some(tensor) = self.take(name, shape) else { return self.stand_in(shape) };
+        if !allowed.contains(&tensor.array.dtype()) {
+            let dtype = tensor.array.dtype();
+            self.problems.borrow_mut().push(format!("{name} holds {dtype}, not packed codes"));
+        }
+        self.register(tensor.file, tensor.offset, &tensor.array);
+        Ok(tensor.array)
+    }
+
+    /// The scheme of a quantized layer: the checkpoint's shapes say it, the configuration must not contradict them.
+    fn scheme(&self, path: &str, columns: i32) -> Result<Scheme> {
+        let tensors = self.tensors.borrow();
+        let part = |suffix: &str| tensors.get(&format!("{path}.{suffix}")).map(|t| &t.array);
+        let scales = part("scales").ok_or_else(|| Error::invalid_weights(format!("{path}.scales is missing")))?;
+        let packed = part("weight").ok_or_else(|| Error::invalid_weights(format!("{path}.weight is missing")))?;
+        quantization::infer(path, columns, packed, scales, self.quantization.as_ref())
+    }
+
+    fn take(&self, name: &str, shape: &[i32]) -> Option<Tensor> {
+        let Some(tensor) = self.tensors.borrow_mut().remove(name) else {
+            self.problems.borrow_mut().push(format!("{name} is missing"));
+            return None;
+        };
+        if tensor.array.shape() != shape {
+            let found = tensor.array.shape();
+            self.problems.borrow_mut().push(format!("{name} has shape {found:?}, expected {shape:?}"));
+            return None;
+        }
+        Some(tensor)
+    }
+
+    /// In place of a tensor that is wrong, so that building goes on and one error can name all that is wrong.
+    fn stand_in(&self, shape: &[i32]) -> Result<Array> {
+        let one = Array::scalar(0.0, Dtype::F32)?;
+        one.broadcast_to(shape)
+    }
+
+    fn converted(&self, array: Array) -> Result<Array> {
+        match self.dtype {
+            Some(dtype) => array.astype(dtype),
+            None => Ok(array),
+        }
+    }
+
+    fn register(&self, file: usize, offset: u64, array: &Array) {
+        self.parameters.borrow_mut().push((file, offset, array.clone()));
+    }
+
+    /// Says what was wrong with the checkpoint, all of it at once; nothing has been read yet.
+    pub fn finish(&self) -> Result<()> {
+        let mut problems = std::mem::take(&mut *self.problems.borrow_mut());
+        let ignored = self.ignored.borrow();
+        let extra: Vec<String> =
+            self.names().into_iter().filter(|name| !ignored.iter().any(|ignores| ignores(name))).collect();
+        problems.extend(extra.iter().map(|name| format!("{name} is not part of this architecture")));
+        self.tensors.borrow_mut().clear();
+        self.finished.set(true);
+        match problems.len() {
+            0 => Ok(()),
+            _ => Err(Error::invalid_weights(summary(&problems))),
+        }
+    }
+
+    /// The parameters in the order in which their bytes lie in the files.
+    pub fn into_plan(self) -> Vec<Parameter> {
+        debug_assert!(self.finished.get(), "finish() comes first");
+        let mut parameters = self.parameters.into_inner();
+        parameters.sort_by_key(|(file, offset, _)| (*file, *offset));
+        parameters.into_iter().map(|(file, _, array)| Parameter { array, file }).collect()
+    }
+
+    /// The shared progress of reading.
+    pub fn progress(&self) -> &Arc<ReadProgress> {
+        &self.progress
+    }
+}
+
+/// A weight matrix as the checkpoint has it.
+#[derive(Clone, Debug)]
+pub enum Matrix {
+    /// `[rows, columns]`
+    Dense(Array),
+    /// Codes and scales of the same.
+    Quantized(Quantized),
+}
+
+/// All problems in one message, the first twenty by name.
+fn summary(problems: &[String]) -> String {
+    const SHOWN: usize = 20;
+    let mut text = match problems.len() {
+        1 => "the weights do not fit the model: ".to_owned(),
+        n => format!("the weights do not fit the model in {n} places: "),
+    };
+    text += &problems.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("; ");
+    if problems.len() > SHOWN {
+        text += &format!("; and {} more", problems.len() - SHOWN);
+    }
+    text
+}
+
+/// Metadata of the tensors by name, for callers that need no arrays.
+pub type Shapes = BTreeMap<String, (Dtype, Vec<usize>)>;
