@@ -58,16 +58,17 @@ pub(super) fn scan(logits: &[f32]) -> Result<Stats> {
     let mut max = [f32::NEG_INFINITY; LANES];
     let mut nan = [0u32; LANES];
     let (chunks, rest) = logits.as_chunks::<LANES>();
-    let mut visit = |lane: usize, x: f32| {
-        max[lane] = if x > max[lane] { x } else { max[lane] };
-        nan[lane] |= u32::from(x.is_nan());
-    };
     for chunk in chunks {
-        for (lane, &x) in chunk.iter().enumerate() {
-            visit(lane, x);
+        for lane in 0..LANES {
+            let x = chunk[lane];
+            max[lane] = if x > max[lane] { x } else { max[lane] };
+            nan[lane] |= u32::from(x.is_nan());
         }
     }
-    rest.iter().enumerate().for_each(|(lane, &x)| visit(lane, x));
+    for &x in rest {
+        max[0] = if x > max[0] { x } else { max[0] };
+        nan[0] |= u32::from(x.is_nan());
+    }
 
     if nan.contains(&1) {
         let token = logits.iter().position(|x| x.is_nan()).unwrap_or(0);
@@ -86,15 +87,23 @@ pub(super) fn scan(logits: &[f32]) -> Result<Stats> {
 
 /// The sum of `exp((logit - max) / temperature)`.
 pub(super) fn mass(logits: &[f32], max: f32, temperature: f32) -> f64 {
+    sum_of(logits, |&x| exp((x - max) / temperature))
+}
+
+/// The sum of a value per item, in a fixed order and several lanes wide.
+#[inline]
+pub(super) fn sum_of<T>(items: &[T], value: impl Fn(&T) -> f32) -> f64 {
     let mut sum = [0f64; LANES];
-    let (chunks, rest) = logits.as_chunks::<LANES>();
+    let (chunks, rest) = items.as_chunks::<LANES>();
     for chunk in chunks {
-        for (sum, &x) in sum.iter_mut().zip(chunk) {
-            *sum += f64::from(exp((x - max) / temperature));
+        // First all values, then the sums: in one expression the compiler would do one lane at a time.
+        let values: [f32; LANES] = std::array::from_fn(|lane| value(&chunk[lane]));
+        for lane in 0..LANES {
+            sum[lane] += f64::from(values[lane]);
         }
     }
-    for (sum, &x) in sum.iter_mut().zip(rest) {
-        *sum += f64::from(exp((x - max) / temperature));
+    for (sum, x) in sum.iter_mut().zip(rest) {
+        *sum += f64::from(value(x));
     }
     sum.into_iter().sum()
 }
@@ -113,16 +122,26 @@ pub(super) fn mean_and_deviation(logits: &[f32]) -> (f64, f64) {
     (mean, variance.sqrt())
 }
 
+/// The largest logit of the candidates.
+pub(super) fn largest(candidates: &[(u32, f32)]) -> f32 {
+    candidates.iter().fold(f32::NEG_INFINITY, |max, &(_, x)| if x > max { x } else { max })
+}
+
 /// Turns candidates' logits into probabilities at a temperature above 0.
 pub(super) fn softmax(candidates: &mut [(u32, f32)], temperature: f32) {
-    let max = candidates.iter().fold(f32::NEG_INFINITY, |max, &(_, x)| max.max(x));
-    let mut sum = 0f64;
-    for (_, x) in candidates.iter_mut() {
-        *x = exp((*x - max) / temperature);
-        sum += f64::from(*x);
+    let max = largest(candidates);
+    let (chunks, rest) = candidates.as_chunks_mut::<LANES>();
+    for chunk in chunks {
+        let values: [f32; LANES] = std::array::from_fn(|lane| exp((chunk[lane].1 - max) / temperature));
+        for lane in 0..LANES {
+            chunk[lane].1 = values[lane];
+        }
     }
-    let scale = 1.0 / sum;
+    for (_, x) in rest {
+        *x = exp((*x - max) / temperature);
+    }
+    let scale = (1.0 / sum_of(candidates, |c| c.1)) as f32;
     for (_, x) in candidates {
-        *x = (f64::from(*x) * scale) as f32;
+        *x *= scale;
     }
 }

@@ -5,7 +5,7 @@
 //! with the same seed is the same draw with every compiler.
 
 use super::SamplingParams;
-use super::softmax::{self, Stats, exp};
+use super::softmax::{self, Stats, exp, largest, sum_of};
 
 type Candidates = Vec<(u32, f32)>;
 
@@ -50,8 +50,7 @@ impl Truncation {
         if let Some(n) = self.top_n_sigma {
             let (_, deviation) = softmax::mean_and_deviation(logits);
             floor = (f64::from(stats.max) - n * deviation).max(f64::from(f32::MIN)) as f32;
-            let weight = |&x: &f32| f64::from(exp(x - stats.max));
-            stats.mass = logits.iter().filter(|&&x| x >= floor).map(weight).sum();
+            stats.mass = sum_of(logits, |&x| if x >= floor { exp(x - stats.max) } else { 0.0 });
         }
         match self.typical_p {
             Some(p) => {
@@ -100,7 +99,7 @@ impl Truncation {
     fn nucleus(&mut self, p: f64, stats: &Stats, out: &mut Candidates) {
         let target = p * stats.mass;
         refill(&mut self.scratch, out);
-        let weight = |x: f32| f64::from(exp(x - stats.max));
+        let weight = |&x: &f32| exp(x - stats.max);
         let threshold = -first_to_reach(&mut self.scratch, |x| -f64::from(x), weight, |mass| mass >= target);
         out.retain(|&(_, x)| f64::from(x) >= threshold);
     }
@@ -123,8 +122,8 @@ impl Truncation {
     /// the tokens nearest to the entropy are those whose logit is nearest to the mean. Ties with the last one stay.
     fn typical(&mut self, p: f64, stats: &mut Stats, out: &mut Candidates) {
         let max = stats.max;
-        let weight = |x: f32| f64::from(exp(x - max));
-        let mean = out.iter().map(|&(_, x)| weight(x) * f64::from(x - max)).sum::<f64>() / stats.mass;
+        let weight = |&x: &f32| exp(x - max);
+        let mean = sum_of(out, |&(_, x)| weight(&x) * (x - max)) / stats.mass;
         let distance = |x: f32| (f64::from(x - max) - mean).abs();
         let target = p * stats.mass;
 
@@ -137,14 +136,15 @@ impl Truncation {
         out.retain(|&(_, x)| distance(x) <= bound);
         // The most likely token may be gone, and the later filters measure against what is left.
         stats.max = largest(out);
-        stats.mass = out.iter().map(|&(_, x)| f64::from(exp(x - stats.max))).sum();
+        stats.mass = sum_of(out, |&(_, x)| exp(x - stats.max));
     }
 
     /// mlx-lm's `apply_xtc`, where the draw said that it runs: of the tokens above the threshold only the least likely
     /// stays. By p-e-w (text-generation-webui, pull request 6335).
     fn xtc(&self, stats: &Stats, out: &mut Candidates) {
-        let mass: f64 = out.iter().map(|&(_, x)| f64::from(exp(x - stats.max))).sum();
-        let top = |x: f32| f64::from(exp(x - stats.max)) > self.xtc_threshold * mass;
+        let mass = sum_of(out, |&(_, x)| exp(x - stats.max));
+        let threshold = (self.xtc_threshold * mass).ln();
+        let top = |x: f32| f64::from(x - stats.max) > threshold;
         let least = out.iter().map(|&(_, x)| x).filter(|&x| top(x)).fold(f32::INFINITY, f32::min);
         out.retain(|&(token, x)| x <= least || self.xtc_excluded.binary_search(&token).is_ok());
     }
@@ -155,30 +155,37 @@ fn refill(scratch: &mut Vec<f32>, candidates: &Candidates) {
     scratch.extend(candidates.iter().map(|&(_, x)| x));
 }
 
-fn largest(candidates: &Candidates) -> f32 {
-    candidates.iter().fold(f32::NEG_INFINITY, |max, &(_, x)| max.max(x))
-}
+/// How many logits are compared at once before any of them is looked at.
+const BLOCK: usize = 64;
 
 /// The tokens with a logit of at least `floor`.
 pub(super) fn gather(logits: &[f32], floor: f32, out: &mut Candidates) {
     out.clear();
-    out.extend(logits.iter().enumerate().filter(|&(_, &x)| x >= floor).map(|(i, &x)| (i as u32, x)));
+    for (token, block) in (0u32..).step_by(BLOCK).zip(logits.chunks(BLOCK)) {
+        if any_from(block, floor) {
+            out.extend((token..).zip(block.iter().copied()).filter(|&(_, x)| x >= floor));
+        }
+    }
 }
 
 /// The `k` tokens with the largest logits, of those with at least `floor`; of equal ones the lower token.
 pub(super) fn gather_top(logits: &[f32], k: usize, mut floor: f32, out: &mut Candidates, scratch: &mut Vec<f32>) {
     out.clear();
-    let full = 2 * k + 64;
-    for (i, &x) in logits.iter().enumerate() {
-        if x >= floor {
-            out.push((i as u32, x));
-            if out.len() == full {
+    for (token, block) in (0u32..).step_by(BLOCK).zip(logits.chunks(BLOCK)) {
+        if any_from(block, floor) {
+            out.extend((token..).zip(block.iter().copied()).filter(|&(_, x)| x >= floor));
+            if out.len() >= 2 * k + BLOCK {
                 // Only something larger than the least of the best so far can still get in.
                 floor = keep_top(k, out, scratch).next_up();
             }
         }
     }
     keep_top(k, out, scratch);
+}
+
+/// Whether any logit reaches the floor. Without an early exit, and so with vector instructions.
+fn any_from(block: &[f32], floor: f32) -> bool {
+    block.iter().fold(false, |any, &x| any | (x >= floor))
 }
 
 /// Keeps the `k` largest, of equal ones the lower token, and returns the smallest of them.
@@ -203,7 +210,7 @@ fn keep_top(k: usize, out: &mut Candidates, scratch: &mut Vec<f32>) -> f32 {
 fn first_to_reach(
     items: &mut [f32],
     key: impl Fn(f32) -> f64,
-    weight: impl Fn(f32) -> f64,
+    weight: impl Fn(&f32) -> f32,
     enough: impl Fn(f64) -> bool,
 ) -> f64 {
     let order = |a: &f32, b: &f32| key(*a).total_cmp(&key(*b));
@@ -213,7 +220,7 @@ fn first_to_reach(
         let middle = rest.len() / 2;
         rest.select_nth_unstable_by(middle, order);
         let (near, far) = rest.split_at_mut(middle);
-        let mass = before + near.iter().map(|&x| weight(x)).sum::<f64>();
+        let mass = before + sum_of(near, &weight);
         if enough(mass) {
             rest = near;
         } else {
@@ -222,7 +229,7 @@ fn first_to_reach(
     }
     rest.sort_unstable_by(order);
     let reached = rest.iter().find(|&&x| {
-        before += weight(x);
+        before += f64::from(weight(&x));
         enough(before)
     });
     reached.or(rest.last()).map_or(f64::INFINITY, |&x| key(x))
