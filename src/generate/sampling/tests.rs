@@ -441,6 +441,14 @@ fn frequencies_follow_the_distribution() {
 }
 
 #[test]
+fn a_token_without_probability_is_never_picked() {
+    let candidates = [(3, 0.0), (4, 0.25), (5, 0.75), (6, 0.0)];
+    for (at, want) in [(0.0, 4), (0.2499, 4), (0.2501, 5), (1.0 - f64::EPSILON / 2.0, 5), (1.0, 5)] {
+        assert_eq!(pick(&candidates, at).0, want, "{at}");
+    }
+}
+
+#[test]
 fn xtc_runs_as_often_as_asked() {
     let logits = [3.0f32, 2.5, 0.0, -1.0];
     let params = SamplingParams { xtc_probability: 0.3, ..hot() };
