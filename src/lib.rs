@@ -3,10 +3,15 @@
 
 pub mod array;
 pub mod cache;
+pub mod engine;
 pub mod error;
 mod files;
+pub mod generate;
+pub mod hub;
+pub mod load;
 pub mod models;
 pub mod nn;
+pub mod tokenizer;
 pub mod weights;
 
 pub use error::{Error, ErrorKind, Result};

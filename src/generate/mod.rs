@@ -1,0 +1,2 @@
+//! Turning a model's logits into text.
+pub mod sampling;
