@@ -94,6 +94,8 @@ pub struct Golden {
     pub greedy: Vec<u32>,
     /// Last row after a chunked prefill. Absent where it equals the last row of `logits`.
     pub chunked_logits: Option<Vec<f32>>,
+    /// Last position with a quantized KV cache: the prompt but its last token ran on a plain cache, which was then
+    /// quantized, as mlx-lm's generate_step does with `quantized_kv_start` 0.
     pub kv_logits: Option<Vec<f32>>,
     pub kv_greedy: Option<Vec<u32>>,
 }
