@@ -9,14 +9,14 @@ mod checkpoint;
 pub mod quantization;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 pub use checkpoint::{Checkpoint, WeightFile};
 use quantization::Quantization;
 
 use crate::array::io::{ReadProgress, open_safetensors};
-use crate::array::quant::{Quantized, Scheme};
+use crate::array::quant::{Mode, Quantized, Scheme};
 use crate::array::{Array, Dtype};
 use crate::error::{Error, Result};
 
@@ -24,8 +24,10 @@ use crate::error::{Error, Result};
 pub struct Parameter {
     /// The lazy array that the model holds.
     pub array: Array,
-    /// Index of the file that most of it comes from.
+    /// Index of the file that it (or the first of its parts) comes from.
     pub file: usize,
+    /// Bytes that computing it reads from the files.
+    pub bytes: usize,
 }
 
 /// The tensors of a checkpoint while a model is built from them.
@@ -36,10 +38,11 @@ pub struct Weights {
     quantization: Option<Quantization>,
     /// What floating-point tensors are converted to; `None` leaves them as stored.
     dtype: Option<Dtype>,
-    parameters: RefCell<Vec<(usize, u64, Array)>>,
+    parameters: RefCell<Vec<(u64, Parameter)>>,
+    /// Weights as if nothing were quantized.
+    count: Cell<u64>,
     problems: RefCell<Vec<String>>,
     ignored: RefCell<Vec<Box<dyn Fn(&str) -> bool>>>,
-    progress: Arc<ReadProgress>,
     finished: Cell<bool>,
 }
 
@@ -72,9 +75,9 @@ impl Weights {
             quantization,
             dtype,
             parameters: RefCell::default(),
+            count: Cell::new(0),
             problems: RefCell::default(),
             ignored: RefCell::default(),
-            progress,
             finished: Cell::new(false),
         })
     }
@@ -114,14 +117,16 @@ impl Weights {
 
     /// Takes a floating-point tensor and keeps what `f` makes of it as the parameter.
     pub fn derived(&self, name: &str, shape: &[i32], f: impl FnOnce(Array) -> Result<Array>) -> Result<Array> {
-        let Some(tensor) = self.take(name, shape) else { return self.stand_in(shape) };
-        let array = if tensor.array.dtype().is_float() {
-            f(self.converted(tensor.array)?)?
-        } else {
-            self.problems.borrow_mut().push(format!("{name} holds {}, not floating-point numbers", tensor.array.dtype()));
-            return self.stand_in(shape);
-        };
-        self.register(tensor.file, tensor.offset, &array);
+        let Some(tensor) = self.take(name, shape) else { return f(self.stand_in(shape)?) };
+        let dtype = tensor.array.dtype();
+        if !dtype.is_float() {
+            self.problem(format!("{name} holds {dtype}, not floating-point numbers"));
+            return f(self.stand_in(shape)?);
+        }
+        let place = Place::of(&tensor);
+        let array = f(self.converted(tensor.array)?)?;
+        self.register(place, &array);
+        self.count(array.size() as u64);
         Ok(array)
     }
 
@@ -133,11 +138,15 @@ impl Weights {
         f: impl FnOnce(&[Array]) -> Result<Array>,
     ) -> Result<Array> {
         let taken: Vec<Option<Tensor>> = names.iter().map(|n| self.take(n, shape)).collect();
-        let Some(tensors) = taken.into_iter().collect::<Option<Vec<Tensor>>>() else { return self.stand_in(shape) };
-        let place = tensors.first().map_or((0, 0), |t| (t.file, t.offset));
+        let Some(tensors) = taken.into_iter().collect::<Option<Vec<Tensor>>>() else {
+            return f(&vec![self.stand_in(shape)?; names.len()]);
+        };
+        let mut place = tensors.first().map_or(Place::default(), Place::of);
+        place.bytes = tensors.iter().map(|t| t.array.nbytes()).sum();
         let arrays = tensors.into_iter().map(|t| self.converted(t.array)).collect::<Result<Vec<_>>>()?;
         let array = f(&arrays)?;
-        self.register(place.0, place.1, &array);
+        self.register(place, &array);
+        self.count(array.size() as u64);
         Ok(array)
     }
 
@@ -150,7 +159,7 @@ impl Weights {
         let scheme = match self.scheme(path, columns) {
             Ok(scheme) => scheme,
             Err(error) => {
-                self.problems.borrow_mut().push(error.message().to_owned());
+                self.problem(error.message().to_owned());
                 self.ignore({
                     let path = format!("{path}.");
                     move |name| name.starts_with(&path)
@@ -158,31 +167,33 @@ impl Weights {
                 return Ok(Matrix::Dense(self.stand_in(&[rows, columns])?));
             }
         };
-        let part = |suffix: &str, columns: i32, float: bool| -> Result<Array> {
+        let before = self.count.get();
+        let part = |suffix: &str, columns: i32, codes: Option<Dtype>| -> Result<Array> {
             let name = format!("{path}.{suffix}");
-            match float {
-                true => self.tensor(&name, &[rows, columns]),
-                false => self.verbatim(&name, &[rows, columns], &[Dtype::U32, Dtype::U8]),
+            match codes {
+                None => self.tensor(&name, &[rows, columns]),
+                Some(dtype) => self.verbatim(&name, &[rows, columns], dtype),
             }
         };
         let groups = columns / scheme.group_size;
-        let affine = scheme.mode == crate::array::quant::Mode::Affine;
-        Ok(Matrix::Quantized(Quantized {
-            packed: part("weight", columns * scheme.bits / 32, false)?,
-            scales: part("scales", groups, affine)?,
-            biases: if affine { Some(part("biases", groups, true)?) } else { None },
+        let affine = scheme.mode == Mode::Affine;
+        let quantized = Quantized {
+            packed: part("weight", columns * scheme.bits / 32, Some(Dtype::U32))?,
+            scales: part("scales", groups, if affine { None } else { Some(Dtype::U8) })?,
+            biases: if affine { Some(part("biases", groups, None)?) } else { None },
             scheme,
-        }))
+        };
+        self.count.set(before + rows as u64 * columns as u64);
+        Ok(Matrix::Quantized(quantized))
     }
 
     /// Takes a tensor of codes, whose bytes stay as they are.
-    fn verbatim(&self, name: &str, shape: &[i32], allowed: &[Dtype]) -> Result<Array> {
+    fn verbatim(&self, name: &str, shape: &[i32], dtype: Dtype) -> Result<Array> {
         let Some(tensor) = self.take(name, shape) else { return self.stand_in(shape) };
-        if !allowed.contains(&tensor.array.dtype()) {
-            let dtype = tensor.array.dtype();
-            self.problems.borrow_mut().push(format!("{name} holds {dtype}, not packed codes"));
+        if tensor.array.dtype() != dtype {
+            self.problem(format!("{name} holds {}, not codes in {dtype}", tensor.array.dtype()));
         }
-        self.register(tensor.file, tensor.offset, &tensor.array);
+        self.register(Place::of(&tensor), &tensor.array);
         Ok(tensor.array)
     }
 
@@ -197,12 +208,11 @@ impl Weights {
 
     fn take(&self, name: &str, shape: &[i32]) -> Option<Tensor> {
         let Some(tensor) = self.tensors.borrow_mut().remove(name) else {
-            self.problems.borrow_mut().push(format!("{name} is missing"));
+            self.problem(format!("{name} is missing"));
             return None;
         };
         if tensor.array.shape() != shape {
-            let found = tensor.array.shape();
-            self.problems.borrow_mut().push(format!("{name} has shape {found:?}, expected {shape:?}"));
+            self.problem(format!("{name} has shape {:?}, expected {shape:?}", tensor.array.shape()));
             return None;
         }
         Some(tensor)
@@ -221,8 +231,22 @@ impl Weights {
         }
     }
 
-    fn register(&self, file: usize, offset: u64, array: &Array) {
-        self.parameters.borrow_mut().push((file, offset, array.clone()));
+    fn register(&self, place: Place, array: &Array) {
+        let parameter = Parameter { array: array.clone(), file: place.file, bytes: place.bytes };
+        self.parameters.borrow_mut().push((place.offset, parameter));
+    }
+
+    fn problem(&self, what: String) {
+        self.problems.borrow_mut().push(what);
+    }
+
+    fn count(&self, weights: u64) {
+        self.count.set(self.count.get() + weights);
+    }
+
+    /// How many weights were taken, counted as if none were quantized.
+    pub fn parameter_count(&self) -> u64 {
+        self.count.get()
     }
 
     /// Says what was wrong with the checkpoint, all of it at once; nothing has been read yet.
@@ -244,13 +268,22 @@ impl Weights {
     pub fn into_plan(self) -> Vec<Parameter> {
         debug_assert!(self.finished.get(), "finish() comes first");
         let mut parameters = self.parameters.into_inner();
-        parameters.sort_by_key(|(file, offset, _)| (*file, *offset));
-        parameters.into_iter().map(|(file, _, array)| Parameter { array, file }).collect()
+        parameters.sort_by_key(|(offset, parameter)| (parameter.file, *offset));
+        parameters.into_iter().map(|(_, parameter)| parameter).collect()
     }
+}
 
-    /// The shared progress of reading.
-    pub fn progress(&self) -> &Arc<ReadProgress> {
-        &self.progress
+/// Where a parameter's bytes are.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    file: usize,
+    offset: u64,
+    bytes: usize,
+}
+
+impl Place {
+    fn of(tensor: &Tensor) -> Place {
+        Place { file: tensor.file, offset: tensor.offset, bytes: tensor.array.nbytes() }
     }
 }
 
@@ -276,6 +309,3 @@ fn summary(problems: &[String]) -> String {
     }
     text
 }
-
-/// Metadata of the tensors by name, for callers that need no arrays.
-pub type Shapes = BTreeMap<String, (Dtype, Vec<usize>)>;

@@ -1,0 +1,90 @@
+//! The thread that owns MLX, and the tasks that run on it.
+//!
+//! MLX's streams and arrays belong to the thread that made them, so each [`Engine`] has one thread where all its arrays
+//! live. Handles send it jobs. A job advances in small steps (a few weight tensors, one chunk of a prompt, one token)
+//! and jobs take turns, so several tasks share the thread and a cancel takes effect within one step.
+//!
+//! Observers of tasks are called on that thread: what takes long there delays every task of the engine.
+#![forbid(unsafe_code)]
+
+mod model;
+mod task;
+mod worker;
+
+use std::sync::Arc;
+
+pub use model::{Model, ModelInfo, QuantizationInfo};
+pub use task::{Control, Observer, Task};
+pub(crate) use task::{Job, Reporter, Step, in_callback};
+pub(crate) use worker::Worker;
+
+use crate::array::{Device, memory};
+use crate::error::Result;
+use worker::Handle;
+
+/// How to set up an engine.
+#[derive(Clone, Debug, Default)]
+pub struct EngineOptions {
+    /// Where to compute; the GPU if there is one, else the CPU, if not given.
+    pub device: Option<Device>,
+    /// Bytes of freed memory that MLX may keep for reuse (process-wide).
+    pub cache_limit: Option<usize>,
+    /// Bytes at which MLX waits for running work before allocating more (process-wide).
+    pub memory_limit: Option<usize>,
+}
+
+/// Owns the thread where models live. Cloning shares it; it ends with the last clone, model and task.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    handle: Option<Handle>,
+    device: Device,
+}
+
+impl Engine {
+    /// Starts an engine.
+    ///
+    /// # Errors
+    /// If MLX has no such device here, or the system gives no thread.
+    pub fn new(options: &EngineOptions) -> Result<Engine> {
+        let device = options.device.unwrap_or_else(Device::best);
+        if let Some(bytes) = options.cache_limit {
+            memory::set_cache_limit(bytes)?;
+        }
+        if let Some(bytes) = options.memory_limit {
+            memory::set_limit(bytes)?;
+        }
+        let handle = Handle::acquire(device)?;
+        Ok(Engine { inner: Arc::new(Inner { handle: Some(handle), device }) })
+    }
+
+    /// Where this engine computes.
+    pub fn device(&self) -> Device {
+        self.inner.device
+    }
+
+    /// Runs `start` on the engine's thread; the job it returns takes turns with the others.
+    pub(crate) fn spawn(&self, start: impl FnOnce(&mut Worker) -> Box<dyn Job> + Send + 'static) {
+        self.handle().start(Box::new(start));
+    }
+
+    /// Forgets a model once nothing uses it.
+    pub(crate) fn unload(&self, id: u64) {
+        self.handle().unload(id);
+    }
+
+    fn handle(&self) -> &Handle {
+        self.inner.handle.as_ref().expect("taken only on drop")
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(handle) = self.handle.take() {
+            handle.release();
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Loading a model while telling the app exactly what is going on.
+#![forbid(unsafe_code)]
+
+mod checkpoints;
+mod phase;
+mod pipeline;
+
+pub use checkpoints::{Checkpoint, Checkpoints, Stage};
+pub use phase::{LoadEvent, LoadingError, LoadingPhase};
+pub(crate) use pipeline::LoadJob;
+
+use std::path::PathBuf;
+
+use crate::array::Dtype;
+use crate::error::{Error, Result};
+use crate::hub;
+
+/// Where a model is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ModelSource {
+    /// A directory with `config.json`, weights and tokenizer.
+    Directory(PathBuf),
+    /// A model of the Hugging Face Hub that is in the local cache.
+    Hub {
+        /// `organisation/name`
+        id: String,
+        /// Branch, tag or commit; `main` if not given.
+        revision: Option<String>,
+    },
+}
+
+/// What to load, and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelConfiguration {
+    /// Where the model is.
+    pub source: ModelSource,
+    /// Where its tokenizer is.
+    pub tokenizer: TokenizerSource,
+    /// What floating-point weights are converted to.
+    pub dtype: WeightDtype,
+}
+
+/// Where a model's tokenizer is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum TokenizerSource {
+    /// In the model's directory.
+    #[default]
+    Model,
+    /// In another directory.
+    Directory(PathBuf),
+    /// Nowhere: the app works with token ids only.
+    None,
+}
+
+/// What floating-point weights are converted to on loading.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WeightDtype {
+    /// As stored; except that on a CPU the scales of a quantized model become f32, because MLX's CPU kernels
+    /// accumulate in the type of the scales and are badly inaccurate in bf16.
+    #[default]
+    Auto,
+    /// As stored.
+    Stored,
+    /// This type.
+    Exactly(Dtype),
+}
+
+impl ModelConfiguration {
+    /// A model in a directory.
+    pub fn directory(path: impl Into<PathBuf>) -> Self {
+        Self::new(ModelSource::Directory(path.into()))
+    }
+
+    /// A model of the Hugging Face Hub that is in the local cache.
+    pub fn hub(id: impl Into<String>, revision: Option<String>) -> Self {
+        Self::new(ModelSource::Hub { id: id.into(), revision })
+    }
+
+    /// A model with its own tokenizer and weights as [`WeightDtype::Auto`] has them.
+    pub fn new(source: ModelSource) -> Self {
+        ModelConfiguration { source, tokenizer: TokenizerSource::Model, dtype: WeightDtype::Auto }
+    }
+
+    /// Takes the tokenizer from elsewhere.
+    #[must_use]
+    pub fn with_tokenizer(mut self, tokenizer: TokenizerSource) -> Self {
+        self.tokenizer = tokenizer;
+        self
+    }
+
+    /// Converts floating-point weights.
+    #[must_use]
+    pub fn with_dtype(mut self, dtype: WeightDtype) -> Self {
+        self.dtype = dtype;
+        self
+    }
+
+    /// A name for messages and events: the id, or the directory.
+    pub fn name(&self) -> String {
+        match &self.source {
+            ModelSource::Directory(path) => path.display().to_string(),
+            ModelSource::Hub { id, .. } => id.clone(),
+        }
+    }
+
+    /// The model's directory.
+    pub fn resolve(&self) -> Result<PathBuf> {
+        match &self.source {
+            ModelSource::Directory(path) if path.is_dir() => Ok(path.clone()),
+            ModelSource::Directory(path) if path.exists() => {
+                Err(Error::invalid_argument(format!("{} is not a directory", path.display())))
+            }
+            ModelSource::Directory(path) => Err(Error::not_found(format!("{}: no such directory", path.display()))),
+            ModelSource::Hub { id, revision } => hub::snapshot(&hub::cache_dir()?, id, revision.as_deref()),
+        }
+    }
+}

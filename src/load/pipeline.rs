@@ -1,0 +1,351 @@
+//! The steps of a load.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::{LoadEvent, LoadingError, LoadingPhase, ModelConfiguration, TokenizerSource, WeightDtype};
+use crate::array::io::ReadProgress;
+use crate::array::{self, Array, Device, Dtype, memory};
+use crate::cache::CacheOptions;
+use crate::engine::{Engine, Job, Model, ModelInfo, QuantizationInfo, Reporter, Step, Worker};
+use crate::error::{Error, ErrorKind, Result};
+use crate::files::{parse_json, read_json_if_there, read_text, MAX_CONFIG};
+use crate::models::LanguageModel;
+use crate::models::registry::{self, Architecture};
+use crate::tokenizer::Tokenizer;
+use crate::weights::quantization::Quantization;
+use crate::weights::{Checkpoint, Parameter, Weights};
+
+/// Bytes of weights that are computed at once: what one step does, and what a cancel waits for at most.
+const GROUP_BYTES: usize = 64 << 20;
+
+/// How often progress within a file is looked at.
+const TICK: Duration = Duration::from_millis(20);
+
+/// A load on the engine's thread.
+pub(crate) struct LoadJob {
+    engine: Engine,
+    configuration: ModelConfiguration,
+    reporter: Reporter<LoadEvent, Model>,
+    started: Instant,
+    phase: LoadingPhase,
+    progress: f64,
+    state: State,
+}
+
+/// What the next step has to do.
+enum State {
+    Configuration,
+    Weights(Box<Configured>),
+    Reading(Box<Reading>),
+    Tokenizer(Box<Built>),
+    Initialization(Box<Built>, Option<Tokenizer>),
+    Over,
+}
+
+/// The configuration is read and its architecture known.
+struct Configured {
+    directory: PathBuf,
+    architecture: &'static Architecture,
+    config: Value,
+    eos: Vec<u32>,
+    tokenizer: Receiver<Result<Option<Tokenizer>>>,
+}
+
+/// The model is built from lazy weights, which are being read.
+struct Reading {
+    built: Built,
+    plan: std::iter::Peekable<std::vec::IntoIter<Parameter>>,
+    progress: Arc<ReadProgress>,
+    files: Vec<String>,
+    total: u64,
+}
+
+/// The model; the tokenizer may still be read.
+struct Built {
+    configured: Configured,
+    model: Rc<dyn LanguageModel>,
+    quantization: Option<Quantization>,
+    parameters: u64,
+    weight_bytes: u64,
+    weight_files: usize,
+}
+
+impl LoadJob {
+    pub fn new(engine: Engine, configuration: ModelConfiguration, reporter: Reporter<LoadEvent, Model>) -> LoadJob {
+        LoadJob {
+            engine,
+            configuration,
+            reporter,
+            started: Instant::now(),
+            phase: LoadingPhase::DownloadingConfig,
+            progress: 0.0,
+            state: State::Configuration,
+        }
+    }
+
+    /// Reports a phase, or progress within the current one.
+    fn enter(&mut self, phase: LoadingPhase) {
+        self.progress = match phase {
+            LoadingPhase::Failed(_) => 0.0,
+            _ => phase.estimated_progress().max(self.progress),
+        };
+        let event = LoadEvent {
+            phase: phase.clone(),
+            estimated_progress: self.progress,
+            memory_bytes: memory::active(),
+            elapsed: self.started.elapsed(),
+        };
+        self.phase = phase;
+        self.reporter.event(&event);
+    }
+
+    fn check_cancel(&self) -> Result<()> {
+        match self.reporter.is_cancelled() {
+            true => Err(Error::cancelled()),
+            false => Ok(()),
+        }
+    }
+
+    fn fail(&mut self, error: Error) {
+        // What was read so far goes before anyone hears of the end.
+        self.state = State::Over;
+        let _ = array::synchronize();
+        memory::clear_cache();
+        self.enter(LoadingPhase::Failed(LoadingError::new(&self.phase, &error)));
+        self.reporter.done(Err(error));
+    }
+
+    /// One step; `None` when there is nothing more to do.
+    fn advance(&mut self, worker: &mut Worker) -> Result<Option<State>> {
+        self.check_cancel()?;
+        let next = match std::mem::replace(&mut self.state, State::Over) {
+            State::Configuration => State::Weights(Box::new(self.configure()?)),
+            State::Weights(configured) => State::Reading(Box::new(self.build(*configured)?)),
+            State::Reading(mut reading) => match self.read_group(&mut reading)? {
+                true => State::Reading(reading),
+                false => {
+                    self.enter(LoadingPhase::LoadingTokenizer);
+                    State::Tokenizer(Box::new(reading.built))
+                }
+            },
+            State::Tokenizer(built) => match built.configured.tokenizer.recv_timeout(TICK) {
+                Err(RecvTimeoutError::Timeout) => State::Tokenizer(built),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Error::new(ErrorKind::Panic, "reading the tokenizer panicked"));
+                }
+                Ok(tokenizer) => {
+                    let tokenizer = tokenizer?;
+                    self.enter(LoadingPhase::InitializingModel);
+                    State::Initialization(built, tokenizer)
+                }
+            },
+            State::Initialization(built, tokenizer) => {
+                warm_up(&*built.model)?;
+                self.check_cancel()?;
+                let model = self.publish(*built, tokenizer, worker);
+                self.enter(LoadingPhase::Ready);
+                self.reporter.done(Ok(model));
+                return Ok(None);
+            }
+            State::Over => return Ok(None),
+        };
+        Ok(Some(next))
+    }
+
+    /// Reads `config.json` once and refuses what cannot be run, before anything large is touched.
+    fn configure(&mut self) -> Result<Configured> {
+        self.enter(LoadingPhase::DownloadingConfig);
+        let directory = self.configuration.resolve()?;
+        let path = directory.join("config.json");
+        let config = read_text(&path, MAX_CONFIG)
+            .and_then(|text| parse_json(&text).map_err(|e| e.context(path.display())))?;
+        let model_type = config
+            .get("model_type")
+            .and_then(Value::as_str)
+            .ok_or_else(|| Error::invalid_config(format!("{}: model_type is missing", path.display())))?;
+        let architecture = registry::find(model_type).map_err(|e| e.context(path.display()))?;
+        architecture.check(&config)?;
+        // The generation configuration knows better which tokens end an answer.
+        let generation = read_json_if_there(&directory.join("generation_config.json"))?;
+        let eos = generation
+            .as_ref()
+            .and_then(|g| token_ids(g.get("eos_token_id")))
+            .or_else(|| token_ids(config.get("eos_token_id")))
+            .unwrap_or_default();
+        let source = match &self.configuration.tokenizer {
+            TokenizerSource::Model => Some(directory.clone()),
+            TokenizerSource::Directory(other) => Some(other.clone()),
+            TokenizerSource::None => None,
+        };
+        let tokenizer = read_tokenizer(source, eos.clone())?;
+        Ok(Configured { directory, architecture, config, eos, tokenizer })
+    }
+
+    /// Checks all headers and builds the model from tensors that are not read yet.
+    fn build(&mut self, configured: Configured) -> Result<Reading> {
+        let quantization = Quantization::from_config(&configured.config)?;
+        let mut checkpoint = Checkpoint::open(&configured.directory)?;
+        let total = checkpoint.data_bytes();
+        let files: Vec<String> = checkpoint.files.iter().map(|f| f.name.clone()).collect();
+        self.enter(LoadingPhase::LoadingWeights {
+            file: files[0].clone(),
+            file_index: 1,
+            total_files: files.len(),
+            bytes_done: 0,
+            bytes_total: total,
+        });
+        self.check_cancel()?;
+        let dtype = match self.configuration.dtype {
+            WeightDtype::Stored => None,
+            WeightDtype::Exactly(dtype) => Some(dtype),
+            WeightDtype::Auto => (quantization.is_some() && self.engine.device() == Device::Cpu).then_some(Dtype::F32),
+        };
+        let progress = ReadProgress::new(self.reporter.cancel_flag());
+        let weights = Weights::open(&mut checkpoint, quantization.clone(), dtype, progress.clone())?;
+        let model = configured.architecture.build(&configured.config, &weights)?;
+        let parameters = weights.parameter_count();
+        weights.finish()?;
+        let built = Built {
+            model: model.into(),
+            quantization,
+            parameters,
+            weight_bytes: total,
+            weight_files: files.len(),
+            configured,
+        };
+        Ok(Reading { built, plan: weights.into_plan().into_iter().peekable(), progress, files, total })
+    }
+
+    /// Reads the next parameters; false when none is left.
+    fn read_group(&mut self, reading: &mut Reading) -> Result<bool> {
+        let Some(first) = reading.plan.peek() else { return Ok(false) };
+        let file = first.file;
+        let mut group: Vec<Array> = Vec::new();
+        let mut bytes = 0;
+        while let Some(next) = reading.plan.peek()
+            && next.file == file
+            && (group.is_empty() || bytes + next.bytes <= GROUP_BYTES)
+        {
+            let next = reading.plan.next().expect("peeked");
+            bytes += next.bytes;
+            group.push(next.array);
+        }
+        let begin = reading.progress.bytes();
+        array::async_eval(&group)?;
+        let mut seen = begin;
+        while seen < begin + bytes as u64 {
+            let now = reading.progress.wait_beyond(seen, TICK);
+            reading.progress.check()?;
+            // At most a few hundred events for the largest model.
+            if now - seen >= reading.total / 200 || now >= begin + bytes as u64 {
+                seen = now;
+                self.weights_event(reading, file, now);
+            }
+        }
+        array::eval(&group)?;
+        reading.progress.check()?;
+        Ok(true)
+    }
+
+    fn weights_event(&mut self, reading: &Reading, file: usize, bytes_done: u64) {
+        self.enter(LoadingPhase::LoadingWeights {
+            file: reading.files[file].clone(),
+            file_index: file + 1,
+            total_files: reading.files.len(),
+            bytes_done: bytes_done.min(reading.total),
+            bytes_total: reading.total,
+        });
+    }
+
+    /// Puts the model where generations find it.
+    fn publish(&self, built: Built, tokenizer: Option<Tokenizer>, worker: &mut Worker) -> Model {
+        let config = built.configured.config;
+        let number = |key: &str| config.get(key).and_then(Value::as_u64);
+        let info = ModelInfo {
+            name: self.configuration.name(),
+            directory: built.configured.directory,
+            model_type: built.configured.architecture.model_type.to_owned(),
+            alias_of: built.configured.architecture.alias_of(),
+            kind: built.configured.architecture.kind.name(),
+            parameters: built.parameters,
+            quantization: built.quantization.map(|q| QuantizationInfo {
+                mode: q.default.mode.name(),
+                bits: q.default.bits,
+                group_size: q.default.group_size,
+            }),
+            context_length: built.model.context_length(),
+            vocab_size: built.model.vocab_size(),
+            layers: number("num_hidden_layers"),
+            hidden_size: number("hidden_size"),
+            weight_bytes: built.weight_bytes,
+            weight_files: built.weight_files,
+            has_chat_template: tokenizer.as_ref().is_some_and(Tokenizer::has_chat_template),
+            // The tokenizer's own end token, where the configuration names none, is among its ids.
+            eos_token_ids: tokenizer.as_ref().map_or(built.configured.eos, |t| t.eos_token_ids().to_vec()),
+            device: self.engine.device().name(),
+            load_seconds: self.started.elapsed().as_secs_f64(),
+        };
+        let (model, id) = Model::new(self.engine.clone(), tokenizer, info, config);
+        worker.keep(id, built.model);
+        model
+    }
+}
+
+impl Job for LoadJob {
+    fn step(&mut self, worker: &mut Worker) -> Step {
+        match self.advance(worker) {
+            Ok(Some(state)) => {
+                self.state = state;
+                Step::Again
+            }
+            Ok(None) => Step::Done,
+            Err(error) => {
+                self.fail(error);
+                Step::Done
+            }
+        }
+    }
+
+    fn panicked(&mut self, error: Error) {
+        self.fail(error);
+    }
+}
+
+/// One token through the model: kernels are compiled, buffers made, and what cannot run fails now.
+fn warm_up(model: &dyn LanguageModel) -> Result<()> {
+    let mut cache = model.new_cache(&CacheOptions::default())?;
+    let token = Array::from_slice(&[0u32], &[1, 1])?;
+    let logits = model.logits(&model.forward(&token, &mut cache)?)?;
+    logits.eval()
+}
+
+/// Reads the tokenizer on a thread of its own while the weights are read here.
+fn read_tokenizer(directory: Option<PathBuf>, eos: Vec<u32>) -> Result<Receiver<Result<Option<Tokenizer>>>> {
+    let (sender, receiver) = channel();
+    let Some(directory) = directory else {
+        let _ = sender.send(Ok(None));
+        return Ok(receiver);
+    };
+    std::thread::Builder::new()
+        .name("mlx-tokenizer".into())
+        .spawn(move || {
+            let _ = sender.send(Tokenizer::from_directory(&directory).map(|t| Some(t.with_eos(&eos))));
+        })
+        .map_err(|e| Error::new(ErrorKind::Io, "cannot start a thread").with_source(e))?;
+    Ok(receiver)
+}
+
+/// One id or a list of ids.
+fn token_ids(value: Option<&Value>) -> Option<Vec<u32>> {
+    let id = |v: &Value| v.as_u64().and_then(|n| u32::try_from(n).ok());
+    match value? {
+        Value::Array(list) => list.iter().map(id).collect(),
+        other => id(other).map(|n| vec![n]),
+    }
+}

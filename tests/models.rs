@@ -1,0 +1,99 @@
+//! Every architecture and setting against mlx-lm 0.32.2: tests/fixtures/models says how the answers were made.
+
+mod support;
+
+use mlx_engine::cache::{CacheOptions, KvQuantization};
+use mlx_engine::generate::GenerateOptions;
+use mlx_engine::models::registry::ARCHITECTURES;
+use support::fixture::{Golden, Recipe, cases, relative_error};
+use support::{TempDir, bare, cpu_engine, load, tokens, write_case};
+
+/// Logits in f32 differ by rounding only; the smallest real mistake seen (a wrong GELU) moves them by 1.7e-4.
+const TOLERANCE: f32 = 2e-5;
+
+/// Runs `check` on every case and reports all failures at once.
+fn each_case(what: &str, check: impl Fn(&str) -> Result<(), String>) {
+    let cases = cases();
+    assert!(cases.len() >= 91, "the fixtures are gone");
+    let failures: Vec<String> =
+        cases.iter().filter_map(|case| check(case).err().map(|why| format!("{case}: {why}"))).collect();
+    assert!(failures.is_empty(), "{what}: {} of {} cases\n{}", failures.len(), cases.len(), failures.join("\n"));
+}
+
+#[test]
+fn logits_and_greedy_tokens_agree_with_the_reference() {
+    let engine = cpu_engine();
+    each_case("agreement", |case| {
+        let dir = TempDir::new("models");
+        let recipe = write_case(case, dir.path(), 1);
+        let golden = Golden::load(case);
+        let model = load(&engine, bare(dir.path())).map_err(|e| e.to_string())?;
+        let logits = model.logits(recipe.prompt.clone()).unwrap().wait().map_err(|e| e.to_string())?;
+        let error = relative_error(&logits.values, &golden.logits);
+        if !(error <= TOLERANCE) {
+            return Err(format!("logits are off by {error:.2e}"));
+        }
+        let greedy = |prefill_step| {
+            let max_context = Some(4096);
+            let options = GenerateOptions { max_tokens: Some(64), prefill_step, max_context, ..Default::default() };
+            tokens(&model, &recipe.prompt, options)
+        };
+        if greedy(None) != golden.greedy {
+            return Err("greedy tokens differ".into());
+        }
+        // How a prompt is cut matters for this scaling, in the reference too.
+        let scaling = &recipe.config["rope_scaling"];
+        let dynamic = scaling["type"] == "dynamic" || scaling["rope_type"] == "dynamic";
+        for step in [1, recipe.chunk as i32] {
+            if !dynamic && greedy(Some(step)) != golden.greedy {
+                return Err(format!("greedy tokens differ with the prompt in chunks of {step}"));
+            }
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn quantized_caches_agree_with_the_reference() {
+    let engine = cpu_engine();
+    let mut checked = 0;
+    for case in cases() {
+        let recipe = Recipe::load(&case);
+        let Some((bits, group_size)) = recipe.kv else { continue };
+        let dir = TempDir::new("kv");
+        write_case(&case, dir.path(), 1);
+        let model = load(&engine, bare(dir.path())).unwrap();
+        let quantization = Some(KvQuantization { bits, group_size, start: 0 });
+        let options = GenerateOptions {
+            max_tokens: Some(64),
+            cache: CacheOptions { quantization, ..Default::default() },
+            ..Default::default()
+        };
+        assert_eq!(tokens(&model, &recipe.prompt, options), Golden::load(&case).kv_greedy.unwrap(), "{case}");
+        checked += 1;
+    }
+    assert!(checked >= 2);
+}
+
+#[test]
+fn shards_give_the_same_model() {
+    let engine = cpu_engine();
+    for case in ["qwen3", "llama-4bit"] {
+        let dir = TempDir::new("shards");
+        let recipe = write_case(case, dir.path(), 3);
+        assert!(dir.path().join("model.safetensors.index.json").exists());
+        let model = load(&engine, bare(dir.path())).unwrap();
+        assert_eq!(model.info().weight_files, 3);
+        let logits = model.logits(recipe.prompt).unwrap().wait().unwrap();
+        assert!(relative_error(&logits.values, &Golden::load(case).logits) <= TOLERANCE);
+    }
+}
+
+#[test]
+fn every_row_of_the_registry_has_a_fixture() {
+    let types: Vec<String> =
+        cases().iter().map(|case| Recipe::load(case).config["model_type"].as_str().unwrap().to_owned()).collect();
+    for row in ARCHITECTURES {
+        assert!(types.iter().any(|t| t == row.model_type), "{} has no fixture", row.model_type);
+    }
+}
