@@ -208,7 +208,9 @@ fn place_beside_build_products(prefix: &Path) -> Result<(), String> {
     let mut links = vec![(folder.join("mlx"), prefix.to_path_buf())];
     // The wheel keeps what libmlx.so needs in a sibling folder (mlx_cpu.libs) and finds it by a relative path.
     for entry in fs::read_dir(prefix.parent().unwrap_or(prefix)).into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with("mlx") && entry.path().extension().is_some_and(|e| e == "libs") {
+        if entry.file_name().to_string_lossy().starts_with("mlx")
+            && entry.path().extension().is_some_and(|e| e == "libs")
+        {
             links.push((folder.join(entry.file_name()), entry.path()));
         }
     }

@@ -5,6 +5,7 @@ pub mod array;
 pub mod cache;
 pub mod engine;
 pub mod error;
+pub mod ffi;
 mod files;
 pub mod generate;
 pub mod hub;

@@ -195,15 +195,7 @@ impl Array {
     /// A block of the array: `start[i]..stop[i]` in steps of `step[i]` on each axis.
     #[track_caller]
     pub fn slice(&self, start: &[i32], stop: &[i32], step: &[i32]) -> Result<Array> {
-        call!(mlx_slice(
-            self.raw,
-            start.as_ptr(),
-            start.len(),
-            stop.as_ptr(),
-            stop.len(),
-            step.as_ptr(),
-            step.len()
-        ))
+        call!(mlx_slice(self.raw, start.as_ptr(), start.len(), stop.as_ptr(), stop.len(), step.as_ptr(), step.len()))
     }
 
     /// A copy in which the block `start[i]..stop[i]` is `update`. Done in place where nobody else holds the array.

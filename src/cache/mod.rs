@@ -145,7 +145,10 @@ impl Cache {
 fn check_quantization(q: KvQuantization, head_dim: i32) -> Result<()> {
     let known = matches!(q.bits, 2..=6 | 8) && matches!(q.group_size, 32 | 64 | 128) && q.start >= 0;
     if !known {
-        return Err(Error::invalid_argument(format!("no quantization of {} bits in groups of {}", q.bits, q.group_size)));
+        return Err(Error::invalid_argument(format!(
+            "no quantization of {} bits in groups of {}",
+            q.bits, q.group_size
+        )));
     }
     match head_dim % q.group_size {
         0 => Ok(()),

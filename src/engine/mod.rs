@@ -7,16 +7,19 @@
 //! Observers of tasks are called on that thread: what takes long there delays every task of the engine.
 #![forbid(unsafe_code)]
 
+mod generation;
+mod logits;
 mod model;
 mod task;
 mod worker;
 
 use std::sync::Arc;
 
-pub use model::{Model, ModelInfo, QuantizationInfo};
+pub use logits::Logits;
+pub use model::Model;
 pub use task::{Control, Observer, Task};
 pub(crate) use task::{Job, Reporter, Step, in_callback};
-pub(crate) use worker::Worker;
+pub(crate) use worker::{Worker, panic_error};
 
 use crate::array::{Device, memory};
 use crate::error::Result;

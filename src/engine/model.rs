@@ -1,66 +1,14 @@
 //! A handle to a loaded model.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use serde::Serialize;
 use serde_json::Value;
 
-use super::{Engine, Observer, Reporter, Task};
+use super::{Engine, Job, Observer, Reporter, Step, Task, Worker};
 use crate::error::{Error, ErrorKind, Result};
-use crate::load::{LoadEvent, LoadJob, ModelConfiguration};
+use crate::load::{LoadEvent, Loaded, Loader, ModelConfiguration, ModelInfo};
 use crate::tokenizer::Tokenizer;
-
-/// Facts about a loaded model.
-#[derive(Clone, Debug, Serialize)]
-pub struct ModelInfo {
-    /// The id or directory it was loaded from.
-    pub name: String,
-    /// Its directory.
-    pub directory: PathBuf,
-    /// `model_type` of its configuration.
-    pub model_type: String,
-    /// The `model_type` whose code runs it, if it is another.
-    pub alias_of: Option<&'static str>,
-    /// What it is for: `text`.
-    pub kind: &'static str,
-    /// Weights, counted as if they were not quantized.
-    pub parameters: u64,
-    /// How most of its weights are quantized.
-    pub quantization: Option<QuantizationInfo>,
-    /// The longest sequence it was made for, in tokens.
-    pub context_length: Option<i32>,
-    /// Rows of its output layer.
-    pub vocab_size: i32,
-    /// Transformer layers.
-    pub layers: Option<u64>,
-    /// Features of the residual stream.
-    pub hidden_size: Option<u64>,
-    /// Bytes of its weight files.
-    pub weight_bytes: u64,
-    /// How many weight files there are.
-    pub weight_files: usize,
-    /// Whether it has a chat template.
-    pub has_chat_template: bool,
-    /// Tokens that end an answer.
-    pub eos_token_ids: Vec<u32>,
-    /// Where it computes: `cpu` or `gpu`.
-    pub device: &'static str,
-    /// Seconds that loading took.
-    pub load_seconds: f64,
-}
-
-/// How weights are quantized.
-#[derive(Clone, Debug, Serialize)]
-pub struct QuantizationInfo {
-    /// `affine`, `mxfp4`, ...
-    pub mode: &'static str,
-    /// Bits a weight.
-    pub bits: i32,
-    /// Weights that share a scale.
-    pub group_size: i32,
-}
 
 /// A loaded model. Cloning shares it; the weights are freed with the last clone and generation.
 #[derive(Clone)]
@@ -88,22 +36,21 @@ impl Engine {
     ) -> Task<Model> {
         let (reporter, task) = Reporter::new(Box::new(observer));
         let engine = self.clone();
-        self.spawn(move |_| Box::new(LoadJob::new(engine, configuration, reporter)));
+        self.spawn(move |_| {
+            let loader = Loader::new(configuration, reporter.cancel_flag());
+            Box::new(LoadJob { engine, loader, reporter })
+        });
         task
     }
 }
 
 impl Model {
-    /// A handle to the model that the engine's thread will keep under the returned id.
-    pub(crate) fn new(
-        engine: Engine,
-        tokenizer: Option<Tokenizer>,
-        info: ModelInfo,
-        config: Value,
-    ) -> (Model, u64) {
+    /// Keeps a loaded model on the engine's thread and gives a handle to it.
+    fn publish(loaded: Loaded, engine: Engine, worker: &mut Worker) -> Model {
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        let poisoned = AtomicBool::new(false);
-        (Model { inner: Arc::new(Inner { engine, id, tokenizer, info, config, poisoned }) }, id)
+        let Loaded { network, tokenizer, info, config } = loaded;
+        worker.keep(id, network);
+        Model { inner: Arc::new(Inner { engine, id, tokenizer, info, config, poisoned: AtomicBool::new(false) }) }
     }
 
     /// The engine it lives on.
@@ -146,5 +93,38 @@ impl Model {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.engine.unload(self.id);
+    }
+}
+
+/// A load as a task.
+struct LoadJob {
+    engine: Engine,
+    loader: Loader,
+    reporter: Reporter<LoadEvent, Model>,
+}
+
+impl LoadJob {
+    fn fail(&mut self, error: Error) {
+        self.loader.fail(&error, &mut |event| self.reporter.event(event));
+        self.reporter.done(Err(error));
+    }
+}
+
+impl Job for LoadJob {
+    fn step(&mut self, worker: &mut Worker) -> Step {
+        match self.loader.advance(&mut |event| self.reporter.event(event)) {
+            Ok(None) => return Step::Again,
+            Ok(Some(loaded)) => {
+                let model = Model::publish(loaded, self.engine.clone(), worker);
+                self.loader.ready(&mut |event| self.reporter.event(event));
+                self.reporter.done(Ok(model));
+            }
+            Err(error) => self.fail(error),
+        }
+        Step::Done
+    }
+
+    fn panicked(&mut self, error: Error) {
+        self.fail(error);
     }
 }

@@ -136,8 +136,7 @@ pub(crate) struct Reporter<E, T: Clone> {
 impl<E, T: Clone> Reporter<E, T> {
     /// A reporter and the task it reports for.
     pub fn new(observer: Box<dyn Observer<E, T>>) -> (Self, Task<T>) {
-        let shared =
-            Arc::new(Shared { cancelled: Arc::default(), result: Mutex::new(None), done: Condvar::new() });
+        let shared = Arc::new(Shared { cancelled: Arc::default(), result: Mutex::new(None), done: Condvar::new() });
         (Reporter { observer: Some(observer), shared: shared.clone() }, Task { shared })
     }
 

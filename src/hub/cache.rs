@@ -21,9 +21,8 @@ pub fn snapshot(cache: &Path, id: &str, revision: Option<&str>) -> Result<PathBu
     let revision = revision.unwrap_or("main");
     check_id(id)?;
     check_revision(revision)?;
-    let missing = || {
-        Error::not_found(format!("{id} (revision {revision}) is not in the model cache {}", cache.display()))
-    };
+    let missing =
+        || Error::not_found(format!("{id} (revision {revision}) is not in the model cache {}", cache.display()));
     let repository = cache.join(format!("models--{}", id.replace('/', "--")));
     // A branch or tag points to a commit; anything else must be one.
     let commit = match read_text(&repository.join("refs").join(revision), 256) {

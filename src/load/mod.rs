@@ -2,12 +2,14 @@
 #![forbid(unsafe_code)]
 
 mod checkpoints;
+mod info;
 mod phase;
 mod pipeline;
 
 pub use checkpoints::{Checkpoint, Checkpoints, Stage};
+pub use info::{ModelInfo, QuantizationInfo};
 pub use phase::{LoadEvent, LoadingError, LoadingPhase};
-pub(crate) use pipeline::LoadJob;
+pub(crate) use pipeline::{Loaded, Loader};
 
 use std::path::PathBuf;
 

@@ -3,18 +3,19 @@
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::info::{ModelInfo, QuantizationInfo};
 use super::{LoadEvent, LoadingError, LoadingPhase, ModelConfiguration, TokenizerSource, WeightDtype};
 use crate::array::io::ReadProgress;
 use crate::array::{self, Array, Device, Dtype, memory};
 use crate::cache::CacheOptions;
-use crate::engine::{Engine, Job, Model, ModelInfo, QuantizationInfo, Reporter, Step, Worker};
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::{parse_json, read_json_if_there, read_text, MAX_CONFIG};
+use crate::files::{MAX_CONFIG, parse_json, read_json_if_there, read_text};
 use crate::models::LanguageModel;
 use crate::models::registry::{self, Architecture};
 use crate::tokenizer::Tokenizer;
@@ -27,16 +28,30 @@ const GROUP_BYTES: usize = 64 << 20;
 /// How often progress within a file is looked at.
 const TICK: Duration = Duration::from_millis(20);
 
-/// A load on the engine's thread.
-pub(crate) struct LoadJob {
-    engine: Engine,
+/// A load under way. Lives on the thread where the model will.
+pub struct Loader {
     configuration: ModelConfiguration,
-    reporter: Reporter<LoadEvent, Model>,
+    cancelled: Arc<AtomicBool>,
     started: Instant,
     phase: LoadingPhase,
     progress: f64,
     state: State,
 }
+
+/// What a load gives.
+pub struct Loaded {
+    /// The model, for the thread it was loaded on.
+    pub network: Rc<dyn LanguageModel>,
+    /// Its tokenizer.
+    pub tokenizer: Option<Tokenizer>,
+    /// Facts about it.
+    pub info: ModelInfo,
+    /// Its `config.json`.
+    pub config: Value,
+}
+
+/// Where events go.
+type Emit<'a> = &'a mut dyn FnMut(&LoadEvent);
 
 /// What the next step has to do.
 enum State {
@@ -76,12 +91,12 @@ struct Built {
     weight_files: usize,
 }
 
-impl LoadJob {
-    pub fn new(engine: Engine, configuration: ModelConfiguration, reporter: Reporter<LoadEvent, Model>) -> LoadJob {
-        LoadJob {
-            engine,
+impl Loader {
+    /// A load that stops within one step when `cancelled` becomes true.
+    pub fn new(configuration: ModelConfiguration, cancelled: Arc<AtomicBool>) -> Loader {
+        Loader {
             configuration,
-            reporter,
+            cancelled,
             started: Instant::now(),
             phase: LoadingPhase::DownloadingConfig,
             progress: 0.0,
@@ -90,7 +105,7 @@ impl LoadJob {
     }
 
     /// Reports a phase, or progress within the current one.
-    fn enter(&mut self, phase: LoadingPhase) {
+    fn enter(&mut self, phase: LoadingPhase, emit: Emit) {
         self.progress = match phase {
             LoadingPhase::Failed(_) => 0.0,
             _ => phase.estimated_progress().max(self.progress),
@@ -102,35 +117,40 @@ impl LoadJob {
             elapsed: self.started.elapsed(),
         };
         self.phase = phase;
-        self.reporter.event(&event);
+        emit(&event);
+    }
+
+    /// Reports that the model can be used.
+    pub fn ready(&mut self, emit: Emit) {
+        self.enter(LoadingPhase::Ready, emit);
+    }
+
+    /// Frees what was read and reports the failure.
+    pub fn fail(&mut self, error: &Error, emit: Emit) {
+        self.state = State::Over;
+        let _ = array::synchronize();
+        memory::clear_cache();
+        let failed = LoadingError::new(&self.phase, error);
+        self.enter(LoadingPhase::Failed(failed), emit);
     }
 
     fn check_cancel(&self) -> Result<()> {
-        match self.reporter.is_cancelled() {
+        match self.cancelled.load(Ordering::Acquire) {
             true => Err(Error::cancelled()),
             false => Ok(()),
         }
     }
 
-    fn fail(&mut self, error: Error) {
-        // What was read so far goes before anyone hears of the end.
-        self.state = State::Over;
-        let _ = array::synchronize();
-        memory::clear_cache();
-        self.enter(LoadingPhase::Failed(LoadingError::new(&self.phase, &error)));
-        self.reporter.done(Err(error));
-    }
-
-    /// One step; `None` when there is nothing more to do.
-    fn advance(&mut self, worker: &mut Worker) -> Result<Option<State>> {
+    /// Does one step; returns the model when that was the last.
+    pub fn advance(&mut self, emit: Emit) -> Result<Option<Loaded>> {
         self.check_cancel()?;
-        let next = match std::mem::replace(&mut self.state, State::Over) {
-            State::Configuration => State::Weights(Box::new(self.configure()?)),
-            State::Weights(configured) => State::Reading(Box::new(self.build(*configured)?)),
-            State::Reading(mut reading) => match self.read_group(&mut reading)? {
+        self.state = match std::mem::replace(&mut self.state, State::Over) {
+            State::Configuration => State::Weights(Box::new(self.configure(emit)?)),
+            State::Weights(configured) => State::Reading(Box::new(self.build(*configured, emit)?)),
+            State::Reading(mut reading) => match self.read_group(&mut reading, emit)? {
                 true => State::Reading(reading),
                 false => {
-                    self.enter(LoadingPhase::LoadingTokenizer);
+                    self.enter(LoadingPhase::LoadingTokenizer, emit);
                     State::Tokenizer(Box::new(reading.built))
                 }
             },
@@ -141,30 +161,27 @@ impl LoadJob {
                 }
                 Ok(tokenizer) => {
                     let tokenizer = tokenizer?;
-                    self.enter(LoadingPhase::InitializingModel);
+                    self.enter(LoadingPhase::InitializingModel, emit);
                     State::Initialization(built, tokenizer)
                 }
             },
             State::Initialization(built, tokenizer) => {
                 warm_up(&*built.model)?;
                 self.check_cancel()?;
-                let model = self.publish(*built, tokenizer, worker);
-                self.enter(LoadingPhase::Ready);
-                self.reporter.done(Ok(model));
-                return Ok(None);
+                return Ok(Some(self.finish(*built, tokenizer)));
             }
-            State::Over => return Ok(None),
+            State::Over => return Err(Error::internal("the load is over")),
         };
-        Ok(Some(next))
+        Ok(None)
     }
 
     /// Reads `config.json` once and refuses what cannot be run, before anything large is touched.
-    fn configure(&mut self) -> Result<Configured> {
-        self.enter(LoadingPhase::DownloadingConfig);
+    fn configure(&mut self, emit: Emit) -> Result<Configured> {
+        self.enter(LoadingPhase::DownloadingConfig, emit);
         let directory = self.configuration.resolve()?;
         let path = directory.join("config.json");
-        let config = read_text(&path, MAX_CONFIG)
-            .and_then(|text| parse_json(&text).map_err(|e| e.context(path.display())))?;
+        let config =
+            read_text(&path, MAX_CONFIG).and_then(|text| parse_json(&text).map_err(|e| e.context(path.display())))?;
         let model_type = config
             .get("model_type")
             .and_then(Value::as_str)
@@ -188,25 +205,26 @@ impl LoadJob {
     }
 
     /// Checks all headers and builds the model from tensors that are not read yet.
-    fn build(&mut self, configured: Configured) -> Result<Reading> {
+    fn build(&mut self, configured: Configured, emit: Emit) -> Result<Reading> {
         let quantization = Quantization::from_config(&configured.config)?;
         let mut checkpoint = Checkpoint::open(&configured.directory)?;
         let total = checkpoint.data_bytes();
         let files: Vec<String> = checkpoint.files.iter().map(|f| f.name.clone()).collect();
-        self.enter(LoadingPhase::LoadingWeights {
+        let first = LoadingPhase::LoadingWeights {
             file: files[0].clone(),
             file_index: 1,
             total_files: files.len(),
             bytes_done: 0,
             bytes_total: total,
-        });
+        };
+        self.enter(first, emit);
         self.check_cancel()?;
         let dtype = match self.configuration.dtype {
             WeightDtype::Stored => None,
             WeightDtype::Exactly(dtype) => Some(dtype),
-            WeightDtype::Auto => (quantization.is_some() && self.engine.device() == Device::Cpu).then_some(Dtype::F32),
+            WeightDtype::Auto => (quantization.is_some() && array::device() == Device::Cpu).then_some(Dtype::F32),
         };
-        let progress = ReadProgress::new(self.reporter.cancel_flag());
+        let progress = ReadProgress::new(self.cancelled.clone());
         let weights = Weights::open(&mut checkpoint, quantization.clone(), dtype, progress.clone())?;
         let model = configured.architecture.build(&configured.config, &weights)?;
         let parameters = weights.parameter_count();
@@ -223,7 +241,7 @@ impl LoadJob {
     }
 
     /// Reads the next parameters; false when none is left.
-    fn read_group(&mut self, reading: &mut Reading) -> Result<bool> {
+    fn read_group(&mut self, reading: &mut Reading, emit: Emit) -> Result<bool> {
         let Some(first) = reading.plan.peek() else { return Ok(false) };
         let file = first.file;
         let mut group: Vec<Array> = Vec::new();
@@ -245,7 +263,7 @@ impl LoadJob {
             // At most a few hundred events for the largest model.
             if now - seen >= reading.total / 200 || now >= begin + bytes as u64 {
                 seen = now;
-                self.weights_event(reading, file, now);
+                self.weights_event(reading, file, now, emit);
             }
         }
         array::eval(&group)?;
@@ -253,18 +271,18 @@ impl LoadJob {
         Ok(true)
     }
 
-    fn weights_event(&mut self, reading: &Reading, file: usize, bytes_done: u64) {
-        self.enter(LoadingPhase::LoadingWeights {
+    fn weights_event(&mut self, reading: &Reading, file: usize, bytes_done: u64, emit: Emit) {
+        let phase = LoadingPhase::LoadingWeights {
             file: reading.files[file].clone(),
             file_index: file + 1,
             total_files: reading.files.len(),
             bytes_done: bytes_done.min(reading.total),
             bytes_total: reading.total,
-        });
+        };
+        self.enter(phase, emit);
     }
 
-    /// Puts the model where generations find it.
-    fn publish(&self, built: Built, tokenizer: Option<Tokenizer>, worker: &mut Worker) -> Model {
+    fn finish(&self, built: Built, tokenizer: Option<Tokenizer>) -> Loaded {
         let config = built.configured.config;
         let number = |key: &str| config.get(key).and_then(Value::as_u64);
         let info = ModelInfo {
@@ -288,32 +306,10 @@ impl LoadJob {
             has_chat_template: tokenizer.as_ref().is_some_and(Tokenizer::has_chat_template),
             // The tokenizer's own end token, where the configuration names none, is among its ids.
             eos_token_ids: tokenizer.as_ref().map_or(built.configured.eos, |t| t.eos_token_ids().to_vec()),
-            device: self.engine.device().name(),
+            device: array::device().name(),
             load_seconds: self.started.elapsed().as_secs_f64(),
         };
-        let (model, id) = Model::new(self.engine.clone(), tokenizer, info, config);
-        worker.keep(id, built.model);
-        model
-    }
-}
-
-impl Job for LoadJob {
-    fn step(&mut self, worker: &mut Worker) -> Step {
-        match self.advance(worker) {
-            Ok(Some(state)) => {
-                self.state = state;
-                Step::Again
-            }
-            Ok(None) => Step::Done,
-            Err(error) => {
-                self.fail(error);
-                Step::Done
-            }
-        }
-    }
-
-    fn panicked(&mut self, error: Error) {
-        self.fail(error);
+        Loaded { network: built.model, tokenizer, info, config }
     }
 }
 

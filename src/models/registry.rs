@@ -1,6 +1,6 @@
 //! The table of supported architectures.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::decoder::{Decoder, DecoderSpec};
 use super::{LanguageModel, llm};
@@ -101,6 +101,12 @@ impl Architecture {
             Build::Decoder(spec) => Ok(Box::new(Decoder::load(spec(config)?, weights)?)),
         }
     }
+}
+
+/// The table as JSON: an array of objects with `model_type`, `kind` and `alias_of`.
+pub fn to_json() -> Value {
+    let row = |a: &Architecture| json!({"model_type": a.model_type, "kind": a.kind.name(), "alias_of": a.alias_of()});
+    ARCHITECTURES.iter().map(row).collect()
 }
 
 #[cfg(test)]

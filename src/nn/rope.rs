@@ -4,8 +4,8 @@
 
 use serde_json::Value;
 
-use crate::array::fast::{RopeBase, rope};
 use crate::array::Array;
+use crate::array::fast::{RopeBase, rope};
 use crate::error::{Error, Result};
 
 /// How to rotate.
@@ -190,7 +190,8 @@ impl Rope {
                 return Ok(rope);
             }
             RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => {
-                let (factor, low, high) = (f64::from(*factor), f64::from(*low_freq_factor), f64::from(*high_freq_factor));
+                let (factor, low, high) =
+                    (f64::from(*factor), f64::from(*low_freq_factor), f64::from(*high_freq_factor));
                 let original = f64::from(*original_context);
                 powers()
                     .map(|f| {

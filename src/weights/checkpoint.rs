@@ -161,8 +161,7 @@ fn read_index(dir: &Path) -> Result<Option<Index>> {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(e),
     };
-    let index: Index =
-        serde_json::from_str(&text).map_err(|e| Error::invalid_weights(format!("{INDEX}: {e}")))?;
+    let index: Index = serde_json::from_str(&text).map_err(|e| Error::invalid_weights(format!("{INDEX}: {e}")))?;
     for name in index.weight_map.values() {
         // A plain name: the index must not lead out of the directory.
         if name.contains(['/', '\\', '\0']) || name == ".." || !name.ends_with(".safetensors") {

@@ -63,8 +63,8 @@ impl Weights {
         let mut tensors = HashMap::new();
         for (index, file) in checkpoint.files.iter_mut().enumerate() {
             let (handle, header) = file.take_handle()?;
-            let arrays = open_safetensors(handle, &file.name, header, progress.clone())
-                .map_err(|e| e.context(&file.name))?;
+            let arrays =
+                open_safetensors(handle, &file.name, header, progress.clone()).map_err(|e| e.context(&file.name))?;
             for (name, array) in arrays {
                 let offset = file.offsets.get(&name).copied().unwrap_or(0);
                 tensors.insert(name, Tensor { array, file: index, offset });
@@ -131,12 +131,7 @@ impl Weights {
     }
 
     /// Takes several tensors and keeps what `f` makes of all of them as one parameter.
-    pub fn joined(
-        &self,
-        names: &[String],
-        shape: &[i32],
-        f: impl FnOnce(&[Array]) -> Result<Array>,
-    ) -> Result<Array> {
+    pub fn joined(&self, names: &[String], shape: &[i32], f: impl FnOnce(&[Array]) -> Result<Array>) -> Result<Array> {
         let taken: Vec<Option<Tensor>> = names.iter().map(|n| self.take(n, shape)).collect();
         let Some(tensors) = taken.into_iter().collect::<Option<Vec<Tensor>>>() else {
             return f(&vec![self.stand_in(shape)?; names.len()]);

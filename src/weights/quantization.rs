@@ -135,7 +135,9 @@ pub(super) fn infer(
         (Dtype::U8, 16, 4) => Mode::Nvfp4,
         (Dtype::U8, 32, 4) => Mode::Mxfp4,
         (Dtype::U8, 32, 8) => Mode::Mxfp8,
-        (Dtype::U8, ..) => return Err(bad(format!("no scheme has byte scales, {bits} bits and groups of {group_size}"))),
+        (Dtype::U8, ..) => {
+            return Err(bad(format!("no scheme has byte scales, {bits} bits and groups of {group_size}")));
+        }
         _ => Mode::Affine,
     };
     let scheme = Scheme { mode, bits, group_size };
@@ -163,7 +165,8 @@ mod tests {
 
     #[test]
     fn reads_defaults_and_layers() {
-        let q = parse(json!({"bits": 4, "group_size": 64, "a.b": {"bits": 8}, "c": false, "d": true})).unwrap().unwrap();
+        let q =
+            parse(json!({"bits": 4, "group_size": 64, "a.b": {"bits": 8}, "c": false, "d": true})).unwrap().unwrap();
         let default = Scheme { mode: Mode::Affine, bits: 4, group_size: 64 };
         assert_eq!(q.default, default);
         assert_eq!(q.layers["a.b"], Some(Scheme { bits: 8, ..default }));

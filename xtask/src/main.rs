@@ -1,6 +1,7 @@
 //! Maintenance commands: `cargo xtask <command>`.
 
 mod bindings;
+mod header;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,12 +11,15 @@ type Result<T = (), E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 const USAGE: &str = "usage: cargo xtask <command>
 
   bindings            regenerate src/array/sys/bindings.rs from mlx-c's headers (needs libclang)
+  header [--check]    generate include/mlx_engine.h from src/ffi (or only see whether it is current)
 ";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let result = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["bindings"] => bindings::generate(),
+        ["header"] => header::generate(false),
+        ["header", "--check"] => header::generate(true),
         _ => {
             eprint!("{USAGE}");
             return ExitCode::from(2);

@@ -1851,7 +1851,7 @@ unsafe extern "C" {
         s: mlx_stream,
     ) -> ::std::os::raw::c_int;
     pub fn mlx_count_nonzero(res: *mut mlx_array, a: mlx_array, keepdims: bool, s: mlx_stream)
-        -> ::std::os::raw::c_int;
+    -> ::std::os::raw::c_int;
     pub fn mlx_cummax_axis(
         res: *mut mlx_array,
         a: mlx_array,

@@ -35,9 +35,8 @@ impl Attention {
     pub fn load(spec: &AttentionSpec, hidden: i32, path: &str, w: &Weights) -> Result<Attention> {
         let (heads, kv_heads, head_dim) = (spec.heads, spec.kv_heads, spec.head_dim);
         let bias = spec.bias != AttentionBias::None;
-        let linear = |name: &str, heads: i32| {
-            Linear::load(w, &format!("{path}.{name}"), hidden, heads * head_dim, bias)
-        };
+        let linear =
+            |name: &str, heads: i32| Linear::load(w, &format!("{path}.{name}"), hidden, heads * head_dim, bias);
         let projections = match spec.qkv {
             Projection::Separate => Projections::Separate {
                 q: linear("q_proj", heads)?,
@@ -117,12 +116,9 @@ impl Attention {
 /// The norm weights of all heads, `[heads, 1, head_dim]`.
 fn head_weights(w: &Weights, path: &str, which: &str, heads: i32, dim: i32, stored: HeadWeights) -> Result<Array> {
     match stored {
-        HeadWeights::Matrix => {
-            w.derived(&format!("{path}.{which}_norm.weight"), &[heads, dim], |a| a.expand_dims(1))
-        }
+        HeadWeights::Matrix => w.derived(&format!("{path}.{which}_norm.weight"), &[heads, dim], |a| a.expand_dims(1)),
         HeadWeights::List => {
-            let names: Vec<String> =
-                (0..heads).map(|h| format!("{path}.{which}_layernorm.norms.{h}.weight")).collect();
+            let names: Vec<String> = (0..heads).map(|h| format!("{path}.{which}_layernorm.norms.{h}.weight")).collect();
             w.joined(&names, &[dim], |parts| stack(parts, 0)?.expand_dims(1))
         }
     }

@@ -22,10 +22,8 @@ pub fn spec(config: &Value) -> Result<DecoderSpec> {
     let c: Config = config::parse(config)?;
     let mut attention = c.llama.attention()?;
     attention.scale = c.attention_multiplier;
-    let layer = LayerSpec {
-        residual_scale: Some(c.residual_multiplier),
-        ..LayerSpec::pre_norm(attention, c.llama.ffn())
-    };
+    let layer =
+        LayerSpec { residual_scale: Some(c.residual_multiplier), ..LayerSpec::pre_norm(attention, c.llama.ffn()) };
     let layers = vec![layer; config::layer_count(c.llama.num_hidden_layers)?];
     Ok(DecoderSpec {
         embedding_scale: Some(c.embedding_multiplier),

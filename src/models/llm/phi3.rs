@@ -53,12 +53,8 @@ pub fn spec(config: &Value) -> Result<DecoderSpec> {
     let kv_heads = c.num_key_value_heads.unwrap_or(c.num_attention_heads);
     let mut attention = AttentionSpec::new(c.num_attention_heads, kv_heads, head_dim, rope);
     attention.qkv = Projection::Fused;
-    let ffn = Ffn::Gated {
-        size: c.intermediate_size,
-        activation: Activation::Silu,
-        gate_up: Projection::Fused,
-        bias: false,
-    };
+    let ffn =
+        Ffn::Gated { size: c.intermediate_size, activation: Activation::Silu, gate_up: Projection::Fused, bias: false };
     let layers = vec![LayerSpec::pre_norm(attention, ffn); config::layer_count(c.num_hidden_layers)?];
     let norm = NormSpec { kind: NormKind::Rms, eps: c.rms_norm_eps };
     Ok(DecoderSpec {

@@ -1,4 +1,4 @@
-//! A generation on the engine's thread.
+//! The loop: prompt in, tokens out, one step at a time.
 
 use std::rc::Rc;
 use std::time::Instant;
@@ -8,26 +8,38 @@ use super::sampling::{Sampled, Sampler, TokenSets, resolve_breakers};
 use super::stop::StopMatcher;
 use crate::array::{self, Array, Device, Dtype, memory};
 use crate::cache::Cache;
-use crate::engine::{Job, Model, Reporter, Step, Worker};
 use crate::error::{Error, ErrorKind, Result};
 use crate::models::LanguageModel;
 use crate::tokenizer::{StreamingDetokenizer, Tokenizer};
 
-/// What a generation needs that can be made and checked on the caller's thread.
-pub(super) struct Prepared {
+/// What a generation needs to know of its model.
+pub struct ModelFacts<'a> {
+    /// Rows of the output layer.
+    pub vocab_size: i32,
+    /// The longest sequence the model was made for.
+    pub context_length: Option<i32>,
+    /// Tokens that end an answer.
+    pub eos_token_ids: &'a [u32],
+    /// The tokenizer, if there is one.
+    pub tokenizer: Option<&'a Tokenizer>,
+}
+
+/// A request that was checked. Made on the caller's thread, so that mistakes are reported at once.
+pub struct Request {
     prompt: Vec<u32>,
     options: GenerateOptions,
     sampler: Sampler,
     eos: Vec<u32>,
     /// Positions at most.
     limit: usize,
+    detokenizer: Option<StreamingDetokenizer>,
 }
 
-impl Prepared {
-    pub fn new(model: &Model, prompt: Vec<u32>, options: GenerateOptions) -> Result<Prepared> {
-        let info = model.info();
-        check_tokens(&prompt, info.vocab_size)?;
-        let limit = match (options.max_context, info.context_length) {
+impl Request {
+    /// Checks prompt and options against the model.
+    pub fn new(model: &ModelFacts, prompt: Vec<u32>, options: GenerateOptions) -> Result<Request> {
+        check_tokens(&prompt, model.vocab_size)?;
+        let limit = match (options.max_context, model.context_length) {
             (Some(n), _) if n < 1 => return Err(Error::invalid_argument(format!("max_context is {n}"))),
             (asked, made_for) => asked.or(made_for).unwrap_or(i32::MAX),
         };
@@ -40,19 +52,20 @@ impl Prepared {
         if options.prefill_step.is_some_and(|n| n < 1) {
             return Err(Error::invalid_argument("prefill_step must be at least 1"));
         }
-        let mut eos = info.eos_token_ids.clone();
+        let mut eos = model.eos_token_ids.to_vec();
         eos.extend(&options.extra_eos);
-        let sets = token_sets(model.tokenizer(), &options, &eos)?;
-        let sampler = Sampler::new(&options.sampling, info.vocab_size as usize, &sets)?;
+        let sets = token_sets(model.tokenizer, &options, &eos)?;
+        let sampler = Sampler::new(&options.sampling, model.vocab_size as usize, &sets)?;
         if options.ignore_eos {
             eos.clear();
         }
-        Ok(Prepared { prompt, options, sampler, eos, limit: limit as usize })
+        let detokenizer = model.tokenizer.map(StreamingDetokenizer::new);
+        Ok(Request { prompt, options, sampler, eos, limit: limit as usize, detokenizer })
     }
 }
 
 /// Refuses an empty prompt and tokens that the model does not have: MLX would read beyond the embedding.
-pub(super) fn check_tokens(tokens: &[u32], vocab_size: i32) -> Result<()> {
+pub fn check_tokens(tokens: &[u32], vocab_size: i32) -> Result<()> {
     if tokens.is_empty() {
         return Err(Error::invalid_argument("the prompt has no tokens"));
     }
@@ -84,23 +97,24 @@ fn token_sets(tokenizer: Option<&Tokenizer>, options: &GenerateOptions, eos: &[u
     Ok(sets)
 }
 
-pub(super) struct GenerateJob {
-    model: Model,
+/// A generation under way. Lives on the thread of its model.
+pub struct Generation {
     network: Rc<dyn LanguageModel>,
     cache: Cache,
-    prepared: Prepared,
+    request: Request,
     /// Prompt and answer.
     history: Vec<u32>,
     /// How many tokens of the prompt are processed.
     processed: usize,
     prefill_step: usize,
     next: Next,
-    detokenizer: Option<StreamingDetokenizer>,
     stops: StopMatcher,
     scratch: Vec<f32>,
-    reporter: Reporter<GenerationEvent, GenerationStats>,
     clock: Clock,
 }
+
+/// Where events go.
+type Emit<'a> = &'a mut dyn FnMut(&GenerationEvent);
 
 /// The token to process next.
 enum Next {
@@ -118,105 +132,83 @@ struct Clock {
     first_token: Option<Instant>,
 }
 
-impl GenerateJob {
-    /// Called on the engine's thread.
-    pub fn start(
-        worker: &mut Worker,
-        model: Model,
-        prepared: Prepared,
-        mut reporter: Reporter<GenerationEvent, GenerationStats>,
-    ) -> Box<dyn Job> {
-        let made = worker.model(model.id()).and_then(|network| {
-            let cache = network.new_cache(&prepared.options.cache)?;
-            Ok((network, cache))
-        });
-        let (network, cache) = match made {
-            Ok(made) => made,
-            Err(error) => {
-                reporter.done(Err(error));
-                return Box::new(Ended);
-            }
-        };
+impl Generation {
+    /// Begins with an empty cache.
+    pub fn new(network: Rc<dyn LanguageModel>, request: Request) -> Result<Generation> {
         let default_step = match array::device() {
             Device::Cpu => 128,
             Device::Gpu => 512,
         };
-        Box::new(GenerateJob {
+        Ok(Generation {
+            cache: network.new_cache(&request.options.cache)?,
             network,
-            cache,
-            history: prepared.prompt.clone(),
+            history: request.prompt.clone(),
             processed: 0,
-            prefill_step: prepared.options.prefill_step.unwrap_or(default_step) as usize,
+            prefill_step: request.options.prefill_step.unwrap_or(default_step) as usize,
             next: Next::Prefill,
-            detokenizer: model.tokenizer().map(StreamingDetokenizer::new),
-            stops: StopMatcher::new(&prepared.options.stop),
+            stops: StopMatcher::new(&request.options.stop),
             scratch: Vec::new(),
-            reporter,
             clock: Clock { started: Instant::now(), prompt_done: None, first_token: None },
-            prepared,
-            model,
+            request,
         })
     }
 
-    fn advance(&mut self) -> Result<Step> {
-        if self.reporter.is_cancelled() {
-            return self.end(StopReason::Cancelled);
+    /// Does one step: a chunk of the prompt, or a token. Returns the statistics when that was the last.
+    pub fn advance(&mut self, cancelled: bool, emit: Emit) -> Result<Option<GenerationStats>> {
+        if cancelled {
+            return self.end(StopReason::Cancelled, emit);
         }
         match std::mem::replace(&mut self.next, Next::Prefill) {
-            Next::Prefill => self.prefill(),
+            Next::Prefill => self.prefill(emit),
             Next::Device(token) => {
-                let wanted = self.wants_more(1);
                 // The next step is under way before this token is read back.
-                if wanted {
+                if self.wants_more(1) {
                     self.next = Next::Device(self.schedule(&token)?);
                 }
                 let id = token.item_u32()?;
-                self.accept(TokenInfo { id, ..Default::default() })
+                self.accept(TokenInfo { id, ..Default::default() }, emit)
             }
             Next::Host(token) => {
                 let token = Array::from_slice(&[token], &[1])?;
                 let sampled = self.sample(&token)?;
                 self.next = Next::Host(sampled.token);
-                let wants = self.prepared.sampler.wants_logprobs();
-                self.accept(TokenInfo {
-                    id: sampled.token,
-                    logprob: wants.then_some(sampled.logprob),
-                    top: sampled.top,
-                })
+                let wants = self.request.sampler.wants_logprobs();
+                let logprob = wants.then_some(sampled.logprob);
+                self.accept(TokenInfo { id: sampled.token, logprob, top: sampled.top }, emit)
             }
         }
     }
 
     /// One chunk of the prompt. Its last token is left for the first decoding step, which needs its logits alone.
-    fn prefill(&mut self) -> Result<Step> {
-        let total = self.prepared.prompt.len();
+    fn prefill(&mut self, emit: Emit) -> Result<Option<GenerationStats>> {
+        let total = self.request.prompt.len();
         let left = total - 1 - self.processed;
         if left > 0 {
             let n = left.min(self.prefill_step);
-            let chunk = &self.prepared.prompt[self.processed..self.processed + n];
+            let chunk = &self.request.prompt[self.processed..self.processed + n];
             let tokens = Array::from_slice(chunk, &[1, n as i32])?;
             self.network.forward(&tokens, &mut self.cache)?;
             array::eval(self.cache.arrays())?;
             self.cache.settle()?;
             self.processed += n;
             memory::clear_cache();
-            self.reporter.event(&GenerationEvent::Prefill { processed: self.processed, total });
-            return Ok(Step::Again);
+            emit(&GenerationEvent::Prefill { processed: self.processed, total });
+            return Ok(None);
         }
-        if self.prepared.options.max_tokens == Some(0) {
-            return self.end(StopReason::Length);
+        if self.request.options.max_tokens == Some(0) {
+            return self.end(StopReason::Length, emit);
         }
-        let last = self.prepared.prompt[total - 1];
+        let last = self.request.prompt[total - 1];
         self.processed = total;
-        if self.prepared.sampler.is_greedy() && !self.prepared.sampler.wants_logprobs() {
+        if self.request.sampler.is_greedy() && !self.request.sampler.wants_logprobs() {
             let token = self.schedule(&Array::from_slice(&[last], &[1])?)?;
             token.eval()?;
             self.next = Next::Device(token);
         } else {
             self.next = Next::Host(last);
         }
-        self.reporter.event(&GenerationEvent::Prefill { processed: total, total });
-        Ok(Step::Again)
+        emit(&GenerationEvent::Prefill { processed: total, total });
+        Ok(None)
     }
 
     /// The logits behind one more token, `[1, vocabulary]`.
@@ -241,47 +233,47 @@ impl GenerateJob {
             scratch.clear();
             scratch.extend_from_slice(values);
         })?;
-        self.prepared.sampler.sample(scratch, &self.history)
+        self.request.sampler.sample(scratch, &self.history)
     }
 
     /// Whether, with `pending` tokens not counted yet, there is room for another.
     fn wants_more(&self, pending: usize) -> bool {
-        let generated = self.history.len() - self.prepared.prompt.len() + pending;
-        let most = self.prepared.options.max_tokens.map_or(usize::MAX, |n| n as usize);
-        generated < most && self.history.len() + pending <= self.prepared.limit
+        let generated = self.history.len() - self.request.prompt.len() + pending;
+        let most = self.request.options.max_tokens.map_or(usize::MAX, |n| n as usize);
+        generated < most && self.history.len() + pending <= self.request.limit
     }
 
     /// Takes a chosen token into the answer.
-    fn accept(&mut self, token: TokenInfo) -> Result<Step> {
+    fn accept(&mut self, token: TokenInfo, emit: Emit) -> Result<Option<GenerationStats>> {
         let now = Instant::now();
         self.clock.prompt_done.get_or_insert(now);
-        if self.prepared.eos.contains(&token.id) {
-            return self.end(StopReason::Eos);
+        if self.request.eos.contains(&token.id) {
+            return self.end(StopReason::Eos, emit);
         }
         self.clock.first_token.get_or_insert(now);
         self.history.push(token.id);
-        let text = match &mut self.detokenizer {
+        let text = match &mut self.request.detokenizer {
             Some(detokenizer) => detokenizer.push(token.id)?,
             None => String::new(),
         };
         let (text, stopped) = self.stops.push(&text);
-        self.reporter.event(&GenerationEvent::Token { token, text });
+        emit(&GenerationEvent::Token { token, text });
         if stopped {
-            return self.end(StopReason::StopString);
+            return self.end(StopReason::StopString, emit);
         }
-        let generated = self.history.len() - self.prepared.prompt.len();
-        if self.prepared.options.max_tokens.is_some_and(|n| generated >= n as usize) {
-            return self.end(StopReason::Length);
+        let generated = self.history.len() - self.request.prompt.len();
+        if self.request.options.max_tokens.is_some_and(|n| generated >= n as usize) {
+            return self.end(StopReason::Length, emit);
         }
         // The token just chosen needs a position before another can follow.
-        if self.history.len() > self.prepared.limit {
-            return self.end(StopReason::ContextFull);
+        if self.history.len() > self.request.limit {
+            return self.end(StopReason::ContextFull, emit);
         }
-        Ok(Step::Again)
+        Ok(None)
     }
 
-    fn end(&mut self, reason: StopReason) -> Result<Step> {
-        let mut rest = match &mut self.detokenizer {
+    fn end(&mut self, reason: StopReason, emit: Emit) -> Result<Option<GenerationStats>> {
+        let mut rest = match &mut self.request.detokenizer {
             Some(detokenizer) if reason != StopReason::StopString => self.stops.push(&detokenizer.finish()?),
             _ => Default::default(),
         };
@@ -292,14 +284,13 @@ impl GenerateJob {
             rest.0 += &self.stops.finish();
         }
         if !rest.0.is_empty() {
-            self.reporter.event(&GenerationEvent::Text { text: rest.0 });
+            emit(&GenerationEvent::Text { text: rest.0 });
         }
         let stats = self.stats(reason);
         // Whoever waits may look at memory at once.
         self.next = Next::Prefill;
         self.cache.layers.clear();
-        self.reporter.done(Ok(stats));
-        Ok(Step::Done)
+        Ok(Some(stats))
     }
 
     fn stats(&self, stop_reason: StopReason) -> GenerationStats {
@@ -309,7 +300,7 @@ impl GenerateJob {
         let rate = |n: usize, s: f64| if s > 0.0 { n as f64 / s } else { 0.0 };
         let prompt_seconds = seconds(self.clock.started, prompt_end);
         let generation_seconds = seconds(prompt_end, now);
-        let generated_tokens = self.history.len() - self.prepared.prompt.len();
+        let generated_tokens = self.history.len() - self.request.prompt.len();
         GenerationStats {
             prompt_tokens: self.processed,
             generated_tokens,
@@ -321,35 +312,7 @@ impl GenerateJob {
             generation_tokens_per_second: rate(generated_tokens.saturating_sub(1), generation_seconds),
             peak_memory_bytes: memory::peak(),
             stop_reason,
-            seed: self.prepared.sampler.seed(),
+            seed: self.request.sampler.seed(),
         }
     }
-}
-
-impl Job for GenerateJob {
-    fn step(&mut self, _: &mut Worker) -> Step {
-        match self.advance() {
-            Ok(step) => step,
-            Err(error) => {
-                self.reporter.done(Err(error));
-                Step::Done
-            }
-        }
-    }
-
-    fn panicked(&mut self, error: Error) {
-        self.model.poison();
-        self.reporter.done(Err(error));
-    }
-}
-
-/// A job that could not begin.
-struct Ended;
-
-impl Job for Ended {
-    fn step(&mut self, _: &mut Worker) -> Step {
-        Step::Done
-    }
-
-    fn panicked(&mut self, _: Error) {}
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::job::check_tokens;
+use super::{Control, Job, Model, Reporter, Step, Task, Worker};
 use crate::array::{Array, Dtype};
 use crate::cache::CacheOptions;
-use crate::engine::{Control, Job, Model, Reporter, Step, Task, Worker};
 use crate::error::{Error, Result};
+use crate::generate::check_tokens;
 
 /// Values that fit comfortably in memory.
 const MAX_VALUES: usize = 1 << 28;
@@ -28,16 +28,23 @@ struct LogitsJob {
     reporter: Reporter<(), Arc<Logits>>,
 }
 
-pub(super) fn start(model: &Model, tokens: Vec<u32>) -> Result<Task<Arc<Logits>>> {
-    let vocab_size = model.info().vocab_size;
-    check_tokens(&tokens, vocab_size)?;
-    if tokens.len() * vocab_size as usize > MAX_VALUES {
-        return Err(Error::invalid_argument(format!("{} rows of {vocab_size} logits are too many", tokens.len())));
+impl Model {
+    /// Starts computing the logits of every position of `tokens`.
+    ///
+    /// # Errors
+    /// At once, without a task, if a token is not in the vocabulary or the result would not fit in memory.
+    pub fn logits(&self, tokens: Vec<u32>) -> Result<Task<Arc<Logits>>> {
+        self.check_poison()?;
+        let vocab_size = self.info().vocab_size;
+        check_tokens(&tokens, vocab_size)?;
+        if tokens.len() * vocab_size as usize > MAX_VALUES {
+            return Err(Error::invalid_argument(format!("{} rows of {vocab_size} logits are too many", tokens.len())));
+        }
+        let (reporter, task) = Reporter::new(Box::new(|_: &()| Control::Continue));
+        let job = LogitsJob { model: self.clone(), tokens, reporter };
+        self.engine().spawn(move |_| Box::new(job));
+        Ok(task)
     }
-    let (reporter, task) = Reporter::new(Box::new(|_: &()| Control::Continue));
-    let job = LogitsJob { model: model.clone(), tokens, reporter };
-    model.engine().spawn(move |_| Box::new(job));
-    Ok(task)
 }
 
 impl LogitsJob {

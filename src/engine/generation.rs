@@ -1,0 +1,72 @@
+//! Generations as tasks.
+
+use super::{Job, Model, Observer, Reporter, Step, Task, Worker};
+use crate::error::{Error, Result};
+use crate::generate::{GenerateOptions, Generation, GenerationEvent, GenerationStats, ModelFacts, Request};
+
+impl Model {
+    /// Starts generating behind `prompt` (token ids). `observer` hears of prefill and tokens; the task's result is the
+    /// statistics, also when it was cancelled.
+    ///
+    /// # Errors
+    /// At once, without a task, if the options or the prompt are invalid.
+    pub fn generate(
+        &self,
+        prompt: Vec<u32>,
+        options: GenerateOptions,
+        observer: impl Observer<GenerationEvent, GenerationStats> + 'static,
+    ) -> Result<Task<GenerationStats>> {
+        self.check_poison()?;
+        let facts = ModelFacts {
+            vocab_size: self.info().vocab_size,
+            context_length: self.info().context_length,
+            eos_token_ids: &self.info().eos_token_ids,
+            tokenizer: self.tokenizer(),
+        };
+        let request = Request::new(&facts, prompt, options)?;
+        let (reporter, task) = Reporter::new(Box::new(observer));
+        let model = self.clone();
+        self.engine().spawn(move |worker| {
+            let generation = worker.model(model.id()).and_then(|network| Generation::new(network, request));
+            Box::new(GenerateJob { model, generation: Some(generation), reporter })
+        });
+        Ok(task)
+    }
+}
+
+struct GenerateJob {
+    model: Model,
+    /// None once it is over.
+    generation: Option<Result<Generation>>,
+    reporter: Reporter<GenerationEvent, GenerationStats>,
+}
+
+impl GenerateJob {
+    /// Frees the cache first: whoever waits may look at memory at once.
+    fn end(&mut self, result: Result<GenerationStats>) -> Step {
+        self.generation = None;
+        self.reporter.done(result);
+        Step::Done
+    }
+}
+
+impl Job for GenerateJob {
+    fn step(&mut self, _: &mut Worker) -> Step {
+        let cancelled = self.reporter.is_cancelled();
+        let advanced = match &mut self.generation {
+            Some(Ok(generation)) => generation.advance(cancelled, &mut |event| self.reporter.event(event)),
+            Some(Err(error)) => Err(error.clone()),
+            None => return Step::Done,
+        };
+        match advanced {
+            Ok(None) => Step::Again,
+            Ok(Some(stats)) => self.end(Ok(stats)),
+            Err(error) => self.end(Err(error)),
+        }
+    }
+
+    fn panicked(&mut self, error: Error) {
+        self.model.poison();
+        self.end(Err(error));
+    }
+}

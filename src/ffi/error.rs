@@ -1,0 +1,107 @@
+//! Errors as objects.
+
+use std::ffi::{CString, c_char};
+
+use crate::error::Error;
+
+/// An error: a code, and a message for people. Owned by whoever received it; free with mlxe_error_free().
+pub struct mlxe_error_t {
+    code: i32,
+    message: CString,
+}
+
+impl mlxe_error_t {
+    pub(super) fn new(error: &Error) -> Self {
+        let text = error.to_string().replace('\0', "\u{fffd}");
+        mlxe_error_t { code: error.kind().code(), message: CString::new(text).unwrap_or_default() }
+    }
+
+    pub(super) fn into_raw(error: Error) -> *mut Self {
+        Box::into_raw(Box::new(Self::new(&error)))
+    }
+}
+
+/// No error. Functions say so by returning NULL; mlxe_error_code(NULL) gives this.
+pub const MLXE_OK: i32 = 0;
+/// An argument is missing, malformed or out of range.
+pub const MLXE_ERROR_INVALID_ARGUMENT: i32 = 1;
+/// A file, directory, model id or other named thing does not exist.
+pub const MLXE_ERROR_NOT_FOUND: i32 = 2;
+/// The operating system refused to read, write or create something.
+pub const MLXE_ERROR_IO: i32 = 3;
+/// config.json or another JSON file of a model is malformed or contradicts itself.
+pub const MLXE_ERROR_INVALID_CONFIG: i32 = 4;
+/// The model_type (or a feature a model needs) is not supported.
+pub const MLXE_ERROR_UNSUPPORTED_MODEL: i32 = 5;
+/// Weight files are missing, truncated, overlapping, or do not fit the model.
+pub const MLXE_ERROR_INVALID_WEIGHTS: i32 = 6;
+/// A tokenizer cannot be read, or text cannot be encoded or decoded.
+pub const MLXE_ERROR_TOKENIZER: i32 = 7;
+/// A chat template is missing, malformed, or refused the messages it was given.
+pub const MLXE_ERROR_TEMPLATE: i32 = 8;
+/// MLX reported an error.
+pub const MLXE_ERROR_MLX: i32 = 9;
+/// Memory (of the device or of the host) ran out, or a set limit would be passed.
+pub const MLXE_ERROR_OUT_OF_MEMORY: i32 = 10;
+/// The work was cancelled.
+pub const MLXE_ERROR_CANCELLED: i32 = 11;
+/// A blocking call was made from inside a callback, where it would wait for itself.
+pub const MLXE_ERROR_REENTRANT: i32 = 12;
+/// A panic was caught at the library's border. This is a bug in the library.
+pub const MLXE_ERROR_PANIC: i32 = 13;
+/// The handle was in use when a panic was caught and can no longer be trusted.
+pub const MLXE_ERROR_POISONED: i32 = 14;
+/// The network or a server failed.
+pub const MLXE_ERROR_NETWORK: i32 = 15;
+/// The prompt does not fit the model's context.
+pub const MLXE_ERROR_CONTEXT_FULL: i32 = 16;
+/// An invariant of the library did not hold. This is a bug in the library.
+pub const MLXE_ERROR_INTERNAL: i32 = 17;
+
+/// The error's code, one of MLXE_ERROR_*; MLXE_OK if `error` is NULL. Later versions may have more codes.
+///
+/// Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_error_code(error: *const mlxe_error_t) -> i32 {
+    // SAFETY: NULL or a live error, as documented.
+    unsafe { error.as_ref() }.map_or(MLXE_OK, |e| e.code)
+}
+
+/// The error's message: UTF-8, NUL-terminated, names the file, key or value at fault. Borrowed: valid until the error
+/// is freed. The empty string if `error` is NULL.
+///
+/// Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_error_message(error: *const mlxe_error_t) -> *const c_char {
+    // SAFETY: NULL or a live error, as documented.
+    unsafe { error.as_ref() }.map_or(c"".as_ptr(), |e| e.message.as_ptr())
+}
+
+/// Frees an error. NULL is fine.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_error_free(error: *mut mlxe_error_t) {
+    // SAFETY: NULL or an owned error, as documented.
+    unsafe { super::free(error) }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::error::ErrorKind;
+
+    /// Each kind has its constant, spelt in the same way.
+    #[test]
+    fn constants_match_kinds() {
+        let source = include_str!("error.rs");
+        for kind in ErrorKind::ALL {
+            let mut name = String::new();
+            for c in format!("{kind:?}").chars() {
+                if c.is_ascii_uppercase() {
+                    name.push('_');
+                }
+                name.push(c.to_ascii_uppercase());
+            }
+            let line = format!("pub const MLXE_ERROR{name}: i32 = {};", kind.code());
+            assert!(source.contains(&line), "{line}");
+        }
+    }
+}

@@ -1,0 +1,654 @@
+//! Generating text.
+
+use std::ffi::{c_char, c_void};
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use parking_lot::Mutex;
+
+use super::options::{self, Versioned};
+use super::task::{AnyTask, give};
+use super::{
+    DropGuard, MLXE_CANCEL, TextBuffer, UserData, free, guard, mlxe_error_t, mlxe_model_t, mlxe_str_t, mlxe_task_t,
+    out, required, slice,
+};
+use crate::cache::{CacheOptions, KvQuantization};
+use crate::engine::{Control, Observer, Task};
+use crate::error::{Error, Result};
+use crate::generate::sampling::{DryParams, MirostatParams, SamplingParams};
+use crate::generate::{GenerateOptions, GenerationEvent, GenerationStats, StopReason, TokenInfo};
+
+/// A token and a number: a bias, or a log-probability.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct mlxe_token_value_t {
+    /// The token's id.
+    pub token: u32,
+    /// The number that goes with it.
+    pub value: f32,
+}
+
+/// How to generate. Initialise with mlxe_generate_options_init(). By default the likeliest token is chosen each time,
+/// until the model ends its answer or its context is full.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct mlxe_generate_options_t {
+    /// sizeof(mlxe_generate_options_t)
+    pub struct_size: usize,
+    /// Tokens at most; UINT32_MAX (the default) for no limit but the context's.
+    pub max_tokens: u32,
+    /// Positions at most, prompt and answer together; 0 (the default) for what the model was made for.
+    pub max_context: u32,
+    /// 0 (the default) chooses the likeliest token; higher values make the choice more random.
+    pub temperature: f32,
+    /// Only the likeliest tokens of this probability together, 0 to 1; 1 (the default) is off.
+    pub top_p: f32,
+    /// Only tokens at least this probable, relative to the likeliest, 0 to 1; 0 (the default) is off.
+    pub min_p: f32,
+    /// Only this many of the likeliest tokens; 0 (the default) is off.
+    pub top_k: u32,
+    /// Only tokens whose surprise is typical, of this probability together, 0 to 1; 1 (the default) is off.
+    pub typical_p: f32,
+    /// Only tokens whose logit is within this many standard deviations of the highest; 0 (the default) is off.
+    pub top_n_sigma: f32,
+    /// The probability with which the likeliest tokens are excluded (XTC); 0 (the default) is off.
+    pub xtc_probability: f32,
+    /// XTC excludes all but the least of the tokens at least this probable.
+    pub xtc_threshold: f32,
+    /// Factor on the logits of tokens seen before; 1 (the default) is off.
+    pub repetition_penalty: f32,
+    /// Subtracted from the logits of tokens seen before; 0 (the default) is off.
+    pub presence_penalty: f32,
+    /// Subtracted for each time a token was seen; 0 (the default) is off.
+    pub frequency_penalty: f32,
+    /// How many of the latest tokens these penalties look at; 20 by default.
+    pub penalty_window: u32,
+    /// Strength of the penalty on repeated sequences (DRY); 0 (the default) is off.
+    pub dry_multiplier: f32,
+    /// DRY: base of its growth with the length of the repetition.
+    pub dry_base: f32,
+    /// DRY: repetitions up to this length are free.
+    pub dry_allowed_length: u32,
+    /// DRY: how many of the latest tokens it looks at; -1 (the default) for all.
+    pub dry_window: i32,
+    /// Target surprise in bits of Mirostat v2, which then replaces the filters above; 0 (the default) is off.
+    pub mirostat_tau: f32,
+    /// Mirostat's learning rate.
+    pub mirostat_eta: f32,
+    /// How many of the likeliest tokens are reported with each token, with log-probabilities; -1 (the default) reports
+    /// none, 0 only the chosen token's.
+    pub logprobs: i32,
+    /// Bits of the quantized keys and values, 2, 3, 4, 5, 6 or 8; 0 (the default) does not quantize them.
+    pub kv_bits: u32,
+    /// Their group size: 32, 64 or 128.
+    pub kv_group_size: u32,
+    /// The position from which on a sequence is quantized.
+    pub kv_quantized_start: u32,
+    /// Keeps only the first four and the latest positions, this many in all; 0 (the default) keeps all.
+    pub max_kv_size: u32,
+    /// Tokens of the prompt processed in one step; 0 (the default) for a good number.
+    pub prefill_step: u32,
+    /// Whether `seed` is used; otherwise each generation is different.
+    pub has_seed: bool,
+    /// Goes on behind tokens that would end the answer; for benchmarks.
+    pub ignore_eos: bool,
+    /// The same seed gives the same text.
+    pub seed: u64,
+    /// Texts that end the answer; they are not part of it. NULL if there are none.
+    pub stop: *const mlxe_str_t,
+    /// How many.
+    pub stop_count: usize,
+    /// Added to logits. NULL if there are none.
+    pub logit_bias: *const mlxe_token_value_t,
+    /// How many.
+    pub logit_bias_count: usize,
+    /// More tokens that end the answer, beside the model's own. NULL if there are none.
+    pub extra_eos: *const u32,
+    /// How many.
+    pub extra_eos_count: usize,
+}
+
+// SAFETY: repr(C), begins with the size; C's bool has no forbidden patterns.
+unsafe impl Versioned for mlxe_generate_options_t {
+    const FIRST_SIZE: usize = 176;
+
+    fn defaults() -> Self {
+        let (dry, mirostat) = (DryParams::default(), MirostatParams::default());
+        let d = SamplingParams::default();
+        mlxe_generate_options_t {
+            struct_size: std::mem::size_of::<Self>(),
+            max_tokens: u32::MAX,
+            max_context: 0,
+            temperature: d.temperature,
+            top_p: 1.0,
+            min_p: d.min_p,
+            top_k: d.top_k,
+            typical_p: 1.0,
+            top_n_sigma: d.top_n_sigma,
+            xtc_probability: d.xtc_probability,
+            xtc_threshold: d.xtc_threshold,
+            repetition_penalty: d.repetition_penalty,
+            presence_penalty: d.presence_penalty,
+            frequency_penalty: d.frequency_penalty,
+            penalty_window: d.repetition_context_size,
+            dry_multiplier: 0.0,
+            dry_base: dry.base,
+            dry_allowed_length: dry.allowed_length,
+            dry_window: dry.penalty_last_n,
+            mirostat_tau: 0.0,
+            mirostat_eta: mirostat.eta,
+            logprobs: -1,
+            kv_bits: 0,
+            kv_group_size: 64,
+            kv_quantized_start: 0,
+            max_kv_size: 0,
+            prefill_step: 0,
+            has_seed: false,
+            ignore_eos: false,
+            seed: 0,
+            stop: std::ptr::null(),
+            stop_count: 0,
+            logit_bias: std::ptr::null(),
+            logit_bias_count: 0,
+            extra_eos: std::ptr::null(),
+            extra_eos_count: 0,
+        }
+    }
+}
+
+/// Sets all options to their defaults. Does nothing if `options` is NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_generate_options_init(options: *mut mlxe_generate_options_t) {
+    if !options.is_null() {
+        // SAFETY: the caller has room for the struct of this header's version.
+        unsafe { options.write(Versioned::defaults()) }
+    }
+}
+
+/// # Safety
+/// The arrays and strings in `o` are valid.
+unsafe fn translate(o: &mlxe_generate_options_t) -> Result<GenerateOptions> {
+    // SAFETY: the caller's promise.
+    let (stop, bias, extra_eos) = unsafe {
+        (
+            slice(o.stop, o.stop_count, "options.stop")?
+                .iter()
+                .map(|s| s.get("options.stop").map(str::to_owned))
+                .collect::<Result<Vec<String>>>()?,
+            slice(o.logit_bias, o.logit_bias_count, "options.logit_bias")?,
+            slice(o.extra_eos, o.extra_eos_count, "options.extra_eos")?.to_vec(),
+        )
+    };
+    let number = |value: u32, name: &str| {
+        i32::try_from(value).map_err(|_| Error::invalid_argument(format!("options.{name} is {value}")))
+    };
+    let optional = |value: u32, name: &str| match value {
+        0 => Ok(None),
+        n => number(n, name).map(Some),
+    };
+    let sampling = SamplingParams {
+        temperature: o.temperature,
+        top_k: o.top_k,
+        top_p: o.top_p,
+        min_p: o.min_p,
+        typical_p: o.typical_p,
+        top_n_sigma: o.top_n_sigma,
+        xtc_probability: o.xtc_probability,
+        xtc_threshold: o.xtc_threshold,
+        dry: (o.dry_multiplier != 0.0).then(|| DryParams {
+            multiplier: o.dry_multiplier,
+            base: o.dry_base,
+            allowed_length: o.dry_allowed_length,
+            penalty_last_n: o.dry_window,
+            ..Default::default()
+        }),
+        mirostat: (o.mirostat_tau != 0.0).then_some(MirostatParams { tau: o.mirostat_tau, eta: o.mirostat_eta }),
+        repetition_penalty: o.repetition_penalty,
+        repetition_context_size: o.penalty_window,
+        presence_penalty: o.presence_penalty,
+        presence_context_size: o.penalty_window,
+        frequency_penalty: o.frequency_penalty,
+        frequency_context_size: o.penalty_window,
+        logit_bias: bias.iter().map(|b| (b.token, b.value)).collect(),
+        seed: o.has_seed.then_some(o.seed),
+        logprobs: u32::try_from(o.logprobs).ok(),
+        ..Default::default()
+    };
+    let quantization = match o.kv_bits {
+        0 => None,
+        bits => Some(KvQuantization {
+            bits: number(bits, "kv_bits")?,
+            group_size: number(o.kv_group_size, "kv_group_size")?,
+            start: number(o.kv_quantized_start, "kv_quantized_start")?,
+        }),
+    };
+    Ok(GenerateOptions {
+        max_tokens: (o.max_tokens != u32::MAX).then_some(o.max_tokens),
+        sampling,
+        stop,
+        extra_eos,
+        ignore_eos: o.ignore_eos,
+        cache: CacheOptions { max_kv_size: optional(o.max_kv_size, "max_kv_size")?, quantization },
+        max_context: optional(o.max_context, "max_context")?,
+        prefill_step: optional(o.prefill_step, "prefill_step")?,
+    })
+}
+
+/// A part of the prompt was processed.
+pub const MLXE_GENERATION_PREFILL: i32 = 1;
+/// A token was generated; `text` is what it completed, whole characters, perhaps none.
+pub const MLXE_GENERATION_TOKEN: i32 = 2;
+/// `text` had been held back, because it might have begun a stop text or lacked the end of a character.
+pub const MLXE_GENERATION_TEXT: i32 = 3;
+
+/// What happened in a generation. The answer is the `text` of all events, one after the other. Valid for the call it is
+/// passed to, with all that it points to. Ignore kinds you do not know.
+#[repr(C)]
+pub struct mlxe_generation_event_t {
+    /// sizeof of the library's struct; later versions append fields.
+    pub struct_size: usize,
+    /// MLXE_GENERATION_*
+    pub kind: i32,
+    /// With MLXE_GENERATION_TOKEN: the token's id.
+    pub token: u32,
+    /// UTF-8 with a NUL behind it; empty with MLXE_GENERATION_PREFILL.
+    pub text: *const c_char,
+    /// Its length in bytes, without the NUL.
+    pub text_len: usize,
+    /// With MLXE_GENERATION_TOKEN, where asked for: the natural logarithm of the token's probability; else 0.
+    pub logprob: f32,
+    /// Keep 0.
+    pub reserved: u32,
+    /// Where asked for: the likeliest tokens with their log-probabilities; else NULL.
+    pub top: *const mlxe_token_value_t,
+    /// How many.
+    pub top_count: usize,
+    /// With MLXE_GENERATION_PREFILL: tokens of the prompt processed so far.
+    pub prompt_processed: usize,
+    /// With MLXE_GENERATION_PREFILL: tokens of the prompt.
+    pub prompt_total: usize,
+}
+
+/// The model ended its answer.
+pub const MLXE_STOP_EOS: i32 = 1;
+/// A stop text appeared.
+pub const MLXE_STOP_STRING: i32 = 2;
+/// The limit on tokens was reached.
+pub const MLXE_STOP_LENGTH: i32 = 3;
+/// It was cancelled.
+pub const MLXE_STOP_CANCELLED: i32 = 4;
+/// The context is full.
+pub const MLXE_STOP_CONTEXT_FULL: i32 = 5;
+
+/// How a generation went.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct mlxe_generation_stats_t {
+    /// sizeof(mlxe_generation_stats_t), set by the caller where the caller provides the struct.
+    pub struct_size: usize,
+    /// Tokens of the prompt that were processed.
+    pub prompt_tokens: usize,
+    /// Tokens of the answer.
+    pub generated_tokens: usize,
+    /// Seconds from the start until the prompt was processed.
+    pub prompt_seconds: f64,
+    /// Seconds from then to the end.
+    pub generation_seconds: f64,
+    /// Seconds from the start to the first token; negative if there was none.
+    pub time_to_first_token: f64,
+    /// Prompt tokens a second.
+    pub prompt_tokens_per_second: f64,
+    /// Answer tokens a second.
+    pub generation_tokens_per_second: f64,
+    /// The most bytes MLX held so far, in the whole process.
+    pub peak_memory_bytes: u64,
+    /// The seed that was used.
+    pub seed: u64,
+    /// Why it ended: MLXE_STOP_*.
+    pub stop_reason: i32,
+    /// Keep 0.
+    pub reserved: i32,
+}
+
+fn stats(s: &GenerationStats) -> mlxe_generation_stats_t {
+    mlxe_generation_stats_t {
+        struct_size: std::mem::size_of::<mlxe_generation_stats_t>(),
+        prompt_tokens: s.prompt_tokens,
+        generated_tokens: s.generated_tokens,
+        prompt_seconds: s.prompt_seconds,
+        generation_seconds: s.generation_seconds,
+        time_to_first_token: s.time_to_first_token.unwrap_or(-1.0),
+        prompt_tokens_per_second: s.prompt_tokens_per_second,
+        generation_tokens_per_second: s.generation_tokens_per_second,
+        peak_memory_bytes: s.peak_memory_bytes as u64,
+        seed: s.seed,
+        stop_reason: match s.stop_reason {
+            StopReason::Eos => MLXE_STOP_EOS,
+            StopReason::StopString => MLXE_STOP_STRING,
+            StopReason::Length => MLXE_STOP_LENGTH,
+            StopReason::Cancelled => MLXE_STOP_CANCELLED,
+            StopReason::ContextFull => MLXE_STOP_CONTEXT_FULL,
+        },
+        reserved: 0,
+    }
+}
+
+/// # Safety
+/// `place` is NULL or points to a struct whose `struct_size` is set.
+pub(super) unsafe fn write_stats(s: &GenerationStats, place: *mut mlxe_generation_stats_t) -> Result<()> {
+    // SAFETY: the caller's promise.
+    let size = unsafe { required(place.cast_const(), "out_stats") }?.struct_size;
+    let ours = std::mem::size_of::<mlxe_generation_stats_t>();
+    if size < ours {
+        return Err(Error::invalid_argument(format!("out_stats.struct_size is {size}, not {ours}")));
+    }
+    // SAFETY: the caller's struct is at least as large.
+    unsafe { place.write(mlxe_generation_stats_t { struct_size: size, ..stats(s) }) };
+    Ok(())
+}
+
+/// Who hears of a generation. All functions may be NULL. They are called on the engine's thread, one at a time; what
+/// takes long in them delays everything on that engine.
+///
+/// Once mlxe_generate_start() has accepted the callbacks: on_done is called exactly once, then drop exactly once, and
+/// nothing after that. If it rejects them, only drop is called.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct mlxe_generate_callbacks_t {
+    /// sizeof(mlxe_generate_callbacks_t)
+    pub struct_size: usize,
+    /// Passed to all callbacks.
+    pub user_data: *mut c_void,
+    /// Something happened. Return MLXE_CONTINUE or MLXE_CANCEL.
+    pub on_event: Option<unsafe extern "C" fn(user_data: *mut c_void, event: *const mlxe_generation_event_t) -> i32>,
+    /// The generation is over. `stats` and `error` are borrowed for the call; one of them is NULL. A cancelled
+    /// generation has statistics.
+    pub on_done: Option<
+        unsafe extern "C" fn(user_data: *mut c_void, stats: *const mlxe_generation_stats_t, error: *const mlxe_error_t),
+    >,
+    /// Nothing uses `user_data` any more.
+    pub drop: Option<unsafe extern "C" fn(user_data: *mut c_void)>,
+}
+
+// SAFETY: repr(C), begins with the size; pointers and optional functions.
+unsafe impl Versioned for mlxe_generate_callbacks_t {
+    const FIRST_SIZE: usize = 40;
+
+    fn defaults() -> Self {
+        mlxe_generate_callbacks_t {
+            struct_size: std::mem::size_of::<Self>(),
+            user_data: std::ptr::null_mut(),
+            on_event: None,
+            on_done: None,
+            drop: None,
+        }
+    }
+}
+
+/// Room for what an event points to.
+#[derive(Default)]
+struct EventBuffer {
+    text: TextBuffer,
+    top: Vec<mlxe_token_value_t>,
+}
+
+impl EventBuffer {
+    fn set(&mut self, event: &GenerationEvent) -> mlxe_generation_event_t {
+        let none = TokenInfo::default();
+        let (kind, token, text, prefill) = match event {
+            GenerationEvent::Prefill { processed, total } => (MLXE_GENERATION_PREFILL, &none, "", (*processed, *total)),
+            GenerationEvent::Token { token, text } => (MLXE_GENERATION_TOKEN, token, text.as_str(), (0, 0)),
+            GenerationEvent::Text { text } => (MLXE_GENERATION_TEXT, &none, text.as_str(), (0, 0)),
+        };
+        self.top.clear();
+        self.top.extend(token.top.iter().map(|&(token, value)| mlxe_token_value_t { token, value }));
+        mlxe_generation_event_t {
+            struct_size: std::mem::size_of::<mlxe_generation_event_t>(),
+            kind,
+            token: token.id,
+            text: self.text.set(text),
+            text_len: text.len(),
+            logprob: token.logprob.unwrap_or(0.0),
+            reserved: 0,
+            top: if self.top.is_empty() { std::ptr::null() } else { self.top.as_ptr() },
+            top_count: self.top.len(),
+            prompt_processed: prefill.0,
+            prompt_total: prefill.1,
+        }
+    }
+}
+
+/// The caller's callbacks as an observer.
+struct Callbacks {
+    callbacks: mlxe_generate_callbacks_t,
+    user_data: UserData,
+    buffer: EventBuffer,
+    /// Last, so that it is dropped when nothing else is left.
+    _drop: DropGuard,
+}
+
+// SAFETY: as for UserData; the buffer's pointers are its own.
+unsafe impl Send for Callbacks {}
+
+impl Callbacks {
+    fn new(callbacks: mlxe_generate_callbacks_t) -> Self {
+        let user_data = UserData { pointer: callbacks.user_data, drop: callbacks.drop };
+        Callbacks { callbacks, user_data, buffer: EventBuffer::default(), _drop: DropGuard(user_data) }
+    }
+}
+
+impl Observer<GenerationEvent, GenerationStats> for Callbacks {
+    fn event(&mut self, event: &GenerationEvent) -> Control {
+        let Some(on_event) = self.callbacks.on_event else { return Control::Continue };
+        let event = self.buffer.set(event);
+        // SAFETY: the caller gave function and data for each other; the event lives for the call.
+        match unsafe { on_event(self.user_data.pointer, &event) } {
+            MLXE_CANCEL => Control::Cancel,
+            _ => Control::Continue,
+        }
+    }
+
+    fn done(&mut self, result: &Result<GenerationStats>) {
+        let Some(on_done) = self.callbacks.on_done else { return };
+        // SAFETY: as above; statistics and error live for the call.
+        unsafe {
+            match result {
+                Ok(s) => on_done(self.user_data.pointer, &stats(s), std::ptr::null()),
+                Err(error) => on_done(self.user_data.pointer, std::ptr::null(), &mlxe_error_t::new(error)),
+            }
+        }
+    }
+}
+
+/// Starts generating behind a prompt and returns at once.
+///
+/// `prompt` are `prompt_len` token ids, copied, as are `options` (NULL for the defaults) and what they point to.
+/// `callbacks` may be NULL. `out_task` may be NULL; otherwise it receives the task, which the caller owns.
+/// Errors: MLXE_ERROR_INVALID_ARGUMENT, MLXE_ERROR_CONTEXT_FULL, MLXE_ERROR_POISONED. Everything else is reported by
+/// the task.
+///
+/// Any thread, also inside callbacks.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_generate_start(
+    model: *const mlxe_model_t,
+    prompt: *const u32,
+    prompt_len: usize,
+    options: *const mlxe_generate_options_t,
+    callbacks: *const mlxe_generate_callbacks_t,
+    out_task: *mut *mut mlxe_task_t,
+) -> *mut mlxe_error_t {
+    guard(|| {
+        // First of all, so that drop is called whatever else is wrong.
+        // SAFETY: pointers as documented.
+        let observer = Callbacks::new(unsafe { options::read(callbacks, "callbacks") }?);
+        // SAFETY: pointers as documented.
+        let (model, prompt, options) = unsafe {
+            (
+                required(model, "model")?,
+                slice(prompt, prompt_len, "prompt")?.to_vec(),
+                translate(&options::read(options, "options")?)?,
+            )
+        };
+        let task = model.0.generate(prompt, options, observer)?;
+        // SAFETY: pointers as documented.
+        unsafe { give(AnyTask::Generation(task), out_task) }
+    })
+}
+
+/// A generation whose events are taken one at a time, for programs without callbacks. Free with mlxe_generation_free(),
+/// which cancels it.
+pub struct mlxe_generation_t {
+    task: Task<GenerationStats>,
+    events: Mutex<(Receiver<GenerationEvent>, EventBuffer, Option<Box<mlxe_generation_event_t>>)>,
+}
+
+// SAFETY: the buffers are used under the lock only.
+unsafe impl Send for mlxe_generation_t {}
+// SAFETY: as above.
+unsafe impl Sync for mlxe_generation_t {}
+
+/// Sends all events on.
+struct Queue(Sender<GenerationEvent>);
+
+impl Observer<GenerationEvent, GenerationStats> for Queue {
+    fn event(&mut self, event: &GenerationEvent) -> Control {
+        match self.0.send(event.clone()) {
+            Ok(()) => Control::Continue,
+            // Nobody is left to take them.
+            Err(_) => Control::Cancel,
+        }
+    }
+}
+
+/// Starts generating behind a prompt; its events are taken with mlxe_generation_next(). The generation runs ahead of
+/// the taker.
+///
+/// Arguments as for mlxe_generate_start(). `out_generation` receives the generation, which the caller owns.
+///
+/// Any thread.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_generation_new(
+    model: *const mlxe_model_t,
+    prompt: *const u32,
+    prompt_len: usize,
+    options: *const mlxe_generate_options_t,
+    out_generation: *mut *mut mlxe_generation_t,
+) -> *mut mlxe_error_t {
+    guard(|| {
+        // SAFETY: pointers as documented.
+        let (model, prompt, options, place) = unsafe {
+            (
+                required(model, "model")?,
+                slice(prompt, prompt_len, "prompt")?.to_vec(),
+                translate(&options::read(options, "options")?)?,
+                out(out_generation, "out_generation")?,
+            )
+        };
+        let (sender, receiver) = channel();
+        let task = model.0.generate(prompt, options, Queue(sender))?;
+        let events = Mutex::new((receiver, EventBuffer::default(), None));
+        *place = Box::into_raw(Box::new(mlxe_generation_t { task, events }));
+        Ok(())
+    })
+}
+
+/// Waits for the next event.
+///
+/// `out_event` receives it, borrowed until the next call with this generation or its end; NULL when there are no more.
+/// Errors: what the generation failed with, once all its events are taken; MLXE_ERROR_REENTRANT inside a callback.
+///
+/// Any thread but the library's own; one at a time.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_generation_next(
+    generation: *const mlxe_generation_t,
+    out_event: *mut *const mlxe_generation_event_t,
+) -> *mut mlxe_error_t {
+    guard(|| {
+        // SAFETY: pointers as documented.
+        let (generation, place) = unsafe { (required(generation, "generation")?, out(out_event, "out_event")?) };
+        if crate::engine::in_callback() {
+            return generation.task.wait().map(drop);
+        }
+        let mut events = generation.events.lock();
+        let (receiver, buffer, current) = &mut *events;
+        match receiver.recv() {
+            Ok(event) => {
+                let event = Box::new(buffer.set(&event));
+                *place = &raw const **current.insert(event);
+            }
+            Err(_) => {
+                generation.task.wait()?;
+                *place = std::ptr::null();
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Asks the generation to stop; it does within one token. Does nothing if `generation` is NULL.
+///
+/// Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_generation_cancel(generation: *const mlxe_generation_t) {
+    // SAFETY: NULL or a live generation, as documented.
+    if let Some(generation) = unsafe { generation.as_ref() } {
+        generation.task.cancel();
+    }
+}
+
+/// Waits for the generation's end and copies its statistics to `out_stats`, whose struct_size the caller has set.
+/// Events that were not taken can still be.
+///
+/// Any thread but the library's own. Errors: what the generation failed with.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_generation_stats(
+    generation: *const mlxe_generation_t,
+    out_stats: *mut mlxe_generation_stats_t,
+) -> *mut mlxe_error_t {
+    guard(|| {
+        // SAFETY: pointers as documented.
+        let s = unsafe { required(generation, "generation") }?.task.wait()?;
+        // SAFETY: pointers as documented.
+        unsafe { write_stats(&s, out_stats) }
+    })
+}
+
+/// Cancels the generation, if it still runs, and gives it up. NULL is fine.
+///
+/// Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_generation_free(generation: *mut mlxe_generation_t) {
+    // SAFETY: NULL or an owned generation, as documented.
+    unsafe {
+        mlxe_generation_cancel(generation);
+        free(generation);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the C defaults say is what the Rust defaults say.
+    #[test]
+    fn defaults_agree() {
+        // SAFETY: the defaults point to nothing.
+        let translated = unsafe { translate(&Versioned::defaults()) }.unwrap();
+        assert_eq!(format!("{translated:?}"), format!("{:?}", GenerateOptions::default()));
+    }
+
+    /// The first published sizes never change, whatever is appended.
+    #[test]
+    fn first_sizes() {
+        use std::mem::size_of;
+        assert_eq!(size_of::<mlxe_generate_options_t>(), mlxe_generate_options_t::FIRST_SIZE);
+        assert_eq!(size_of::<mlxe_generate_callbacks_t>(), mlxe_generate_callbacks_t::FIRST_SIZE);
+        assert_eq!(size_of::<super::super::mlxe_load_options_t>(), 80);
+        assert_eq!(size_of::<super::super::mlxe_load_callbacks_t>(), 40);
+        assert_eq!(size_of::<super::super::mlxe_template_options_t>(), 96);
+        assert_eq!(size_of::<super::super::mlxe_engine_options_t>(), 32);
+    }
+}

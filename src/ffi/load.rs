@@ -1,0 +1,395 @@
+//! Loading models.
+
+use std::ffi::{c_char, c_void};
+use std::path::PathBuf;
+
+use super::options::{self, Versioned};
+use super::task::{AnyTask, give};
+use super::{
+    DropGuard, MLXE_CANCEL, TextBuffer, UserData, guard, mlxe_engine_t, mlxe_error_t, mlxe_model_t, mlxe_str_t,
+    mlxe_task_t, out, required,
+};
+use crate::array::Dtype;
+use crate::engine::{Control, Model, Observer, Task};
+use crate::error::{Error, Result};
+use crate::load::{Checkpoints, LoadEvent, LoadingPhase, ModelConfiguration, TokenizerSource, WeightDtype};
+
+/// Finding the model and reading its configuration.
+pub const MLXE_PHASE_DOWNLOADING_CONFIG: i32 = 1;
+/// Downloading a weight file.
+pub const MLXE_PHASE_DOWNLOADING_WEIGHTS: i32 = 2;
+/// Reading a weight file into memory.
+pub const MLXE_PHASE_LOADING_WEIGHTS: i32 = 3;
+/// Reading the tokenizer.
+pub const MLXE_PHASE_LOADING_TOKENIZER: i32 = 4;
+/// Running the model once, so that the first answer is not slower than the next.
+pub const MLXE_PHASE_INITIALIZING_MODEL: i32 = 5;
+/// The model can be used. Terminal.
+pub const MLXE_PHASE_READY: i32 = 6;
+/// The load is over without a model. Terminal.
+pub const MLXE_PHASE_FAILED: i32 = 7;
+
+/// As stored; except that on a CPU the scales of a quantized model become 32-bit floats, for accuracy.
+pub const MLXE_DTYPE_AUTO: i32 = 0;
+/// As stored.
+pub const MLXE_DTYPE_STORED: i32 = 1;
+/// 32-bit floating point.
+pub const MLXE_DTYPE_F32: i32 = 2;
+/// IEEE 16-bit floating point.
+pub const MLXE_DTYPE_F16: i32 = 3;
+/// bfloat16.
+pub const MLXE_DTYPE_BF16: i32 = 4;
+
+/// What to load. Initialise with mlxe_load_options_init(), then set `directory` or `id`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct mlxe_load_options_t {
+    /// sizeof(mlxe_load_options_t)
+    pub struct_size: usize,
+    /// A directory with config.json, weights and tokenizer.
+    pub directory: mlxe_str_t,
+    /// Or a model of the Hugging Face Hub that is in the local cache, "organisation/name".
+    pub id: mlxe_str_t,
+    /// With `id`: branch, tag or commit; empty for "main".
+    pub revision: mlxe_str_t,
+    /// A directory to take the tokenizer from; empty for the model's own.
+    pub tokenizer_directory: mlxe_str_t,
+    /// What floating-point weights are converted to: MLXE_DTYPE_*.
+    pub dtype: i32,
+    /// Loads no tokenizer: for programs that work with token ids only.
+    pub without_tokenizer: bool,
+}
+
+// SAFETY: repr(C), begins with the size; the bool is the only field with forbidden patterns and C's bool has none.
+unsafe impl Versioned for mlxe_load_options_t {
+    const FIRST_SIZE: usize = 80;
+
+    fn defaults() -> Self {
+        mlxe_load_options_t {
+            struct_size: std::mem::size_of::<Self>(),
+            directory: mlxe_str_t::EMPTY,
+            id: mlxe_str_t::EMPTY,
+            revision: mlxe_str_t::EMPTY,
+            tokenizer_directory: mlxe_str_t::EMPTY,
+            dtype: MLXE_DTYPE_AUTO,
+            without_tokenizer: false,
+        }
+    }
+}
+
+/// Sets all options to their defaults. Does nothing if `options` is NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_load_options_init(options: *mut mlxe_load_options_t) {
+    if !options.is_null() {
+        // SAFETY: the caller has room for the struct of this header's version.
+        unsafe { options.write(Versioned::defaults()) }
+    }
+}
+
+/// What a load is doing. Valid for the call it is passed to, with all that it points to. Ignore phases you do not know.
+#[repr(C)]
+pub struct mlxe_load_event_t {
+    /// sizeof of the library's struct; later versions append fields.
+    pub struct_size: usize,
+    /// MLXE_PHASE_*
+    pub phase: i32,
+    /// Whether no event follows.
+    pub is_terminal: bool,
+    /// The phase's name: "downloadingConfig", "loadingWeights", ...
+    pub name: *const c_char,
+    /// A sentence for people.
+    pub description: *const c_char,
+    /// About how far the whole load is, 0 to 1; never less than before, and 0 when it failed.
+    pub estimated_progress: f64,
+    /// The file being downloaded or read; NULL in other phases.
+    pub file: *const c_char,
+    /// Its number, from 1; 0 in other phases.
+    pub file_index: u32,
+    /// How many files there are; 0 in other phases.
+    pub total_files: u32,
+    /// While downloading: how much of this file is there, 0 to 1.
+    pub file_progress: f64,
+    /// While reading weights: bytes read so far, over all files.
+    pub bytes_done: u64,
+    /// While reading weights: bytes in all files.
+    pub bytes_total: u64,
+    /// Bytes that MLX holds, in the whole process.
+    pub memory_bytes: u64,
+    /// Seconds since the load began.
+    pub elapsed_seconds: f64,
+    /// When it failed: MLXE_ERROR_*, else MLXE_OK.
+    pub error_code: i32,
+    /// The coarse view: the last of nine checkpoints that was reached, 1 to 9.
+    pub checkpoint: u32,
+    /// When it failed: what went wrong, else NULL.
+    pub error_message: *const c_char,
+    /// When it failed: the name of the phase it failed in, else NULL.
+    pub failed_phase: *const c_char,
+    /// The coarse view: "initialization", "loading_model", "device_setup" or "optimization".
+    pub checkpoint_stage: *const c_char,
+}
+
+/// Who hears of a load. All functions may be NULL. They are called on the engine's thread, one at a time; what takes
+/// long in them delays everything on that engine.
+///
+/// Once mlxe_load_start() has accepted the callbacks: on_done is called exactly once, then drop exactly once, and
+/// nothing after that. If it rejects them, only drop is called.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct mlxe_load_callbacks_t {
+    /// sizeof(mlxe_load_callbacks_t)
+    pub struct_size: usize,
+    /// Passed to all callbacks.
+    pub user_data: *mut c_void,
+    /// Something happened. Return MLXE_CONTINUE or MLXE_CANCEL.
+    pub on_event: Option<unsafe extern "C" fn(user_data: *mut c_void, event: *const mlxe_load_event_t) -> i32>,
+    /// The load is over. `model` is a handle that the callback owns, or NULL; `error` is what it failed with, borrowed
+    /// for the call, or NULL.
+    pub on_done:
+        Option<unsafe extern "C" fn(user_data: *mut c_void, model: *mut mlxe_model_t, error: *const mlxe_error_t)>,
+    /// Nothing uses `user_data` any more.
+    pub drop: Option<unsafe extern "C" fn(user_data: *mut c_void)>,
+}
+
+// SAFETY: repr(C), begins with the size; pointers and optional functions.
+unsafe impl Versioned for mlxe_load_callbacks_t {
+    const FIRST_SIZE: usize = 40;
+
+    fn defaults() -> Self {
+        mlxe_load_callbacks_t {
+            struct_size: std::mem::size_of::<Self>(),
+            user_data: std::ptr::null_mut(),
+            on_event: None,
+            on_done: None,
+            drop: None,
+        }
+    }
+}
+
+/// The caller's callbacks as an observer.
+struct Callbacks {
+    callbacks: mlxe_load_callbacks_t,
+    user_data: UserData,
+    checkpoints: Checkpoints,
+    description: TextBuffer,
+    file: TextBuffer,
+    message: TextBuffer,
+    /// Last, so that it is dropped when nothing else is left.
+    _drop: DropGuard,
+}
+
+// SAFETY: as for UserData.
+unsafe impl Send for Callbacks {}
+
+impl Callbacks {
+    fn new(callbacks: mlxe_load_callbacks_t) -> Self {
+        let user_data = UserData { pointer: callbacks.user_data, drop: callbacks.drop };
+        Callbacks {
+            callbacks,
+            user_data,
+            checkpoints: Checkpoints::default(),
+            description: TextBuffer::default(),
+            file: TextBuffer::default(),
+            message: TextBuffer::default(),
+            _drop: DropGuard(user_data),
+        }
+    }
+
+    fn translate(&mut self, event: &LoadEvent) -> mlxe_load_event_t {
+        self.checkpoints.reach(&event.phase);
+        let name = |name: &str| match name {
+            "downloadingConfig" => c"downloadingConfig",
+            "downloadingWeights" => c"downloadingWeights",
+            "loadingWeights" => c"loadingWeights",
+            "loadingTokenizer" => c"loadingTokenizer",
+            "initializingModel" => c"initializingModel",
+            "ready" => c"ready",
+            _ => c"failed",
+        };
+        let stage = match self.checkpoints.stage().name() {
+            "initialization" => c"initialization",
+            "loading_model" => c"loading_model",
+            "device_setup" => c"device_setup",
+            _ => c"optimization",
+        };
+        let mut c = mlxe_load_event_t {
+            struct_size: std::mem::size_of::<mlxe_load_event_t>(),
+            phase: MLXE_PHASE_DOWNLOADING_CONFIG,
+            is_terminal: event.phase.is_terminal(),
+            name: name(event.phase.name()).as_ptr(),
+            description: self.description.set(&event.phase.description()),
+            estimated_progress: event.estimated_progress,
+            file: std::ptr::null(),
+            file_index: 0,
+            total_files: 0,
+            file_progress: 0.0,
+            bytes_done: 0,
+            bytes_total: 0,
+            memory_bytes: event.memory_bytes as u64,
+            elapsed_seconds: event.elapsed.as_secs_f64(),
+            error_code: super::MLXE_OK,
+            checkpoint: self.checkpoints.current(),
+            error_message: std::ptr::null(),
+            failed_phase: std::ptr::null(),
+            checkpoint_stage: stage.as_ptr(),
+        };
+        match &event.phase {
+            LoadingPhase::DownloadingConfig => {}
+            LoadingPhase::DownloadingWeights { file, file_index, total_files, progress } => {
+                c.phase = MLXE_PHASE_DOWNLOADING_WEIGHTS;
+                c.file = self.file.set(file);
+                (c.file_index, c.total_files) = (*file_index as u32, *total_files as u32);
+                c.file_progress = *progress;
+            }
+            LoadingPhase::LoadingWeights { file, file_index, total_files, bytes_done, bytes_total } => {
+                c.phase = MLXE_PHASE_LOADING_WEIGHTS;
+                c.file = self.file.set(file);
+                (c.file_index, c.total_files) = (*file_index as u32, *total_files as u32);
+                (c.bytes_done, c.bytes_total) = (*bytes_done, *bytes_total);
+            }
+            LoadingPhase::LoadingTokenizer => c.phase = MLXE_PHASE_LOADING_TOKENIZER,
+            LoadingPhase::InitializingModel => c.phase = MLXE_PHASE_INITIALIZING_MODEL,
+            LoadingPhase::Ready => c.phase = MLXE_PHASE_READY,
+            LoadingPhase::Failed(error) => {
+                c.phase = MLXE_PHASE_FAILED;
+                c.error_code = error.kind.code();
+                c.error_message = self.message.set(&error.message);
+                c.failed_phase = name(error.phase).as_ptr();
+            }
+        }
+        c
+    }
+}
+
+impl Observer<LoadEvent, Model> for Callbacks {
+    fn event(&mut self, event: &LoadEvent) -> Control {
+        let Some(on_event) = self.callbacks.on_event else { return Control::Continue };
+        let event = self.translate(event);
+        // SAFETY: the caller gave function and data for each other; the event lives for the call.
+        match unsafe { on_event(self.user_data.pointer, &event) } {
+            MLXE_CANCEL => Control::Cancel,
+            _ => Control::Continue,
+        }
+    }
+
+    fn done(&mut self, result: &Result<Model>) {
+        let Some(on_done) = self.callbacks.on_done else { return };
+        let pointer = self.user_data.pointer;
+        // SAFETY: as above; the error lives for the call, the model is given away.
+        unsafe {
+            match result {
+                Ok(model) => on_done(pointer, mlxe_model_t::into_raw(model.clone()), std::ptr::null()),
+                Err(error) => on_done(pointer, std::ptr::null_mut(), &mlxe_error_t::new(error)),
+            }
+        }
+    }
+}
+
+/// The caller's options.
+///
+/// # Safety
+/// The strings in `options` are valid.
+unsafe fn configuration(options: &mlxe_load_options_t) -> Result<ModelConfiguration> {
+    // SAFETY: the caller's promise.
+    let (directory, id, revision, tokenizer) = unsafe {
+        (
+            options.directory.get_optional("options.directory")?,
+            options.id.get_optional("options.id")?,
+            options.revision.get_optional("options.revision")?,
+            options.tokenizer_directory.get_optional("options.tokenizer_directory")?,
+        )
+    };
+    let configuration = match (directory, id) {
+        (Some(directory), None) => ModelConfiguration::directory(directory),
+        (None, Some(id)) => ModelConfiguration::hub(id, revision.map(str::to_owned)),
+        _ => return Err(Error::invalid_argument("set either options.directory or options.id")),
+    };
+    let tokenizer = match (options.without_tokenizer, tokenizer) {
+        (true, Some(_)) => return Err(Error::invalid_argument("options: a tokenizer_directory without_tokenizer")),
+        (true, None) => TokenizerSource::None,
+        (false, Some(directory)) => TokenizerSource::Directory(PathBuf::from(directory)),
+        (false, None) => TokenizerSource::Model,
+    };
+    let dtype = match options.dtype {
+        MLXE_DTYPE_AUTO => WeightDtype::Auto,
+        MLXE_DTYPE_STORED => WeightDtype::Stored,
+        MLXE_DTYPE_F32 => WeightDtype::Exactly(Dtype::F32),
+        MLXE_DTYPE_F16 => WeightDtype::Exactly(Dtype::F16),
+        MLXE_DTYPE_BF16 => WeightDtype::Exactly(Dtype::Bf16),
+        other => return Err(Error::invalid_argument(format!("options.dtype is {other}"))),
+    };
+    Ok(configuration.with_tokenizer(tokenizer).with_dtype(dtype))
+}
+
+/// # Safety
+/// Pointers as documented for mlxe_load_start().
+unsafe fn start(
+    engine: *const mlxe_engine_t,
+    options: *const mlxe_load_options_t,
+    callbacks: *const mlxe_load_callbacks_t,
+) -> Result<Task<Model>> {
+    // First of all, so that drop is called whatever else is wrong.
+    // SAFETY: the caller's promise.
+    let observer = Callbacks::new(unsafe { options::read(callbacks, "callbacks") }?);
+    // SAFETY: the caller's promise.
+    let (engine, configuration) = unsafe {
+        (required(engine, "engine")?, configuration(&options::read(required(options, "options")?, "options")?)?)
+    };
+    Ok(engine.0.load(configuration, observer))
+}
+
+/// Starts loading a model and returns at once.
+///
+/// `options` and the strings in it are copied. `callbacks` may be NULL. `out_task` may be NULL; otherwise it receives
+/// the task, which the caller owns.
+/// Errors: MLXE_ERROR_INVALID_ARGUMENT. Everything else is reported by the task.
+///
+/// Any thread, also inside callbacks.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_load_start(
+    engine: *const mlxe_engine_t,
+    options: *const mlxe_load_options_t,
+    callbacks: *const mlxe_load_callbacks_t,
+    out_task: *mut *mut mlxe_task_t,
+) -> *mut mlxe_error_t {
+    guard(|| {
+        // SAFETY: pointers as documented.
+        unsafe { give(AnyTask::Load(start(engine, options, callbacks)?), out_task) }
+    })
+}
+
+/// Loads a model and waits for it: mlxe_load_start(), then mlxe_task_model().
+///
+/// `callbacks` may be NULL. `out_model` receives the model, which the caller owns.
+/// Errors: all that loading can fail with; MLXE_ERROR_REENTRANT inside a callback.
+///
+/// Any thread but the library's own.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_load(
+    engine: *const mlxe_engine_t,
+    options: *const mlxe_load_options_t,
+    callbacks: *const mlxe_load_callbacks_t,
+    out_model: *mut *mut mlxe_model_t,
+) -> *mut mlxe_error_t {
+    guard(|| {
+        if crate::engine::in_callback() {
+            // SAFETY: pointers as documented; only to call drop.
+            drop(Callbacks::new(unsafe { options::read(callbacks, "callbacks") }?));
+            return Err(Error::new(crate::ErrorKind::Reentrant, "mlxe_load() inside a callback would never end"));
+        }
+        // SAFETY: pointers as documented.
+        let task = unsafe { start(engine, options, callbacks) }?;
+        // SAFETY: as above.
+        let place = match unsafe { out(out_model, "out_model") } {
+            Ok(place) => place,
+            Err(error) => {
+                task.cancel();
+                return Err(error);
+            }
+        };
+        *place = mlxe_model_t::into_raw(task.wait()?);
+        Ok(())
+    })
+}

@@ -1,0 +1,236 @@
+//! Tokenizers and chat templates.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::options::{self, Versioned};
+use super::{free, guard, mlxe_error_t, mlxe_str_t, mlxe_string_t, mlxe_tokens_t, out, required, slice};
+use crate::error::{Error, Result};
+use crate::tokenizer::{TemplateOptions, Tokenizer};
+
+/// A tokenizer. Immutable. Free with mlxe_tokenizer_free().
+pub struct mlxe_tokenizer_t(pub(super) Tokenizer);
+
+/// Reads the tokenizer of a model's directory without loading the model.
+///
+/// `out_tokenizer` receives it; the caller owns it.
+/// Errors: MLXE_ERROR_NOT_FOUND, MLXE_ERROR_IO, MLXE_ERROR_TOKENIZER, MLXE_ERROR_TEMPLATE.
+///
+/// Any thread.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_tokenizer_open(
+    directory: mlxe_str_t,
+    out_tokenizer: *mut *mut mlxe_tokenizer_t,
+) -> *mut mlxe_error_t {
+    guard(|| {
+        // SAFETY: pointers as documented.
+        let (directory, place) = unsafe { (directory.get("directory")?, out(out_tokenizer, "out_tokenizer")?) };
+        *place = Box::into_raw(Box::new(mlxe_tokenizer_t(Tokenizer::from_directory(Path::new(directory))?)));
+        Ok(())
+    })
+}
+
+/// Frees a tokenizer. NULL is fine.
+///
+/// Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_tokenizer_free(tokenizer: *mut mlxe_tokenizer_t) {
+    // SAFETY: NULL or an owned tokenizer, as documented.
+    unsafe { free(tokenizer) }
+}
+
+/// How many tokens there are; 0 if `tokenizer` is NULL.
+///
+/// Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_tokenizer_vocab_size(tokenizer: *const mlxe_tokenizer_t) -> usize {
+    // SAFETY: NULL or a live tokenizer, as documented.
+    unsafe { tokenizer.as_ref() }.map_or(0, |t| t.0.vocab_size())
+}
+
+/// Whether there is a chat template; false if `tokenizer` is NULL.
+///
+/// Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_tokenizer_has_chat_template(tokenizer: *const mlxe_tokenizer_t) -> bool {
+    // SAFETY: NULL or a live tokenizer, as documented.
+    unsafe { tokenizer.as_ref() }.is_some_and(|t| t.0.has_chat_template())
+}
+
+/// The tokens that end an answer. `out_tokens` receives them; the caller owns them.
+///
+/// Any thread.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_tokenizer_eos_tokens(
+    tokenizer: *const mlxe_tokenizer_t,
+    out_tokens: *mut *mut mlxe_tokens_t,
+) -> *mut mlxe_error_t {
+    guard(|| {
+        // SAFETY: pointers as documented.
+        let (tokenizer, place) = unsafe { (required(tokenizer, "tokenizer")?, out(out_tokens, "out_tokens")?) };
+        *place = Box::into_raw(Box::new(mlxe_tokens_t { ids: tokenizer.0.eos_token_ids().to_vec() }));
+        Ok(())
+    })
+}
+
+/// Turns text into token ids.
+///
+/// `add_special_tokens` adds what the tokenizer puts around a text, such as a beginning-of-sequence token; pass false
+/// for text that a chat template made. `out_tokens` receives the ids; the caller owns them.
+/// Errors: MLXE_ERROR_TOKENIZER.
+///
+/// Any thread.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_tokenizer_encode(
+    tokenizer: *const mlxe_tokenizer_t,
+    text: mlxe_str_t,
+    add_special_tokens: bool,
+    out_tokens: *mut *mut mlxe_tokens_t,
+) -> *mut mlxe_error_t {
+    guard(|| {
+        // SAFETY: pointers as documented.
+        let (tokenizer, text, place) =
+            unsafe { (required(tokenizer, "tokenizer")?, text.get("text")?, out(out_tokens, "out_tokens")?) };
+        let ids = tokenizer.0.encode(text, add_special_tokens)?;
+        *place = Box::into_raw(Box::new(mlxe_tokens_t { ids }));
+        Ok(())
+    })
+}
+
+/// Turns token ids into text.
+///
+/// `skip_special_tokens` leaves out tokens such as end-of-sequence. `out_text` receives the text; the caller owns it.
+/// Errors: MLXE_ERROR_TOKENIZER if an id is not in the vocabulary.
+///
+/// Any thread.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_tokenizer_decode(
+    tokenizer: *const mlxe_tokenizer_t,
+    tokens: *const u32,
+    count: usize,
+    skip_special_tokens: bool,
+    out_text: *mut *mut mlxe_string_t,
+) -> *mut mlxe_error_t {
+    guard(|| {
+        // SAFETY: pointers as documented.
+        let (tokenizer, ids, place) =
+            unsafe { (required(tokenizer, "tokenizer")?, slice(tokens, count, "tokens")?, out(out_text, "out_text")?) };
+        *place = Box::into_raw(mlxe_string_t::new(tokenizer.0.decode(ids, skip_special_tokens)?));
+        Ok(())
+    })
+}
+
+/// How to render chat messages. Initialise with mlxe_template_options_init().
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct mlxe_template_options_t {
+    /// sizeof(mlxe_template_options_t)
+    pub struct_size: usize,
+    /// A JSON array of tools (JSON schemas of functions); empty for none.
+    pub tools_json: mlxe_str_t,
+    /// A JSON array of documents; empty for none.
+    pub documents_json: mlxe_str_t,
+    /// A JSON object of more variables for the template, e.g. {"enable_thinking": false}; empty for none.
+    pub variables_json: mlxe_str_t,
+    /// The name of the template, where there are several; empty for the usual choice.
+    pub name: mlxe_str_t,
+    /// A template to use instead of the tokenizer's own; empty for none.
+    pub chat_template: mlxe_str_t,
+    /// Ends the text where the answer begins. On by default.
+    pub add_generation_prompt: bool,
+    /// Ends the text within the last message, to be continued.
+    pub continue_final_message: bool,
+}
+
+// SAFETY: repr(C), begins with the size; C's bool has no forbidden patterns.
+unsafe impl Versioned for mlxe_template_options_t {
+    const FIRST_SIZE: usize = 96;
+
+    fn defaults() -> Self {
+        mlxe_template_options_t {
+            struct_size: std::mem::size_of::<Self>(),
+            tools_json: mlxe_str_t::EMPTY,
+            documents_json: mlxe_str_t::EMPTY,
+            variables_json: mlxe_str_t::EMPTY,
+            name: mlxe_str_t::EMPTY,
+            chat_template: mlxe_str_t::EMPTY,
+            add_generation_prompt: true,
+            continue_final_message: false,
+        }
+    }
+}
+
+/// Sets all options to their defaults. Does nothing if `options` is NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_template_options_init(options: *mut mlxe_template_options_t) {
+    if !options.is_null() {
+        // SAFETY: the caller has room for the struct of this header's version.
+        unsafe { options.write(Versioned::defaults()) }
+    }
+}
+
+/// Renders chat messages as the prompt that the model was trained on.
+///
+/// `messages_json` is a JSON array of objects with "role" and "content". `options` may be NULL. `out_text` receives
+/// the text, which the caller owns; encode it without special tokens.
+/// Errors: MLXE_ERROR_TEMPLATE (no template, or it refused the messages), MLXE_ERROR_INVALID_ARGUMENT (broken JSON).
+///
+/// Any thread.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_tokenizer_apply_chat_template(
+    tokenizer: *const mlxe_tokenizer_t,
+    messages_json: mlxe_str_t,
+    options: *const mlxe_template_options_t,
+    out_text: *mut *mut mlxe_string_t,
+) -> *mut mlxe_error_t {
+    guard(|| {
+        // SAFETY: pointers as documented.
+        let (tokenizer, messages, options, place) = unsafe {
+            (
+                required(tokenizer, "tokenizer")?,
+                json(messages_json, "messages_json")?.unwrap_or(Value::Array(Vec::new())),
+                template_options(&options::read(options, "options")?)?,
+                out(out_text, "out_text")?,
+            )
+        };
+        *place = Box::into_raw(mlxe_string_t::new(tokenizer.0.apply_chat_template(&messages, &options)?));
+        Ok(())
+    })
+}
+
+/// # Safety
+/// The strings in `options` are valid.
+unsafe fn template_options(options: &mlxe_template_options_t) -> Result<TemplateOptions> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let variables = match json(options.variables_json, "options.variables_json")? {
+            None => Default::default(),
+            Some(Value::Object(map)) => map,
+            Some(_) => return Err(Error::invalid_argument("options.variables_json is not a JSON object")),
+        };
+        Ok(TemplateOptions {
+            tools: json(options.tools_json, "options.tools_json")?,
+            documents: json(options.documents_json, "options.documents_json")?,
+            add_generation_prompt: options.add_generation_prompt && !options.continue_final_message,
+            continue_final_message: options.continue_final_message,
+            name: options.name.get_optional("options.name")?.map(str::to_owned),
+            template: options.chat_template.get_optional("options.chat_template")?.map(str::to_owned),
+            variables,
+            ..Default::default()
+        })
+    }
+}
+
+/// # Safety
+/// The string is valid.
+unsafe fn json(text: mlxe_str_t, name: &str) -> Result<Option<Value>> {
+    // SAFETY: the caller's promise.
+    let Some(text) = (unsafe { text.get_optional(name) })? else { return Ok(None) };
+    serde_json::from_str(text).map(Some).map_err(|e| Error::invalid_argument(format!("{name}: {e}")))
+}
