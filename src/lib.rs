@@ -3,6 +3,7 @@
 
 pub mod array;
 pub mod cache;
+pub mod chat;
 pub mod engine;
 pub mod error;
 pub mod ffi;

@@ -1,0 +1,80 @@
+//! Loading, with progress.
+
+use std::io::{IsTerminal, Write};
+
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use mlx_engine::engine::{Control, Engine, EngineOptions, Model};
+use mlx_engine::load::{Checkpoints, LoadEvent, LoadingPhase, ModelConfiguration};
+
+use crate::Result;
+use crate::args::{LoadArgs, ModelArgs};
+
+/// Loads the model that the arguments name. On a terminal a bar shows how far it is.
+pub fn load(args: &ModelArgs, with_tokenizer: bool) -> Result<Model> {
+    let engine = Engine::new(&EngineOptions { device: args.device(), ..Default::default() })?;
+    let configuration = args.configuration(with_tokenizer);
+    if !std::io::stderr().is_terminal() {
+        return Ok(engine.load(configuration, |_: &LoadEvent| Control::Continue).wait()?);
+    }
+    let style = ProgressStyle::with_template("{bar:24} {percent:>3}%  {msg}").expect("a valid template");
+    let bar = ProgressBar::new(1000).with_style(style);
+    let shown = bar.clone();
+    let result = engine
+        .load(configuration, move |event: &LoadEvent| {
+            shown.set_position((event.estimated_progress * 1000.0) as u64);
+            shown.set_message(line(event));
+            Control::Continue
+        })
+        .wait();
+    bar.finish_and_clear();
+    Ok(result?)
+}
+
+/// A phase in a few words.
+fn line(event: &LoadEvent) -> String {
+    match &event.phase {
+        LoadingPhase::LoadingWeights { bytes_done, bytes_total, .. } => {
+            format!("{}  {} of {}", event.phase.description(), HumanBytes(*bytes_done), HumanBytes(*bytes_total))
+        }
+        phase => phase.description(),
+    }
+}
+
+/// `mlxe load`
+pub fn load_command(args: &LoadArgs) -> Result {
+    if !args.events {
+        let model = load(&args.model, true)?;
+        let info = model.info();
+        println!(
+            "{} ({}, {} parameters, {}) in {:.2} s",
+            info.name,
+            info.model_type,
+            crate::info::short_count(info.parameters),
+            HumanBytes(info.weight_bytes),
+            info.load_seconds
+        );
+        return Ok(());
+    }
+    let engine = Engine::new(&EngineOptions { device: args.model.device(), ..Default::default() })?;
+    let configuration: ModelConfiguration = args.model.configuration(true);
+    let name = configuration.name();
+    let mut view = args.checkpoints.then(Checkpoints::default);
+    if view.is_some() {
+        println!("{}", Checkpoints::started(&name));
+    }
+    let task = engine.load(configuration, move |event: &LoadEvent| {
+        let lines: Vec<String> = match &mut view {
+            Some(view) => view.reach(&event.phase).iter().map(|c| c.to_json(&name).to_string()).collect(),
+            None => vec![event.to_json().to_string()],
+        };
+        let mut out = std::io::stdout().lock();
+        for line in lines {
+            if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
+                return Control::Cancel;
+            }
+        }
+        Control::Continue
+    });
+    task.wait()?;
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! `mlxe tokenize` and `mlxe template`
+
+use std::io::Read;
+
+use mlx_engine::Error;
+use mlx_engine::tokenizer::{TemplateOptions, Tokenizer};
+use serde_json::{Value, json};
+
+use crate::args::{TemplateArgs, TokenizeArgs};
+use crate::{Failure, Result};
+
+/// The argument, or all of standard input.
+fn text_or_stdin(argument: Option<&String>) -> Result<String> {
+    match argument {
+        Some(text) => Ok(text.clone()),
+        None => {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text)?;
+            Ok(text)
+        }
+    }
+}
+
+pub fn tokenize(args: &TokenizeArgs) -> Result {
+    let tokenizer = Tokenizer::from_directory(&args.model)?;
+    let text = text_or_stdin(args.text.as_ref())?;
+    if args.decode {
+        let ids = text
+            .split([',', ' ', '\n', '\t', '[', ']'])
+            .filter(|piece| !piece.is_empty())
+            .map(|piece| piece.parse().map_err(|_| Error::invalid_argument(format!("{piece:?} is no token id"))))
+            .collect::<std::result::Result<Vec<u32>, _>>()?;
+        println!("{}", tokenizer.decode(&ids, args.no_special)?);
+        return Ok(());
+    }
+    let ids = tokenizer.encode(&text, !args.no_special)?;
+    if args.json {
+        let tokens: Vec<Option<String>> = ids.iter().map(|&id| tokenizer.id_to_token(id)).collect();
+        println!("{}", json!({"ids": ids, "tokens": tokens}));
+    } else {
+        println!("{}", ids.iter().map(u32::to_string).collect::<Vec<_>>().join(","));
+    }
+    Ok(())
+}
+
+/// JSON given directly or as `@file`.
+fn read_json(argument: &str, name: &str) -> Result<Value> {
+    let text = match argument.strip_prefix('@') {
+        Some(path) => std::fs::read_to_string(path).map_err(|e| Failure::from(Error::io(path, e)))?,
+        None => argument.to_owned(),
+    };
+    serde_json::from_str(&text).map_err(|e| Error::invalid_argument(format!("{name} is not JSON: {e}")).into())
+}
+
+pub fn template(args: &TemplateArgs) -> Result {
+    let tokenizer = Tokenizer::from_directory(&args.model)?;
+    let messages = read_json(&text_or_stdin(args.messages.as_ref())?, "the messages")?;
+    let optional = |argument: &Option<String>, name: &str| match argument {
+        Some(text) => read_json(text, name).map(Some),
+        None => Ok(None),
+    };
+    let variables = match optional(&args.variables, "--variables")? {
+        None => Default::default(),
+        Some(Value::Object(map)) => map,
+        Some(_) => return Err(Error::invalid_argument("--variables is not a JSON object").into()),
+    };
+    let options = TemplateOptions {
+        tools: optional(&args.tools, "--tools")?,
+        add_generation_prompt: !args.no_generation_prompt && !args.continue_final_message,
+        continue_final_message: args.continue_final_message,
+        name: args.name.clone(),
+        variables,
+        ..Default::default()
+    };
+    print!("{}", tokenizer.apply_chat_template(&messages, &options)?);
+    Ok(())
+}
