@@ -52,7 +52,8 @@ fn link_wheel() -> Result<(), String> {
     for dir in ["mlx-engine", "../mlx-engine", "../lib/mlx-engine"] {
         println!("cargo:rustc-link-arg=-Wl,-rpath,$ORIGIN/{dir}/mlx/lib");
     }
-    println!("cargo:rustc-env=MLXE_MLX_VERSION={MLX_VERSION}");
+    // Engine threads outlive every handle, so the library must outlive its last dlclose.
+    println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
     Ok(())
 }
 

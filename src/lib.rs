@@ -2,6 +2,7 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 pub mod array;
+mod at_exit;
 pub mod cache;
 pub mod chat;
 pub mod engine;

@@ -5,13 +5,40 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use std::sync::{Arc, Once};
+use std::time::Duration;
+
 use once_cell::sync::Lazy;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, ReentrantMutex};
 
 use super::task::{Job, Step};
 use crate::array::{Device, memory, set_device};
 use crate::error::{Error, ErrorKind, Result};
 use crate::models::LanguageModel;
+
+/// One for each engine's thread, held while it works.
+static WORKING: Mutex<Vec<Arc<ReentrantMutex<()>>>> = Mutex::new(Vec::new());
+
+/// Holds all engines' threads where they are, forever. Runs when the process ends: MLX's own globals are destroyed
+/// then, and a thread still freeing or computing would use them.
+extern "C" fn hold_all() {
+    let workers = WORKING.lock().clone();
+    for worker in workers {
+        // A step takes moments. A callback that ends the process holds its own lock, which may be taken again.
+        if let Some(guard) = worker.try_lock_for(Duration::from_secs(5)) {
+            std::mem::forget(guard);
+        }
+    }
+}
+
+/// Makes the end of the process call [`hold_all`] before it destroys what MLX has made so far. Called again once a
+/// model has run, because MLX makes more on the way.
+fn hold_at_exit(times: &'static Once) {
+    times.call_once(|| crate::at_exit::register(hold_all));
+}
+
+static STARTED: Once = Once::new();
+static LOADED: Once = Once::new();
 
 type Start = Box<dyn FnOnce(&mut Worker) -> Box<dyn Job> + Send>;
 
@@ -83,11 +110,15 @@ impl Worker {
     /// Serves messages and runs jobs in turns, forever. `handle` makes a handle for the idle list.
     fn run(&mut self, receiver: &Receiver<Message>, handle: impl Fn() -> Handle) {
         super::task::enter_engine_thread();
+        let working = Arc::new(ReentrantMutex::new(()));
+        WORKING.lock().push(working.clone());
+        hold_at_exit(&STARTED);
         loop {
             let message = match self.jobs.is_empty() {
                 true => receiver.recv().ok(),
                 false => receiver.try_recv().ok(),
             };
+            let _working = working.lock();
             match message {
                 Some(Message::Start(start)) => self.admit(start),
                 Some(Message::Unload(id)) => {
@@ -137,6 +168,7 @@ impl Worker {
     /// Keeps a model under an id.
     pub(crate) fn keep(&mut self, id: u64, model: Rc<dyn LanguageModel>) {
         self.models.insert(id, model);
+        hold_at_exit(&LOADED);
     }
 }
 

@@ -269,7 +269,7 @@ def compare(binary, recipe, folder) -> list:
         row = int(np.argmax(np.max(np.abs(ours - logits), axis=1)))
         complaints.append(f"logits differ by {error:.1e}, most at position {row} of {len(prompt)}")
 
-    options = ("--max-tokens", MAX_TOKENS, "--temperature", 0, "--json")
+    options = ("--max-tokens", MAX_TOKENS, "--max-context", 4096, "--temperature", 0, "--json")
     ours = json.loads(run(binary, "generate", *model_and_tokens, *options))["tokens"]
     if not depends_on_chunks(recipe["config"]):
         if len(ours) != len(tokens):

@@ -1,0 +1,520 @@
+//! Loading: phases, failures, cancelling, memory.
+
+mod support;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use mlx_engine::ErrorKind;
+use mlx_engine::array::memory;
+use mlx_engine::engine::{Control, Engine, Model, Observer};
+use mlx_engine::load::{LoadEvent, LoadingPhase, ModelConfiguration};
+use serde_json::{Value, json};
+use support::{TempDir, bare, cpu_engine, load, write_case};
+
+/// MLX counts memory for the whole process, so tests that look at it must not overlap with others.
+static MEMORY: Mutex<()> = Mutex::new(());
+
+fn alone() -> std::sync::MutexGuard<'static, ()> {
+    MEMORY.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+/// Loads and returns the result with all events.
+fn events(engine: &Engine, configuration: ModelConfiguration) -> (mlx_engine::Result<Model>, Vec<LoadEvent>) {
+    let (sender, receiver) = channel();
+    let task = engine.load(configuration, move |event: &LoadEvent| {
+        sender.send(event.clone()).unwrap();
+        Control::Continue
+    });
+    let result = task.wait();
+    (result, receiver.iter().collect())
+}
+
+fn names(events: &[LoadEvent]) -> Vec<&'static str> {
+    let mut names: Vec<&'static str> = events.iter().map(|e| e.phase.name()).collect();
+    names.dedup();
+    names
+}
+
+fn edit(dir: &Path, file: &str, change: impl FnOnce(&mut Value)) {
+    let path = dir.join(file);
+    let mut value: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    change(&mut value);
+    std::fs::write(path, value.to_string()).unwrap();
+}
+
+#[test]
+fn phases_come_in_order_and_progress_never_goes_back() {
+    let _alone = alone();
+    let dir = TempDir::new("phases");
+    write_case("qwen3", dir.path(), 3);
+    let (result, events) = events(&cpu_engine(), bare(dir.path()));
+    result.unwrap();
+    let want = ["downloadingConfig", "loadingWeights", "loadingTokenizer", "initializingModel", "ready"];
+    assert_eq!(names(&events), want);
+    assert!(events.is_sorted_by(|a, b| a.estimated_progress <= b.estimated_progress && a.elapsed <= b.elapsed));
+    let mut files = Vec::new();
+    let mut read = 0;
+    for event in &events {
+        if let LoadingPhase::LoadingWeights { file_index, total_files, bytes_done, bytes_total, .. } = &event.phase {
+            files.push(*file_index);
+            assert_eq!(*total_files, 3);
+            assert!(read <= *bytes_done && bytes_done <= bytes_total);
+            read = *bytes_done;
+            if *bytes_done == *bytes_total {
+                assert!(event.estimated_progress >= 0.85 - 1e-9);
+            }
+        }
+    }
+    files.dedup();
+    assert_eq!(files, [1, 2, 3]);
+    let size: u64 = std::fs::read_dir(dir.path())
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .filter(|p| p.extension().is_some_and(|e| e == "safetensors"))
+        .map(|p| std::fs::metadata(p).unwrap().len())
+        .sum();
+    assert!(read > 0 && read < size, "{read} bytes of data in files of {size}");
+    assert!(events.last().unwrap().memory_bytes as u64 >= read);
+}
+
+/// A file large enough that its progress must be reported in parts.
+#[test]
+fn one_large_file_moves_in_many_steps() {
+    let _alone = alone();
+    let dir = TempDir::new("large");
+    big_checkpoint(dir.path(), 24);
+    let (result, events) = events(&cpu_engine(), bare(dir.path()));
+    result.unwrap();
+    let steps: std::collections::BTreeSet<u64> = events
+        .iter()
+        .filter_map(|e| match &e.phase {
+            LoadingPhase::LoadingWeights { bytes_done, .. } => Some(*bytes_done),
+            _ => None,
+        })
+        .collect();
+    assert!(steps.len() > 5, "{steps:?}");
+}
+
+/// A llama in f32 of about `layers` * 12.6 MB whose weights are all zero, written without taking their memory.
+fn big_checkpoint(dir: &Path, layers: usize) {
+    let (hidden, inner, vocab) = (512usize, 1536usize, 64usize);
+    let mut shapes: Vec<(String, Vec<usize>)> = vec![
+        ("model.embed_tokens.weight".into(), vec![vocab, hidden]),
+        ("model.norm.weight".into(), vec![hidden]),
+    ];
+    for i in 0..layers {
+        let name = |rest: &str| format!("model.layers.{i}.{rest}.weight");
+        for p in ["q", "k", "v", "o"] {
+            shapes.push((name(&format!("self_attn.{p}_proj")), vec![hidden, hidden]));
+        }
+        shapes.push((name("mlp.gate_proj"), vec![inner, hidden]));
+        shapes.push((name("mlp.up_proj"), vec![inner, hidden]));
+        shapes.push((name("mlp.down_proj"), vec![hidden, inner]));
+        shapes.push((name("input_layernorm"), vec![hidden]));
+        shapes.push((name("post_attention_layernorm"), vec![hidden]));
+    }
+    let mut header = serde_json::Map::new();
+    let mut offset = 0;
+    for (name, shape) in shapes {
+        let bytes = shape.iter().product::<usize>() * 4;
+        header.insert(name, json!({"dtype": "F32", "shape": shape, "data_offsets": [offset, offset + bytes]}));
+        offset += bytes;
+    }
+    let header = Value::Object(header).to_string();
+    let path = dir.join("model.safetensors");
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.as_bytes());
+    std::fs::write(&path, &bytes).unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_len(bytes.len() as u64 + offset as u64).unwrap();
+    let config = json!({
+        "model_type": "llama", "hidden_size": hidden, "intermediate_size": inner, "num_hidden_layers": layers,
+        "num_attention_heads": 8, "vocab_size": vocab, "rms_norm_eps": 1e-5, "max_position_embeddings": 1000,
+    });
+    std::fs::write(dir.join("config.json"), config.to_string()).unwrap();
+}
+
+#[test]
+fn an_unknown_architecture_is_refused_before_anything_is_opened() {
+    let _alone = alone();
+    let dir = TempDir::new("unknown");
+    write_case("llama", dir.path(), 1);
+    edit(dir.path(), "config.json", |c| c["model_type"] = json!("warp_drive"));
+    // Broken weights would be reported instead, were they looked at.
+    std::fs::write(dir.path().join("model.safetensors"), b"no").unwrap();
+    let (result, events) = events(&cpu_engine(), ModelConfiguration::directory(dir.path()));
+    let error = result.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::UnsupportedModel);
+    for word in ["warp_drive", "llama", "qwen3", "stablelm"] {
+        assert!(error.message().contains(word), "{error}");
+    }
+    assert_eq!(names(&events), ["downloadingConfig", "failed"]);
+}
+
+/// One broken checkpoint: what is done to a good one, and what the error must say.
+type Fault = (&'static str, fn(&Path), ErrorKind, &'static [&'static str]);
+
+fn with_tensors(dir: &Path, change: impl FnOnce(&mut Vec<(String, safetensors::Dtype, Vec<usize>, Vec<u8>)>)) {
+    let path = dir.join("model.safetensors");
+    let bytes = std::fs::read(&path).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let mut tensors: Vec<_> =
+        file.tensors().into_iter().map(|(n, t)| (n, t.dtype(), t.shape().to_vec(), t.data().to_vec())).collect();
+    change(&mut tensors);
+    let views: Vec<_> = tensors
+        .iter()
+        .map(|(n, d, s, b)| (n.clone(), safetensors::tensor::TensorView::new(*d, s.clone(), b).unwrap()))
+        .collect();
+    std::fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
+}
+
+fn with_header(dir: &Path, change: impl FnOnce(&mut Value)) {
+    let path = dir.join("model.safetensors");
+    let bytes = std::fs::read(&path).unwrap();
+    let n = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let mut header: Value = serde_json::from_slice(&bytes[8..8 + n]).unwrap();
+    change(&mut header);
+    let header = header.to_string();
+    let mut out = (header.len() as u64).to_le_bytes().to_vec();
+    out.extend(header.as_bytes());
+    out.extend(&bytes[8 + n..]);
+    std::fs::write(path, out).unwrap();
+}
+
+#[test]
+fn broken_checkpoints_are_refused_by_name() {
+    let _alone = alone();
+    const NORM: &str = "model.layers.0.input_layernorm.weight";
+    let faults: &[Fault] = &[
+        ("no config", |d| std::fs::remove_file(d.join("config.json")).unwrap(), ErrorKind::NotFound, &["config.json"]),
+        ("config is no JSON", |d| std::fs::write(d.join("config.json"), "{").unwrap(), ErrorKind::InvalidConfig,
+            &["config.json"]),
+        ("config is a list", |d| std::fs::write(d.join("config.json"), "[]").unwrap(), ErrorKind::InvalidConfig,
+            &["config.json", "object"]),
+        ("no model_type", |d| edit(d, "config.json", |c| { c.as_object_mut().unwrap().remove("model_type"); }),
+            ErrorKind::InvalidConfig, &["model_type"]),
+        ("a key is missing", |d| edit(d, "config.json", |c| { c.as_object_mut().unwrap().remove("hidden_size"); }),
+            ErrorKind::InvalidConfig, &["hidden_size"]),
+        ("a key has the wrong type", |d| edit(d, "config.json", |c| c["hidden_size"] = json!("wide")),
+            ErrorKind::InvalidConfig, &["hidden_size"]),
+        ("a billion layers", |d| edit(d, "config.json", |c| c["num_hidden_layers"] = json!(1_000_000_000)),
+            ErrorKind::InvalidConfig, &["num_hidden_layers"]),
+        ("negative sizes", |d| edit(d, "config.json", |c| c["intermediate_size"] = json!(-5)),
+            ErrorKind::InvalidConfig, &["intermediate_size"]),
+        ("heads do not divide", |d| edit(d, "config.json", |c| c["num_key_value_heads"] = json!(3)),
+            ErrorKind::InvalidConfig, &["num_key_value_heads"]),
+        ("unknown scaling", |d| edit(d, "config.json", |c| c["rope_scaling"] = json!({"type": "spiral"})),
+            ErrorKind::UnsupportedModel, &["spiral"]),
+        ("no weights", |d| std::fs::remove_file(d.join("model.safetensors")).unwrap(), ErrorKind::NotFound,
+            &["safetensors"]),
+        ("empty weights", |d| std::fs::write(d.join("model.safetensors"), b"").unwrap(), ErrorKind::InvalidWeights,
+            &["model.safetensors"]),
+        ("header longer than the file", |d| std::fs::write(d.join("model.safetensors"), u64::MAX.to_le_bytes()).unwrap(),
+            ErrorKind::InvalidWeights, &["model.safetensors", "header"]),
+        ("header is no JSON", |d| std::fs::write(d.join("model.safetensors"), b"\x04\0\0\0\0\0\0\0????").unwrap(),
+            ErrorKind::InvalidWeights, &["model.safetensors", "header"]),
+        ("truncated", |d| {
+            let f = std::fs::OpenOptions::new().write(true).open(d.join("model.safetensors")).unwrap();
+            f.set_len(f.metadata().unwrap().len() - 1000).unwrap();
+        }, ErrorKind::InvalidWeights, &["model.safetensors", "truncated"]),
+        ("overlapping", |d| with_header(d, |h| {
+            let first = h[NORM]["data_offsets"].clone();
+            h["model.norm.weight"]["data_offsets"] = first;
+        }), ErrorKind::InvalidWeights, &["model.safetensors"]),
+        ("missing", |d| with_tensors(d, |t| t.retain(|(n, ..)| n != NORM)), ErrorKind::InvalidWeights,
+            &[NORM, "missing"]),
+        ("extra", |d| with_tensors(d, |t| t.push(("model.surprise".into(), safetensors::Dtype::F32, vec![1], vec![0; 4]))),
+            ErrorKind::InvalidWeights, &["model.surprise"]),
+        ("misshapen", |d| with_tensors(d, |t| {
+            let t = t.iter_mut().find(|(n, ..)| n == NORM).unwrap();
+            t.2 = vec![t.2[0] / 2, 2];
+        }), ErrorKind::InvalidWeights, &[NORM, "shape"]),
+        ("integers for weights", |d| with_tensors(d, |t| {
+            t.iter_mut().find(|(n, ..)| n == NORM).unwrap().1 = safetensors::Dtype::I32;
+        }), ErrorKind::InvalidWeights, &[NORM, "i32"]),
+        ("a type MLX has not", |d| with_tensors(d, |t| {
+            let t = t.iter_mut().find(|(n, ..)| n == NORM).unwrap();
+            t.1 = safetensors::Dtype::F64;
+            t.3 = vec![0; t.2.iter().product::<usize>() * 8];
+        }), ErrorKind::InvalidWeights, &[NORM, "F64"]),
+        ("no tokenizer", |_| (), ErrorKind::NotFound, &["tokenizer.json"]),
+    ];
+    let engine = cpu_engine();
+    let before = memory::active();
+    for (what, breaks, kind, words) in faults {
+        let dir = TempDir::new("fault");
+        write_case("llama", dir.path(), 1);
+        breaks(dir.path());
+        let (result, events) = events(&engine, ModelConfiguration::directory(dir.path()));
+        let error = result.err().unwrap_or_else(|| panic!("{what}: loaded"));
+        assert_eq!(error.kind(), *kind, "{what}: {error}");
+        for word in *words {
+            assert!(error.to_string().contains(word), "{what}: {error}");
+        }
+        let last = events.last().unwrap();
+        let LoadingPhase::Failed(failure) = &last.phase else { panic!("{what}: {last:?}") };
+        assert_eq!((failure.kind, last.estimated_progress), (*kind, 0.0));
+        assert_eq!(events.iter().filter(|e| e.phase.is_terminal()).count(), 1, "{what}");
+        let phase = events[events.len() - 2].phase.name();
+        assert_eq!(failure.phase, phase, "{what}");
+    }
+    assert_eq!(memory::active(), before, "failed loads leave nothing behind");
+}
+
+#[test]
+fn broken_quantized_checkpoints_are_refused_by_name() {
+    let _alone = alone();
+    const Q: &str = "model.layers.0.self_attn.q_proj";
+    let faults: &[Fault] = &[
+        ("scales are missing", |d| with_tensors(d, |t| t.retain(|(n, ..)| n != &format!("{Q}.scales"))),
+            ErrorKind::InvalidWeights, &[Q]),
+        ("biases are missing", |d| with_tensors(d, |t| t.retain(|(n, ..)| n != &format!("{Q}.biases"))),
+            ErrorKind::InvalidWeights, &[Q, "biases", "missing"]),
+        ("scales do not fit", |d| with_tensors(d, |t| {
+            let t = t.iter_mut().find(|(n, ..)| n == &format!("{Q}.scales")).unwrap();
+            t.2 = vec![t.2[0] / 2, t.2[1] * 2];
+        }), ErrorKind::InvalidWeights, &[Q]),
+        ("the configuration contradicts", |d| edit(d, "config.json", |c| {
+            c["quantization"][Q] = json!({"bits": 8, "group_size": 64});
+        }), ErrorKind::InvalidWeights, &[Q, "8 bits"]),
+        ("bits that do not exist", |d| edit(d, "config.json", |c| c["quantization"]["bits"] = json!(7)),
+            ErrorKind::UnsupportedModel, &["bits is 7"]),
+        ("a foreign method", |d| edit(d, "config.json", |c| {
+            c["quantization"] = json!({"quant_method": "gptq", "bits": 4, "group_size": 128});
+        }), ErrorKind::UnsupportedModel, &["gptq"]),
+    ];
+    let engine = cpu_engine();
+    for (what, breaks, kind, words) in faults {
+        let dir = TempDir::new("qfault");
+        write_case("llama-4bit", dir.path(), 1);
+        breaks(dir.path());
+        let error = load(&engine, bare(dir.path())).err().unwrap_or_else(|| panic!("{what}: loaded"));
+        assert_eq!(error.kind(), *kind, "{what}: {error}");
+        for word in *words {
+            assert!(error.to_string().contains(word), "{what}: {error}");
+        }
+    }
+}
+
+#[test]
+fn broken_indexes_are_refused_by_name() {
+    let _alone = alone();
+    const INDEX: &str = "model.safetensors.index.json";
+    let faults: &[Fault] = &[
+        ("a shard is missing", |d| {
+            std::fs::remove_file(d.join("model-00002-of-00003.safetensors")).unwrap();
+        }, ErrorKind::NotFound, &["model-00002-of-00003.safetensors"]),
+        ("leads out of the directory", |d| edit(d, INDEX, |i| {
+            i["weight_map"]["model.norm.weight"] = json!("../../secret.safetensors");
+        }), ErrorKind::InvalidWeights, &["secret"]),
+        ("promises what is not there", |d| edit(d, INDEX, |i| {
+            i["weight_map"]["model.ghost"] = json!("model-00001-of-00003.safetensors");
+        }), ErrorKind::InvalidWeights, &["model.ghost"]),
+        ("names nothing", |d| edit(d, INDEX, |i| i["weight_map"] = json!({})), ErrorKind::InvalidWeights, &[INDEX]),
+        ("is no JSON", |d| std::fs::write(d.join(INDEX), "x").unwrap(), ErrorKind::InvalidWeights, &[INDEX]),
+    ];
+    let engine = cpu_engine();
+    for (what, breaks, kind, words) in faults {
+        let dir = TempDir::new("index");
+        write_case("llama", dir.path(), 3);
+        breaks(dir.path());
+        let error = load(&engine, bare(dir.path())).err().unwrap_or_else(|| panic!("{what}: loaded"));
+        assert_eq!(error.kind(), *kind, "{what}: {error}");
+        for word in *words {
+            assert!(error.to_string().contains(word), "{what}: {error}");
+        }
+    }
+}
+
+#[test]
+fn a_load_can_be_cancelled_in_every_phase() {
+    let _alone = alone();
+    let dir = TempDir::new("cancel");
+    write_case("gemma2", dir.path(), 2);
+    let engine = cpu_engine();
+    let before = memory::active();
+    for phase in ["downloadingConfig", "loadingWeights", "loadingTokenizer", "initializingModel"] {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let log = seen.clone();
+        let task = engine.load(bare(dir.path()), move |event: &LoadEvent| {
+            log.lock().unwrap().push(event.phase.name());
+            if event.phase.name() == phase { Control::Cancel } else { Control::Continue }
+        });
+        assert_eq!(task.wait().err().unwrap().kind(), ErrorKind::Cancelled);
+        let seen = seen.lock().unwrap();
+        assert_eq!(seen[seen.len() - 2..], [phase, "failed"], "{seen:?}");
+        assert_eq!(memory::active(), before, "{phase}");
+    }
+    load(&engine, bare(dir.path())).unwrap();
+}
+
+/// Reading 300 MB takes a while; a cancel in the middle of it must not wait for the rest.
+#[test]
+fn a_cancel_stops_reading() {
+    let _alone = alone();
+    let dir = TempDir::new("stop");
+    big_checkpoint(dir.path(), 24);
+    let engine = cpu_engine();
+    for fraction in [0.0, 0.2, 0.6] {
+        let after = Arc::new(AtomicUsize::new(0));
+        let counter = after.clone();
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let task = engine.load(bare(dir.path()), move |event: &LoadEvent| {
+            if let LoadingPhase::LoadingWeights { bytes_done, bytes_total, .. } = event.phase {
+                if cancelled.load(Ordering::Relaxed) {
+                    counter.fetch_add(1, Ordering::Relaxed);
+                }
+                if bytes_done as f64 >= fraction * bytes_total as f64 {
+                    cancelled.store(true, Ordering::Relaxed);
+                    return Control::Cancel;
+                }
+            }
+            Control::Continue
+        });
+        assert_eq!(task.wait().err().unwrap().kind(), ErrorKind::Cancelled);
+        // One group may have been under way.
+        assert!(after.load(Ordering::Relaxed) <= 1);
+    }
+}
+
+#[test]
+fn cancelling_at_any_moment_ends_the_load_once() {
+    let _alone = alone();
+    struct Once(Arc<AtomicUsize>, Arc<AtomicUsize>);
+    impl Observer<LoadEvent, Model> for Once {
+        fn event(&mut self, _: &LoadEvent) -> Control {
+            assert_eq!(self.0.load(Ordering::SeqCst), 0, "an event after done");
+            Control::Continue
+        }
+        fn done(&mut self, _: &mlx_engine::Result<Model>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    impl Drop for Once {
+        fn drop(&mut self) {
+            self.1.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    let dir = TempDir::new("any");
+    write_case("llama", dir.path(), 2);
+    let engine = cpu_engine();
+    let (mut stopped, mut finished) = (0, 0);
+    for i in 0..300u64 {
+        let (done, dropped) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let task = engine.load(bare(dir.path()), Once(done.clone(), dropped.clone()));
+        let until = Instant::now() + Duration::from_micros(i * 40 % 9000);
+        while Instant::now() < until {
+            std::hint::spin_loop();
+        }
+        task.cancel();
+        match task.wait() {
+            Ok(_) => finished += 1,
+            Err(e) if e.kind() == ErrorKind::Cancelled => stopped += 1,
+            Err(e) => panic!("{e}"),
+        }
+        assert_eq!((done.load(Ordering::SeqCst), dropped.load(Ordering::SeqCst)), (1, 1));
+    }
+    assert!(stopped > 0, "{stopped} stopped, {finished} finished");
+}
+
+#[test]
+fn two_loads_at_once_do_not_mix() {
+    let _alone = alone();
+    let (a, b) = (TempDir::new("a"), TempDir::new("b"));
+    write_case("qwen3", a.path(), 2);
+    write_case("cohere", b.path(), 3);
+    let engine = cpu_engine();
+    let start = |dir: &Path| {
+        let (sender, receiver) = channel();
+        let task = engine.load(bare(dir), move |event: &LoadEvent| {
+            sender.send(event.clone()).unwrap();
+            Control::Continue
+        });
+        (task, receiver)
+    };
+    let ((task_a, events_a), (task_b, events_b)) = (start(a.path()), start(b.path()));
+    assert_eq!(task_a.wait().unwrap().info().model_type, "qwen3");
+    assert_eq!(task_b.wait().unwrap().info().model_type, "cohere");
+    for (events, files) in [(events_a, 2), (events_b, 3)] {
+        let events: Vec<LoadEvent> = events.iter().collect();
+        assert_eq!(names(&events).len(), 5);
+        assert!(events.is_sorted_by(|a, b| a.estimated_progress <= b.estimated_progress));
+        for event in events {
+            if let LoadingPhase::LoadingWeights { total_files, .. } = event.phase {
+                assert_eq!(total_files, files);
+            }
+        }
+    }
+}
+
+#[test]
+fn models_leave_no_memory_behind() {
+    let _alone = alone();
+    let dir = TempDir::new("cycles");
+    write_case("qwen3-4bit", dir.path(), 1);
+    let resident = || {
+        let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+        text.split(' ').nth(1).and_then(|n| n.parse::<usize>().ok()).unwrap_or(0) * 4096
+    };
+    let threads = || std::fs::read_dir("/proc/self/task").map_or(0, |d| d.count());
+    let cycle = || {
+        let engine = cpu_engine();
+        let model = load(&engine, bare(dir.path())).unwrap();
+        assert_eq!(support::tokens(&model, &[1, 2, 3], options(8)).len(), 8);
+    };
+    for _ in 0..10 {
+        cycle();
+    }
+    let settled = (wait_for_unload(0), resident(), threads());
+    for _ in 0..50 {
+        cycle();
+    }
+    assert_eq!(wait_for_unload(settled.0), settled.0);
+    assert!(resident() < settled.1 + (8 << 20), "resident memory grew from {} to {}", settled.1, resident());
+    assert!(threads() <= settled.2, "{} threads became {}", settled.2, threads());
+}
+
+fn options(max_tokens: u32) -> mlx_engine::generate::GenerateOptions {
+    mlx_engine::generate::GenerateOptions { max_tokens: Some(max_tokens), ignore_eos: true, ..Default::default() }
+}
+
+/// Models are freed by the engine's thread, shortly after their last handle went.
+fn wait_for_unload(at_most: usize) -> usize {
+    for _ in 0..200 {
+        if memory::active() <= at_most {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    memory::active()
+}
+
+#[test]
+fn the_local_hub_cache_is_found() {
+    let _alone = alone();
+    let cache = TempDir::new("hub");
+    let snapshot = cache.path().join("models--org--tiny/snapshots/abc123");
+    std::fs::create_dir_all(&snapshot).unwrap();
+    std::fs::create_dir_all(cache.path().join("models--org--tiny/refs")).unwrap();
+    std::fs::write(cache.path().join("models--org--tiny/refs/main"), "abc123").unwrap();
+    write_case("llama", &snapshot, 1);
+    // Another process, because the environment belongs to all threads of this one.
+    let run = |id: &str| {
+        std::process::Command::new(env!("CARGO_BIN_EXE_mlxe"))
+            .args(["generate", "--model", id, "--tokens", "1,2,3", "-n", "4", "--json"])
+            .env("HF_HUB_CACHE", cache.path())
+            .output()
+            .unwrap()
+    };
+    let found = run("org/tiny");
+    assert!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
+    let json: Value = serde_json::from_slice(&found.stdout).unwrap();
+    assert_eq!(json["tokens"].as_array().unwrap().len(), 4);
+    let missing = run("org/other");
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("org/other"));
+}
