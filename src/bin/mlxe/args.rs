@@ -274,6 +274,9 @@ pub struct LoadArgs {
     /// With --events: the coarse view, nine checkpoints
     #[arg(long, requires = "events")]
     pub checkpoints: bool,
+    /// Loads no tokenizer
+    #[arg(long)]
+    pub without_tokenizer: bool,
 }
 
 #[derive(Args)]

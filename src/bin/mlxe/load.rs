@@ -43,7 +43,7 @@ fn line(event: &LoadEvent) -> String {
 /// `mlxe load`
 pub fn load_command(args: &LoadArgs) -> Result {
     if !args.events {
-        let model = load(&args.model, true)?;
+        let model = load(&args.model, !args.without_tokenizer)?;
         let info = model.info();
         println!(
             "{} ({}, {} parameters, {}) in {:.2} s",
@@ -56,7 +56,7 @@ pub fn load_command(args: &LoadArgs) -> Result {
         return Ok(());
     }
     let engine = Engine::new(&EngineOptions { device: args.model.device(), ..Default::default() })?;
-    let configuration: ModelConfiguration = args.model.configuration(true);
+    let configuration: ModelConfiguration = args.model.configuration(!args.without_tokenizer);
     let name = configuration.name();
     let mut view = args.checkpoints.then(Checkpoints::default);
     if view.is_some() {
