@@ -135,9 +135,8 @@ impl Pipeline {
         let kind = decoder["type"].as_str().unwrap_or_default();
         let bad = |key: &str| Error::tokenizer(format!("tokenizer.json: decoder `{kind}`: `{key}` is not supported"));
         let text = |key: &str| decoder[key].as_str().map(str::to_owned).ok_or_else(|| bad(key));
-        let number = |key: &str| {
-            decoder[key].as_u64().and_then(|number| usize::try_from(number).ok()).ok_or_else(|| bad(key))
-        };
+        let number =
+            |key: &str| decoder[key].as_u64().and_then(|number| usize::try_from(number).ok()).ok_or_else(|| bad(key));
         let character = |key: &str| {
             let text = text(key)?;
             let mut chars = text.chars();

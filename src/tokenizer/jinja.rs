@@ -31,18 +31,27 @@ pub(super) fn compile(name: &str, source: &str) -> Result<Environment<'static>, 
     env.set_recursion_limit(RECURSION);
     // Errors then say which expression was undefined.
     env.set_debug(true);
-    env.set_formatter(|out, _, value| match python::as_float(value) {
-        Some(float) => out.write_str(&python::float_repr(float)).map_err(Error::from),
-        None => write!(out, "{value}").map_err(Error::from),
+    env.set_formatter(|out, _, value| match value.as_str() {
+        Some(text) => out.write_str(text).map_err(Error::from),
+        None => out.write_str(&python::str(value)).map_err(Error::from),
     });
     env.set_unknown_method_callback(method);
 
     env.add_filter("tojson", to_json);
+    env.add_filter("attr", attr);
+    env.add_filter("indent", indent);
+    env.add_filter("replace", replace);
+    env.add_filter("length", length);
+    env.add_filter("count", length);
+    env.add_filter("int", int);
+    env.add_filter("float", float);
+    env.add_filter("string", python::str);
     env.add_test("sequence", is_sequence);
     env.add_test("iterable", is_iterable);
+    env.add_test("callable", is_callable);
     env.add_function("raise_exception", raise_exception);
     env.add_function("strftime_now", strftime_now);
-    env.add_function("cycler", minijinja_contrib::globals::cycler);
+    env.add_function("cycler", |items: Rest<Value>| minijinja_contrib::globals::cycler(items.to_vec()));
     env.add_function("joiner", minijinja_contrib::globals::joiner);
 
     env.add_template_owned(name.to_owned(), prepare(source))?;
@@ -115,14 +124,92 @@ fn to_json(value: &Value, args: Rest<Value>, kwargs: Kwargs) -> Result<Value, Er
         },
     };
     let truth = |value: Option<Value>| value.is_some_and(|value| value.is_true());
-    let json = Json {
-        ensure_ascii: truth(ensure_ascii),
-        sort_keys: truth(sort_keys),
-        indent,
-        item_separator,
-        key_separator,
-    };
+    let json =
+        Json { ensure_ascii: truth(ensure_ascii), sort_keys: truth(sort_keys), indent, item_separator, key_separator };
     json.dumps(value).map(Value::from)
+}
+
+/// `value|attr(name)`: Python finds a mapping's methods before its items. A method that is not called is good for
+/// nothing, but templates have come to rely on that.
+fn attr(value: &Value, name: &str) -> Result<Value, Error> {
+    const METHODS: [&str; 11] =
+        ["clear", "copy", "fromkeys", "get", "items", "keys", "pop", "popitem", "setdefault", "update", "values"];
+    if value.kind() == ValueKind::Map {
+        let method = METHODS.contains(&name);
+        return Ok(if method { Value::from_object(Method) } else { Value::UNDEFINED });
+    }
+    minijinja::filters::attr(value, &Value::from(name))
+}
+
+#[derive(Debug)]
+struct Method;
+
+impl Object for Method {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
+    }
+}
+
+/// Jinja's `indent`, which keeps a line end at the end and takes its arguments by position too.
+fn indent(
+    text: &str,
+    width: Option<usize>,
+    first: Option<bool>,
+    blank: Option<bool>,
+    kwargs: Kwargs,
+) -> Result<String, Error> {
+    let width = width.or(kwargs.get("width")?).unwrap_or(4);
+    let first = first.or(kwargs.get("first")?).unwrap_or(false);
+    let blank = blank.or(kwargs.get("blank")?).unwrap_or(false);
+    kwargs.assert_all_used()?;
+    let indention = " ".repeat(width.min(1000));
+    let mut out = String::new();
+    for (i, line) in split_lines(&format!("{text}\n"), false).into_iter().enumerate() {
+        if i > 0 {
+            out.push('\n');
+        }
+        if if i == 0 { first } else { blank || !line.is_empty() } {
+            out.push_str(&indention);
+        }
+        out.push_str(line);
+    }
+    Ok(out)
+}
+
+/// Jinja's `replace`, which can count.
+fn replace(text: &Value, old: &str, new: &str, count: Option<usize>) -> String {
+    text.to_string().replacen(old, new, count.unwrap_or(usize::MAX))
+}
+
+fn length(value: &Value) -> Result<usize, Error> {
+    if value.is_undefined() { Ok(0) } else { minijinja::filters::length(value) }
+}
+
+/// `int(default=0)`: what is no number becomes the default.
+fn int(value: &Value, default: Option<Value>, kwargs: Kwargs) -> Result<Value, Error> {
+    let default = default.or(kwargs.get("default")?);
+    kwargs.assert_all_used()?;
+    let number = match value.as_str() {
+        Some(text) => text.trim().parse::<i64>().ok().or_else(|| text.trim().parse::<f64>().ok().map(|f| f as i64)),
+        None => i64::try_from(value.clone()).ok().or_else(|| python::as_float(value).map(|f| f as i64)),
+    };
+    Ok(number.map(Value::from).or(default).unwrap_or_else(|| Value::from(0)))
+}
+
+/// `float(default=0.0)`: what is no number becomes the default.
+fn float(value: &Value, default: Option<Value>, kwargs: Kwargs) -> Result<Value, Error> {
+    let default = default.or(kwargs.get("default")?);
+    kwargs.assert_all_used()?;
+    let number = match value.as_str() {
+        Some(text) => text.trim().parse::<f64>().ok(),
+        None => f64::try_from(value.clone()).ok(),
+    };
+    Ok(number.map(Value::from).or(default).unwrap_or_else(|| Value::from(0.0)))
+}
+
+/// Functions and macros; and undefined, in Jinja.
+fn is_callable(value: &Value) -> bool {
+    matches!(value.kind(), ValueKind::Plain | ValueKind::Undefined)
 }
 
 /// Jinja asks for a length and for `[]`: strings, lists and mappings have both, and so has undefined.

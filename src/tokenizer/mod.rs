@@ -62,7 +62,7 @@ impl Tokenizer {
     /// [`ErrorKind::Template`] for unusable template files, [`ErrorKind::Io`]. A template that does not compile fails
     /// when it is used, not here.
     pub fn from_directory(dir: &Path, options: TokenizerOptions) -> Result<Self> {
-        let source = isolated("reading the tokenizer", || source::read(dir))??;
+        let source = isolated(ErrorKind::Tokenizer, "reading the tokenizer", || source::read(dir))??;
         let templates = match options.chat_template {
             Some(template) => BTreeMap::from([("default".to_owned(), template)]),
             None => source.templates,
@@ -270,13 +270,13 @@ impl fmt::Debug for Tokenizer {
 const STACK: usize = 64 << 20;
 
 /// Runs `job`, which handles untrusted input, on a thread of its own: callers may have little stack (512 KiB on Apple's
-/// secondary threads), and where a library panics on a hostile file that becomes an error.
-fn isolated<T: Send>(what: &str, job: impl FnOnce() -> T + Send) -> Result<T> {
+/// secondary threads), and where a library panics on a hostile file that becomes an error of `kind`.
+fn isolated<T: Send>(kind: ErrorKind, what: &str, job: impl FnOnce() -> T + Send) -> Result<T> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("mlxe-tokenizer".into()).stack_size(STACK);
         let thread = thread
             .spawn_scoped(scope, job)
             .map_err(|error| Error::new(ErrorKind::Io, format!("{what}: no thread to run on")).with_source(error))?;
-        thread.join().map_err(|_| Error::internal(format!("{what}: a library panicked")))
+        thread.join().map_err(|_| Error::new(kind, format!("{what}: a library failed on the input")))
     })
 }

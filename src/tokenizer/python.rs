@@ -26,6 +26,31 @@ pub(super) fn float_repr(value: f64) -> String {
     }
 }
 
+/// `str(value)`. minijinja's own text differs only where floats have exponents.
+pub(super) fn str(value: &Value) -> String {
+    match value.kind() {
+        ValueKind::Number | ValueKind::Seq | ValueKind::Iterable | ValueKind::Map => repr(value),
+        _ => value.to_string(),
+    }
+}
+
+fn repr(value: &Value) -> String {
+    let list = |open: &str, items: Vec<String>, close: &str| format!("{open}{}{close}", items.join(", "));
+    let items = || value.try_iter().into_iter().flatten().map(|item| repr(&item)).collect::<Vec<_>>();
+    match (value.kind(), value.as_object()) {
+        (ValueKind::Number, _) => as_float(value).map_or_else(|| value.to_string(), float_repr),
+        (ValueKind::Seq, _) if value.is_tuple() => list("(", items(), if value.len() == Some(1) { ",)" } else { ")" }),
+        (ValueKind::Seq, _) => list("[", items(), "]"),
+        // A slice of a list, not a generator.
+        (ValueKind::Iterable, _) if value.len().is_some() => list("[", items(), "]"),
+        (ValueKind::Map, Some(map)) => {
+            let pairs = map.try_iter_pairs().into_iter().flatten();
+            list("{", pairs.map(|(key, item)| format!("{}: {}", repr(&key), repr(&item))).collect(), "}")
+        }
+        _ => format!("{value:?}"),
+    }
+}
+
 /// The float inside a template value, where it is one.
 pub(super) fn as_float(value: &Value) -> Option<f64> {
     if value.kind() == ValueKind::Number && !value.is_integer() { f64::try_from(value.clone()).ok() } else { None }

@@ -26,8 +26,7 @@ pub(super) struct Source {
 }
 
 /// The roles that every tokenizer knows.
-const ROLES: [&str; 7] =
-    ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+const ROLES: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
 /// Roles and tokens that transformers' classes have where the files are silent.
 const CLASS_DEFAULTS: [(&str, &[(&str, &str)]); 7] = [
@@ -161,7 +160,8 @@ fn from_json(dir: &Path, bytes: &[u8]) -> Result<Tokenizer> {
 }
 
 /// How GPT-2 and Qwen 2 cut text up before their merges.
-const QWEN2_WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const QWEN2_WORDS: &str =
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// A byte-level BPE tokenizer from the files that GPT-2 came with.
 fn from_vocab_and_merges(dir: &Path, class: &str, config: &Map<String, Json>) -> Result<Tokenizer> {
@@ -169,14 +169,11 @@ fn from_vocab_and_merges(dir: &Path, class: &str, config: &Map<String, Json>) ->
     let merges = read_bytes(dir, "merges.txt", TOKENIZER_LIMIT)?;
     let (Some(vocab), Some(merges)) = (vocab, merges) else { return Err(no_tokenizer(dir)) };
     let path = dir.join("merges.txt");
-    let merges = String::from_utf8(merges)
-        .map_err(|error| Error::tokenizer(path.display().to_string()).with_source(error))?;
-    let merges: Vec<&str> =
-        merges.lines().filter(|line| !line.is_empty() && !line.starts_with("#version")).collect();
+    let merges =
+        String::from_utf8(merges).map_err(|error| Error::tokenizer(path.display().to_string()).with_source(error))?;
+    let merges: Vec<&str> = merges.lines().filter(|line| !line.is_empty() && !line.starts_with("#version")).collect();
     let add_prefix_space = config.get("add_prefix_space") == Some(&Json::Bool(true));
-    let byte_level = |use_regex: bool| {
-        json!({"type": "ByteLevel", "add_prefix_space": add_prefix_space, "trim_offsets": true, "use_regex": use_regex})
-    };
+    let byte_level = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": add_prefix_space, "trim_offsets": true, "use_regex": use_regex});
     let (normalizer, pre_tokenizer) = match class {
         "" | "GPT2Tokenizer" | "PreTrainedTokenizer" => (Json::Null, byte_level(true)),
         "Qwen2Tokenizer" => {
@@ -347,9 +344,8 @@ fn add_bos_and_eos(
         let text = sequences.iter().map(|id| json!({"Sequence": {"id": id, "type_id": 0}}));
         Json::Array(bos.iter().map(special).chain(text).chain(eos.iter().map(special)).collect())
     };
-    let described = bos.iter().chain(&eos).map(|(token, id)| {
-        (token.clone(), json!({"id": token, "ids": [id], "tokens": [token]}))
-    });
+    let described =
+        bos.iter().chain(&eos).map(|(token, id)| (token.clone(), json!({"id": token, "ids": [id], "tokens": [token]})));
     let processor = json!({
         "type": "TemplateProcessing",
         "single": template(&["A"]),
@@ -407,5 +403,6 @@ fn named_templates(value: &Json, file: &str) -> Result<BTreeMap<String, String>>
         _ => None,
     };
     let templates = templates.filter(|templates| templates.len() <= TEMPLATE_COUNT_LIMIT);
-    templates.ok_or_else(|| Error::invalid_config(format!("{file}: chat_template: must be a template or a list of them")))
+    templates
+        .ok_or_else(|| Error::invalid_config(format!("{file}: chat_template: must be a template or a list of them")))
 }

@@ -11,7 +11,7 @@ use time::PrimitiveDateTime;
 
 use super::isolated;
 use super::jinja::{self, NOW, Now, Raised};
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// The names that reasoning travels under; the first is the one that templates read today.
 const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
@@ -100,7 +100,7 @@ impl ChatTemplates {
                 chat.render(&environment, "inline", source, options, special_tokens)
             }
         };
-        isolated("rendering the chat template", job)?
+        isolated(ErrorKind::Template, "rendering the chat template", job)?
     }
 
     fn choose<'a>(&'a self, options: &'a TemplateOptions) -> Result<Chosen<'a>> {
@@ -114,12 +114,11 @@ impl ChatTemplates {
             TemplateChoice::Auto if self.0.is_empty() => {
                 Err(Error::template("the model has no chat template and none was given"))
             }
-            TemplateChoice::Auto => options
-                .tools
-                .as_ref()
-                .and_then(|_| own("tool_use"))
-                .or_else(|| own("default"))
-                .ok_or_else(|| Error::template(format!("none of the chat templates is the default: {}", available()))),
+            TemplateChoice::Auto => {
+                options.tools.as_ref().and_then(|_| own("tool_use")).or_else(|| own("default")).ok_or_else(|| {
+                    Error::template(format!("none of the chat templates is the default: {}", available()))
+                })
+            }
         }
     }
 }
