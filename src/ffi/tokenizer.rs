@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::options::{self, Versioned};
 use super::{free, guard, mlxe_error_t, mlxe_str_t, mlxe_string_t, mlxe_tokens_t, out, required, slice};
 use crate::error::{Error, Result};
-use crate::tokenizer::{TemplateOptions, Tokenizer};
+use crate::tokenizer::{TemplateChoice, TemplateOptions, Tokenizer, TokenizerOptions};
 
 /// A tokenizer. Immutable. Free with mlxe_tokenizer_free().
 pub struct mlxe_tokenizer_t(pub(super) Tokenizer);
@@ -27,7 +27,8 @@ pub unsafe extern "C" fn mlxe_tokenizer_open(
     guard(|| {
         // SAFETY: pointers as documented.
         let (directory, place) = unsafe { (directory.get("directory")?, out(out_tokenizer, "out_tokenizer")?) };
-        *place = Box::into_raw(Box::new(mlxe_tokenizer_t(Tokenizer::from_directory(Path::new(directory))?)));
+        let tokenizer = Tokenizer::from_directory(Path::new(directory), TokenizerOptions::default())?;
+        *place = Box::into_raw(Box::new(mlxe_tokenizer_t(tokenizer)));
         Ok(())
     })
 }
@@ -214,13 +215,19 @@ unsafe fn template_options(options: &mlxe_template_options_t) -> Result<Template
             Some(Value::Object(map)) => map,
             Some(_) => return Err(Error::invalid_argument("options.variables_json is not a JSON object")),
         };
+        let name = options.name.get_optional("options.name")?;
+        let template = match (options.chat_template.get_optional("options.chat_template")?, name) {
+            (Some(_), Some(_)) => return Err(Error::invalid_argument("options: both name and chat_template are set")),
+            (Some(source), None) => TemplateChoice::Inline(source.to_owned()),
+            (None, Some(name)) => TemplateChoice::Named(name.to_owned()),
+            (None, None) => TemplateChoice::Auto,
+        };
         Ok(TemplateOptions {
             tools: json(options.tools_json, "options.tools_json")?,
             documents: json(options.documents_json, "options.documents_json")?,
             add_generation_prompt: options.add_generation_prompt && !options.continue_final_message,
-            continue_final_message: options.continue_final_message,
-            name: options.name.get_optional("options.name")?.map(str::to_owned),
-            template: options.chat_template.get_optional("options.chat_template")?.map(str::to_owned),
+            continue_final_message: options.continue_final_message.then(|| "content".to_owned()),
+            template,
             variables,
             ..Default::default()
         })

@@ -59,7 +59,7 @@ impl Request {
         if options.ignore_eos {
             eos.clear();
         }
-        let detokenizer = model.tokenizer.map(StreamingDetokenizer::new);
+        let detokenizer = model.tokenizer.map(|t| t.detokenizer(true));
         Ok(Request { prompt, options, sampler, eos, limit: limit as usize, detokenizer })
     }
 }
@@ -87,12 +87,12 @@ fn token_sets(tokenizer: Option<&Tokenizer>, options: &GenerateOptions, eos: &[u
         sets.xtc_excluded.extend(tokenizer.encode("\n", false)?);
     }
     if let Some(dry) = &options.sampling.dry {
-        let texts: Vec<(u32, Vec<u8>)> =
-            (0..tokenizer.vocab_size() as u32).filter_map(|id| Some((id, tokenizer.token_bytes(id)?))).collect();
+        let texts = (0..tokenizer.vocab_size() as u32)
+            .map(|id| Ok((id, tokenizer.decode(&[id], false)?)))
+            .collect::<Result<Vec<(u32, String)>>>()?;
+        let vocabulary = texts.iter().map(|(id, text)| (*id, text.as_bytes()));
         sets.dry_breakers =
-            resolve_breakers(&dry.sequence_breakers, texts.iter().map(|(id, t)| (*id, t.as_slice())), |text| {
-                tokenizer.encode(text, false)
-            })?;
+            resolve_breakers(&dry.sequence_breakers, vocabulary, |text| tokenizer.encode(text, false))?;
     }
     Ok(sets)
 }
@@ -253,7 +253,7 @@ impl Generation {
         self.clock.first_token.get_or_insert(now);
         self.history.push(token.id);
         let text = match &mut self.request.detokenizer {
-            Some(detokenizer) => detokenizer.push(token.id)?,
+            Some(detokenizer) => detokenizer.push(token.id),
             None => String::new(),
         };
         let (text, stopped) = self.stops.push(&text);
@@ -274,7 +274,7 @@ impl Generation {
 
     fn end(&mut self, reason: StopReason, emit: Emit) -> Result<Option<GenerationStats>> {
         let mut rest = match &mut self.request.detokenizer {
-            Some(detokenizer) if reason != StopReason::StopString => self.stops.push(&detokenizer.finish()?),
+            Some(detokenizer) if reason != StopReason::StopString => self.stops.push(&detokenizer.finish()),
             _ => Default::default(),
         };
         let mut reason = reason;

@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::files::{MAX_CONFIG, parse_json, read_json_if_there, read_text};
 use crate::models::LanguageModel;
 use crate::models::registry::{self, Architecture};
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{Tokenizer, TokenizerOptions};
 use crate::weights::quantization::Quantization;
 use crate::weights::{Checkpoint, Parameter, Weights};
 
@@ -328,10 +328,11 @@ fn read_tokenizer(directory: Option<PathBuf>, eos: Vec<u32>) -> Result<Receiver<
         let _ = sender.send(Ok(None));
         return Ok(receiver);
     };
+    let options = TokenizerOptions { eos_token_ids: eos, ..Default::default() };
     std::thread::Builder::new()
         .name("mlx-tokenizer".into())
         .spawn(move || {
-            let _ = sender.send(Tokenizer::from_directory(&directory).map(|t| Some(t.with_eos(&eos))));
+            let _ = sender.send(Tokenizer::from_directory(&directory, options).map(Some));
         })
         .map_err(|e| Error::new(ErrorKind::Io, "cannot start a thread").with_source(e))?;
     Ok(receiver)

@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use mlx_engine::Error;
-use mlx_engine::tokenizer::{TemplateOptions, Tokenizer};
+use mlx_engine::tokenizer::{TemplateChoice, TemplateOptions, Tokenizer, TokenizerOptions};
 use serde_json::{Value, json};
 
 use crate::args::{TemplateArgs, TokenizeArgs};
@@ -22,7 +22,7 @@ fn text_or_stdin(argument: Option<&String>) -> Result<String> {
 }
 
 pub fn tokenize(args: &TokenizeArgs) -> Result {
-    let tokenizer = Tokenizer::from_directory(&args.model)?;
+    let tokenizer = Tokenizer::from_directory(&args.model, TokenizerOptions::default())?;
     let text = text_or_stdin(args.text.as_ref())?;
     if args.decode {
         let ids = text
@@ -53,7 +53,7 @@ fn read_json(argument: &str, name: &str) -> Result<Value> {
 }
 
 pub fn template(args: &TemplateArgs) -> Result {
-    let tokenizer = Tokenizer::from_directory(&args.model)?;
+    let tokenizer = Tokenizer::from_directory(&args.model, TokenizerOptions::default())?;
     let messages = read_json(&text_or_stdin(args.messages.as_ref())?, "the messages")?;
     let optional = |argument: &Option<String>, name: &str| match argument {
         Some(text) => read_json(text, name).map(Some),
@@ -67,8 +67,8 @@ pub fn template(args: &TemplateArgs) -> Result {
     let options = TemplateOptions {
         tools: optional(&args.tools, "--tools")?,
         add_generation_prompt: !args.no_generation_prompt && !args.continue_final_message,
-        continue_final_message: args.continue_final_message,
-        name: args.name.clone(),
+        continue_final_message: args.continue_final_message.then(|| "content".to_owned()),
+        template: args.name.clone().map_or(TemplateChoice::Auto, TemplateChoice::Named),
         variables,
         ..Default::default()
     };

@@ -1,0 +1,282 @@
+//! Text to token ids and back, and chat templates.
+//!
+//! [`Tokenizer::from_directory`] reads what a model's repository holds for it. Encoding is the `tokenizers` crate's;
+//! decoding, streaming or not, is ours ([`StreamingDetokenizer`]); templates render as in transformers 5.
+//!
+//! Every file is untrusted: sizes are bounded before reading, and a broken file is an error that names it.
+#![forbid(unsafe_code)]
+
+mod detokenizer;
+mod jinja;
+mod python;
+mod source;
+mod template;
+
+use serde_json::Value as Json;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::{Error, ErrorKind, Result};
+use detokenizer::Pipeline;
+use template::ChatTemplates;
+
+pub use detokenizer::StreamingDetokenizer;
+pub use template::{TemplateChoice, TemplateOptions};
+
+/// What to change about a tokenizer as it is loaded.
+#[derive(Clone, Debug, Default)]
+pub struct TokenizerOptions {
+    /// Ids that end a generation, besides the tokenizer's own end-of-sequence token. They come from
+    /// `generation_config.json` or `config.json`.
+    pub eos_token_ids: Vec<u32>,
+    /// The source of a chat template that replaces all of the model's.
+    pub chat_template: Option<String>,
+}
+
+/// A tokenizer with its special tokens and chat templates. Cloning is cheap.
+#[derive(Clone)]
+pub struct Tokenizer {
+    inner: Arc<Inner>,
+    eos: Arc<[u32]>,
+}
+
+struct Inner {
+    tokenizer: tokenizers::Tokenizer,
+    /// Tokens by role: `bos_token`, `eos_token`, and whatever else the model names.
+    special_tokens: BTreeMap<String, String>,
+    templates: ChatTemplates,
+    /// The decoder at its start, to be cloned.
+    pipeline: Pipeline,
+}
+
+impl Tokenizer {
+    /// Reads the tokenizer in `dir`: `tokenizer.json`, or `vocab.json` with `merges.txt`; then `tokenizer_config.json`,
+    /// `special_tokens_map.json`, `added_tokens.json` and the chat templates, each of which may be missing.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`] where there is no tokenizer in `dir`, [`ErrorKind::InvalidConfig`] for malformed JSON,
+    /// [`ErrorKind::Tokenizer`] for a tokenizer that cannot be built or that is of a kind that is not supported,
+    /// [`ErrorKind::Template`] for unusable template files, [`ErrorKind::Io`]. A template that does not compile fails
+    /// when it is used, not here.
+    pub fn from_directory(dir: &Path, options: TokenizerOptions) -> Result<Self> {
+        let source = isolated(ErrorKind::Tokenizer, "reading the tokenizer", || source::read(dir))??;
+        let templates = match options.chat_template {
+            Some(template) => BTreeMap::from([("default".to_owned(), template)]),
+            None => source.templates,
+        };
+        let pipeline = Pipeline::new(source.tokenizer.get_decoder(), source.clean_up)?;
+        let inner = Inner {
+            tokenizer: source.tokenizer,
+            special_tokens: source.special_tokens,
+            templates: templates.into_iter().collect(),
+            pipeline,
+        };
+        Ok(Tokenizer { inner: Arc::new(inner), eos: Arc::new([]) }.with_eos(&options.eos_token_ids))
+    }
+
+    /// The same tokenizer, ending at `ids` and at its own end-of-sequence token.
+    #[must_use]
+    pub fn with_eos(mut self, ids: &[u32]) -> Self {
+        let mut all: Vec<u32> = ids.iter().copied().chain(self.eos_id()).collect();
+        all.sort_unstable();
+        all.dedup();
+        self.eos = all.into();
+        self
+    }
+
+    /// The ids of `text`. `add_special_tokens` adds what the tokenizer puts around a text, such as the token that
+    /// begins a sequence.
+    ///
+    /// Rendered chat templates hold their special tokens already: encode them without, or use
+    /// [`encode_prompt`](Self::encode_prompt).
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Tokenizer`] where the vocabulary has no way to write `text`.
+    pub fn encode(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>> {
+        let encoding = self.inner.tokenizer.encode_fast(text, add_special_tokens);
+        let encoding = encoding.map_err(|error| Error::tokenizer(format!("the text cannot be encoded: {error}")))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The ids of a prompt that may or may not be a rendered chat template: special tokens are added unless `text`
+    /// begins with the token that begins a sequence. This is mlx-lm's rule.
+    ///
+    /// # Errors
+    ///
+    /// As [`encode`](Self::encode).
+    pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>> {
+        self.encode(text, !self.bos_token().is_some_and(|bos| text.starts_with(bos)))
+    }
+
+    /// Renders messages and encodes the result, without adding special tokens that the template did not write.
+    ///
+    /// # Errors
+    ///
+    /// As [`apply_chat_template`](Self::apply_chat_template) and [`encode`](Self::encode).
+    pub fn encode_chat(&self, messages: &Json, options: &TemplateOptions) -> Result<Vec<u32>> {
+        self.encode(&self.apply_chat_template(messages, options)?, false)
+    }
+
+    /// The text of `ids`, without special tokens if `skip_special_tokens`. Ids that are not in the vocabulary are left
+    /// out, and bytes that are not UTF-8 come out as U+FFFD.
+    ///
+    /// # Errors
+    ///
+    /// None today; a decoder that can fail would be [`ErrorKind::Tokenizer`].
+    pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String> {
+        let mut detokenizer = self.detokenizer(skip_special_tokens);
+        let mut text = String::new();
+        for &id in ids {
+            detokenizer.push_to(id, &mut text);
+        }
+        text.push_str(&detokenizer.finish());
+        Ok(text)
+    }
+
+    /// A decoder that takes one id at a time.
+    pub fn detokenizer(&self, skip_special_tokens: bool) -> StreamingDetokenizer {
+        StreamingDetokenizer::new(self.clone(), skip_special_tokens)
+    }
+
+    /// The id of a token as it is spelled in the vocabulary.
+    pub fn token_to_id(&self, token: &str) -> Option<u32> {
+        self.inner.tokenizer.token_to_id(token)
+    }
+
+    /// The token of an id as it is spelled in the vocabulary, which need not be the text it decodes to.
+    pub fn id_to_token(&self, id: u32) -> Option<String> {
+        self.inner.tokenizer.id_to_token(id)
+    }
+
+    /// How many tokens there are, with those added to the vocabulary.
+    pub fn vocab_size(&self) -> usize {
+        self.inner.tokenizer.get_vocab_size(true)
+    }
+
+    /// Tokens by their role: `bos_token`, `eos_token`, `unk_token`, `sep_token`, `pad_token`, `cls_token`, `mask_token`
+    /// and those that the model itself names (`image_token`). Chat templates see them under these names.
+    pub fn special_tokens(&self) -> &BTreeMap<String, String> {
+        &self.inner.special_tokens
+    }
+
+    /// Whether `id` is a special token, which decoding can skip.
+    pub fn is_special_token(&self, id: u32) -> bool {
+        let added = self.inner.tokenizer.get_added_vocabulary();
+        self.id_to_token(id).is_some_and(|token| added.is_special_token(&token))
+    }
+
+    fn special(&self, role: &str) -> Option<&str> {
+        self.inner.special_tokens.get(role).map(String::as_str)
+    }
+
+    /// The token that begins a sequence.
+    pub fn bos_token(&self) -> Option<&str> {
+        self.special("bos_token")
+    }
+
+    /// The token that ends a sequence.
+    pub fn eos_token(&self) -> Option<&str> {
+        self.special("eos_token")
+    }
+
+    /// The token that fills up short sequences of a batch.
+    pub fn pad_token(&self) -> Option<&str> {
+        self.special("pad_token")
+    }
+
+    /// The token for what the vocabulary cannot write.
+    pub fn unk_token(&self) -> Option<&str> {
+        self.special("unk_token")
+    }
+
+    /// The id of [`bos_token`](Self::bos_token).
+    pub fn bos_id(&self) -> Option<u32> {
+        self.token_to_id(self.bos_token()?)
+    }
+
+    /// The id of [`eos_token`](Self::eos_token).
+    pub fn eos_id(&self) -> Option<u32> {
+        self.token_to_id(self.eos_token()?)
+    }
+
+    /// The id of [`pad_token`](Self::pad_token).
+    pub fn pad_id(&self) -> Option<u32> {
+        self.token_to_id(self.pad_token()?)
+    }
+
+    /// The id of [`unk_token`](Self::unk_token).
+    pub fn unk_id(&self) -> Option<u32> {
+        self.token_to_id(self.unk_token()?)
+    }
+
+    /// All ids that end a generation, in ascending order.
+    pub fn eos_token_ids(&self) -> &[u32] {
+        &self.eos
+    }
+
+    /// Whether there is a chat template.
+    pub fn has_chat_template(&self) -> bool {
+        self.inner.templates.names().next().is_some()
+    }
+
+    /// The names of the chat templates, sorted. A model with one template calls it `default`.
+    pub fn chat_template_names(&self) -> Vec<&str> {
+        self.inner.templates.names().collect()
+    }
+
+    /// The Jinja source of a chat template.
+    pub fn chat_template_source(&self, name: &str) -> Option<&str> {
+        self.inner.templates.source(name)
+    }
+
+    /// Renders `messages`, an array of objects, with a chat template, as transformers does.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidArgument`] for messages that are not an array of objects, or empty;
+    /// [`ErrorKind::Template`] where there is no such template, where it is malformed, runs too long, or refuses the
+    /// messages: then the message is the template's own.
+    pub fn apply_chat_template(&self, messages: &Json, options: &TemplateOptions) -> Result<String> {
+        self.inner.templates.apply(messages, options, &self.inner.special_tokens)
+    }
+
+    fn pipeline(&self) -> &Pipeline {
+        &self.inner.pipeline
+    }
+
+    /// What decoding sees of an id.
+    fn piece(&self, id: u32, skip_special_tokens: bool) -> Option<String> {
+        let added = self.inner.tokenizer.get_added_vocabulary();
+        self.id_to_token(id).filter(|token| !(skip_special_tokens && added.is_special_token(token)))
+    }
+}
+
+impl fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokenizer")
+            .field("vocab_size", &self.vocab_size())
+            .field("special_tokens", self.special_tokens())
+            .field("eos_token_ids", &self.eos_token_ids())
+            .field("chat_templates", &self.chat_template_names())
+            .finish()
+    }
+}
+
+/// Address space, not memory: only what is touched is used.
+const STACK: usize = 64 << 20;
+
+/// Runs `job`, which handles untrusted input, on a thread of its own: callers may have little stack (512 KiB on Apple's
+/// secondary threads), and where a library panics on a hostile file that becomes an error of `kind`.
+fn isolated<T: Send>(kind: ErrorKind, what: &str, job: impl FnOnce() -> T + Send) -> Result<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("mlxe-tokenizer".into()).stack_size(STACK);
+        let thread = thread
+            .spawn_scoped(scope, job)
+            .map_err(|error| Error::new(ErrorKind::Io, format!("{what}: no thread to run on")).with_source(error))?;
+        thread.join().map_err(|_| Error::new(kind, format!("{what}: a library failed on the input")))
+    })
+}
