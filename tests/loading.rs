@@ -102,10 +102,8 @@ fn one_large_file_moves_in_many_steps() {
 /// A llama in f32 of about `layers` * 12.6 MB whose weights are all zero, written without taking their memory.
 fn big_checkpoint(dir: &Path, layers: usize) {
     let (hidden, inner, vocab) = (512usize, 1536usize, 64usize);
-    let mut shapes: Vec<(String, Vec<usize>)> = vec![
-        ("model.embed_tokens.weight".into(), vec![vocab, hidden]),
-        ("model.norm.weight".into(), vec![hidden]),
-    ];
+    let mut shapes: Vec<(String, Vec<usize>)> =
+        vec![("model.embed_tokens.weight".into(), vec![vocab, hidden]), ("model.norm.weight".into(), vec![hidden])];
     for i in 0..layers {
         let name = |rest: &str| format!("model.layers.{i}.{rest}.weight");
         for p in ["q", "k", "v", "o"] {
@@ -191,56 +189,157 @@ fn broken_checkpoints_are_refused_by_name() {
     const NORM: &str = "model.layers.0.input_layernorm.weight";
     let faults: &[Fault] = &[
         ("no config", |d| std::fs::remove_file(d.join("config.json")).unwrap(), ErrorKind::NotFound, &["config.json"]),
-        ("config is no JSON", |d| std::fs::write(d.join("config.json"), "{").unwrap(), ErrorKind::InvalidConfig,
-            &["config.json"]),
-        ("config is a list", |d| std::fs::write(d.join("config.json"), "[]").unwrap(), ErrorKind::InvalidConfig,
-            &["config.json", "object"]),
-        ("no model_type", |d| edit(d, "config.json", |c| { c.as_object_mut().unwrap().remove("model_type"); }),
-            ErrorKind::InvalidConfig, &["model_type"]),
-        ("a key is missing", |d| edit(d, "config.json", |c| { c.as_object_mut().unwrap().remove("hidden_size"); }),
-            ErrorKind::InvalidConfig, &["hidden_size"]),
-        ("a key has the wrong type", |d| edit(d, "config.json", |c| c["hidden_size"] = json!("wide")),
-            ErrorKind::InvalidConfig, &["hidden_size"]),
-        ("a billion layers", |d| edit(d, "config.json", |c| c["num_hidden_layers"] = json!(1_000_000_000)),
-            ErrorKind::InvalidConfig, &["num_hidden_layers"]),
-        ("negative sizes", |d| edit(d, "config.json", |c| c["intermediate_size"] = json!(-5)),
-            ErrorKind::InvalidConfig, &["intermediate_size"]),
-        ("heads do not divide", |d| edit(d, "config.json", |c| c["num_key_value_heads"] = json!(3)),
-            ErrorKind::InvalidConfig, &["num_key_value_heads"]),
-        ("unknown scaling", |d| edit(d, "config.json", |c| c["rope_scaling"] = json!({"type": "spiral"})),
-            ErrorKind::UnsupportedModel, &["spiral"]),
-        ("no weights", |d| std::fs::remove_file(d.join("model.safetensors")).unwrap(), ErrorKind::NotFound,
-            &["safetensors"]),
-        ("empty weights", |d| std::fs::write(d.join("model.safetensors"), b"").unwrap(), ErrorKind::InvalidWeights,
-            &["model.safetensors"]),
-        ("header longer than the file", |d| std::fs::write(d.join("model.safetensors"), u64::MAX.to_le_bytes()).unwrap(),
-            ErrorKind::InvalidWeights, &["model.safetensors", "header"]),
-        ("header is no JSON", |d| std::fs::write(d.join("model.safetensors"), b"\x04\0\0\0\0\0\0\0????").unwrap(),
-            ErrorKind::InvalidWeights, &["model.safetensors", "header"]),
-        ("truncated", |d| {
-            let f = std::fs::OpenOptions::new().write(true).open(d.join("model.safetensors")).unwrap();
-            f.set_len(f.metadata().unwrap().len() - 1000).unwrap();
-        }, ErrorKind::InvalidWeights, &["model.safetensors", "truncated"]),
-        ("overlapping", |d| with_header(d, |h| {
-            let first = h[NORM]["data_offsets"].clone();
-            h["model.norm.weight"]["data_offsets"] = first;
-        }), ErrorKind::InvalidWeights, &["model.safetensors"]),
-        ("missing", |d| with_tensors(d, |t| t.retain(|(n, ..)| n != NORM)), ErrorKind::InvalidWeights,
-            &[NORM, "missing"]),
-        ("extra", |d| with_tensors(d, |t| t.push(("model.surprise".into(), safetensors::Dtype::F32, vec![1], vec![0; 4]))),
-            ErrorKind::InvalidWeights, &["model.surprise"]),
-        ("misshapen", |d| with_tensors(d, |t| {
-            let t = t.iter_mut().find(|(n, ..)| n == NORM).unwrap();
-            t.2 = vec![t.2[0] / 2, 2];
-        }), ErrorKind::InvalidWeights, &[NORM, "shape"]),
-        ("integers for weights", |d| with_tensors(d, |t| {
-            t.iter_mut().find(|(n, ..)| n == NORM).unwrap().1 = safetensors::Dtype::I32;
-        }), ErrorKind::InvalidWeights, &[NORM, "i32"]),
-        ("a type MLX has not", |d| with_tensors(d, |t| {
-            let t = t.iter_mut().find(|(n, ..)| n == NORM).unwrap();
-            t.1 = safetensors::Dtype::F64;
-            t.3 = vec![0; t.2.iter().product::<usize>() * 8];
-        }), ErrorKind::InvalidWeights, &[NORM, "F64"]),
+        (
+            "config is no JSON",
+            |d| std::fs::write(d.join("config.json"), "{").unwrap(),
+            ErrorKind::InvalidConfig,
+            &["config.json"],
+        ),
+        (
+            "config is a list",
+            |d| std::fs::write(d.join("config.json"), "[]").unwrap(),
+            ErrorKind::InvalidConfig,
+            &["config.json", "object"],
+        ),
+        (
+            "no model_type",
+            |d| {
+                edit(d, "config.json", |c| {
+                    c.as_object_mut().unwrap().remove("model_type");
+                })
+            },
+            ErrorKind::InvalidConfig,
+            &["model_type"],
+        ),
+        (
+            "a key is missing",
+            |d| {
+                edit(d, "config.json", |c| {
+                    c.as_object_mut().unwrap().remove("hidden_size");
+                })
+            },
+            ErrorKind::InvalidConfig,
+            &["hidden_size"],
+        ),
+        (
+            "a key has the wrong type",
+            |d| edit(d, "config.json", |c| c["hidden_size"] = json!("wide")),
+            ErrorKind::InvalidConfig,
+            &["hidden_size"],
+        ),
+        (
+            "a billion layers",
+            |d| edit(d, "config.json", |c| c["num_hidden_layers"] = json!(1_000_000_000)),
+            ErrorKind::InvalidConfig,
+            &["num_hidden_layers"],
+        ),
+        (
+            "negative sizes",
+            |d| edit(d, "config.json", |c| c["intermediate_size"] = json!(-5)),
+            ErrorKind::InvalidConfig,
+            &["intermediate_size"],
+        ),
+        (
+            "heads do not divide",
+            |d| edit(d, "config.json", |c| c["num_key_value_heads"] = json!(3)),
+            ErrorKind::InvalidConfig,
+            &["num_key_value_heads"],
+        ),
+        (
+            "unknown scaling",
+            |d| edit(d, "config.json", |c| c["rope_scaling"] = json!({"type": "spiral"})),
+            ErrorKind::UnsupportedModel,
+            &["spiral"],
+        ),
+        (
+            "no weights",
+            |d| std::fs::remove_file(d.join("model.safetensors")).unwrap(),
+            ErrorKind::NotFound,
+            &["safetensors"],
+        ),
+        (
+            "empty weights",
+            |d| std::fs::write(d.join("model.safetensors"), b"").unwrap(),
+            ErrorKind::InvalidWeights,
+            &["model.safetensors"],
+        ),
+        (
+            "header longer than the file",
+            |d| std::fs::write(d.join("model.safetensors"), u64::MAX.to_le_bytes()).unwrap(),
+            ErrorKind::InvalidWeights,
+            &["model.safetensors", "header"],
+        ),
+        (
+            "header is no JSON",
+            |d| std::fs::write(d.join("model.safetensors"), b"\x04\0\0\0\0\0\0\0????").unwrap(),
+            ErrorKind::InvalidWeights,
+            &["model.safetensors", "header"],
+        ),
+        (
+            "truncated",
+            |d| {
+                let f = std::fs::OpenOptions::new().write(true).open(d.join("model.safetensors")).unwrap();
+                f.set_len(f.metadata().unwrap().len() - 1000).unwrap();
+            },
+            ErrorKind::InvalidWeights,
+            &["model.safetensors", "truncated"],
+        ),
+        (
+            "overlapping",
+            |d| {
+                with_header(d, |h| {
+                    let first = h[NORM]["data_offsets"].clone();
+                    h["model.norm.weight"]["data_offsets"] = first;
+                })
+            },
+            ErrorKind::InvalidWeights,
+            &["model.safetensors"],
+        ),
+        (
+            "missing",
+            |d| with_tensors(d, |t| t.retain(|(n, ..)| n != NORM)),
+            ErrorKind::InvalidWeights,
+            &[NORM, "missing"],
+        ),
+        (
+            "extra",
+            |d| with_tensors(d, |t| t.push(("model.surprise".into(), safetensors::Dtype::F32, vec![1], vec![0; 4]))),
+            ErrorKind::InvalidWeights,
+            &["model.surprise"],
+        ),
+        (
+            "misshapen",
+            |d| {
+                with_tensors(d, |t| {
+                    let t = t.iter_mut().find(|(n, ..)| n == NORM).unwrap();
+                    t.2 = vec![t.2[0] / 2, 2];
+                })
+            },
+            ErrorKind::InvalidWeights,
+            &[NORM, "shape"],
+        ),
+        (
+            "integers for weights",
+            |d| {
+                with_tensors(d, |t| {
+                    t.iter_mut().find(|(n, ..)| n == NORM).unwrap().1 = safetensors::Dtype::I32;
+                })
+            },
+            ErrorKind::InvalidWeights,
+            &[NORM, "i32"],
+        ),
+        (
+            "a type MLX has not",
+            |d| {
+                with_tensors(d, |t| {
+                    let t = t.iter_mut().find(|(n, ..)| n == NORM).unwrap();
+                    t.1 = safetensors::Dtype::F64;
+                    t.3 = vec![0; t.2.iter().product::<usize>() * 8];
+                })
+            },
+            ErrorKind::InvalidWeights,
+            &[NORM, "F64"],
+        ),
         ("no tokenizer", |_| (), ErrorKind::NotFound, &["tokenizer.json"]),
     ];
     let engine = cpu_engine();
@@ -270,22 +369,55 @@ fn broken_quantized_checkpoints_are_refused_by_name() {
     let _alone = alone();
     const Q: &str = "model.layers.0.self_attn.q_proj";
     let faults: &[Fault] = &[
-        ("scales are missing", |d| with_tensors(d, |t| t.retain(|(n, ..)| n != &format!("{Q}.scales"))),
-            ErrorKind::InvalidWeights, &[Q]),
-        ("biases are missing", |d| with_tensors(d, |t| t.retain(|(n, ..)| n != &format!("{Q}.biases"))),
-            ErrorKind::InvalidWeights, &[Q, "biases", "missing"]),
-        ("scales do not fit", |d| with_tensors(d, |t| {
-            let t = t.iter_mut().find(|(n, ..)| n == &format!("{Q}.scales")).unwrap();
-            t.2 = vec![t.2[0] / 2, t.2[1] * 2];
-        }), ErrorKind::InvalidWeights, &[Q]),
-        ("the configuration contradicts", |d| edit(d, "config.json", |c| {
-            c["quantization"][Q] = json!({"bits": 8, "group_size": 64});
-        }), ErrorKind::InvalidWeights, &[Q, "8 bits"]),
-        ("bits that do not exist", |d| edit(d, "config.json", |c| c["quantization"]["bits"] = json!(7)),
-            ErrorKind::UnsupportedModel, &["bits is 7"]),
-        ("a foreign method", |d| edit(d, "config.json", |c| {
-            c["quantization"] = json!({"quant_method": "gptq", "bits": 4, "group_size": 128});
-        }), ErrorKind::UnsupportedModel, &["gptq"]),
+        (
+            "scales are missing",
+            |d| with_tensors(d, |t| t.retain(|(n, ..)| n != &format!("{Q}.scales"))),
+            ErrorKind::InvalidWeights,
+            &[Q],
+        ),
+        (
+            "biases are missing",
+            |d| with_tensors(d, |t| t.retain(|(n, ..)| n != &format!("{Q}.biases"))),
+            ErrorKind::InvalidWeights,
+            &[Q, "biases", "missing"],
+        ),
+        (
+            "scales do not fit",
+            |d| {
+                with_tensors(d, |t| {
+                    let t = t.iter_mut().find(|(n, ..)| n == &format!("{Q}.scales")).unwrap();
+                    t.2 = vec![t.2[0] / 2, t.2[1] * 2];
+                })
+            },
+            ErrorKind::InvalidWeights,
+            &[Q],
+        ),
+        (
+            "the configuration contradicts",
+            |d| {
+                edit(d, "config.json", |c| {
+                    c["quantization"][Q] = json!({"bits": 8, "group_size": 64});
+                })
+            },
+            ErrorKind::InvalidWeights,
+            &[Q, "8 bits"],
+        ),
+        (
+            "bits that do not exist",
+            |d| edit(d, "config.json", |c| c["quantization"]["bits"] = json!(7)),
+            ErrorKind::UnsupportedModel,
+            &["bits is 7"],
+        ),
+        (
+            "a foreign method",
+            |d| {
+                edit(d, "config.json", |c| {
+                    c["quantization"] = json!({"quant_method": "gptq", "bits": 4, "group_size": 128});
+                })
+            },
+            ErrorKind::UnsupportedModel,
+            &["gptq"],
+        ),
     ];
     let engine = cpu_engine();
     for (what, breaks, kind, words) in faults {
@@ -305,15 +437,34 @@ fn broken_indexes_are_refused_by_name() {
     let _alone = alone();
     const INDEX: &str = "model.safetensors.index.json";
     let faults: &[Fault] = &[
-        ("a shard is missing", |d| {
-            std::fs::remove_file(d.join("model-00002-of-00003.safetensors")).unwrap();
-        }, ErrorKind::NotFound, &["model-00002-of-00003.safetensors"]),
-        ("leads out of the directory", |d| edit(d, INDEX, |i| {
-            i["weight_map"]["model.norm.weight"] = json!("../../secret.safetensors");
-        }), ErrorKind::InvalidWeights, &["secret"]),
-        ("promises what is not there", |d| edit(d, INDEX, |i| {
-            i["weight_map"]["model.ghost"] = json!("model-00001-of-00003.safetensors");
-        }), ErrorKind::InvalidWeights, &["model.ghost"]),
+        (
+            "a shard is missing",
+            |d| {
+                std::fs::remove_file(d.join("model-00002-of-00003.safetensors")).unwrap();
+            },
+            ErrorKind::NotFound,
+            &["model-00002-of-00003.safetensors"],
+        ),
+        (
+            "leads out of the directory",
+            |d| {
+                edit(d, INDEX, |i| {
+                    i["weight_map"]["model.norm.weight"] = json!("../../secret.safetensors");
+                })
+            },
+            ErrorKind::InvalidWeights,
+            &["secret"],
+        ),
+        (
+            "promises what is not there",
+            |d| {
+                edit(d, INDEX, |i| {
+                    i["weight_map"]["model.ghost"] = json!("model-00001-of-00003.safetensors");
+                })
+            },
+            ErrorKind::InvalidWeights,
+            &["model.ghost"],
+        ),
         ("names nothing", |d| edit(d, INDEX, |i| i["weight_map"] = json!({})), ErrorKind::InvalidWeights, &[INDEX]),
         ("is no JSON", |d| std::fs::write(d.join(INDEX), "x").unwrap(), ErrorKind::InvalidWeights, &[INDEX]),
     ];

@@ -24,8 +24,7 @@ pub fn bench(args: &BenchArgs) -> Result {
     // The same arbitrary tokens each time; what they mean does not change the work.
     let vocab_size = model.info().vocab_size as usize;
     let prompt: Vec<u32> = (0..args.prompt_tokens).map(|i| ((i * 7919 + 13) % vocab_size) as u32).collect();
-    let options =
-        || GenerateOptions { max_tokens: Some(args.generate_tokens), ignore_eos: true, ..Default::default() };
+    let options = || GenerateOptions { max_tokens: Some(args.generate_tokens), ignore_eos: true, ..Default::default() };
     let run = || -> Result<GenerationStats> {
         stream(&model, prompt.clone(), GenerateOptions { max_context: Some(i32::MAX), ..options() }, |_| Ok(()))
     };

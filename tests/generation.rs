@@ -1,0 +1,486 @@
+//! Generation with the small trained model in tests/fixtures/tiny-qwen3.
+
+mod support;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use mlx_engine::ErrorKind;
+use mlx_engine::cache::{CacheOptions, KvQuantization};
+use mlx_engine::chat::ChatSession;
+use mlx_engine::engine::{Control, Engine, Model, Observer};
+use mlx_engine::generate::sampling::{DryParams, MirostatParams, SamplingParams};
+use mlx_engine::generate::{GenerateOptions, GenerationEvent, GenerationStats, StopReason};
+use mlx_engine::load::ModelConfiguration;
+use once_cell::sync::Lazy;
+use serde_json::{Value, json};
+use support::{cpu_engine, load};
+
+fn fixture() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-qwen3")
+}
+
+static SHARED: Lazy<(Engine, Model)> = Lazy::new(|| {
+    let engine = cpu_engine();
+    let model = load(&engine, ModelConfiguration::directory(fixture())).unwrap();
+    (engine, model)
+});
+
+fn model() -> &'static Model {
+    &SHARED.1
+}
+
+/// The prompt of one question.
+fn prompt(question: &str) -> Vec<u32> {
+    let mut session = ChatSession::new(model().tokenizer().unwrap().clone()).unwrap();
+    session.push("user", question);
+    session.prompt().unwrap()
+}
+
+struct Answer {
+    text: String,
+    tokens: Vec<u32>,
+    stats: GenerationStats,
+    events: Vec<GenerationEvent>,
+}
+
+fn answer(prompt: Vec<u32>, options: GenerateOptions) -> Answer {
+    let (sender, receiver) = channel();
+    let task = model()
+        .generate(prompt, options, move |event: &GenerationEvent| {
+            sender.send(event.clone()).unwrap();
+            Control::Continue
+        })
+        .unwrap();
+    let stats = task.wait().unwrap();
+    let events: Vec<GenerationEvent> = receiver.iter().collect();
+    let (mut text, mut tokens) = (String::new(), Vec::new());
+    for event in &events {
+        match event {
+            GenerationEvent::Token { token, text: piece } => {
+                tokens.push(token.id);
+                text += piece;
+            }
+            GenerationEvent::Text { text: piece } => text += piece,
+            GenerationEvent::Prefill { .. } => {}
+        }
+    }
+    Answer { text, tokens, stats, events }
+}
+
+fn limited(max_tokens: u32) -> GenerateOptions {
+    GenerateOptions { max_tokens: Some(max_tokens), ..Default::default() }
+}
+
+fn sampled(sampling: SamplingParams) -> GenerateOptions {
+    GenerateOptions { max_tokens: Some(48), sampling, ignore_eos: true, ..Default::default() }
+}
+
+#[test]
+fn the_model_answers_its_questions() {
+    let text = std::fs::read_to_string(fixture().join("questions.json")).unwrap();
+    let questions: Vec<Value> = serde_json::from_str(&text).unwrap();
+    assert!(questions.len() >= 40);
+    let mut wrong = Vec::new();
+    for question in &questions {
+        let mut session = ChatSession::new(model().tokenizer().unwrap().clone()).unwrap();
+        session.restore(question["messages"].as_array().unwrap().clone());
+        session.template.tools = question.get("tools").cloned();
+        if let Some(thinking) = question.get("enable_thinking") {
+            session.template.variables.insert("enable_thinking".into(), thinking.clone());
+        }
+        let max_tokens = question["max_tokens"].as_u64().unwrap() as u32;
+        let answer = answer(session.prompt().unwrap(), limited(max_tokens));
+        let expect = &question["expect"];
+        let text = answer.text.trim();
+        let said = match (expect["exact"].as_str(), expect["contains"].as_str()) {
+            (Some(exact), _) => text == exact,
+            (None, Some(part)) => text.contains(part),
+            (None, None) => expect["contains"].as_array().unwrap().iter().all(|p| text.contains(p.as_str().unwrap())),
+        };
+        let ended = expect["finish"] != "stop" || answer.stats.stop_reason == StopReason::Eos;
+        if !(said && ended) {
+            wrong.push(format!("{}: {text:?}, expected {expect}", question["id"]));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {} wrong:\n{}", wrong.len(), questions.len(), wrong.join("\n"));
+}
+
+#[test]
+fn streamed_text_is_the_decoded_tokens() {
+    for question in ["Tell me a story.", "Say hello in Japanese.", "What is the capital of Peru?"] {
+        let a = answer(prompt(question), limited(200));
+        assert_eq!(a.text, model().tokenizer().unwrap().decode(&a.tokens, true).unwrap());
+        assert_eq!(a.stats.generated_tokens, a.tokens.len());
+        assert!(a.tokens.len() > 3);
+    }
+}
+
+#[test]
+fn statistics_and_prefill_add_up() {
+    let tokens = prompt(&"word ".repeat(200));
+    let n = tokens.len();
+    let options = GenerateOptions { prefill_step: Some(64), ..limited(5) };
+    let a = answer(tokens, options);
+    let progress: Vec<usize> = a
+        .events
+        .iter()
+        .filter_map(|e| match e {
+            GenerationEvent::Prefill { processed, total } => {
+                assert_eq!(*total, n);
+                Some(*processed)
+            }
+            _ => None,
+        })
+        .collect();
+    let mut want: Vec<usize> = (1..).map(|i| i * 64).take_while(|&p| p < n - 1).collect();
+    want.extend([n - 1, n]);
+    assert_eq!(progress, want);
+    assert_eq!((a.stats.prompt_tokens, a.stats.generated_tokens), (n, 5));
+    assert_eq!(a.stats.stop_reason, StopReason::Length);
+    assert!(a.stats.time_to_first_token.unwrap() >= a.stats.prompt_seconds);
+    assert!(a.stats.prompt_tokens_per_second > 0.0 && a.stats.generation_tokens_per_second > 0.0);
+    assert!(a.stats.peak_memory_bytes as u64 > model().info().weight_bytes);
+}
+
+#[test]
+fn stop_texts_end_the_answer_wherever_tokens_are_cut() {
+    let whole = answer(prompt("Tell me a story."), limited(120)).text;
+    let words: Vec<&str> = whole.split(' ').collect();
+    for stop in [words[5], &whole[20..24], "no such text", &whole[whole.len() / 2..whole.len() / 2 + 9]] {
+        let options = GenerateOptions { stop: vec![stop.to_owned()], ..limited(120) };
+        let a = answer(prompt("Tell me a story."), options);
+        match whole.find(stop) {
+            Some(at) => {
+                assert_eq!(a.text, whole[..at], "{stop:?}");
+                assert_eq!(a.stats.stop_reason, StopReason::StopString);
+            }
+            None => assert_eq!((a.text, a.stats.stop_reason), (whole.clone(), StopReason::Length)),
+        }
+    }
+}
+
+#[test]
+fn the_end_is_found_and_can_be_ignored() {
+    let question = prompt("What is 7 plus 5?");
+    let a = answer(question.clone(), GenerateOptions::default());
+    assert_eq!(a.stats.stop_reason, StopReason::Eos);
+    let eos = model().info().eos_token_ids.clone();
+    assert!(!eos.is_empty() && !a.tokens.iter().any(|t| eos.contains(t)));
+    let on = answer(question.clone(), GenerateOptions { ignore_eos: true, ..limited(40) });
+    assert_eq!((on.tokens.len(), on.stats.stop_reason), (40, StopReason::Length));
+    assert_eq!(on.tokens[..a.tokens.len()], a.tokens);
+    // Any token can be made to end the answer.
+    let extra = answer(question, GenerateOptions { extra_eos: vec![a.tokens[2]], ..Default::default() });
+    assert_eq!(extra.stats.stop_reason, StopReason::Eos);
+    assert!(extra.tokens.len() <= 2);
+}
+
+#[test]
+fn the_context_is_enforced() {
+    let question = prompt("Tell me a story.");
+    let n = question.len();
+    let options =
+        |max_context| GenerateOptions { max_context: Some(max_context), ignore_eos: true, ..Default::default() };
+    let a = answer(question.clone(), options(n as i32 + 10));
+    assert_eq!(a.stats.stop_reason, StopReason::ContextFull);
+    // Ten positions are left for tokens; one more can be chosen from the last.
+    assert_eq!(a.tokens.len(), 11);
+    let refused = |prompt: Vec<u32>, options: GenerateOptions| {
+        model().generate(prompt, options, |_: &GenerationEvent| Control::Continue).err().unwrap().kind()
+    };
+    assert_eq!(refused(question.clone(), options(n as i32 - 1)), ErrorKind::ContextFull);
+    let too_long = vec![1; model().info().context_length.unwrap() as usize + 1];
+    assert_eq!(refused(too_long, limited(1)), ErrorKind::ContextFull);
+    assert_eq!(refused(vec![], limited(1)), ErrorKind::InvalidArgument);
+    assert_eq!(refused(vec![1_000_000], limited(1)), ErrorKind::InvalidArgument);
+    assert_eq!(
+        refused(vec![1], sampled(SamplingParams { top_p: 7.0, ..Default::default() })),
+        ErrorKind::InvalidArgument
+    );
+    assert_eq!(answer(question, limited(0)).stats.generated_tokens, 0);
+}
+
+#[test]
+fn a_seed_fixes_the_text() {
+    let params = |seed| SamplingParams { temperature: 1.3, top_p: 0.95, seed, ..Default::default() };
+    let run = |seed| answer(prompt("Tell me a story."), sampled(params(seed)));
+    let (a, b, c) = (run(Some(7)), run(Some(7)), run(Some(8)));
+    assert_eq!(a.text, b.text);
+    assert_ne!(a.text, c.text);
+    assert_eq!(a.stats.seed, 7);
+    // A seed that was drawn is reported, and gives the same text again.
+    let free = run(None);
+    assert_eq!(run(Some(free.stats.seed)).text, free.text);
+}
+
+/// Every sampler and penalty, through the whole engine.
+#[test]
+fn all_ways_of_choosing_run() {
+    let base = || SamplingParams { temperature: 1.7, seed: Some(1), ..Default::default() };
+    let ways = [
+        SamplingParams { top_k: 5, ..base() },
+        SamplingParams { min_p: 0.1, ..base() },
+        SamplingParams { typical_p: 0.8, ..base() },
+        SamplingParams { top_n_sigma: 1.0, ..base() },
+        SamplingParams { xtc_probability: 0.5, xtc_threshold: 0.1, ..base() },
+        SamplingParams { dry: Some(DryParams::default()), ..base() },
+        SamplingParams { mirostat: Some(MirostatParams::default()), ..base() },
+        SamplingParams { repetition_penalty: 1.3, presence_penalty: 0.2, frequency_penalty: 0.2, ..base() },
+        SamplingParams { logprobs: Some(3), ..base() },
+    ];
+    let plain = answer(prompt("Tell me a story."), sampled(base())).tokens;
+    let mut different = 0;
+    for way in ways {
+        let a = answer(prompt("Tell me a story."), sampled(way.clone()));
+        assert_eq!(a.tokens.len(), 48, "{way:?}");
+        different += usize::from(a.tokens != plain);
+    }
+    assert!(different >= 6, "{different}");
+}
+
+#[test]
+fn logprobs_describe_the_choice() {
+    let params = SamplingParams { logprobs: Some(4), ..Default::default() };
+    let question = prompt("What is the capital of Italy?");
+    let a = answer(question.clone(), GenerateOptions { sampling: params, ..limited(6) });
+    assert_eq!(a.tokens, answer(question.clone(), limited(6)).tokens, "asking does not change the answer");
+    let logits = model().logits(question).unwrap().wait().unwrap();
+    let last = &logits.values[(logits.rows - 1) * logits.columns..];
+    let sum = last.iter().map(|v| f64::from(*v).exp()).sum::<f64>().ln();
+    for (i, event) in a.events.iter().filter(|e| matches!(e, GenerationEvent::Token { .. })).enumerate() {
+        let GenerationEvent::Token { token, .. } = event else { unreachable!() };
+        assert_eq!(token.top.len(), 4);
+        assert_eq!(token.top[0].0, token.id, "greedy takes the first");
+        assert!(token.top.is_sorted_by(|a, b| a.1 >= b.1));
+        if i == 0 {
+            let want = f64::from(last[token.id as usize]) - sum;
+            assert!((f64::from(token.logprob.unwrap()) - want).abs() < 1e-3);
+        }
+    }
+}
+
+#[test]
+fn biases_force_and_forbid() {
+    let question = prompt("What is the capital of Italy?");
+    let plain = answer(question.clone(), limited(4)).tokens;
+    let biased = |token, bias| {
+        let sampling = SamplingParams { logit_bias: [(token, bias)].into(), ..Default::default() };
+        answer(question.clone(), GenerateOptions { sampling, ..limited(4) }).tokens
+    };
+    assert_eq!(biased(99, 1000.0), [99; 4]);
+    assert_ne!(biased(plain[0], -1000.0)[0], plain[0]);
+}
+
+#[test]
+fn caches_can_be_small() {
+    let question = prompt("Tell me a story.");
+    let plain = answer(question.clone(), limited(60));
+    let with = |cache| answer(question.clone(), GenerateOptions { cache, ..limited(60) });
+    let quantized = |bits, group_size, start| CacheOptions {
+        quantization: Some(KvQuantization { bits, group_size, start }),
+        ..Default::default()
+    };
+    // Eight bits lose next to nothing; a start that is never reached loses nothing.
+    assert_eq!(with(quantized(8, 32, 0)).text[..60], plain.text[..60]);
+    assert_eq!(with(quantized(4, 64, 10_000)).text, plain.text);
+    assert_eq!(with(quantized(4, 64, 0)).tokens.len(), plain.tokens.len());
+    // A ring larger than the sequence is no ring; a small one still runs.
+    assert_eq!(with(CacheOptions { max_kv_size: Some(512), ..Default::default() }).text, plain.text);
+    let small = with(CacheOptions { max_kv_size: Some(24), ..Default::default() });
+    assert_eq!(small.tokens.len(), 60);
+    for cache in [quantized(7, 64, 0), quantized(4, 48, 0), CacheOptions { max_kv_size: Some(2), ..Default::default() }]
+    {
+        let options = GenerateOptions { cache, ..limited(1) };
+        let task = model().generate(question.clone(), options, |_: &GenerationEvent| Control::Continue).unwrap();
+        assert_eq!(task.wait().unwrap_err().kind(), ErrorKind::InvalidArgument);
+    }
+}
+
+struct Contract {
+    events: Arc<AtomicUsize>,
+    done: Arc<AtomicUsize>,
+    dropped: Arc<AtomicUsize>,
+}
+
+impl Observer<GenerationEvent, GenerationStats> for Contract {
+    fn event(&mut self, _: &GenerationEvent) -> Control {
+        assert_eq!(self.done.load(Ordering::SeqCst), 0, "an event after done");
+        self.events.fetch_add(1, Ordering::SeqCst);
+        Control::Continue
+    }
+    fn done(&mut self, _: &mlx_engine::Result<GenerationStats>) {
+        self.done.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Contract {
+    fn drop(&mut self) {
+        assert_eq!(self.done.load(Ordering::SeqCst), 1, "dropped before done");
+        self.dropped.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn cancelling_at_any_moment_still_gives_statistics() {
+    let question = prompt("Tell me a story.");
+    let mut cancelled = 0;
+    for i in 0..300u64 {
+        let counters = [(); 3].map(|()| Arc::new(AtomicUsize::new(0)));
+        let [events, done, dropped] = counters.clone();
+        let observer = Contract { events, done, dropped };
+        let options = GenerateOptions { ignore_eos: true, ..limited(30) };
+        let task = model().generate(question.clone(), options, observer).unwrap();
+        let until = Instant::now() + Duration::from_micros(i * 137 % 40_000);
+        while Instant::now() < until && !task.is_done() {
+            std::thread::yield_now();
+        }
+        task.cancel();
+        let stats = task.wait().unwrap();
+        assert!(task.is_done());
+        cancelled += usize::from(stats.stop_reason == StopReason::Cancelled);
+        let [events, done, dropped] = counters.map(|c| c.load(Ordering::SeqCst));
+        assert_eq!((done, dropped), (1, 1));
+        assert!(events >= stats.generated_tokens);
+    }
+    assert!(cancelled > 50, "{cancelled}");
+}
+
+#[test]
+fn a_cancel_takes_effect_within_one_token() {
+    let tokens = Arc::new(AtomicUsize::new(0));
+    let counter = tokens.clone();
+    let task = model()
+        .generate(prompt("Tell me a story."), limited(200), move |event: &GenerationEvent| match event {
+            GenerationEvent::Token { .. } if counter.fetch_add(1, Ordering::SeqCst) == 9 => Control::Cancel,
+            _ => Control::Continue,
+        })
+        .unwrap();
+    let stats = task.wait().unwrap();
+    assert_eq!((stats.stop_reason, stats.generated_tokens), (StopReason::Cancelled, 10));
+    assert_eq!(tokens.load(Ordering::SeqCst), 10);
+}
+
+#[test]
+fn generations_take_turns() {
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let start = |name: char| {
+        let order = order.clone();
+        let options = GenerateOptions { ignore_eos: true, ..limited(40) };
+        model()
+            .generate(prompt("Tell me a story."), options, move |event: &GenerationEvent| {
+                if let GenerationEvent::Token { .. } = event {
+                    order.lock().unwrap().push(name);
+                }
+                Control::Continue
+            })
+            .unwrap()
+    };
+    let (a, b) = (start('a'), start('b'));
+    a.wait().unwrap();
+    b.wait().unwrap();
+    let order = order.lock().unwrap();
+    let (first_b, last_a) = (order.iter().position(|&c| c == 'b'), order.iter().rposition(|&c| c == 'a'));
+    assert!(first_b < last_a, "{order:?}");
+}
+
+#[test]
+fn eight_threads_share_one_engine() {
+    let want: Vec<(String, String)> = ["France", "Italy", "Japan", "Egypt"]
+        .iter()
+        .map(|country| {
+            let question = format!("What is the capital of {country}?");
+            let text = answer(prompt(&question), limited(32)).text;
+            (question, text)
+        })
+        .collect();
+    std::thread::scope(|scope| {
+        for t in 0..8 {
+            let want = &want;
+            scope.spawn(move || {
+                for round in 0..6 {
+                    let (question, text) = &want[(t + round) % want.len()];
+                    assert_eq!(answer(prompt(question), limited(32)).text, *text);
+                    if t % 4 == 0 {
+                        let model = load(&SHARED.0, ModelConfiguration::directory(fixture())).unwrap();
+                        assert_eq!(model.info().model_type, "qwen3");
+                    }
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_model_outlives_its_handles() {
+    let engine = cpu_engine();
+    let model = load(&engine, ModelConfiguration::directory(fixture())).unwrap();
+    drop(engine);
+    let (sender, receiver) = channel();
+    let task = model
+        .generate(prompt("What is the capital of France?"), limited(32), move |event: &GenerationEvent| {
+            if let GenerationEvent::Token { text, .. } = event {
+                sender.send(text.clone()).unwrap();
+            }
+            Control::Continue
+        })
+        .unwrap();
+    drop(model);
+    task.wait().unwrap();
+    assert_eq!(receiver.iter().collect::<String>(), "The capital of France is Paris.");
+}
+
+#[test]
+fn waiting_inside_a_callback_is_refused() {
+    let (sender, receiver) = channel();
+    let inner = model().clone();
+    let task = model()
+        .generate(prompt("Hi"), limited(1), move |event: &GenerationEvent| {
+            if let GenerationEvent::Token { .. } = event {
+                // Starting is fine; waiting is not.
+                let task = inner.generate(vec![1, 2], limited(1), |_: &GenerationEvent| Control::Continue).unwrap();
+                sender.send((task.wait().unwrap_err().kind(), task)).unwrap();
+            }
+            Control::Continue
+        })
+        .unwrap();
+    task.wait().unwrap();
+    let (kind, inner) = receiver.recv().unwrap();
+    assert_eq!(kind, ErrorKind::Reentrant);
+    inner.wait().unwrap();
+}
+
+/// A panicking observer is a bug of the app's, and must not take the engine with it.
+#[test]
+fn a_panic_ends_one_task_and_poisons_one_model() {
+    let engine = cpu_engine();
+    let broken = load(&engine, ModelConfiguration::directory(fixture())).unwrap();
+    let task = broken
+        .generate(vec![1, 2, 3], limited(5), |_: &GenerationEvent| -> Control { panic!("the test's own panic") })
+        .unwrap();
+    let error = task.wait().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Panic);
+    assert!(error.message().contains("the test's own panic"));
+    let again = broken.generate(vec![1], limited(1), |_: &GenerationEvent| Control::Continue);
+    assert_eq!(again.err().unwrap().kind(), ErrorKind::Poisoned);
+    let fresh = load(&engine, ModelConfiguration::directory(fixture())).unwrap();
+    assert_eq!(support::tokens(&fresh, &[1, 2, 3], GenerateOptions { ignore_eos: true, ..limited(5) }).len(), 5);
+}
+
+#[test]
+fn a_chat_remembers_and_can_be_restored() {
+    let mut session = ChatSession::new(model().tokenizer().unwrap().clone()).unwrap();
+    session.push("user", "My name is Oscar.");
+    let first = answer(session.prompt().unwrap(), limited(40));
+    session.push("assistant", first.text);
+    session.push("user", "What is my name?");
+    let saved: Vec<Value> = serde_json::from_str(&json!(session.messages()).to_string()).unwrap();
+    let mut restored = ChatSession::new(model().tokenizer().unwrap().clone()).unwrap();
+    restored.restore(saved);
+    assert_eq!(restored.prompt().unwrap(), session.prompt().unwrap());
+    let second = answer(restored.prompt().unwrap(), limited(40));
+    assert!(second.text.contains("Oscar"), "{}", second.text);
+}

@@ -1,0 +1,120 @@
+//! The rules of docs/architecture.md that a compiler does not check: who may import whom, where `unsafe` may stand.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn sources() -> BTreeMap<String, String> {
+    fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => walk(&path, found),
+                false if path.extension().is_some_and(|e| e == "rs") => found.push(path),
+                false => {}
+            }
+        }
+    }
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    walk(&root, &mut found);
+    let text = |p: &PathBuf| (p.strip_prefix(&root).unwrap().display().to_string(), fs::read_to_string(p).unwrap());
+    found.iter().map(text).collect()
+}
+
+/// The top module of a file: `array` for `array/ops.rs`, `error` for `error.rs`.
+fn module(path: &str) -> &str {
+    path.split(['/', '.']).next().unwrap()
+}
+
+/// Lines of code, without comments.
+fn code(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(|l| l.split("//").next().unwrap_or_default())
+}
+
+/// What each module may import. Everyone may import `error` and `files`.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("array", &[]),
+    ("at_exit", &[]),
+    ("cache", &["array"]),
+    ("chat", &["tokenizer", "generate"]),
+    ("engine", &["array", "at_exit", "cache", "chat", "generate", "load", "models", "tokenizer"]),
+    ("error", &[]),
+    ("ffi", &["array", "cache", "chat", "engine", "generate", "hub", "load", "models", "tokenizer"]),
+    ("files", &[]),
+    ("generate", &["array", "cache", "models", "tokenizer"]),
+    ("hub", &[]),
+    ("load", &["array", "cache", "hub", "models", "tokenizer", "weights"]),
+    ("models", &["array", "cache", "nn", "weights", "vision"]),
+    ("nn", &["array", "weights"]),
+    ("tokenizer", &[]),
+    ("weights", &["array"]),
+];
+
+#[test]
+fn modules_import_only_what_lies_below_them() {
+    let sources = sources();
+    let modules: Vec<&str> = ALLOWED.iter().map(|(m, _)| *m).collect();
+    let mut wrong = Vec::new();
+    for (path, text) in &sources {
+        let from = module(path);
+        if matches!(from, "lib" | "bin") {
+            continue;
+        }
+        let (_, allowed) = ALLOWED.iter().find(|(m, _)| *m == from).unwrap_or_else(|| panic!("{path}: unknown module"));
+        for line in code(text) {
+            for to in &modules {
+                let named = line.contains(&format!("crate::{to}::")) || line.contains(&format!("crate::{to};"));
+                if named && *to != from && !matches!(*to, "error" | "files") && !allowed.contains(to) {
+                    wrong.push(format!("{path}: {}", line.trim()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn unsafe_code_has_three_homes() {
+    for (path, text) in sources() {
+        let home = matches!(module(&path), "array" | "kernels" | "ffi" | "at_exit");
+        let forbids = text.contains("#![forbid(unsafe_code)]");
+        let has = code(&text).any(|l| l.contains("unsafe ") && !l.contains("unsafe_code"));
+        assert!(home || !has, "{path} has unsafe code");
+        let top = path.ends_with("/mod.rs") && path.matches('/').count() == 1;
+        assert!(home || !top || forbids, "{path} does not forbid unsafe code");
+    }
+}
+
+#[test]
+fn only_models_name_architectures() {
+    let types: Vec<String> =
+        mlx_engine::models::registry::ARCHITECTURES.iter().map(|a| format!("\"{}\"", a.model_type)).collect();
+    for (path, text) in sources() {
+        if matches!(module(&path), "models") {
+            continue;
+        }
+        // Tests may name what they like.
+        let text = text.split("#[cfg(test)]").next().unwrap();
+        for name in &types {
+            assert!(!code(text).any(|l| l.contains(name.as_str())), "{path} names {name}");
+        }
+    }
+}
+
+#[test]
+fn files_of_architectures_stay_small() {
+    for (path, text) in sources() {
+        if !path.starts_with("models/llm/") {
+            continue;
+        }
+        let lines = code(&text).map(str::trim).filter(|l| !l.is_empty() && !l.starts_with("use ")).count();
+        assert!(lines <= 80, "{path} has {lines} lines of code");
+    }
+    let decoder: usize = sources()
+        .iter()
+        .filter(|(p, _)| p.starts_with("models/decoder/"))
+        .map(|(_, text)| text.split("#[cfg(test)]").next().unwrap().lines().count())
+        .sum();
+    assert!(decoder <= 1500, "the generic decoder has {decoder} lines");
+}
