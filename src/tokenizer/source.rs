@@ -178,7 +178,10 @@ fn from_vocab_and_merges(dir: &Path, class: &str, config: &Map<String, Json>) ->
         String::from_utf8(merges).map_err(|error| Error::tokenizer(path.display().to_string()).with_source(error))?;
     let merges: Vec<&str> = merges.lines().filter(|line| !line.is_empty() && !line.starts_with("#version")).collect();
     let add_prefix_space = config.get("add_prefix_space") == Some(&Json::Bool(true));
-    let byte_level = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": add_prefix_space, "trim_offsets": true, "use_regex": use_regex});
+    let byte_level = |use_regex: bool| {
+        let prefix = add_prefix_space;
+        json!({"type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": true, "use_regex": use_regex})
+    };
     let (normalizer, pre_tokenizer) = match class {
         "" | "GPT2Tokenizer" | "PreTrainedTokenizer" => (Json::Null, byte_level(true)),
         "Qwen2Tokenizer" => {
