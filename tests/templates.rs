@@ -132,3 +132,106 @@ fn features_render_as_in_transformers() {
     }
     assert!(failures.is_empty(), "{} differ:\n{}", failures.len(), failures.join("\n"));
 }
+
+fn apply(source: &str, messages: &Value, options: &TemplateOptions) -> mlx_engine::Result<String> {
+    tokenizer(&[("default", source)]).apply_chat_template(messages, options)
+}
+
+fn hello() -> Value {
+    json!([{"role": "user", "content": "Hello"}])
+}
+
+#[test]
+fn runaway_templates_end_in_errors() {
+    let loops = "{% for a in range(90000) %}{% for b in range(90000) %}{% for c in range(90000) %}{{ c }}\
+                 {% endfor %}{% endfor %}{% endfor %}";
+    let recursion = "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}";
+    let recursive_loop = "{% for x in [messages] recursive %}{{ loop([x]) }}{% endfor %}";
+    let mutual = "{% macro a() %}{{ b() }}{% endmacro %}{% macro b() %}{{ a() }}{% endmacro %}{{ a() }}";
+    let parentheses = format!("{{{{ {}1{} }}}}", "(".repeat(100_000), ")".repeat(100_000));
+    let lists = format!("{{{{ {}", "[".repeat(100_000));
+    let nots = format!("{{{{ {}1 }}}}", "not ".repeat(100_000));
+    let minuses = format!("{{{{ {}1 }}}}", "-".repeat(100_000));
+    let ifs = "{% if 1 %}".repeat(100_000);
+    let conditions = format!("{{{{ {} 1 }}}}", "1 if 1 else ".repeat(100_000));
+    let sums = format!("{{{{ 1 {} }}}}", "+ 1 ".repeat(50_000));
+    let big = "{{ 'x' * 1000000000 }}";
+    let self_include = "{% include 'default' %}";
+    for source in [
+        loops,
+        recursion,
+        recursive_loop,
+        mutual,
+        &parentheses,
+        &lists,
+        &nots,
+        &minuses,
+        &ifs,
+        &conditions,
+        &sums,
+        big,
+        self_include,
+    ] {
+        let start = std::time::Instant::now();
+        let result = apply(source, &hello(), &TemplateOptions::default());
+        let shown: String = source.chars().take(60).collect();
+        assert_eq!(result.expect_err(&shown).kind(), ErrorKind::Template, "{shown}");
+        assert!(start.elapsed().as_secs() < 20, "{shown}: {:?}", start.elapsed());
+    }
+}
+
+/// A list in a list in a list: what a template can build within its budget must not exhaust the stack as it is freed.
+#[test]
+fn deep_values_do_no_harm() {
+    let build = "{% set ns = namespace(v=[]) %}{% for a in range(1000) %}{% for b in range(50) %}\
+                 {% set ns.v = [ns.v] %}{% endfor %}{% endfor %}";
+    for end in ["done", "{{ ns.v }}", "{{ ns.v | tojson }}", "{{ ns.v == ns.v }}"] {
+        let result = apply(&format!("{build}{end}"), &hello(), &TemplateOptions::default());
+        // JSON refuses, as Python's does.
+        assert_eq!(result.is_err(), end.contains("tojson"), "{end}: {result:?}");
+    }
+    // As deep as the budget allows, and then some.
+    for list in ["[ns.v]", "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[ns.v]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]"] {
+        let build = build.replace("range(50)", "range(5000)").replace("[ns.v]", list);
+        let error = apply(&build, &hello(), &TemplateOptions::default()).unwrap_err();
+        assert!(error.message().contains("too long"), "{error}");
+    }
+}
+
+#[test]
+fn chooses_templates_and_reports_what_they_say() {
+    let named = tokenizer(&[("default", "D{{ tools }}"), ("tool_use", "T{{ tools | length }}")]);
+    let with = |tools: Option<Value>, template: TemplateChoice| {
+        let options = TemplateOptions { tools, template, ..TemplateOptions::default() };
+        named.apply_chat_template(&hello(), &options)
+    };
+    assert_eq!(with(None, TemplateChoice::Auto).unwrap(), "DNone");
+    assert_eq!(with(Some(json!([{}])), TemplateChoice::Auto).unwrap(), "T1");
+    assert_eq!(with(Some(json!([])), TemplateChoice::Named("default".into())).unwrap(), "D[]");
+    assert_eq!(with(None, TemplateChoice::Inline("{{ bos_token }}x".into())).unwrap(), "<s>x");
+    let error = with(None, TemplateChoice::Named("rag".into())).unwrap_err();
+    assert!(error.message().contains("`rag`") && error.message().contains("default, tool_use"), "{error}");
+
+    let error = apply("{% if %}", &hello(), &TemplateOptions::default()).unwrap_err();
+    assert!(error.kind() == ErrorKind::Template && error.to_string().contains("default:1"), "{error}");
+    let error = apply("a\n{{ messages[0].x.y }}", &hello(), &TemplateOptions::default()).unwrap_err();
+    assert!(error.to_string().contains("`messages[0].x` is undefined"), "{error}");
+    let error = tokenizer(&[]).apply_chat_template(&hello(), &TemplateOptions::default()).unwrap_err();
+    assert!(error.message().contains("no chat template"), "{error}");
+    for messages in [json!({}), json!([]), json!(["x"]), json!(null)] {
+        let error = apply("x", &messages, &TemplateOptions::default()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+    }
+}
+
+#[test]
+fn chats_are_not_begun_twice() {
+    let tokenizer = tokenizer(&[("default", "{{ bos_token }}{{ eos_token }}")]);
+    assert_eq!(tokenizer.encode_chat(&hello(), &TemplateOptions::default()).unwrap(), [0, 1]);
+}
+
+#[test]
+fn the_date_is_local_and_now() {
+    let year = apply("{{ strftime_now('%Y') }}", &hello(), &TemplateOptions::default()).unwrap();
+    assert!(year.parse::<i32>().unwrap() >= 2025, "{year}");
+}

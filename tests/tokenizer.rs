@@ -214,6 +214,14 @@ fn broken_files_are_named() {
         r#"{"decoder": {"type": "CTC", "pad_token": "p", "word_delimiter_token": "|", "cleanup": true}, "version""#,
     );
     Directory::new(&[("tokenizer.json", &ctc)]).refuse(ErrorKind::Tokenizer, "CTC");
+    // Two files on which the library panics.
+    let undescribed = r#"{"post_processor": {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "x",
+        "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}], "pair": [], "special_tokens": {}}, "version""#;
+    let bad_decoder = r#"{"decoder": {"type": "ByteFallback", "x": 1e999}, "version""#;
+    for broken in [undescribed, bad_decoder] {
+        let file = TINY.replace("{\"version", broken);
+        Directory::new(&[("tokenizer.json", &file)]).refuse(ErrorKind::Tokenizer, "tokenizer");
+    }
     let gpt2 = |class: &str| {
         let config = json!({"tokenizer_class": class}).to_string();
         Directory::new(&[("vocab.json", r#"{"a": 0}"#), ("merges.txt", "a b\n"), ("tokenizer_config.json", &config)])

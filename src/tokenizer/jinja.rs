@@ -13,8 +13,20 @@ use time::{OffsetDateTime, PrimitiveDateTime};
 
 use super::python::{self, Json, is_space};
 
-/// How many instructions one rendering may take. The longest conversations take a few millions.
-const FUEL: u64 = 20_000_000;
+/// How many instructions a rendering may take before the first message, and how many more for each message, tool and
+/// document. Real templates take a few hundred for each. Values nest no deeper than there are instructions to nest
+/// them, so this and the stack in `isolated` belong together.
+const FUEL: u64 = 500_000;
+const FUEL_PER_ITEM: u64 = 10_000;
+
+/// The instructions that a rendering of `items` messages, tools and documents may take.
+pub(super) fn fuel(items: usize) -> u64 {
+    FUEL.saturating_add(FUEL_PER_ITEM.saturating_mul(items as u64))
+}
+
+/// The longest tag, in bytes. The engine's parser has no limit of its own on chains such as `not not not`, and goes
+/// one call deeper for each link.
+const TAG_LIMIT: usize = 64 << 10;
 
 /// How deep calls may nest; a macro call counts four. Templates that print JSON schemas go about ten macros deep.
 const RECURSION: usize = 300;
@@ -27,7 +39,6 @@ pub(super) fn compile(name: &str, source: &str) -> Result<Environment<'static>, 
     let mut env = Environment::new();
     env.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
     env.set_auto_escape_callback(|_| AutoEscape::None);
-    env.set_fuel(Some(FUEL));
     env.set_recursion_limit(RECURSION);
     // Errors then say which expression was undefined.
     env.set_debug(true);
@@ -54,7 +65,7 @@ pub(super) fn compile(name: &str, source: &str) -> Result<Environment<'static>, 
     env.add_function("cycler", |items: Rest<Value>| minijinja_contrib::globals::cycler(items.to_vec()));
     env.add_function("joiner", minijinja_contrib::globals::joiner);
 
-    env.add_template_owned(name.to_owned(), prepare(source))?;
+    env.add_template_owned(name.to_owned(), prepare(source)?)?;
     Ok(env)
 }
 
@@ -406,11 +417,11 @@ fn split_lines(text: &str, keep_ends: bool) -> Vec<&str> {
 ///
 /// transformers' `{% generation %}` only marks text that training cares about. Its block has a scope of its own, and
 /// so has `with`.
-fn prepare(source: &str) -> String {
+fn prepare(source: &str) -> Result<String, Error> {
     let source = source.replace("\r\n", "\n").replace('\r', "\n");
     let mut out = String::with_capacity(source.len());
     let mut rest = source.as_str();
-    while let Some(at) = rest.find("{%").into_iter().chain(rest.find("{{")).chain(rest.find("{#")).min() {
+    while let Some(at) = rest.as_bytes().windows(2).position(|pair| matches!(pair, b"{%" | b"{{" | b"{#")) {
         out.push_str(&rest[..at]);
         rest = &rest[at..];
         let end = match &rest[..2] {
@@ -423,6 +434,9 @@ fn prepare(source: &str) -> String {
             _ => tag_end(rest, "%}"),
         };
         let tag = &rest[..end];
+        if end > TAG_LIMIT && !tag.starts_with("{#") && tag_name(tag) != "raw" {
+            return Err(Error::new(ErrorKind::SyntaxError, format!("a tag is longer than {} KiB", TAG_LIMIT >> 10)));
+        }
         let inner = tag.trim_start_matches(['{', '%', '-', '+']).trim_end_matches(['}', '%', '-', '+']).trim();
         match inner {
             "generation" if tag.starts_with("{%") => out.push_str(&tag.replacen("generation", "with", 1)),
@@ -431,7 +445,7 @@ fn prepare(source: &str) -> String {
         }
         rest = &rest[end..];
     }
-    out + rest
+    Ok(out + rest)
 }
 
 /// The word that a tag beginning `{%` starts with.
@@ -480,7 +494,7 @@ mod tests {
             ("{% if generation %}\r\n{%", "{% if generation %}\n{%"),
             ("generation", "generation"),
         ] {
-            assert_eq!(prepare(source), prepared);
+            assert_eq!(prepare(source).unwrap(), prepared);
         }
     }
 

@@ -267,7 +267,7 @@ impl fmt::Debug for Tokenizer {
 }
 
 /// Address space, not memory: only what is touched is used.
-const STACK: usize = 64 << 20;
+const STACK: usize = 256 << 20;
 
 /// Runs `job`, which handles untrusted input, on a thread of its own: callers may have little stack (512 KiB on Apple's
 /// secondary threads), and where a library panics on a hostile file that becomes an error of `kind`.

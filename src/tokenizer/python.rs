@@ -26,17 +26,24 @@ pub(super) fn float_repr(value: f64) -> String {
     }
 }
 
+/// How deep a value may nest to be printed; Python gives up at about a thousand.
+const DEPTH: usize = 500;
+
 /// `str(value)`. minijinja's own text differs only where floats have exponents.
 pub(super) fn str(value: &Value) -> String {
     match value.kind() {
-        ValueKind::Number | ValueKind::Seq | ValueKind::Iterable | ValueKind::Map => repr(value),
+        ValueKind::Number | ValueKind::Seq | ValueKind::Iterable | ValueKind::Map => repr(value, 0),
         _ => value.to_string(),
     }
 }
 
-fn repr(value: &Value) -> String {
+fn repr(value: &Value, depth: usize) -> String {
+    if depth > DEPTH {
+        return "...".into();
+    }
+    let inner = |value: &Value| repr(value, depth + 1);
     let list = |open: &str, items: Vec<String>, close: &str| format!("{open}{}{close}", items.join(", "));
-    let items = || value.try_iter().into_iter().flatten().map(|item| repr(&item)).collect::<Vec<_>>();
+    let items = || value.try_iter().into_iter().flatten().map(|item| inner(&item)).collect::<Vec<_>>();
     match (value.kind(), value.as_object()) {
         (ValueKind::Number, _) => as_float(value).map_or_else(|| value.to_string(), float_repr),
         (ValueKind::Seq, _) if value.is_tuple() => list("(", items(), if value.len() == Some(1) { ",)" } else { ")" }),
@@ -45,7 +52,7 @@ fn repr(value: &Value) -> String {
         (ValueKind::Iterable, _) if value.len().is_some() => list("[", items(), "]"),
         (ValueKind::Map, Some(map)) => {
             let pairs = map.try_iter_pairs().into_iter().flatten();
-            list("{", pairs.map(|(key, item)| format!("{}: {}", repr(&key), repr(&item))).collect(), "}")
+            list("{", pairs.map(|(key, item)| format!("{}: {}", inner(&key), inner(&item))).collect(), "}")
         }
         _ => format!("{value:?}"),
     }
@@ -75,6 +82,9 @@ impl Json {
     }
 
     fn write(&self, value: &Value, depth: usize, out: &mut String) -> Result<(), Error> {
+        if depth > DEPTH {
+            return Err(Error::new(ErrorKind::InvalidOperation, "the value nests too deep for JSON"));
+        }
         match value.kind() {
             ValueKind::None => out.push_str("null"),
             ValueKind::Bool => out.push_str(if value.is_true() { "true" } else { "false" }),
@@ -189,7 +199,7 @@ fn not_serializable(kind: ValueKind) -> Error {
     Error::new(ErrorKind::InvalidOperation, format!("Object of type {kind} is not JSON serializable"))
 }
 
-/// `moment.strftime(format)` for a moment without a time zone, in the C locale, with glibc's `-`, `_`, `0` and `^` flags.
+/// `moment.strftime(format)` for a moment without a time zone, in the C locale, with the flags `-`, `_`, `0` and `^`.
 /// A directive that does not exist is copied as it is.
 pub(super) fn strftime(format: &str, moment: PrimitiveDateTime) -> String {
     let mut out = String::new();

@@ -106,6 +106,9 @@ pub(super) fn read(dir: &Path) -> Result<Source> {
     let clean_up = flag("clean_up_tokenization_spaces")
         && (!is_bpe || flag("clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output"));
     let templates = templates(dir, &config)?;
+    // The library panics at the first text if the post-processor names a token that it does not describe. Better here,
+    // where a panic becomes an error of loading. What it says of this text does not matter.
+    let _ = tokenizer.encode_fast("a", true);
     Ok(Source { tokenizer, special_tokens, templates, clean_up })
 }
 
@@ -159,9 +162,11 @@ fn from_json(dir: &Path, bytes: &[u8]) -> Result<Tokenizer> {
     Tokenizer::from_bytes(bytes).map_err(|error| bad_tokenizer(dir, error))
 }
 
-/// How GPT-2 and Qwen 2 cut text up before their merges.
-const QWEN2_WORDS: &str =
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+/// How Qwen 2 cuts text up before its merges.
+const QWEN2_WORDS: &str = concat!(
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|",
+    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+);
 
 /// A byte-level BPE tokenizer from the files that GPT-2 came with.
 fn from_vocab_and_merges(dir: &Path, class: &str, config: &Map<String, Json>) -> Result<Tokenizer> {
@@ -173,7 +178,10 @@ fn from_vocab_and_merges(dir: &Path, class: &str, config: &Map<String, Json>) ->
         String::from_utf8(merges).map_err(|error| Error::tokenizer(path.display().to_string()).with_source(error))?;
     let merges: Vec<&str> = merges.lines().filter(|line| !line.is_empty() && !line.starts_with("#version")).collect();
     let add_prefix_space = config.get("add_prefix_space") == Some(&Json::Bool(true));
-    let byte_level = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": add_prefix_space, "trim_offsets": true, "use_regex": use_regex});
+    let byte_level = |use_regex: bool| {
+        let prefix = add_prefix_space;
+        json!({"type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": true, "use_regex": use_regex})
+    };
     let (normalizer, pre_tokenizer) = match class {
         "" | "GPT2Tokenizer" | "PreTrainedTokenizer" => (Json::Null, byte_level(true)),
         "Qwen2Tokenizer" => {

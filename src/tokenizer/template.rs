@@ -183,6 +183,10 @@ impl Chat {
         if let Some(now) = options.now {
             context.insert(NOW, minijinja::Value::from_object(Now(now)));
         }
+        let count = |list: &Option<Json>| list.as_ref().and_then(Json::as_array).map_or(0, Vec::len);
+        let mut environment = environment.clone();
+        environment
+            .set_fuel(Some(jinja::fuel(self.messages.len() + count(&options.tools) + count(&options.documents))));
         let rendered = environment
             .get_template(name)
             .and_then(|template| template.render(minijinja::Value::from_pairs(context)))
@@ -298,5 +302,7 @@ fn template_error(error: minijinja::Error) -> Error {
     if error.kind() == minijinja::ErrorKind::OutOfFuel {
         return Error::template(format!("{}: the chat template ran for too long", error.name().unwrap_or("default")));
     }
-    Error::template("chat template").with_source(error)
+    // Only the text: the engine's error holds the template's variables, which must not outlive the thread that has the
+    // stack to free them.
+    Error::template(format!("chat template: {error}"))
 }
