@@ -15,4 +15,8 @@ pub mod nn;
 pub mod tokenizer;
 pub mod weights;
 
+// Unit tests include tests/support, which knows this crate by its name.
+#[cfg(test)]
+extern crate self as mlx_engine;
+
 pub use error::{Error, ErrorKind, Result};
