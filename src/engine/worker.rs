@@ -3,13 +3,16 @@
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{self, ThreadId};
+use std::time::{Duration, Instant};
 
 use once_cell::sync::Lazy;
 use parking_lot::Mutex;
 
 use super::task::{Job, Step};
-use crate::array::{Device, memory, set_device};
+use crate::array::{Device, before_exit, memory, set_device, synchronize};
 use crate::error::{Error, ErrorKind, Result};
 use crate::models::LanguageModel;
 
@@ -20,11 +23,44 @@ enum Message {
     Unload(u64),
     /// The engine is gone: free everything and wait for the next one.
     Release,
+    /// The process ends: free everything, say so, and touch MLX no more.
+    Exit(Sender<()>),
 }
 
 /// Threads whose engine is gone. MLX keeps a worker for every thread that ever computed, so threads are used again
 /// instead of ended.
 static IDLE: Lazy<Mutex<Vec<Handle>>> = Lazy::new(Default::default);
+
+/// All threads, for the end of the process.
+static THREADS: Lazy<Mutex<Vec<(ThreadId, Sender<Message>)>>> = Lazy::new(Default::default);
+
+static EXITING: AtomicBool = AtomicBool::new(false);
+
+/// How long the end of the process waits for steps under way.
+const EXIT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Whether the process is ending. The callbacks' owners may be gone already.
+pub(super) fn is_exiting() -> bool {
+    EXITING.load(Ordering::Acquire)
+}
+
+/// Stops all engines; without it they would use MLX while it is being destroyed.
+extern "C" fn stop_all() {
+    if EXITING.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    let (stopped, is_stopped) = channel();
+    // A callback that ends the process is on one of the threads, which therefore does nothing else any more.
+    let here = thread::current().id();
+    let others = THREADS.lock().iter().filter(|(id, _)| *id != here).map(|(_, s)| s.clone()).collect::<Vec<_>>();
+    let waiting = others.iter().filter(|s| s.send(Message::Exit(stopped.clone())).is_ok()).count();
+    let until = Instant::now() + EXIT_PATIENCE;
+    for _ in 0..waiting {
+        if is_stopped.recv_timeout(until.saturating_duration_since(Instant::now())).is_err() {
+            return;
+        }
+    }
+}
 
 /// The way to an engine's thread.
 pub struct Handle {
@@ -42,12 +78,16 @@ impl Handle {
         drop(idle);
         let (sender, receiver) = channel();
         let (ready, is_ready) = channel();
-        let again = sender.clone();
+        let (again, to_stop) = (sender.clone(), sender.clone());
         std::thread::Builder::new()
             .name("mlx-engine".into())
             .spawn(move || {
                 let result = set_device(device);
                 let failed = result.is_err();
+                if !failed {
+                    THREADS.lock().push((thread::current().id(), to_stop));
+                    before_exit(stop_all);
+                }
                 let _ = ready.send(result);
                 if !failed {
                     Worker::default().run(&receiver, || Handle { device, sender: again.clone() });
@@ -101,6 +141,15 @@ impl Worker {
                     memory::clear_cache();
                     IDLE.lock().push(handle());
                 }
+                Some(Message::Exit(stopped)) => {
+                    self.jobs.clear();
+                    self.models.clear();
+                    // MLX's own worker for this thread has nothing left to do either.
+                    let _ = synchronize();
+                    let _ = stopped.send(());
+                    // Whatever still comes is dropped, which ends tasks that somebody may wait for.
+                    receiver.iter().for_each(drop);
+                }
                 None => self.turn(),
             }
         }
@@ -137,6 +186,8 @@ impl Worker {
     /// Keeps a model under an id.
     pub(crate) fn keep(&mut self, id: u64, model: Rc<dyn LanguageModel>) {
         self.models.insert(id, model);
+        // By now MLX has made more that must outlive the engines.
+        before_exit(stop_all);
     }
 }
 

@@ -192,7 +192,7 @@ static void options(void) {
     REJECT(top_p, -0.1f);
     REJECT(min_p, 2);
     REJECT(xtc_probability, 3);
-    REJECT(repetition_penalty, 0);
+    REJECT(repetition_penalty, -1);
     REJECT(kv_bits, 7);
     REJECT(kv_bits, UINT32_MAX);
     REJECT(max_context, UINT32_MAX);

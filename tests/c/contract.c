@@ -35,16 +35,17 @@ static void loads(void) {
     mlxe_model_free(two);
     mlxe_model_free(one);
 
-    // Cancelled at each of its events in turn. At the last one it is too late.
+    // Cancelled at each of its events in turn, of which there are not always as many. At the last it is too late.
     for (int at = 1; at <= events; at++) {
         callbacks = load_callbacks(&w);
         w.cancel_at = at;
         OK(mlxe_load_start(engine, &options, &callbacks, &task));
         mlxe_error_t *error = mlxe_task_wait(task);
         const int code = mlxe_error_code(error);
-        CHECK(at == events ? code == MLXE_OK : code == MLXE_ERROR_CANCELLED);
+        CHECK(code == (w.cancelled ? MLXE_ERROR_CANCELLED : MLXE_OK));
+        CHECK(w.cancelled || w.events <= at);
         over(&w, code);
-        CHECK(w.terminal == 1 && w.phase == (at == events ? MLXE_PHASE_READY : MLXE_PHASE_FAILED));
+        CHECK(w.terminal == 1 && w.phase == (w.cancelled ? MLXE_PHASE_FAILED : MLXE_PHASE_READY));
         mlxe_error_free(error);
         mlxe_task_free(task);
         mlxe_model_free(w.model);
@@ -71,7 +72,7 @@ static void loads(void) {
     }
     over(&w, MLXE_OK);
     over(&v, MLXE_OK);
-    CHECK(w.events == v.events && w.model != v.model);
+    CHECK(w.model != v.model);
     mlxe_model_free(w.model);
     mlxe_model_free(v.model);
 }

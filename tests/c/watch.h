@@ -12,6 +12,8 @@ typedef struct {
     atomic_int events, done, drop, code;
     /// Cancel at this event, counted from 1; 0 for never.
     int cancel_at;
+    /// Whether that came in time, before a last event.
+    bool cancelled;
     /// Loads: progress so far, last phase, terminal events, the model.
     double progress;
     int phase, terminal;
@@ -54,7 +56,9 @@ static inline int32_t watch_load(void *user, const mlxe_load_event_t *e) {
     }
     w->phase = e->phase;
     w->terminal += e->is_terminal;
-    return watch_event(w);
+    const int32_t answer = watch_event(w);
+    w->cancelled |= answer == MLXE_CANCEL && !e->is_terminal;
+    return answer;
 }
 
 static inline void watch_loaded(void *user, mlxe_model_t *model, const mlxe_error_t *error) {
