@@ -44,7 +44,7 @@ fn link_wheel() -> Result<(), String> {
     println!("cargo:rustc-link-search=native={}", prefix.join("lib").display());
     println!("cargo:rustc-link-lib=dylib=mlx");
     println!("cargo:rustc-link-lib=dylib=stdc++");
-    place_beside_build_products(&prefix)?;
+    let profile = place_beside_build_products(&prefix)?;
     // One set of run paths serves the build tree (libraries and programs, tests in deps/) and an installed tree
     // (lib/, bin/), so that nothing is relinked on installing. New-style tags let LD_LIBRARY_PATH choose another
     // back end.
@@ -54,6 +54,12 @@ fn link_wheel() -> Result<(), String> {
     }
     // Engine threads outlive every handle, so the library must outlive its last dlclose.
     println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
+    // Programs ask for the library by the version of its binary interface.
+    let soname = format!("libmlx_engine.so.{}", abi_version()?);
+    println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,{soname}");
+    for folder in [profile.join("deps"), profile] {
+        symlink(&folder.join(&soname), Path::new("libmlx_engine.so"))?;
+    }
     Ok(())
 }
 
@@ -200,7 +206,8 @@ fn compile_mlx_c(mlx_c: &Path, mlx_include: &Path) -> Result<(), String> {
 }
 
 /// Makes `mlx-engine/` beside the libraries and programs of this build, with links to MLX in it.
-fn place_beside_build_products(prefix: &Path) -> Result<(), String> {
+/// Returns the folder of the profile.
+fn place_beside_build_products(prefix: &Path) -> Result<PathBuf, String> {
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap());
     // OUT_DIR is <target>/<profile>/build/<package>/out.
     let profile = out.ancestors().nth(3).ok_or("OUT_DIR is not where Cargo puts it")?;
@@ -216,15 +223,30 @@ fn place_beside_build_products(prefix: &Path) -> Result<(), String> {
         }
     }
     for (link, target) in links {
-        if fs::read_link(&link).ok().as_deref() == Some(&target) {
-            continue;
-        }
-        let fresh = link.with_extension(format!("new-{}", std::process::id()));
-        std::os::unix::fs::symlink(&target, &fresh)
-            .and_then(|()| fs::rename(&fresh, &link))
-            .map_err(|e| format!("{}: {e}", link.display()))?;
+        symlink(&link, &target)?;
     }
-    Ok(())
+    Ok(profile.to_path_buf())
+}
+
+/// Makes a link, or changes where it points, without a moment where there is none.
+fn symlink(link: &Path, target: &Path) -> Result<(), String> {
+    if fs::read_link(link).ok().as_deref() == Some(target) {
+        return Ok(());
+    }
+    let fresh = link.with_extension(format!("new-{}", std::process::id()));
+    std::os::unix::fs::symlink(target, &fresh)
+        .and_then(|()| fs::rename(&fresh, link))
+        .map_err(|e| format!("{}: {e}", link.display()))
+}
+
+/// MLXE_ABI_VERSION.
+fn abi_version() -> Result<u32, String> {
+    let source = "src/ffi/version.rs";
+    println!("cargo:rerun-if-changed={source}");
+    let text = fs::read_to_string(source).map_err(|e| format!("{source}: {e}"))?;
+    text.lines()
+        .find_map(|line| line.strip_prefix("pub const MLXE_ABI_VERSION: i32 = ")?.strip_suffix(';')?.parse().ok())
+        .ok_or_else(|| format!("{source}: no MLXE_ABI_VERSION"))
 }
 
 /// Runs a command and returns what it printed; a failure carries what it complained about.

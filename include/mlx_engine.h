@@ -97,6 +97,21 @@
 /// An invariant of the library did not hold. This is a bug in the library.
 #define MLXE_ERROR_INTERNAL 17
 
+/// No messages.
+#define MLXE_LOG_OFF 0
+
+/// What went wrong and is reported nowhere else.
+#define MLXE_LOG_ERROR 1
+
+/// What is probably not wanted.
+#define MLXE_LOG_WARN 2
+
+/// What happens, coarsely.
+#define MLXE_LOG_INFO 3
+
+/// What happens, in detail.
+#define MLXE_LOG_DEBUG 4
+
 /// The GPU if there is one, else the CPU.
 #define MLXE_DEVICE_DEFAULT 0
 
@@ -106,29 +121,11 @@
 /// Metal on Apple silicon, CUDA where the CUDA build of MLX is loaded.
 #define MLXE_DEVICE_GPU 2
 
-/// A part of the prompt was processed.
-#define MLXE_GENERATION_PREFILL 1
+/// Go on. What callbacks return.
+#define MLXE_CONTINUE 0
 
-/// A token was generated; `text` is what it completed, whole characters, perhaps none.
-#define MLXE_GENERATION_TOKEN 2
-
-/// `text` had been held back, because it might have begun a stop text or lacked the end of a character.
-#define MLXE_GENERATION_TEXT 3
-
-/// The model ended its answer.
-#define MLXE_STOP_EOS 1
-
-/// A stop text appeared.
-#define MLXE_STOP_STRING 2
-
-/// The limit on tokens was reached.
-#define MLXE_STOP_LENGTH 3
-
-/// It was cancelled.
-#define MLXE_STOP_CANCELLED 4
-
-/// The context is full.
-#define MLXE_STOP_CONTEXT_FULL 5
+/// Cancel the task, as mlxe_task_cancel() does.
+#define MLXE_CANCEL 1
 
 /// Finding the model and reading its configuration.
 #define MLXE_PHASE_DOWNLOADING_CONFIG 1
@@ -166,26 +163,29 @@
 /// bfloat16.
 #define MLXE_DTYPE_BF16 4
 
-/// No messages.
-#define MLXE_LOG_OFF 0
+/// A part of the prompt was processed.
+#define MLXE_GENERATION_PREFILL 1
 
-/// What went wrong and is reported nowhere else.
-#define MLXE_LOG_ERROR 1
+/// A token was generated; `text` is what it completed, whole characters, perhaps none.
+#define MLXE_GENERATION_TOKEN 2
 
-/// What is probably not wanted.
-#define MLXE_LOG_WARN 2
+/// `text` had been held back, because it might have begun a stop text or lacked the end of a character.
+#define MLXE_GENERATION_TEXT 3
 
-/// What happens, coarsely.
-#define MLXE_LOG_INFO 3
+/// The model ended its answer.
+#define MLXE_STOP_EOS 1
 
-/// What happens, in detail.
-#define MLXE_LOG_DEBUG 4
+/// A stop text appeared.
+#define MLXE_STOP_STRING 2
 
-/// Go on. What callbacks return.
-#define MLXE_CONTINUE 0
+/// The limit on tokens was reached.
+#define MLXE_STOP_LENGTH 3
 
-/// Cancel the task, as mlxe_task_cancel() does.
-#define MLXE_CANCEL 1
+/// It was cancelled.
+#define MLXE_STOP_CANCELLED 4
+
+/// The context is full.
+#define MLXE_STOP_CONTEXT_FULL 5
 
 /// Owns the thread where models live and compute. Free with mlxe_engine_free(); models and tasks keep it alive, so the
 /// order of freeing does not matter.
@@ -212,6 +212,10 @@ typedef struct mlxe_tokenizer_t mlxe_tokenizer_t;
 
 /// Token ids that the library made. Free with mlxe_tokens_free().
 typedef struct mlxe_tokens_t mlxe_tokens_t;
+
+/// Receives a message. `target` and `message` are UTF-8, NUL-terminated, and valid for the call. Called on any thread,
+/// several at once; must not call mlxe_log_set_callback().
+typedef void (*mlxe_log_callback_t)(void *user_data, int32_t level, const char *target, const char *message);
 
 /// How to set up an engine. Initialise with mlxe_engine_options_init().
 typedef struct mlxe_engine_options_t {
@@ -241,6 +245,34 @@ typedef struct mlxe_memory_t {
     size_t limit;
 } mlxe_memory_t;
 
+/// How a generation went.
+typedef struct mlxe_generation_stats_t {
+    /// sizeof(mlxe_generation_stats_t), set by the caller where the caller provides the struct.
+    size_t struct_size;
+    /// Tokens of the prompt that were processed.
+    size_t prompt_tokens;
+    /// Tokens of the answer.
+    size_t generated_tokens;
+    /// Seconds from the start until the prompt was processed.
+    double prompt_seconds;
+    /// Seconds from then to the end.
+    double generation_seconds;
+    /// Seconds from the start to the first token; negative if there was none.
+    double time_to_first_token;
+    /// Prompt tokens a second.
+    double prompt_tokens_per_second;
+    /// Answer tokens a second.
+    double generation_tokens_per_second;
+    /// The most bytes MLX held so far, in the whole process.
+    uint64_t peak_memory_bytes;
+    /// The seed that was used.
+    uint64_t seed;
+    /// Why it ended: MLXE_STOP_*.
+    int32_t stop_reason;
+    /// Keep 0.
+    int32_t reserved;
+} mlxe_generation_stats_t;
+
 /// Text that the caller owns: UTF-8, not necessarily NUL-terminated. Valid for the call it is passed to.
 ///
 /// `data` may be NULL if `len` is 0. MLXE_STR("literal") and mlxe_str(pointer) make one.
@@ -250,6 +282,105 @@ typedef struct mlxe_str_t {
     /// Bytes.
     size_t len;
 } mlxe_str_t;
+
+/// What to load. Initialise with mlxe_load_options_init(), then set `directory` or `id`.
+typedef struct mlxe_load_options_t {
+    /// sizeof(mlxe_load_options_t)
+    size_t struct_size;
+    /// A directory with config.json, weights and tokenizer.
+    struct mlxe_str_t directory;
+    /// Or a model of the Hugging Face Hub that is in the local cache, "organisation/name".
+    struct mlxe_str_t id;
+    /// With `id`: branch, tag or commit; empty for "main".
+    struct mlxe_str_t revision;
+    /// A directory to take the tokenizer from; empty for the model's own.
+    struct mlxe_str_t tokenizer_directory;
+    /// What floating-point weights are converted to: MLXE_DTYPE_*.
+    int32_t dtype;
+    /// Loads no tokenizer: for programs that work with token ids only.
+    bool without_tokenizer;
+} mlxe_load_options_t;
+
+/// What a load is doing. Valid for the call it is passed to, with all that it points to. Ignore phases you do not know.
+typedef struct mlxe_load_event_t {
+    /// sizeof of the library's struct; later versions append fields.
+    size_t struct_size;
+    /// MLXE_PHASE_*
+    int32_t phase;
+    /// Whether no event follows.
+    bool is_terminal;
+    /// The phase's name: "downloadingConfig", "loadingWeights", ...
+    const char *name;
+    /// A sentence for people.
+    const char *description;
+    /// About how far the whole load is, 0 to 1; never less than before, and 0 when it failed.
+    double estimated_progress;
+    /// The file being downloaded or read; NULL in other phases.
+    const char *file;
+    /// Its number, from 1; 0 in other phases.
+    uint32_t file_index;
+    /// How many files there are; 0 in other phases.
+    uint32_t total_files;
+    /// While downloading: how much of this file is there, 0 to 1.
+    double file_progress;
+    /// While reading weights: bytes read so far, over all files.
+    uint64_t bytes_done;
+    /// While reading weights: bytes in all files.
+    uint64_t bytes_total;
+    /// Bytes that MLX holds, in the whole process.
+    uint64_t memory_bytes;
+    /// Seconds since the load began.
+    double elapsed_seconds;
+    /// When it failed: MLXE_ERROR_*, else MLXE_OK.
+    int32_t error_code;
+    /// The coarse view: the last of nine checkpoints that was reached, 1 to 9.
+    uint32_t checkpoint;
+    /// When it failed: what went wrong, else NULL.
+    const char *error_message;
+    /// When it failed: the name of the phase it failed in, else NULL.
+    const char *failed_phase;
+    /// The coarse view: "initialization", "loading_model", "device_setup" or "optimization".
+    const char *checkpoint_stage;
+} mlxe_load_event_t;
+
+/// Who hears of a load. All functions may be NULL. They are called on the engine's thread, one at a time; what takes
+/// long in them delays everything on that engine.
+///
+/// Once mlxe_load_start() has accepted the callbacks: on_done is called exactly once, then drop exactly once, and
+/// nothing after that. If it rejects them, only drop is called; not even that if struct_size cannot be right.
+typedef struct mlxe_load_callbacks_t {
+    /// sizeof(mlxe_load_callbacks_t)
+    size_t struct_size;
+    /// Passed to all callbacks.
+    void *user_data;
+    /// Something happened. Return MLXE_CONTINUE or MLXE_CANCEL.
+    int32_t (*on_event)(void *user_data, const struct mlxe_load_event_t *event);
+    /// The load is over. `model` is a handle that the callback owns, or NULL; `error` is what it failed with, borrowed
+    /// for the call, or NULL.
+    void (*on_done)(void *user_data, struct mlxe_model_t *model, const struct mlxe_error_t *error);
+    /// Nothing uses `user_data` any more.
+    void (*drop)(void *user_data);
+} mlxe_load_callbacks_t;
+
+/// How to render chat messages. Initialise with mlxe_template_options_init().
+typedef struct mlxe_template_options_t {
+    /// sizeof(mlxe_template_options_t)
+    size_t struct_size;
+    /// A JSON array of tools (JSON schemas of functions); empty for none.
+    struct mlxe_str_t tools_json;
+    /// A JSON array of documents; empty for none.
+    struct mlxe_str_t documents_json;
+    /// A JSON object of more variables for the template, e.g. {"enable_thinking": false}; empty for none.
+    struct mlxe_str_t variables_json;
+    /// The name of the template, where there are several; empty for the usual choice.
+    struct mlxe_str_t name;
+    /// A template to use instead of the tokenizer's own; empty for none.
+    struct mlxe_str_t chat_template;
+    /// Ends the text where the answer begins. On by default.
+    bool add_generation_prompt;
+    /// Ends the text within the last message, to be continued.
+    bool continue_final_message;
+} mlxe_template_options_t;
 
 /// A token and a number: a bias, or a log-probability.
 typedef struct mlxe_token_value_t {
@@ -364,39 +495,11 @@ typedef struct mlxe_generation_event_t {
     size_t prompt_total;
 } mlxe_generation_event_t;
 
-/// How a generation went.
-typedef struct mlxe_generation_stats_t {
-    /// sizeof(mlxe_generation_stats_t), set by the caller where the caller provides the struct.
-    size_t struct_size;
-    /// Tokens of the prompt that were processed.
-    size_t prompt_tokens;
-    /// Tokens of the answer.
-    size_t generated_tokens;
-    /// Seconds from the start until the prompt was processed.
-    double prompt_seconds;
-    /// Seconds from then to the end.
-    double generation_seconds;
-    /// Seconds from the start to the first token; negative if there was none.
-    double time_to_first_token;
-    /// Prompt tokens a second.
-    double prompt_tokens_per_second;
-    /// Answer tokens a second.
-    double generation_tokens_per_second;
-    /// The most bytes MLX held so far, in the whole process.
-    uint64_t peak_memory_bytes;
-    /// The seed that was used.
-    uint64_t seed;
-    /// Why it ended: MLXE_STOP_*.
-    int32_t stop_reason;
-    /// Keep 0.
-    int32_t reserved;
-} mlxe_generation_stats_t;
-
 /// Who hears of a generation. All functions may be NULL. They are called on the engine's thread, one at a time; what
 /// takes long in them delays everything on that engine.
 ///
 /// Once mlxe_generate_start() has accepted the callbacks: on_done is called exactly once, then drop exactly once, and
-/// nothing after that. If it rejects them, only drop is called.
+/// nothing after that. If it rejects them, only drop is called; not even that if struct_size cannot be right.
 typedef struct mlxe_generate_callbacks_t {
     /// sizeof(mlxe_generate_callbacks_t)
     size_t struct_size;
@@ -410,109 +513,6 @@ typedef struct mlxe_generate_callbacks_t {
     /// Nothing uses `user_data` any more.
     void (*drop)(void *user_data);
 } mlxe_generate_callbacks_t;
-
-/// What to load. Initialise with mlxe_load_options_init(), then set `directory` or `id`.
-typedef struct mlxe_load_options_t {
-    /// sizeof(mlxe_load_options_t)
-    size_t struct_size;
-    /// A directory with config.json, weights and tokenizer.
-    struct mlxe_str_t directory;
-    /// Or a model of the Hugging Face Hub that is in the local cache, "organisation/name".
-    struct mlxe_str_t id;
-    /// With `id`: branch, tag or commit; empty for "main".
-    struct mlxe_str_t revision;
-    /// A directory to take the tokenizer from; empty for the model's own.
-    struct mlxe_str_t tokenizer_directory;
-    /// What floating-point weights are converted to: MLXE_DTYPE_*.
-    int32_t dtype;
-    /// Loads no tokenizer: for programs that work with token ids only.
-    bool without_tokenizer;
-} mlxe_load_options_t;
-
-/// What a load is doing. Valid for the call it is passed to, with all that it points to. Ignore phases you do not know.
-typedef struct mlxe_load_event_t {
-    /// sizeof of the library's struct; later versions append fields.
-    size_t struct_size;
-    /// MLXE_PHASE_*
-    int32_t phase;
-    /// Whether no event follows.
-    bool is_terminal;
-    /// The phase's name: "downloadingConfig", "loadingWeights", ...
-    const char *name;
-    /// A sentence for people.
-    const char *description;
-    /// About how far the whole load is, 0 to 1; never less than before, and 0 when it failed.
-    double estimated_progress;
-    /// The file being downloaded or read; NULL in other phases.
-    const char *file;
-    /// Its number, from 1; 0 in other phases.
-    uint32_t file_index;
-    /// How many files there are; 0 in other phases.
-    uint32_t total_files;
-    /// While downloading: how much of this file is there, 0 to 1.
-    double file_progress;
-    /// While reading weights: bytes read so far, over all files.
-    uint64_t bytes_done;
-    /// While reading weights: bytes in all files.
-    uint64_t bytes_total;
-    /// Bytes that MLX holds, in the whole process.
-    uint64_t memory_bytes;
-    /// Seconds since the load began.
-    double elapsed_seconds;
-    /// When it failed: MLXE_ERROR_*, else MLXE_OK.
-    int32_t error_code;
-    /// The coarse view: the last of nine checkpoints that was reached, 1 to 9.
-    uint32_t checkpoint;
-    /// When it failed: what went wrong, else NULL.
-    const char *error_message;
-    /// When it failed: the name of the phase it failed in, else NULL.
-    const char *failed_phase;
-    /// The coarse view: "initialization", "loading_model", "device_setup" or "optimization".
-    const char *checkpoint_stage;
-} mlxe_load_event_t;
-
-/// Who hears of a load. All functions may be NULL. They are called on the engine's thread, one at a time; what takes
-/// long in them delays everything on that engine.
-///
-/// Once mlxe_load_start() has accepted the callbacks: on_done is called exactly once, then drop exactly once, and
-/// nothing after that. If it rejects them, only drop is called.
-typedef struct mlxe_load_callbacks_t {
-    /// sizeof(mlxe_load_callbacks_t)
-    size_t struct_size;
-    /// Passed to all callbacks.
-    void *user_data;
-    /// Something happened. Return MLXE_CONTINUE or MLXE_CANCEL.
-    int32_t (*on_event)(void *user_data, const struct mlxe_load_event_t *event);
-    /// The load is over. `model` is a handle that the callback owns, or NULL; `error` is what it failed with, borrowed
-    /// for the call, or NULL.
-    void (*on_done)(void *user_data, struct mlxe_model_t *model, const struct mlxe_error_t *error);
-    /// Nothing uses `user_data` any more.
-    void (*drop)(void *user_data);
-} mlxe_load_callbacks_t;
-
-/// Receives a message. `target` and `message` are UTF-8, NUL-terminated, and valid for the call. Called on any thread,
-/// several at once; must not call mlxe_log_set_callback().
-typedef void (*mlxe_log_callback_t)(void *user_data, int32_t level, const char *target, const char *message);
-
-/// How to render chat messages. Initialise with mlxe_template_options_init().
-typedef struct mlxe_template_options_t {
-    /// sizeof(mlxe_template_options_t)
-    size_t struct_size;
-    /// A JSON array of tools (JSON schemas of functions); empty for none.
-    struct mlxe_str_t tools_json;
-    /// A JSON array of documents; empty for none.
-    struct mlxe_str_t documents_json;
-    /// A JSON object of more variables for the template, e.g. {"enable_thinking": false}; empty for none.
-    struct mlxe_str_t variables_json;
-    /// The name of the template, where there are several; empty for the usual choice.
-    struct mlxe_str_t name;
-    /// A template to use instead of the tokenizer's own; empty for none.
-    struct mlxe_str_t chat_template;
-    /// Ends the text where the answer begins. On by default.
-    bool add_generation_prompt;
-    /// Ends the text within the last message, to be continued.
-    bool continue_final_message;
-} mlxe_template_options_t;
 
 #ifdef __cplusplus
 extern "C" {
@@ -572,343 +572,6 @@ size_t mlxe_tokens_len(const struct mlxe_tokens_t *tokens);
 
 /// Frees tokens. NULL is fine.
 void mlxe_tokens_free(struct mlxe_tokens_t *tokens);
-
-/// Sets all options to their defaults. Does nothing if `options` is NULL.
-void mlxe_engine_options_init(struct mlxe_engine_options_t *options);
-
-/// Starts an engine.
-///
-/// `options` may be NULL for the defaults. `out_engine` receives the engine, which the caller owns.
-/// Errors: MLXE_ERROR_INVALID_ARGUMENT, MLXE_ERROR_UNSUPPORTED_MODEL (no such device), MLXE_ERROR_IO (no thread).
-///
-/// Any thread.
-MLXE_MUST_USE
-struct mlxe_error_t *mlxe_engine_new(const struct mlxe_engine_options_t *options,
-                                     struct mlxe_engine_t **out_engine);
-
-/// Where the engine computes: "cpu" or "gpu". Static; do not free. NULL if `engine` is NULL.
-///
-/// Any thread.
-const char *mlxe_engine_device(const struct mlxe_engine_t *engine);
-
-/// Gives the engine up. It ends with the last model and task on it. NULL is fine.
-///
-/// Any thread, also inside callbacks.
-void mlxe_engine_free(struct mlxe_engine_t *engine);
-
-/// Reads MLX's memory counters into `out_memory`, whose struct_size the caller has set.
-///
-/// Any thread, also inside callbacks.
-MLXE_MUST_USE struct mlxe_error_t *mlxe_memory_get(struct mlxe_memory_t *out_memory);
-
-/// Sets how many bytes of freed memory MLX may keep for reuse, in the whole process. 0 keeps none.
-///
-/// Any thread.
-MLXE_MUST_USE struct mlxe_error_t *mlxe_memory_set_cache_limit(size_t bytes);
-
-/// Sets the bytes at which MLX waits for running work before it allocates more, in the whole process.
-///
-/// Any thread.
-MLXE_MUST_USE struct mlxe_error_t *mlxe_memory_set_limit(size_t bytes);
-
-/// Gives memory that MLX keeps for reuse back to the system.
-///
-/// Any thread.
-void mlxe_memory_clear_cache(void);
-
-/// Makes the peak start again from now.
-///
-/// Any thread.
-void mlxe_memory_reset_peak(void);
-
-/// The error's code, one of MLXE_ERROR_*; MLXE_OK if `error` is NULL. Later versions may have more codes.
-///
-/// Any thread.
-int32_t mlxe_error_code(const struct mlxe_error_t *error);
-
-/// The error's message: UTF-8, NUL-terminated, names the file, key or value at fault. Borrowed: valid until the error
-/// is freed. The empty string if `error` is NULL.
-///
-/// Any thread.
-const char *mlxe_error_message(const struct mlxe_error_t *error);
-
-/// Frees an error. NULL is fine.
-void mlxe_error_free(struct mlxe_error_t *error);
-
-/// Sets all options to their defaults. Does nothing if `options` is NULL.
-void mlxe_generate_options_init(struct mlxe_generate_options_t *options);
-
-/// Starts generating behind a prompt and returns at once.
-///
-/// `prompt` are `prompt_len` token ids, copied, as are `options` (NULL for the defaults) and what they point to.
-/// `callbacks` may be NULL. `out_task` may be NULL; otherwise it receives the task, which the caller owns.
-/// Errors: MLXE_ERROR_INVALID_ARGUMENT, MLXE_ERROR_CONTEXT_FULL, MLXE_ERROR_POISONED. Everything else is reported by
-/// the task.
-///
-/// Any thread, also inside callbacks.
-MLXE_MUST_USE
-struct mlxe_error_t *mlxe_generate_start(const struct mlxe_model_t *model,
-                                         const uint32_t *prompt,
-                                         size_t prompt_len,
-                                         const struct mlxe_generate_options_t *options,
-                                         const struct mlxe_generate_callbacks_t *callbacks,
-                                         struct mlxe_task_t **out_task);
-
-/// Starts generating behind a prompt; its events are taken with mlxe_generation_next(). The generation runs ahead of
-/// the taker.
-///
-/// Arguments as for mlxe_generate_start(). `out_generation` receives the generation, which the caller owns.
-///
-/// Any thread.
-MLXE_MUST_USE
-struct mlxe_error_t *mlxe_generation_new(const struct mlxe_model_t *model,
-                                         const uint32_t *prompt,
-                                         size_t prompt_len,
-                                         const struct mlxe_generate_options_t *options,
-                                         struct mlxe_generation_t **out_generation);
-
-/// Waits for the next event.
-///
-/// `out_event` receives it, borrowed until the next call with this generation or its end; NULL when there are no more.
-/// Errors: what the generation failed with, once all its events are taken; MLXE_ERROR_REENTRANT inside a callback.
-///
-/// Any thread but the library's own; one at a time.
-MLXE_MUST_USE
-struct mlxe_error_t *mlxe_generation_next(const struct mlxe_generation_t *generation,
-                                          const struct mlxe_generation_event_t **out_event);
-
-/// Asks the generation to stop; it does within one token. Does nothing if `generation` is NULL.
-///
-/// Any thread.
-void mlxe_generation_cancel(const struct mlxe_generation_t *generation);
-
-/// Waits for the generation's end and copies its statistics to `out_stats`, whose struct_size the caller has set.
-/// Events that were not taken can still be.
-///
-/// Any thread but the library's own. Errors: what the generation failed with.
-MLXE_MUST_USE
-struct mlxe_error_t *mlxe_generation_stats(const struct mlxe_generation_t *generation,
-                                           struct mlxe_generation_stats_t *out_stats);
-
-/// Cancels the generation, if it still runs, and gives it up. NULL is fine.
-///
-/// Any thread.
-void mlxe_generation_free(struct mlxe_generation_t *generation);
-
-/// Sets all options to their defaults. Does nothing if `options` is NULL.
-void mlxe_load_options_init(struct mlxe_load_options_t *options);
-
-/// Starts loading a model and returns at once.
-///
-/// `options` and the strings in it are copied. `callbacks` may be NULL. `out_task` may be NULL; otherwise it receives
-/// the task, which the caller owns.
-/// Errors: MLXE_ERROR_INVALID_ARGUMENT. Everything else is reported by the task.
-///
-/// Any thread, also inside callbacks.
-MLXE_MUST_USE
-struct mlxe_error_t *mlxe_load_start(const struct mlxe_engine_t *engine,
-                                     const struct mlxe_load_options_t *options,
-                                     const struct mlxe_load_callbacks_t *callbacks,
-                                     struct mlxe_task_t **out_task);
-
-/// Loads a model and waits for it: mlxe_load_start(), then mlxe_task_model().
-///
-/// `callbacks` may be NULL. `out_model` receives the model, which the caller owns.
-/// Errors: all that loading can fail with; MLXE_ERROR_REENTRANT inside a callback.
-///
-/// Any thread but the library's own.
-MLXE_MUST_USE
-struct mlxe_error_t *mlxe_load(const struct mlxe_engine_t *engine,
-                               const struct mlxe_load_options_t *options,
-                               const struct mlxe_load_callbacks_t *callbacks,
-                               struct mlxe_model_t **out_model);
-
-/// Sets who receives the library's messages, in place of whoever did before.
-///
-/// Messages above `max_level` (MLXE_LOG_*) are not made. `callback` may be NULL for none. `drop`, which may be NULL, is
-/// called with `user_data` once nothing uses it any more; also if this function fails.
-/// Errors: MLXE_ERROR_INVALID_ARGUMENT if `max_level` is unknown, or a Rust program has set a logger of its own.
-///
-/// Any thread, but not inside a callback that logs.
-MLXE_MUST_USE
-struct mlxe_error_t *mlxe_log_set_callback(int32_t max_level,
-                                           mlxe_log_callback_t callback,
-                                           void *user_data,
-                                           void (*drop)(void *user_data));
-
-/// Another handle of the same model. `out_model` receives it; the caller owns it.
-///
-/// Any thread.
-MLXE_MUST_USE struct mlxe_error_t *mlxe_model_clone(const struct mlxe_model_t *model, struct mlxe_model_t **out_model);
-
-/// Gives a handle up. The weights are freed with the last handle and generation. NULL is fine.
-///
-/// Any thread, also inside callbacks.
-void mlxe_model_free(struct mlxe_model_t *model);
-
-/// Facts about a model as a JSON object: name, directory, model_type, alias_of, kind, parameters, quantization (mode,
-/// bits, group_size, or null), context_length, vocab_size, layers, hidden_size, weight_bytes, weight_files,
-/// has_chat_template, eos_token_ids, device, load_seconds. Later versions may add keys.
-///
-/// `out_json` receives the text, which the caller owns.
-///
-/// Any thread.
-MLXE_MUST_USE
-struct mlxe_error_t *mlxe_model_info_json(const struct mlxe_model_t *model,
-                                          struct mlxe_string_t **out_json);
-
-/// The model's config.json, as it was read.
-///
-/// `out_json` receives the text, which the caller owns.
-///
-/// Any thread.
-MLXE_MUST_USE
-struct mlxe_error_t *mlxe_model_config_json(const struct mlxe_model_t *model,
-                                            struct mlxe_string_t **out_json);
-
-/// The model's tokenizer. `out_tokenizer` receives it; the caller owns it, and it may outlive the model.
-///
-/// Any thread. Errors: MLXE_ERROR_NOT_FOUND if the model was loaded without one.
-MLXE_MUST_USE
-struct mlxe_error_t *mlxe_model_tokenizer(const struct mlxe_model_t *model,
-                                          struct mlxe_tokenizer_t **out_tokenizer);
-
-/// The supported values of model_type as a JSON array of objects: model_type, kind, alias_of. Later versions may add
-/// keys.
-///
-/// `out_json` receives the text, which the caller owns.
-///
-/// Any thread.
-MLXE_MUST_USE struct mlxe_error_t *mlxe_supported_models_json(struct mlxe_string_t **out_json);
-
-/// Asks a task to stop. It does within one step and then calls on_done. Any number of times, also after the end. Does
-/// nothing if `task` is NULL.
-///
-/// Any thread, also inside callbacks.
-void mlxe_task_cancel(const struct mlxe_task_t *task);
-
-/// Whether the task is over: no callback of it runs or will run. False if `task` is NULL.
-///
-/// Any thread.
-bool mlxe_task_is_done(const struct mlxe_task_t *task);
-
-/// Waits until the task is over and returns what it failed with: NULL for success. A cancelled load fails with
-/// MLXE_ERROR_CANCELLED; a cancelled generation succeeds, and its statistics say that it was cancelled.
-///
-/// Any thread but the library's own: inside a callback it fails with MLXE_ERROR_REENTRANT.
-MLXE_MUST_USE struct mlxe_error_t *mlxe_task_wait(const struct mlxe_task_t *task);
-
-/// Like mlxe_task_wait(), but for `seconds` at most. `out_done` receives whether the task is over; while it is not,
-/// the function returns NULL.
-///
-/// Any thread but the library's own.
-MLXE_MUST_USE struct mlxe_error_t *mlxe_task_wait_for(const struct mlxe_task_t *task, double seconds, bool *out_done);
-
-/// Waits for a load and returns its model, which the caller owns. Each call gives another handle of the same model.
-///
-/// Any thread but the library's own. Errors: as mlxe_task_wait(); MLXE_ERROR_INVALID_ARGUMENT if it is no load.
-MLXE_MUST_USE struct mlxe_error_t *mlxe_task_model(const struct mlxe_task_t *task, struct mlxe_model_t **out_model);
-
-/// Waits for a generation and copies its statistics to `out_stats`, whose struct_size the caller has set.
-///
-/// Any thread but the library's own. Errors: as mlxe_task_wait(); MLXE_ERROR_INVALID_ARGUMENT if it is no generation.
-MLXE_MUST_USE
-struct mlxe_error_t *mlxe_task_stats(const struct mlxe_task_t *task,
-                                     struct mlxe_generation_stats_t *out_stats);
-
-/// Gives the task's handle up. The work goes on. NULL is fine.
-///
-/// Any thread, also inside callbacks.
-void mlxe_task_free(struct mlxe_task_t *task);
-
-/// Reads the tokenizer of a model's directory without loading the model.
-///
-/// `out_tokenizer` receives it; the caller owns it.
-/// Errors: MLXE_ERROR_NOT_FOUND, MLXE_ERROR_IO, MLXE_ERROR_TOKENIZER, MLXE_ERROR_TEMPLATE.
-///
-/// Any thread.
-MLXE_MUST_USE
-struct mlxe_error_t *mlxe_tokenizer_open(struct mlxe_str_t directory,
-                                         struct mlxe_tokenizer_t **out_tokenizer);
-
-/// Frees a tokenizer. NULL is fine.
-///
-/// Any thread.
-void mlxe_tokenizer_free(struct mlxe_tokenizer_t *tokenizer);
-
-/// How many tokens there are; 0 if `tokenizer` is NULL.
-///
-/// Any thread.
-size_t mlxe_tokenizer_vocab_size(const struct mlxe_tokenizer_t *tokenizer);
-
-/// Whether there is a chat template; false if `tokenizer` is NULL.
-///
-/// Any thread.
-bool mlxe_tokenizer_has_chat_template(const struct mlxe_tokenizer_t *tokenizer);
-
-/// The tokens that end an answer. `out_tokens` receives them; the caller owns them.
-///
-/// Any thread.
-MLXE_MUST_USE
-struct mlxe_error_t *mlxe_tokenizer_eos_tokens(const struct mlxe_tokenizer_t *tokenizer,
-                                               struct mlxe_tokens_t **out_tokens);
-
-/// Turns text into token ids.
-///
-/// `add_special_tokens` adds what the tokenizer puts around a text, such as a beginning-of-sequence token; pass false
-/// for text that a chat template made. `out_tokens` receives the ids; the caller owns them.
-/// Errors: MLXE_ERROR_TOKENIZER.
-///
-/// Any thread.
-MLXE_MUST_USE
-struct mlxe_error_t *mlxe_tokenizer_encode(const struct mlxe_tokenizer_t *tokenizer,
-                                           struct mlxe_str_t text,
-                                           bool add_special_tokens,
-                                           struct mlxe_tokens_t **out_tokens);
-
-/// Turns token ids into text.
-///
-/// `skip_special_tokens` leaves out tokens such as end-of-sequence. `out_text` receives the text; the caller owns it.
-/// Errors: MLXE_ERROR_TOKENIZER if an id is not in the vocabulary.
-///
-/// Any thread.
-MLXE_MUST_USE
-struct mlxe_error_t *mlxe_tokenizer_decode(const struct mlxe_tokenizer_t *tokenizer,
-                                           const uint32_t *tokens,
-                                           size_t count,
-                                           bool skip_special_tokens,
-                                           struct mlxe_string_t **out_text);
-
-/// Sets all options to their defaults. Does nothing if `options` is NULL.
-void mlxe_template_options_init(struct mlxe_template_options_t *options);
-
-/// Renders chat messages as the prompt that the model was trained on.
-///
-/// `messages_json` is a JSON array of objects with "role" and "content". `options` may be NULL. `out_text` receives
-/// the text, which the caller owns; encode it without special tokens.
-/// Errors: MLXE_ERROR_TEMPLATE (no template, or it refused the messages), MLXE_ERROR_INVALID_ARGUMENT (broken JSON).
-///
-/// Any thread.
-MLXE_MUST_USE
-struct mlxe_error_t *mlxe_tokenizer_apply_chat_template(const struct mlxe_tokenizer_t *tokenizer,
-                                                        struct mlxe_str_t messages_json,
-                                                        const struct mlxe_template_options_t *options,
-                                                        struct mlxe_string_t **out_text);
-
-/// The version of the binary interface of the library that is loaded; compare it with MLXE_ABI_VERSION.
-///
-/// Any thread.
-int32_t mlxe_abi_version(void);
-
-/// The version of the library that is loaded, e.g. "0.1.0". Static; do not free.
-///
-/// Any thread.
-const char *mlxe_version(void);
-
-/// The version of MLX that the library was made for, e.g. "0.32.2". Static; do not free.
-///
-/// Any thread.
-const char *mlxe_mlx_version(void);
 
 /// Sets who receives the library's messages, in place of whoever did before.
 ///
@@ -1224,6 +887,9 @@ void mlxe_generation_free(struct mlxe_generation_t *generation);
 
 #endif  /* MLX_ENGINE_H */
 
+#ifndef MLX_ENGINE_H_INLINE
+#define MLX_ENGINE_H_INLINE
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -1244,3 +910,12 @@ static inline mlxe_str_t mlxe_str(const char *text) {
 #ifdef __cplusplus
 }  // extern "C"
 #endif
+
+/// The text of a string literal, NULs in it included.
+#ifdef __cplusplus
+#define MLXE_STR(literal) (mlxe_str_t{"" literal, sizeof(literal) - 1})
+#else
+#define MLXE_STR(literal) ((mlxe_str_t){"" literal, sizeof(literal) - 1})
+#endif
+
+#endif  /* MLX_ENGINE_H_INLINE */

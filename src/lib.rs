@@ -2,7 +2,6 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 pub mod array;
-mod at_exit;
 pub mod cache;
 pub mod chat;
 pub mod engine;
@@ -16,5 +15,9 @@ pub mod models;
 pub mod nn;
 pub mod tokenizer;
 pub mod weights;
+
+// Unit tests include tests/support, which knows this crate by its name.
+#[cfg(test)]
+extern crate self as mlx_engine;
 
 pub use error::{Error, ErrorKind, Result};

@@ -35,10 +35,9 @@ fn code(text: &str) -> impl Iterator<Item = &str> {
 /// What each module may import. Everyone may import `error` and `files`.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("array", &[]),
-    ("at_exit", &[]),
     ("cache", &["array"]),
     ("chat", &["tokenizer", "generate"]),
-    ("engine", &["array", "at_exit", "cache", "chat", "generate", "load", "models", "tokenizer"]),
+    ("engine", &["array", "cache", "chat", "generate", "load", "models", "tokenizer"]),
     ("error", &[]),
     ("ffi", &["array", "cache", "chat", "engine", "generate", "hub", "load", "models", "tokenizer"]),
     ("files", &[]),
@@ -77,7 +76,7 @@ fn modules_import_only_what_lies_below_them() {
 #[test]
 fn unsafe_code_has_three_homes() {
     for (path, text) in sources() {
-        let home = matches!(module(&path), "array" | "kernels" | "ffi" | "at_exit");
+        let home = matches!(module(&path), "array" | "kernels" | "ffi");
         let forbids = text.contains("#![forbid(unsafe_code)]");
         let has = code(&text).any(|l| l.contains("unsafe ") && !l.contains("unsafe_code"));
         assert!(home || !has, "{path} has unsafe code");

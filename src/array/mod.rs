@@ -14,6 +14,7 @@ mod convert;
 mod device;
 mod dtype;
 mod error;
+mod exit;
 pub mod fast;
 pub mod io;
 pub mod memory;
@@ -28,6 +29,7 @@ use std::mem::ManuallyDrop;
 pub use convert::Element;
 pub use device::{Device, device, set_device, synchronize};
 pub use dtype::Dtype;
+pub use exit::before_exit;
 pub use ops::{Operand, arange, concatenate, full, stack, zeros};
 
 use crate::error::Result;

@@ -39,7 +39,30 @@ pub struct KvQuantization {
     pub start: i32,
 }
 
+impl CacheOptions {
+    /// Checks what can be checked without a model.
+    ///
+    /// # Errors
+    /// `InvalidArgument`
+    pub fn validate(&self) -> Result<()> {
+        if self.max_kv_size.is_some_and(|n| n <= KEPT) {
+            return Err(Error::invalid_argument(format!("max_kv_size must be more than {KEPT}")));
+        }
+        self.quantization.map_or(Ok(()), |q| q.validate())
+    }
+}
+
 impl KvQuantization {
+    fn validate(&self) -> Result<()> {
+        match matches!(self.bits, 2..=6 | 8) && matches!(self.group_size, 32 | 64 | 128) && self.start >= 0 {
+            true => Ok(()),
+            false => Err(Error::invalid_argument(format!(
+                "no quantization of {} bits in groups of {}",
+                self.bits, self.group_size
+            ))),
+        }
+    }
+
     fn scheme(&self) -> Scheme {
         Scheme { mode: Mode::Affine, bits: self.bits, group_size: self.group_size }
     }
@@ -73,6 +96,7 @@ impl Cache {
     /// An empty cache.
     pub fn new(layers: impl IntoIterator<Item = LayerCacheSpec>, options: &CacheOptions) -> Result<Cache> {
         let layers: Vec<LayerCacheSpec> = layers.into_iter().collect();
+        options.validate()?;
         if let Some(q) = options.quantization {
             for spec in &layers {
                 if let LayerCacheSpec::Full { key_dim, value_dim } = *spec {
@@ -80,9 +104,6 @@ impl Cache {
                     check_quantization(q, value_dim)?;
                 }
             }
-        }
-        if options.max_kv_size.is_some_and(|n| n <= KEPT) {
-            return Err(Error::invalid_argument(format!("max_kv_size must be more than {KEPT}")));
         }
         let layers = layers
             .into_iter()
@@ -143,13 +164,6 @@ impl Cache {
 }
 
 fn check_quantization(q: KvQuantization, head_dim: i32) -> Result<()> {
-    let known = matches!(q.bits, 2..=6 | 8) && matches!(q.group_size, 32 | 64 | 128) && q.start >= 0;
-    if !known {
-        return Err(Error::invalid_argument(format!(
-            "no quantization of {} bits in groups of {}",
-            q.bits, q.group_size
-        )));
-    }
     match head_dim % q.group_size {
         0 => Ok(()),
         _ => Err(Error::invalid_argument(format!(

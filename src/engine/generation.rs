@@ -26,39 +26,47 @@ impl Model {
         let request = Request::new(&facts, prompt, options)?;
         let (reporter, task) = Reporter::new(Box::new(observer));
         let model = self.clone();
-        self.engine().spawn(move |worker| {
-            let generation = worker.model(model.id()).and_then(|network| Generation::new(network, request));
-            Box::new(GenerateJob { model, generation: Some(generation), reporter })
-        });
+        self.engine().spawn(move |_| Box::new(GenerateJob { model, state: State::Requested(request), reporter }));
         Ok(task)
     }
 }
 
+/// Made in the first step, not before: a panic there has a job that is told of it.
+enum State {
+    Requested(Request),
+    Running(Box<Generation>),
+    Over,
+}
+
 struct GenerateJob {
     model: Model,
-    /// None once it is over.
-    generation: Option<Result<Generation>>,
+    state: State,
     reporter: Reporter<GenerationEvent, GenerationStats>,
 }
 
 impl GenerateJob {
     /// Frees the cache first: whoever waits may look at memory at once.
     fn end(&mut self, result: Result<GenerationStats>) -> Step {
-        self.generation = None;
+        self.state = State::Over;
         self.reporter.done(result);
         Step::Done
     }
 }
 
 impl Job for GenerateJob {
-    fn step(&mut self, _: &mut Worker) -> Step {
+    fn step(&mut self, worker: &mut Worker) -> Step {
+        if let State::Requested(_) = self.state
+            && let State::Requested(request) = std::mem::replace(&mut self.state, State::Over)
+        {
+            let made = worker.model(self.model.id()).and_then(|network| Generation::new(network, request));
+            match made {
+                Ok(generation) => self.state = State::Running(Box::new(generation)),
+                Err(error) => return self.end(Err(error)),
+            }
+        }
+        let State::Running(generation) = &mut self.state else { return Step::Done };
         let cancelled = self.reporter.is_cancelled();
-        let advanced = match &mut self.generation {
-            Some(Ok(generation)) => generation.advance(cancelled, &mut |event| self.reporter.event(event)),
-            Some(Err(error)) => Err(error.clone()),
-            None => return Step::Done,
-        };
-        match advanced {
+        match generation.advance(cancelled, &mut |event| self.reporter.event(event)) {
             Ok(None) => Step::Again,
             Ok(Some(stats)) => self.end(Ok(stats)),
             Err(error) => self.end(Err(error)),

@@ -162,6 +162,13 @@ impl<E, T: Clone> Reporter<E, T> {
     /// Ends the task: `done`, drop of the observer, then whoever waits. Later calls do nothing.
     pub fn done(&mut self, result: Result<T>) {
         let Some(mut observer) = self.observer.take() else { return };
+        if super::worker::is_exiting() {
+            // What the observer knows may be gone; whoever waits still has to be told.
+            std::mem::forget(observer);
+            *self.shared.result.lock() = Some(result);
+            self.shared.done.notify_all();
+            return;
+        }
         // A panicking observer must not keep others waiting.
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             observer.done(&result);
@@ -173,8 +180,11 @@ impl<E, T: Clone> Reporter<E, T> {
 }
 
 impl<E, T: Clone> Drop for Reporter<E, T> {
-    /// A job that ends without a word has panicked somewhere.
+    /// A job that ends without a word has panicked somewhere, or the process ends.
     fn drop(&mut self) {
-        self.done(Err(Error::new(ErrorKind::Panic, "the task ended without a result")));
+        self.done(Err(match super::worker::is_exiting() {
+            true => Error::cancelled(),
+            false => Error::new(ErrorKind::Panic, "the task ended without a result"),
+        }));
     }
 }

@@ -3,42 +3,18 @@
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-
-use std::sync::{Arc, Once};
-use std::time::Duration;
+use std::thread::{self, ThreadId};
+use std::time::{Duration, Instant};
 
 use once_cell::sync::Lazy;
-use parking_lot::{Mutex, ReentrantMutex};
+use parking_lot::Mutex;
 
 use super::task::{Job, Step};
-use crate::array::{Device, memory, set_device};
+use crate::array::{Device, before_exit, memory, set_device, synchronize};
 use crate::error::{Error, ErrorKind, Result};
 use crate::models::LanguageModel;
-
-/// One for each engine's thread, held while it works.
-static WORKING: Mutex<Vec<Arc<ReentrantMutex<()>>>> = Mutex::new(Vec::new());
-
-/// Holds all engines' threads where they are, forever. Runs when the process ends: MLX's own globals are destroyed
-/// then, and a thread still freeing or computing would use them.
-extern "C" fn hold_all() {
-    let workers = WORKING.lock().clone();
-    for worker in workers {
-        // A step takes moments. A callback that ends the process holds its own lock, which may be taken again.
-        if let Some(guard) = worker.try_lock_for(Duration::from_secs(5)) {
-            std::mem::forget(guard);
-        }
-    }
-}
-
-/// Makes the end of the process call [`hold_all`] before it destroys what MLX has made so far. Called again once a
-/// model has run, because MLX makes more on the way.
-fn hold_at_exit(times: &'static Once) {
-    times.call_once(|| crate::at_exit::register(hold_all));
-}
-
-static STARTED: Once = Once::new();
-static LOADED: Once = Once::new();
 
 type Start = Box<dyn FnOnce(&mut Worker) -> Box<dyn Job> + Send>;
 
@@ -47,11 +23,44 @@ enum Message {
     Unload(u64),
     /// The engine is gone: free everything and wait for the next one.
     Release,
+    /// The process ends: free everything, say so, and touch MLX no more.
+    Exit(Sender<()>),
 }
 
 /// Threads whose engine is gone. MLX keeps a worker for every thread that ever computed, so threads are used again
 /// instead of ended.
 static IDLE: Lazy<Mutex<Vec<Handle>>> = Lazy::new(Default::default);
+
+/// All threads, for the end of the process.
+static THREADS: Lazy<Mutex<Vec<(ThreadId, Sender<Message>)>>> = Lazy::new(Default::default);
+
+static EXITING: AtomicBool = AtomicBool::new(false);
+
+/// How long the end of the process waits for steps under way.
+const EXIT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Whether the process is ending. The callbacks' owners may be gone already.
+pub(super) fn is_exiting() -> bool {
+    EXITING.load(Ordering::Acquire)
+}
+
+/// Stops all engines; without it they would use MLX while it is being destroyed.
+extern "C" fn stop_all() {
+    if EXITING.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    let (stopped, is_stopped) = channel();
+    // A callback that ends the process is on one of the threads, which therefore does nothing else any more.
+    let here = thread::current().id();
+    let others = THREADS.lock().iter().filter(|(id, _)| *id != here).map(|(_, s)| s.clone()).collect::<Vec<_>>();
+    let waiting = others.iter().filter(|s| s.send(Message::Exit(stopped.clone())).is_ok()).count();
+    let until = Instant::now() + EXIT_PATIENCE;
+    for _ in 0..waiting {
+        if is_stopped.recv_timeout(until.saturating_duration_since(Instant::now())).is_err() {
+            return;
+        }
+    }
+}
 
 /// The way to an engine's thread.
 pub struct Handle {
@@ -69,12 +78,16 @@ impl Handle {
         drop(idle);
         let (sender, receiver) = channel();
         let (ready, is_ready) = channel();
-        let again = sender.clone();
+        let (again, to_stop) = (sender.clone(), sender.clone());
         std::thread::Builder::new()
             .name("mlx-engine".into())
             .spawn(move || {
                 let result = set_device(device);
                 let failed = result.is_err();
+                if !failed {
+                    THREADS.lock().push((thread::current().id(), to_stop));
+                    before_exit(stop_all);
+                }
                 let _ = ready.send(result);
                 if !failed {
                     Worker::default().run(&receiver, || Handle { device, sender: again.clone() });
@@ -110,15 +123,11 @@ impl Worker {
     /// Serves messages and runs jobs in turns, forever. `handle` makes a handle for the idle list.
     fn run(&mut self, receiver: &Receiver<Message>, handle: impl Fn() -> Handle) {
         super::task::enter_engine_thread();
-        let working = Arc::new(ReentrantMutex::new(()));
-        WORKING.lock().push(working.clone());
-        hold_at_exit(&STARTED);
         loop {
             let message = match self.jobs.is_empty() {
                 true => receiver.recv().ok(),
                 false => receiver.try_recv().ok(),
             };
-            let _working = working.lock();
             match message {
                 Some(Message::Start(start)) => self.admit(start),
                 Some(Message::Unload(id)) => {
@@ -131,6 +140,15 @@ impl Worker {
                     self.jobs.clear();
                     memory::clear_cache();
                     IDLE.lock().push(handle());
+                }
+                Some(Message::Exit(stopped)) => {
+                    self.jobs.clear();
+                    self.models.clear();
+                    // MLX's own worker for this thread has nothing left to do either.
+                    let _ = synchronize();
+                    let _ = stopped.send(());
+                    // Whatever still comes is dropped, which ends tasks that somebody may wait for.
+                    receiver.iter().for_each(drop);
                 }
                 None => self.turn(),
             }
@@ -168,7 +186,8 @@ impl Worker {
     /// Keeps a model under an id.
     pub(crate) fn keep(&mut self, id: u64, model: Rc<dyn LanguageModel>) {
         self.models.insert(id, model);
-        hold_at_exit(&LOADED);
+        // By now MLX has made more that must outlive the engines.
+        before_exit(stop_all);
     }
 }
 

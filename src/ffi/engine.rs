@@ -135,8 +135,8 @@ pub struct mlxe_memory_t {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mlxe_memory_get(out_memory: *mut mlxe_memory_t) -> *mut mlxe_error_t {
     guard(|| {
-        // SAFETY: as documented.
-        let size = unsafe { required(out_memory.cast_const(), "out_memory") }?.struct_size;
+        // SAFETY: as documented; no more than the size is read of a struct that may be too small.
+        let size = *unsafe { required(out_memory.cast_const().cast::<usize>(), "out_memory") }?;
         let ours = std::mem::size_of::<mlxe_memory_t>();
         if size < ours {
             return Err(Error::invalid_argument(format!("out_memory.struct_size is {size}, not {ours}")));

@@ -335,8 +335,8 @@ fn stats(s: &GenerationStats) -> mlxe_generation_stats_t {
 /// # Safety
 /// `place` is NULL or points to a struct whose `struct_size` is set.
 pub(super) unsafe fn write_stats(s: &GenerationStats, place: *mut mlxe_generation_stats_t) -> Result<()> {
-    // SAFETY: the caller's promise.
-    let size = unsafe { required(place.cast_const(), "out_stats") }?.struct_size;
+    // SAFETY: the caller's promise; no more than the size is read of a struct that may be too small.
+    let size = *unsafe { required(place.cast_const().cast::<usize>(), "out_stats") }?;
     let ours = std::mem::size_of::<mlxe_generation_stats_t>();
     if size < ours {
         return Err(Error::invalid_argument(format!("out_stats.struct_size is {size}, not {ours}")));
@@ -350,7 +350,7 @@ pub(super) unsafe fn write_stats(s: &GenerationStats, place: *mut mlxe_generatio
 /// takes long in them delays everything on that engine.
 ///
 /// Once mlxe_generate_start() has accepted the callbacks: on_done is called exactly once, then drop exactly once, and
-/// nothing after that. If it rejects them, only drop is called.
+/// nothing after that. If it rejects them, only drop is called; not even that if struct_size cannot be right.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct mlxe_generate_callbacks_t {
@@ -372,6 +372,7 @@ pub struct mlxe_generate_callbacks_t {
 // SAFETY: repr(C), begins with the size; pointers and optional functions.
 unsafe impl Versioned for mlxe_generate_callbacks_t {
     const FIRST_SIZE: usize = 40;
+    const SET_UP: &str = "set it to sizeof the struct";
 
     fn defaults() -> Self {
         mlxe_generate_callbacks_t {
@@ -418,7 +419,7 @@ impl EventBuffer {
 }
 
 /// The caller's callbacks as an observer.
-struct Callbacks {
+pub(super) struct Callbacks {
     callbacks: mlxe_generate_callbacks_t,
     user_data: UserData,
     buffer: EventBuffer,
@@ -430,6 +431,17 @@ struct Callbacks {
 unsafe impl Send for Callbacks {}
 
 impl Callbacks {
+    /// Reads the caller's struct. From here on `drop` is called whatever happens, unless the struct is unreadable.
+    ///
+    /// # Safety
+    /// `callbacks` is NULL or points to a struct as large as it says.
+    pub(super) unsafe fn read(callbacks: *const mlxe_generate_callbacks_t) -> Result<Self> {
+        // SAFETY: the caller's promise.
+        let (callbacks, rest) = unsafe { options::read_known(callbacks, "callbacks") }?;
+        let observer = Callbacks::new(callbacks);
+        rest.map(|()| observer)
+    }
+
     fn new(callbacks: mlxe_generate_callbacks_t) -> Self {
         let user_data = UserData { pointer: callbacks.user_data, drop: callbacks.drop };
         Callbacks { callbacks, user_data, buffer: EventBuffer::default(), _drop: DropGuard(user_data) }
@@ -480,7 +492,7 @@ pub unsafe extern "C" fn mlxe_generate_start(
     guard(|| {
         // First of all, so that drop is called whatever else is wrong.
         // SAFETY: pointers as documented.
-        let observer = Callbacks::new(unsafe { options::read(callbacks, "callbacks") }?);
+        let observer = unsafe { Callbacks::read(callbacks) }?;
         // SAFETY: pointers as documented.
         let (model, prompt, options) = unsafe {
             (

@@ -133,7 +133,7 @@ pub struct mlxe_load_event_t {
 /// long in them delays everything on that engine.
 ///
 /// Once mlxe_load_start() has accepted the callbacks: on_done is called exactly once, then drop exactly once, and
-/// nothing after that. If it rejects them, only drop is called.
+/// nothing after that. If it rejects them, only drop is called; not even that if struct_size cannot be right.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct mlxe_load_callbacks_t {
@@ -154,6 +154,7 @@ pub struct mlxe_load_callbacks_t {
 // SAFETY: repr(C), begins with the size; pointers and optional functions.
 unsafe impl Versioned for mlxe_load_callbacks_t {
     const FIRST_SIZE: usize = 40;
+    const SET_UP: &str = "set it to sizeof the struct";
 
     fn defaults() -> Self {
         mlxe_load_callbacks_t {
@@ -167,7 +168,7 @@ unsafe impl Versioned for mlxe_load_callbacks_t {
 }
 
 /// The caller's callbacks as an observer.
-struct Callbacks {
+pub(super) struct Callbacks {
     callbacks: mlxe_load_callbacks_t,
     user_data: UserData,
     checkpoints: Checkpoints,
@@ -182,6 +183,17 @@ struct Callbacks {
 unsafe impl Send for Callbacks {}
 
 impl Callbacks {
+    /// Reads the caller's struct. From here on `drop` is called whatever happens, unless the struct is unreadable.
+    ///
+    /// # Safety
+    /// `callbacks` is NULL or points to a struct as large as it says.
+    pub(super) unsafe fn read(callbacks: *const mlxe_load_callbacks_t) -> Result<Self> {
+        // SAFETY: the caller's promise.
+        let (callbacks, rest) = unsafe { options::read_known(callbacks, "callbacks") }?;
+        let observer = Callbacks::new(callbacks);
+        rest.map(|()| observer)
+    }
+
     fn new(callbacks: mlxe_load_callbacks_t) -> Self {
         let user_data = UserData { pointer: callbacks.user_data, drop: callbacks.drop };
         Callbacks {
@@ -326,11 +338,8 @@ unsafe fn configuration(options: &mlxe_load_options_t) -> Result<ModelConfigurat
 unsafe fn start(
     engine: *const mlxe_engine_t,
     options: *const mlxe_load_options_t,
-    callbacks: *const mlxe_load_callbacks_t,
+    observer: Callbacks,
 ) -> Result<Task<Model>> {
-    // First of all, so that drop is called whatever else is wrong.
-    // SAFETY: the caller's promise.
-    let observer = Callbacks::new(unsafe { options::read(callbacks, "callbacks") }?);
     // SAFETY: the caller's promise.
     let (engine, configuration) = unsafe {
         (required(engine, "engine")?, configuration(&options::read(required(options, "options")?, "options")?)?)
@@ -354,8 +363,8 @@ pub unsafe extern "C" fn mlxe_load_start(
     out_task: *mut *mut mlxe_task_t,
 ) -> *mut mlxe_error_t {
     guard(|| {
-        // SAFETY: pointers as documented.
-        unsafe { give(AnyTask::Load(start(engine, options, callbacks)?), out_task) }
+        // SAFETY: pointers as documented. The callbacks come first, so that drop is called whatever else is wrong.
+        unsafe { give(AnyTask::Load(start(engine, options, Callbacks::read(callbacks)?)?), out_task) }
     })
 }
 
@@ -374,21 +383,14 @@ pub unsafe extern "C" fn mlxe_load(
     out_model: *mut *mut mlxe_model_t,
 ) -> *mut mlxe_error_t {
     guard(|| {
+        // First of all, so that drop is called whatever else is wrong.
+        // SAFETY: pointers as documented.
+        let observer = unsafe { Callbacks::read(callbacks) }?;
         if crate::engine::in_callback() {
-            // SAFETY: pointers as documented; only to call drop.
-            drop(Callbacks::new(unsafe { options::read(callbacks, "callbacks") }?));
             return Err(Error::new(crate::ErrorKind::Reentrant, "mlxe_load() inside a callback would never end"));
         }
-        // SAFETY: pointers as documented.
-        let task = unsafe { start(engine, options, callbacks) }?;
-        // SAFETY: as above.
-        let place = match unsafe { out(out_model, "out_model") } {
-            Ok(place) => place,
-            Err(error) => {
-                task.cancel();
-                return Err(error);
-            }
-        };
+        // SAFETY: pointers as documented. Nothing is started that could not be handed over.
+        let (place, task) = unsafe { (out(out_model, "out_model")?, start(engine, options, observer)?) };
         *place = mlxe_model_t::into_raw(task.wait()?);
         Ok(())
     })

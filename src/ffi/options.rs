@@ -10,6 +10,9 @@ pub(super) unsafe trait Versioned: Copy {
     /// The size of the first published version.
     const FIRST_SIZE: usize;
 
+    /// How the caller gets the size right.
+    const SET_UP: &str = "initialise the struct with its _init function";
+
     /// What fields have that the caller's version does not know.
     fn defaults() -> Self;
 }
@@ -19,17 +22,26 @@ pub(super) unsafe trait Versioned: Copy {
 /// # Safety
 /// `pointer` is NULL, or points to a struct as large as its `struct_size` says.
 pub(super) unsafe fn read<T: Versioned>(pointer: *const T, name: &str) -> Result<T> {
+    // SAFETY: the caller's promise.
+    let (value, rest) = unsafe { read_known(pointer, name) }?;
+    rest.map(|()| value)
+}
+
+/// Like [`read`], but also gives what this version knows of a struct that asks for more: callbacks that are rejected
+/// still have to be dropped.
+///
+/// # Safety
+/// As for [`read`].
+pub(super) unsafe fn read_known<T: Versioned>(pointer: *const T, name: &str) -> Result<(T, Result<()>)> {
     let mut value = T::defaults();
     if pointer.is_null() {
-        return Ok(value);
+        return Ok((value, Ok(())));
     }
     // SAFETY: the struct begins with its size.
     let theirs = unsafe { pointer.cast::<usize>().read() };
     let ours = std::mem::size_of::<T>();
     if theirs < T::FIRST_SIZE || theirs > 1 << 16 {
-        return Err(Error::invalid_argument(format!(
-            "{name}.struct_size is {theirs}; initialise the struct with its _init function"
-        )));
+        return Err(Error::invalid_argument(format!("{name}.struct_size is {theirs}; {}", T::SET_UP)));
     }
     // SAFETY: the caller's promise, for as many bytes as both have.
     let extra = unsafe {
@@ -38,8 +50,9 @@ pub(super) unsafe fn read<T: Versioned>(pointer: *const T, name: &str) -> Result
         &bytes[theirs.min(ours)..]
     };
     // A newer caller may ask for what this version does not have; only silence is harmless.
-    if extra.iter().any(|&b| b != 0) {
-        return Err(Error::invalid_argument(format!("{name} sets options that this version does not have")));
-    }
-    Ok(value)
+    let rest = match extra.iter().any(|&b| b != 0) {
+        true => Err(Error::invalid_argument(format!("{name} asks for something that this version does not have"))),
+        false => Ok(()),
+    };
+    Ok((value, rest))
 }

@@ -52,6 +52,7 @@ impl Request {
         if options.prefill_step.is_some_and(|n| n < 1) {
             return Err(Error::invalid_argument("prefill_step must be at least 1"));
         }
+        options.cache.validate()?;
         let mut eos = model.eos_token_ids.to_vec();
         eos.extend(&options.extra_eos);
         let sets = token_sets(model.tokenizer, &options, &eos)?;

@@ -1,6 +1,7 @@
 //! Maintenance commands: `cargo xtask <command>`.
 
 mod bindings;
+mod docs;
 mod header;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ type Result<T = (), E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 const USAGE: &str = "usage: cargo xtask <command>
 
   bindings            regenerate src/array/sys/bindings.rs from mlx-c's headers (needs libclang)
+  docs [--check]      generate docs/supported-models.md from the registry
   header [--check]    generate include/mlx_engine.h from src/ffi (or only see whether it is current)
 ";
 
@@ -18,6 +20,8 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let result = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["bindings"] => bindings::generate(),
+        ["docs"] => docs::generate(false),
+        ["docs", "--check"] => docs::generate(true),
         ["header"] => header::generate(false),
         ["header", "--check"] => header::generate(true),
         _ => {

@@ -1,0 +1,153 @@
+//! The C API as C and C++ programs see it: tests/c, compiled with warnings as errors against the library that Cargo
+//! has just built beside this test (the `cdylib` and `staticlib` are built together with the crate it links).
+//!
+//! For `make test-sanitizers`: `MLXE_TEST_CFLAGS` adds compiler flags (`-fsanitize=...`), and `MLXE_TEST_ROUNDS` makes
+//! the stress shorter, without the check on resident memory, which sanitizers fill themselves.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+mod support;
+use support::{TempDir, write_case};
+
+const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-Werror", "-Wpedantic"];
+
+/// The kinds of program, and what links them.
+#[derive(Clone, Copy)]
+enum Link {
+    Shared,
+    Static,
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Where Cargo puts libraries: beside this test.
+fn libraries() -> PathBuf {
+    let deps = std::env::current_exe().unwrap().parent().unwrap().to_path_buf();
+    for name in ["libmlx_engine.so", "libmlx_engine.a"] {
+        assert!(deps.join(name).exists(), "{} has no {name}", deps.display());
+    }
+    deps
+}
+
+/// Runs a command; a failure shows all that it said.
+fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{command:?}\n{}\n{out}\n{err}", output.status);
+    out
+}
+
+fn compile(source: &str, program: &Path, link: Link) {
+    let (compiler, standard) = match source.ends_with(".cpp") {
+        true => ("c++", "-std=c++20"),
+        false => ("cc", "-std=c11"),
+    };
+    let deps = libraries();
+    let mut command = Command::new(compiler);
+    // MLX lies where build.rs has put it, for programs in this folder as well as for those beside the library.
+    let mlx = deps.join("../mlx-engine/mlx/lib");
+    command.args([standard, "-g", "-D_GNU_SOURCE"]).args(WARNINGS);
+    command.args(std::env::var("MLXE_TEST_CFLAGS").unwrap_or_default().split_whitespace());
+    command.arg("-I").arg(root().join("include")).arg(root().join(source)).arg("-o").arg(program);
+    match link {
+        Link::Shared => command.arg("-L").arg(&deps).arg("-lmlx_engine"),
+        Link::Static => command.arg(deps.join("libmlx_engine.a")).arg("-L").arg(&mlx).args([
+            "-lmlx",
+            "-lstdc++",
+            "-lgcc_s",
+            "-lutil",
+            "-lrt",
+            "-lpthread",
+            "-lm",
+            "-ldl",
+            "-lc",
+        ]),
+    };
+    command.arg(format!("-Wl,-rpath,{}", deps.display())).arg(format!("-Wl,-rpath,{}", mlx.display()));
+    command.arg("-pthread");
+    run(&mut command);
+}
+
+/// Compiles a program and runs it on a small model.
+fn program(source: &str, link: Link, arguments: &[&str]) -> String {
+    let dir = TempDir::new("c");
+    write_case("qwen3", dir.path(), 2);
+    let binary = dir.path().join("program");
+    compile(&format!("tests/c/{source}"), &binary, link);
+    run(Command::new(&binary).arg(dir.path()).args(arguments))
+}
+
+#[test]
+fn smoke() {
+    assert!(program("smoke.c", Link::Shared, &[]).starts_with("MLXEngine "));
+}
+
+#[test]
+fn smoke_static() {
+    program("smoke.c", Link::Static, &[]);
+}
+
+#[test]
+fn arguments() {
+    program("arguments.c", Link::Shared, &[]);
+}
+
+#[test]
+fn contract() {
+    program("contract.c", Link::Shared, &[]);
+}
+
+#[test]
+fn contract_static() {
+    program("contract.c", Link::Static, &[]);
+}
+
+#[test]
+fn modern_cpp() {
+    program("modern.cpp", Link::Shared, &[]);
+}
+
+#[test]
+fn stress() {
+    match std::env::var("MLXE_TEST_ROUNDS") {
+        Ok(rounds) => program("stress.c", Link::Shared, &[&rounds, "without-rss"]),
+        Err(_) => program("stress.c", Link::Shared, &[]),
+    };
+}
+
+/// The examples compile as cleanly as the tests, and say what is wrong with their arguments.
+#[test]
+fn examples() {
+    for source in ["examples/c/chat.c", "examples/cpp/chat.cpp"] {
+        let dir = TempDir::new("example");
+        let binary = dir.path().join("chat");
+        compile(source, &binary, Link::Shared);
+        assert_eq!(Command::new(&binary).output().unwrap().status.code(), Some(2), "{source}: usage");
+        let failed = Command::new(&binary).args(["/nonexistent/model", "Hello"]).output().unwrap();
+        assert_eq!(failed.status.code(), Some(1), "{source}: a model that is not there");
+        assert!(String::from_utf8_lossy(&failed.stderr).contains("/nonexistent/model"), "{source}");
+    }
+}
+
+/// Where the trained model is part of the tree, the examples hold a conversation with it.
+#[test]
+fn examples_talk() {
+    let model = root().join("tests/fixtures/tiny-qwen3");
+    if !model.join("config.json").exists() {
+        eprintln!("SKIPPED: there is no tests/fixtures/tiny-qwen3");
+        return;
+    }
+    for source in ["examples/c/chat.c", "examples/cpp/chat.cpp"] {
+        let dir = TempDir::new("example");
+        let binary = dir.path().join("chat");
+        compile(source, &binary, Link::Shared);
+        let output = Command::new(&binary).arg(&model).arg("Hello").output().unwrap();
+        let log = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{source}\n{log}");
+        assert!(!output.stdout.is_empty() && log.contains("100%") && log.contains("tokens/s"), "{source}\n{log}");
+    }
+}
