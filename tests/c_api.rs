@@ -34,6 +34,8 @@ fn libraries() -> PathBuf {
 
 /// Runs a command; a failure shows all that it said.
 fn run(command: &mut Command) -> String {
+    // Cargo points this at its target folder, where an older build of the library may lie.
+    command.env_remove("LD_LIBRARY_PATH");
     let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (out, err) = (text(&output.stdout), text(&output.stderr));
@@ -126,7 +128,11 @@ fn examples() {
         let dir = TempDir::new("example");
         let binary = dir.path().join("chat");
         compile(source, &binary, Link::Shared);
-        assert_eq!(Command::new(&binary).output().unwrap().status.code(), Some(2), "{source}: usage");
+        assert_eq!(
+            Command::new(&binary).env_remove("LD_LIBRARY_PATH").output().unwrap().status.code(),
+            Some(2),
+            "{source}: usage"
+        );
         let failed = Command::new(&binary).args(["/nonexistent/model", "Hello"]).output().unwrap();
         assert_eq!(failed.status.code(), Some(1), "{source}: a model that is not there");
         assert!(String::from_utf8_lossy(&failed.stderr).contains("/nonexistent/model"), "{source}");

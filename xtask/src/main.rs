@@ -2,6 +2,7 @@
 
 mod bindings;
 mod header;
+mod install;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,6 +13,9 @@ const USAGE: &str = "usage: cargo xtask <command>
 
   bindings            regenerate src/array/sys/bindings.rs from mlx-c's headers (needs libclang)
   header [--check]    generate include/mlx_engine.h from src/ffi (or only see whether it is current)
+  install --prefix DIR [--debug] [--from FOLDER]
+                      install header, libraries, MLX, pkg-config and CMake files, and mlxe, in a folder that can
+                      be moved; --from takes what lies in a folder of the target directory
 ";
 
 fn main() -> ExitCode {
@@ -20,6 +24,7 @@ fn main() -> ExitCode {
         ["bindings"] => bindings::generate(),
         ["header"] => header::generate(false),
         ["header", "--check"] => header::generate(true),
+        ["install", ref arguments @ ..] => install::install(arguments),
         _ => {
             eprint!("{USAGE}");
             return ExitCode::from(2);
