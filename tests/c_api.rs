@@ -1,8 +1,9 @@
 //! The C API as C and C++ programs see it: tests/c, compiled with warnings as errors against the library that Cargo
 //! has just built beside this test (the `cdylib` and `staticlib` are built together with the crate it links).
 //!
-//! For `make test-sanitizers`: `MLXE_TEST_CFLAGS` adds compiler flags (`-fsanitize=...`), and `MLXE_TEST_ROUNDS` makes
-//! the stress shorter, without the check on resident memory, which sanitizers fill themselves.
+//! For `make test-sanitizers`: `MLXE_TEST_CFLAGS` adds compiler flags (`-fsanitize=...`), `MLXE_TEST_RUNNER` is what
+//! runs the programs (`valgrind ...`), and `MLXE_TEST_ROUNDS` makes the stress shorter, without the check on resident
+//! memory, which sanitizers fill themselves.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -80,7 +81,16 @@ fn program(source: &str, link: Link, arguments: &[&str]) -> String {
     write_case("qwen3", dir.path(), 2);
     let binary = dir.path().join("program");
     compile(&format!("tests/c/{source}"), &binary, link);
-    run(Command::new(&binary).arg(dir.path()).args(arguments))
+    let runner = std::env::var("MLXE_TEST_RUNNER").unwrap_or_default();
+    let mut words = runner.split_whitespace();
+    let mut command = match words.next() {
+        Some(first) => Command::new(first),
+        None => Command::new(&binary),
+    };
+    if !runner.is_empty() {
+        command.args(words).arg(&binary);
+    }
+    run(command.arg(dir.path()).args(arguments))
 }
 
 #[test]
