@@ -131,6 +131,22 @@ fn stress() {
     };
 }
 
+/// MLX's statics are destroyed at the end of the process while engines still work or free: many times, because a race
+/// is lost only now and then.
+#[test]
+fn leaving_at_any_moment() {
+    let dir = TempDir::new("leave");
+    write_case("qwen3", dir.path(), 2);
+    let binary = dir.path().join("program");
+    compile("tests/c/leave.c", &binary, Link::Shared);
+    for moment in ["freed", "load", "generate", "callback"] {
+        for _ in 0..20 {
+            // What was under way is lost, which is no leak.
+            run(Command::new(&binary).arg(dir.path()).arg(moment).env("ASAN_OPTIONS", "detect_leaks=0"));
+        }
+    }
+}
+
 /// The examples compile as cleanly as the tests, and say what is wrong with their arguments.
 #[test]
 fn examples() {
