@@ -26,14 +26,15 @@ impl Model {
         let request = Request::new(&facts, prompt, options)?;
         let (reporter, task) = Reporter::new(Box::new(observer));
         let model = self.clone();
-        self.engine().spawn(move |_| Box::new(GenerateJob { model, state: State::Requested(request), reporter }));
+        self.engine()
+            .spawn(move |_| Box::new(GenerateJob { model, state: State::Requested(Box::new(request)), reporter }));
         Ok(task)
     }
 }
 
 /// Made in the first step, not before: a panic there has a job that is told of it.
 enum State {
-    Requested(Request),
+    Requested(Box<Request>),
     Running(Box<Generation>),
     Over,
 }
@@ -58,7 +59,7 @@ impl Job for GenerateJob {
         if let State::Requested(_) = self.state
             && let State::Requested(request) = std::mem::replace(&mut self.state, State::Over)
         {
-            let made = worker.model(self.model.id()).and_then(|network| Generation::new(network, request));
+            let made = worker.model(self.model.id()).and_then(|network| Generation::new(network, *request));
             match made {
                 Ok(generation) => self.state = State::Running(Box::new(generation)),
                 Err(error) => return self.end(Err(error)),

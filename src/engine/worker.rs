@@ -31,8 +31,11 @@ enum Message {
 /// instead of ended.
 static IDLE: Lazy<Mutex<Vec<Handle>>> = Lazy::new(Default::default);
 
+/// A thread, and the way to it.
+type Thread = (ThreadId, Sender<Message>);
+
 /// All threads, for the end of the process.
-static THREADS: Lazy<Mutex<Vec<(ThreadId, Sender<Message>)>>> = Lazy::new(Default::default);
+static THREADS: Lazy<Mutex<Vec<Thread>>> = Lazy::new(Default::default);
 
 static EXITING: AtomicBool = AtomicBool::new(false);
 

@@ -175,17 +175,19 @@ static void struct_sizes(void) {
 }
 
 /// Rejected callbacks are dropped, and nothing else is called.
-static void rejects(const mlxe_generate_options_t *options) {
+static void rejects(const char *what, const mlxe_generate_options_t *options) {
     watch_t w;
     mlxe_generate_callbacks_t callbacks = generate_callbacks(&w);
-    FAILS(MLXE_ERROR_INVALID_ARGUMENT, mlxe_generate_start(model, PROMPT, PROMPT_LEN, options, &callbacks, NULL));
+    mlxe_error_t *error = mlxe_generate_start(model, PROMPT, PROMPT_LEN, options, &callbacks, NULL);
+    check(mlxe_error_code(error) == MLXE_ERROR_INVALID_ARGUMENT, what, __FILE__, __LINE__);
+    mlxe_error_free(error);
     CHECK(w.events == 0 && w.done == 0 && w.drop == 1);
 }
 
 static void options(void) {
     const mlxe_generate_options_t good = generate_options(1);
     mlxe_generate_options_t o;
-#define REJECT(field, value) (o = good, o.field = (value), rejects(&o))
+#define REJECT(field, value) (o = good, o.field = (value), rejects(#field " = " #value, &o))
     REJECT(temperature, -1);
     REJECT(temperature, NAN);
     REJECT(top_p, 1.5f);
@@ -205,12 +207,12 @@ static void options(void) {
     o = good;
     o.logit_bias = &unknown_token;
     o.logit_bias_count = 1;
-    rejects(&o);
+    rejects("a bias of an unknown token", &o);
     const mlxe_str_t not_utf8 = {"\xff\xfe", 2};
     o = good;
     o.stop = &not_utf8;
     o.stop_count = 1;
-    rejects(&o);
+    rejects("a stop text that is not UTF-8", &o);
     const uint32_t unknown[] = {1u << 30};
     FAILS(MLXE_ERROR_INVALID_ARGUMENT, mlxe_generate_start(model, unknown, 1, NULL, NULL, NULL));
     o = good;

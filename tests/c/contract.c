@@ -330,8 +330,10 @@ static void lifetimes(void) {
     mlxe_engine_free(e);
     OK(mlxe_task_model(task, &m));
     mlxe_task_free(task);
-    OK(mlxe_generate_start(m, PROMPT, PROMPT_LEN, &o, NULL, NULL));
+    OK(mlxe_generate_start(m, PROMPT, PROMPT_LEN, &o, NULL, &task));
     mlxe_model_free(m);
+    OK(mlxe_task_wait(task));
+    mlxe_task_free(task);
 }
 
 typedef struct {

@@ -2,4 +2,8 @@
 #include "mlx_engine.h"
 #include "mlx_engine.h"
 
-static inline mlxe_str_t header_stub(void) { return mlxe_str("").len == 0 ? MLXE_STR("a") : mlxe_str("b"); }
+mlxe_str_t header_stub(const char *text);
+
+mlxe_str_t header_stub(const char *text) {
+    return text == NULL ? MLXE_STR("nothing") : mlxe_str(text);
+}

@@ -3,6 +3,7 @@
 mod bindings;
 mod docs;
 mod header;
+mod install;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,6 +15,9 @@ const USAGE: &str = "usage: cargo xtask <command>
   bindings            regenerate src/array/sys/bindings.rs from mlx-c's headers (needs libclang)
   docs [--check]      generate docs/supported-models.md from the registry
   header [--check]    generate include/mlx_engine.h from src/ffi (or only see whether it is current)
+  install --prefix DIR [--debug] [--from FOLDER]
+                      install header, libraries, MLX, pkg-config and CMake files, and mlxe, in a folder that can
+                      be moved; --from takes what lies in a folder of the target directory
 ";
 
 fn main() -> ExitCode {
@@ -24,6 +28,7 @@ fn main() -> ExitCode {
         ["docs", "--check"] => docs::generate(true),
         ["header"] => header::generate(false),
         ["header", "--check"] => header::generate(true),
+        ["install", ref arguments @ ..] => install::install(arguments),
         _ => {
             eprint!("{USAGE}");
             return ExitCode::from(2);

@@ -1,0 +1,54 @@
+# make help lists the targets.
+
+CARGO  ?= cargo
+PREFIX ?= /usr/local
+# Where the programs that a target needs come from when they are missing.
+APT    ?= apt-get
+
+# $(call need,PROGRAM,PACKAGE): installs what is missing, where that is possible.
+need = command -v $(1) >/dev/null || { [ "$$(id -u)" = 0 ] && $(APT) install -y --no-install-recommends $(2); } || \
+       { echo "$(1) is missing: install the package $(2)" >&2; exit 1; }
+
+NIGHTLY     ?= nightly
+HOST        := $(shell rustc -vV | sed -n 's/^host: //p')
+TSAN_FOLDER ?= $(or $(CARGO_TARGET_DIR),target)/tsan
+
+.PHONY: help build header install test-c test-sanitizers test-asan test-valgrind test-tsan
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
+
+build: ## the libraries and the command line, optimised
+	$(CARGO) build --locked --release
+
+header: ## include/mlx_engine.h from src/ffi
+	$(CARGO) xtask header
+
+install: ## header, libraries, MLX, pkg-config and CMake files, mlxe; PREFIX=/usr/local
+	$(CARGO) xtask install --prefix "$(PREFIX)"
+
+test-c: ## C and C++ programs, the header in all dialects, exported symbols, an installed tree
+	@$(call need,pkg-config,pkg-config)
+	@command -v cmake >/dev/null || $(call need,cmake,cmake) || true
+	$(CARGO) test --test c_api --test header --test install --test stress
+
+test-sanitizers: test-asan test-valgrind test-tsan ## memory and threads
+
+test-asan: ## C and C++ programs with AddressSanitizer, LeakSanitizer and UndefinedBehaviorSanitizer
+	MLXE_TEST_CFLAGS="-fsanitize=address,undefined -fno-sanitize-recover=undefined" MLXE_TEST_ROUNDS=20 \
+	ASAN_OPTIONS=detect_stack_use_after_return=1 LSAN_OPTIONS=suppressions=$(CURDIR)/tests/c/lsan.supp \
+	$(CARGO) test --test c_api
+
+test-valgrind: ## the small program under valgrind, shared and static
+	@$(call need,valgrind,valgrind)
+	MLXE_TEST_RUNNER="valgrind --quiet --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite \
+	--show-leak-kinds=definite --suppressions=$(CURDIR)/tests/c/valgrind.supp" \
+	$(CARGO) test --test c_api -- smoke
+
+# The standard library and MLX are not instrumented: tests/c/tsan.supp says what follows from that.
+test-tsan: ## the Rust library with ThreadSanitizer (nightly compiler)
+	@rustup toolchain list | grep -q "^$(NIGHTLY)" || rustup toolchain install $(NIGHTLY) --profile minimal
+	CARGO_TARGET_DIR="$(TSAN_FOLDER)" MLXE_TEST_ROUNDS=20 \
+	RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" \
+	TSAN_OPTIONS="suppressions=$(CURDIR)/tests/c/tsan.supp halt_on_error=1" \
+	$(CARGO) +$(NIGHTLY) test --target $(HOST) --no-default-features --test stress
