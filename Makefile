@@ -13,10 +13,45 @@ NIGHTLY     ?= nightly
 HOST        := $(shell rustc -vV | sed -n 's/^host: //p')
 TSAN_FOLDER ?= $(or $(CARGO_TARGET_DIR),target)/tsan
 
-.PHONY: help build header install test-c test-sanitizers test-asan test-valgrind test-tsan
+.PHONY: help demo test lint parity bench build header install test-c test-sanitizers test-asan test-valgrind test-tsan
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
+
+MODEL    := tests/fixtures/tiny-qwen3
+QUESTION ?= Tell me a story.
+
+demo: build ## build everything, then ask the small model in the repository a question through the C API
+	@mkdir -p target/demo
+	$(CC) -std=c11 -Wall -Wextra -Werror -Iinclude examples/c/chat.c -o target/demo/chat \
+	    -Ltarget/release -lmlx_engine -Wl,-rpath,'$$ORIGIN/../release'
+	target/demo/chat $(MODEL) "$(QUESTION)"
+
+test: lint ## all tests, the sanitizers included
+	@$(call need,pkg-config,pkg-config)
+	@$(call need,cmake,cmake)
+	@$(call need,clang,clang)
+	$(CARGO) test --locked --workspace
+	$(CARGO) xtask header --check
+	$(CARGO) xtask docs --check
+	$(MAKE) test-sanitizers
+
+lint: ## formatting and lints, warnings denied
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+VENV := .venv
+$(VENV)/bin/python: tests/parity/requirements.txt
+	python3 -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --requirement tests/parity/requirements.txt
+	@touch $@
+
+parity: build $(VENV)/bin/python ## compare with mlx-lm on random checkpoints (SEEDS=5)
+	$(VENV)/bin/python tests/parity/parity.py target/release/mlxe --seeds $(or $(SEEDS),5)
+
+bench: build $(VENV)/bin/python ## speed beside mlx-lm, and of the C API beside the Rust one
+	$(VENV)/bin/python benches/side_by_side.py target/release/mlxe
+	$(CARGO) bench --locked --bench streaming
 
 build: ## the libraries and the command line, optimised
 	$(CARGO) build --locked --release

@@ -34,16 +34,13 @@ impl Array {
     /// An array without axes. The value is rounded to `dtype`.
     #[track_caller]
     pub fn scalar(value: f32, dtype: Dtype) -> Result<Array> {
-        // SAFETY (all arms): one element of the type that is named.
-        unsafe {
-            match dtype {
-                Dtype::F32 => Self::from_bytes((&raw const value).cast(), &[], dtype),
-                Dtype::F16 => Self::from_bytes((&raw const *&f16::from_f32(value)).cast(), &[], dtype),
-                Dtype::Bf16 => Self::from_bytes((&raw const *&bf16::from_f32(value)).cast(), &[], dtype),
-                Dtype::I32 => Self::from_bytes((&raw const *&(value as i32)).cast(), &[], dtype),
-                Dtype::U32 => Self::from_bytes((&raw const *&(value as u32)).cast(), &[], dtype),
-                _ => Self::from_bytes((&raw const value).cast(), &[], Dtype::F32)?.astype(dtype),
-            }
+        match dtype {
+            Dtype::F32 => Self::from_slice(&[value], &[]),
+            Dtype::F16 => Self::from_slice(&[f16::from_f32(value)], &[]),
+            Dtype::Bf16 => Self::from_slice(&[bf16::from_f32(value)], &[]),
+            Dtype::I32 => Self::from_slice(&[value as i32], &[]),
+            Dtype::U32 => Self::from_slice(&[value as u32], &[]),
+            _ => Self::from_slice(&[value], &[])?.astype(dtype),
         }
     }
 

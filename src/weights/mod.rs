@@ -42,9 +42,12 @@ pub struct Weights {
     /// Weights as if nothing were quantized.
     count: Cell<u64>,
     problems: RefCell<Vec<String>>,
-    ignored: RefCell<Vec<Box<dyn Fn(&str) -> bool>>>,
+    ignored: RefCell<Vec<NameTest>>,
     finished: Cell<bool>,
 }
+
+/// Whether a tensor of this name may be left over.
+type NameTest = Box<dyn Fn(&str) -> bool>;
 
 struct Tensor {
     array: Array,
