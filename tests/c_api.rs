@@ -118,6 +118,15 @@ fn contract_static() {
     program("contract.c", Link::Static, &[]);
 }
 
+/// On the trained model, which has a tokenizer.
+#[test]
+fn text() {
+    let dir = TempDir::new("text");
+    let binary = dir.path().join("program");
+    compile("tests/c/text.c", &binary, Link::Shared);
+    run(Command::new(&binary).arg(root().join("tests/fixtures/tiny-qwen3")));
+}
+
 #[test]
 fn modern_cpp() {
     program("modern.cpp", Link::Shared, &[]);

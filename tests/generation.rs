@@ -295,8 +295,8 @@ fn caches_can_be_small() {
     for cache in [quantized(7, 64, 0), quantized(4, 48, 0), CacheOptions { max_kv_size: Some(2), ..Default::default() }]
     {
         let options = GenerateOptions { cache, ..limited(1) };
-        let task = model().generate(question.clone(), options, |_: &GenerationEvent| Control::Continue).unwrap();
-        assert_eq!(task.wait().unwrap_err().kind(), ErrorKind::InvalidArgument);
+        let refused = model().generate(question.clone(), options, |_: &GenerationEvent| Control::Continue);
+        assert_eq!(refused.err().unwrap().kind(), ErrorKind::InvalidArgument);
     }
 }
 

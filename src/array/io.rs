@@ -119,6 +119,7 @@ impl Reader {
             if self.progress.stopped() {
                 return;
             }
+            populate(chunk);
             if let Err(e) = self.file.read_exact_at(chunk, at) {
                 return self.progress.fail(Error::io(self.label.to_string_lossy().as_ref(), e));
             }
@@ -126,6 +127,23 @@ impl Reader {
             self.progress.add(chunk.len());
         }
     }
+}
+
+/// Asks the system for the pages of memory that was never touched all at once: a fault for each of them costs about as
+/// much as copying its part of the file. Only a wish; where it is not granted the faults come one by one.
+fn populate(memory: &mut [u8]) {
+    #[cfg(target_os = "linux")]
+    {
+        const PAGE: usize = 4096;
+        let start = (memory.as_ptr() as usize).next_multiple_of(PAGE);
+        let end = (memory.as_ptr() as usize + memory.len()) / PAGE * PAGE;
+        if end > start {
+            // SAFETY: the range lies within memory that is ours to write, and the advice changes no contents.
+            unsafe { libc::madvise(start as *mut c_void, end - start, libc::MADV_POPULATE_WRITE) };
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = memory;
 }
 
 /// # Safety

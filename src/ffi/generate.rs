@@ -448,6 +448,14 @@ impl Callbacks {
     }
 }
 
+/// What the engine calls in place of a Rust observer, for benches/streaming.rs.
+#[doc(hidden)]
+pub fn generation_observer(
+    callbacks: mlxe_generate_callbacks_t,
+) -> impl Observer<GenerationEvent, GenerationStats> + use<> {
+    Callbacks::new(callbacks)
+}
+
 impl Observer<GenerationEvent, GenerationStats> for Callbacks {
     fn event(&mut self, event: &GenerationEvent) -> Control {
         let Some(on_event) = self.callbacks.on_event else { return Control::Continue };

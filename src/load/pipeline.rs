@@ -313,12 +313,16 @@ impl Loader {
     }
 }
 
-/// One token through the model: kernels are compiled, buffers made, and what cannot run fails now.
+/// One token through the model: on a GPU kernels are compiled and buffers made now, not in the first answer. A CPU has
+/// nothing to warm up, so there the step is only put together, which still finds what cannot run.
 fn warm_up(model: &dyn LanguageModel) -> Result<()> {
     let mut cache = model.new_cache(&CacheOptions::default())?;
     let token = Array::from_slice(&[0u32], &[1, 1])?;
     let logits = model.logits(&model.forward(&token, &mut cache)?)?;
-    logits.eval()
+    match array::device() {
+        Device::Gpu => logits.eval(),
+        Device::Cpu => Ok(()),
+    }
 }
 
 /// Reads the tokenizer on a thread of its own while the weights are read here.

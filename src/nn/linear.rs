@@ -8,6 +8,8 @@ use crate::weights::{Matrix, Weights};
 /// `x @ weight^T + bias`
 pub struct Linear {
     weight: Matrix,
+    /// A plain weight, transposed once: a view of the same memory, so that no step has to make it again.
+    transposed: Option<Array>,
     bias: Option<Array>,
 }
 
@@ -16,12 +18,19 @@ impl Linear {
     pub fn load(w: &Weights, path: &str, inputs: i32, outputs: i32, bias: bool) -> Result<Linear> {
         let weight = w.matrix(path, outputs, inputs)?;
         let bias = if bias { Some(w.tensor(&format!("{path}.bias"), &[outputs])?) } else { None };
-        Ok(Linear { weight, bias })
+        let transposed = match &weight {
+            Matrix::Dense(weight) => Some(weight.transpose()?),
+            Matrix::Quantized(_) => None,
+        };
+        Ok(Linear { weight, transposed, bias })
     }
 
     /// `x` is `[.., inputs]`; the result `[.., outputs]`.
     pub fn forward(&self, x: &Array) -> Result<Array> {
-        let y = matmul_transposed(&self.weight, x)?;
+        let y = match (&self.weight, &self.transposed) {
+            (_, Some(transposed)) => x.matmul(transposed)?,
+            (weight, None) => matmul_transposed(weight, x)?,
+        };
         match &self.bias {
             Some(bias) => y + bias,
             None => Ok(y),

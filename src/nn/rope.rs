@@ -4,8 +4,8 @@
 
 use serde_json::Value;
 
-use crate::array::Array;
 use crate::array::fast::{RopeBase, rope};
+use crate::array::{Array, Device, concatenate, device};
 use crate::error::{Error, Result};
 
 /// How to rotate.
@@ -249,6 +249,19 @@ impl Rope {
         array.eval()?;
         rope.freqs = Some(array);
         Ok(rope)
+    }
+
+    /// Rotates queries and keys, each `[batch, heads, length, features]`.
+    ///
+    /// A GPU rotates in one kernel. MLX's CPU back end puts the rotation together from some twenty operations, so there
+    /// both are rotated at once.
+    pub fn apply_both(&self, queries: &Array, keys: &Array, offset: i32) -> Result<(Array, Array)> {
+        if device() == Device::Gpu {
+            return Ok((self.apply(queries, offset)?, self.apply(keys, offset)?));
+        }
+        let heads = queries.dim(1);
+        let both = self.apply(&concatenate([queries, keys], 1)?, offset)?;
+        Ok((both.slice_axis(1, 0, heads)?, both.slice_axis(1, heads, both.dim(1))?))
     }
 
     /// Rotates `[batch, heads, length, features]`, whose first position is `offset`.

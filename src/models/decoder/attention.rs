@@ -94,7 +94,11 @@ impl Attention {
             (q, k) = (q_norm.forward(&q)?, k_norm.forward(&k)?);
         }
         // [batch, heads, length, head_dim]
-        let split = |a: Array, heads: i32| a.reshape(&[batch, length, heads, self.head_dim])?.swap_axes(1, 2);
+        let split = |a: Array, heads: i32| match length {
+            // One position needs no exchange of axes.
+            1 => a.reshape(&[batch, heads, 1, self.head_dim]),
+            _ => a.reshape(&[batch, length, heads, self.head_dim])?.swap_axes(1, 2),
+        };
         let (mut q, mut k, v) = (split(q, self.heads)?, split(k, self.kv_heads)?, split(v, self.kv_heads)?);
         match &self.norms {
             QkNorms::None | QkNorms::Projection { .. } => {}
@@ -105,11 +109,11 @@ impl Attention {
             }
         }
         if let Some(rope) = &self.rope {
-            let offset = cache.position();
-            (q, k) = (rope.apply(&q, offset)?, rope.apply(&k, offset)?);
+            (q, k) = rope.apply_both(&q, &k, cache.position())?;
         }
         let out = cache.attend(&q, &k, &v, mask, &self.params)?;
-        self.output.forward(&out.swap_axes(1, 2)?.reshape(&[batch, length, self.heads * self.head_dim])?)
+        let out = if length == 1 { out } else { out.swap_axes(1, 2)? };
+        self.output.forward(&out.reshape(&[batch, length, self.heads * self.head_dim])?)
     }
 }
 
