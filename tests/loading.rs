@@ -343,7 +343,7 @@ fn broken_checkpoints_are_refused_by_name() {
         ("no tokenizer", |_| (), ErrorKind::NotFound, &["tokenizer.json"]),
     ];
     let engine = cpu_engine();
-    let before = memory::active();
+    let before = wait_for_unload(0);
     for (what, breaks, kind, words) in faults {
         let dir = TempDir::new("fault");
         write_case("llama", dir.path(), 1);
@@ -361,7 +361,7 @@ fn broken_checkpoints_are_refused_by_name() {
         let phase = events[events.len() - 2].phase.name();
         assert_eq!(failure.phase, phase, "{what}");
     }
-    assert_eq!(memory::active(), before, "failed loads leave nothing behind");
+    assert_eq!(wait_for_unload(before), before, "failed loads leave nothing behind");
 }
 
 #[test]
@@ -487,7 +487,7 @@ fn a_load_can_be_cancelled_in_every_phase() {
     let dir = TempDir::new("cancel");
     write_case("gemma2", dir.path(), 2);
     let engine = cpu_engine();
-    let before = memory::active();
+    let before = wait_for_unload(0);
     for phase in ["downloadingConfig", "loadingWeights", "loadingTokenizer", "initializingModel"] {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let log = seen.clone();
@@ -498,7 +498,7 @@ fn a_load_can_be_cancelled_in_every_phase() {
         assert_eq!(task.wait().err().unwrap().kind(), ErrorKind::Cancelled);
         let seen = seen.lock().unwrap();
         assert_eq!(seen[seen.len() - 2..], [phase, "failed"], "{seen:?}");
-        assert_eq!(memory::active(), before, "{phase}");
+        assert_eq!(wait_for_unload(before), before, "{phase}");
     }
     load(&engine, bare(dir.path())).unwrap();
 }
@@ -633,7 +633,7 @@ fn options(max_tokens: u32) -> mlx_engine::generate::GenerateOptions {
     mlx_engine::generate::GenerateOptions { max_tokens: Some(max_tokens), ignore_eos: true, ..Default::default() }
 }
 
-/// Models are freed by the engine's thread, shortly after their last handle went.
+/// What is not needed any more is freed by the engine's thread, shortly after everyone was told.
 fn wait_for_unload(at_most: usize) -> usize {
     for _ in 0..200 {
         if memory::active() <= at_most {

@@ -114,6 +114,7 @@ int main(int argc, char **argv) {
     require(mlxe_task_stats(task, &stats));
 
     printf("\n");
+    fflush(stdout);
     fprintf(stderr, "prompt: %zu tokens, %.1f tokens/s; answer: %zu tokens, %.1f tokens/s; peak memory %.1f MB%s\n",
             stats.prompt_tokens, stats.prompt_tokens_per_second, stats.generated_tokens,
             stats.generation_tokens_per_second, (double)stats.peak_memory_bytes / 1e6,

@@ -49,6 +49,16 @@ impl GenerateJob {
     /// Frees the cache first: whoever waits may look at memory at once.
     fn end(&mut self, result: Result<GenerationStats>) -> Step {
         self.state = State::Over;
+        match &result {
+            Ok(stats) => log::debug!(
+                "{}: {} tokens behind {}, ended by {}",
+                self.model.info().name,
+                stats.generated_tokens,
+                stats.prompt_tokens,
+                stats.stop_reason.name()
+            ),
+            Err(error) => log::warn!("{}: a generation failed: {error}", self.model.info().name),
+        }
         self.reporter.done(result);
         Step::Done
     }

@@ -107,6 +107,7 @@ impl LoadJob {
     fn fail(&mut self, error: Error) {
         self.loader.fail(&error, &mut |event| self.reporter.event(event));
         self.reporter.done(Err(error));
+        self.loader.discard();
     }
 }
 

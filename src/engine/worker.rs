@@ -175,6 +175,7 @@ impl Worker {
                 Ok(Step::Done) => {}
                 Err(payload) => {
                     let error = panic_error(&*payload);
+                    log::error!("{error}");
                     let _ = catch_unwind(AssertUnwindSafe(|| job.panicked(error)));
                 }
             }

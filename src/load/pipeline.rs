@@ -116,6 +116,9 @@ impl Loader {
             memory_bytes: memory::active(),
             elapsed: self.started.elapsed(),
         };
+        if phase.name() != self.phase.name() || phase.is_terminal() {
+            log::info!("{}: {}", self.configuration.name(), phase.description());
+        }
         self.phase = phase;
         emit(&event);
     }
@@ -125,13 +128,17 @@ impl Loader {
         self.enter(LoadingPhase::Ready, emit);
     }
 
-    /// Frees what was read and reports the failure.
+    /// Reports the failure.
     pub fn fail(&mut self, error: &Error, emit: Emit) {
+        let failed = LoadingError::new(&self.phase, error);
+        self.enter(LoadingPhase::Failed(failed), emit);
+    }
+
+    /// Frees what was read. For gigabytes that takes a while, so it comes after everyone was told.
+    pub fn discard(&mut self) {
         self.state = State::Over;
         let _ = array::synchronize();
         memory::clear_cache();
-        let failed = LoadingError::new(&self.phase, error);
-        self.enter(LoadingPhase::Failed(failed), emit);
     }
 
     fn check_cancel(&self) -> Result<()> {
@@ -147,9 +154,14 @@ impl Loader {
         self.state = match std::mem::replace(&mut self.state, State::Over) {
             State::Configuration => State::Weights(Box::new(self.configure(emit)?)),
             State::Weights(configured) => State::Reading(Box::new(self.build(*configured, emit)?)),
-            State::Reading(mut reading) => match self.read_group(&mut reading, emit)? {
-                true => State::Reading(reading),
-                false => {
+            State::Reading(mut reading) => match self.read_group(&mut reading, emit) {
+                Ok(true) => State::Reading(reading),
+                Err(error) => {
+                    // Freeing what was read is left to `discard`.
+                    self.state = State::Reading(reading);
+                    return Err(error);
+                }
+                Ok(false) => {
                     self.enter(LoadingPhase::LoadingTokenizer, emit);
                     State::Tokenizer(Box::new(reading.built))
                 }
@@ -224,6 +236,9 @@ impl Loader {
             WeightDtype::Exactly(dtype) => Some(dtype),
             WeightDtype::Auto => (quantization.is_some() && array::device() == Device::Cpu).then_some(Dtype::F32),
         };
+        if let Some(dtype) = dtype {
+            log::info!("{}: floating-point weights become {dtype}", self.configuration.name());
+        }
         let progress = ReadProgress::new(self.cancelled.clone());
         let weights = Weights::open(&mut checkpoint, quantization.clone(), dtype, progress.clone())?;
         let model = configured.architecture.build(&configured.config, &weights)?;

@@ -354,12 +354,16 @@ static void drop_sink(void *user) {
 static void logs(void) {
     sink_t a = {0}, b = {0}, c = {0};
     OK(mlxe_log_set_callback(MLXE_LOG_DEBUG, on_message, &a, drop_sink));
-    CHECK(a.drops == 0);
+    mlxe_model_free(load_model(engine, directory));
+    // One for each phase at least.
+    CHECK(a.drops == 0 && a.messages >= 4);
     OK(mlxe_log_set_callback(MLXE_LOG_ERROR, on_message, &b, drop_sink));
     CHECK(a.drops == 1 && b.drops == 0);
     FAILS(MLXE_ERROR_INVALID_ARGUMENT, mlxe_log_set_callback(99, on_message, &c, drop_sink));
     CHECK(c.drops == 1 && b.drops == 0);
     mlxe_model_free(load_model(engine, directory));
+    // Nothing went wrong.
+    CHECK(b.messages == 0);
     OK(mlxe_log_set_callback(MLXE_LOG_OFF, NULL, &c, drop_sink));
     CHECK(b.drops == 1 && c.drops == 2);
     OK(mlxe_log_set_callback(MLXE_LOG_OFF, NULL, NULL, NULL));
