@@ -90,10 +90,10 @@ fn only_models_name_architectures() {
     let types: Vec<String> =
         mlx_engine::models::registry::ARCHITECTURES.iter().map(|a| format!("\"{}\"", a.model_type)).collect();
     for (path, text) in sources() {
-        if matches!(module(&path), "models") {
+        // Files of tests may name what they like, and so may tests within a file.
+        if module(&path) == "models" || path.ends_with("tests.rs") {
             continue;
         }
-        // Tests may name what they like.
         let text = text.split("#[cfg(test)]").next().unwrap();
         for name in &types {
             assert!(!code(text).any(|l| l.contains(name.as_str())), "{path} names {name}");
