@@ -140,7 +140,7 @@ def load(mlxe, folder, rounds):
         mine.append(json.loads(out.stdout.splitlines()[-1])["elapsed_seconds"])
         theirs.append(reference({"what": "load", "model": str(model)})["load_seconds"])
     print(f"one file of {size / 1e9:.2f} GB, bf16")
-    row("load, s (with warm-up)", mine, theirs, "less is better")
+    row("load, s", mine, theirs, "less is better")
 
 
 def memory(mlxe, folder, rounds):

@@ -102,17 +102,6 @@ impl Weights {
         self.ignored.borrow_mut().push(Box::new(f));
     }
 
-    /// Renames tensors: `f` returns the new name, or `None` to drop the tensor.
-    pub fn rename(&self, f: impl Fn(&str) -> Option<String>) {
-        let mut tensors = self.tensors.borrow_mut();
-        *tensors = std::mem::take(&mut *tensors).into_iter().filter_map(|(n, t)| Some((f(&n)?, t))).collect();
-    }
-
-    /// The shape of a tensor, if it is there.
-    pub fn shape(&self, name: &str) -> Option<Vec<i32>> {
-        self.tensors.borrow().get(name).map(|t| t.array.shape().to_vec())
-    }
-
     /// Takes a floating-point parameter of exactly this shape.
     pub fn tensor(&self, name: &str, shape: &[i32]) -> Result<Array> {
         self.derived(name, shape, Ok)
