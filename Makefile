@@ -31,7 +31,7 @@ test: lint ## all tests, the sanitizers included
 	@$(call need,pkg-config,pkg-config)
 	@$(call need,cmake,cmake)
 	@$(call need,clang,clang)
-	$(CARGO) test --locked --workspace
+	MLXE_REQUIRE_TOOLS=1 $(CARGO) test --locked --workspace
 	$(CARGO) xtask header --check
 	$(CARGO) xtask docs --check
 	$(MAKE) test-sanitizers
