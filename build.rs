@@ -188,6 +188,9 @@ fn compile_mlx_c(mlx_c: &Path, mlx_include: &Path) -> Result<(), String> {
         .filter(|path| path.extension().is_some_and(|e| e == "cpp"))
         .collect();
     sources.sort();
+    // What our kernels need beside it.
+    println!("cargo:rerun-if-changed=native/host.cpp");
+    sources.push("native/host.cpp".into());
     cc::Build::new()
         .cpp(true)
         .std("c++20")

@@ -41,6 +41,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("ffi", &["array", "cache", "chat", "engine", "generate", "hub", "load", "models", "tokenizer"]),
     ("files", &[]),
+    ("kernels", &[]),
     ("generate", &["array", "cache", "models", "tokenizer"]),
     ("hub", &[]),
     ("load", &["array", "cache", "hub", "models", "tokenizer", "weights"]),

@@ -1,19 +1,26 @@
-//! MLX's fused operations.
+//! Fused operations: MLX's own, and on CPUs where those are only put together, the kernels of [`cpu`].
 
+use super::cpu::Remembered;
 use super::device::stream;
 use super::ops::{call, or_null};
-use super::{Array, Out, sys};
+use super::{Array, Out, cpu, sys};
 use crate::error::Result;
 
 /// `x / rms(x) * weight` over the last axis. Without a weight only normalised.
 #[track_caller]
 pub fn rms_norm(x: &Array, weight: Option<&Array>, eps: f32) -> Result<Array> {
+    if cpu::active() {
+        return cpu::norm(x, false, eps, weight, None);
+    }
     call!(mlx_fast_rms_norm(x.raw, or_null(weight), eps))
 }
 
 /// `(x - mean) / std * weight + bias` over the last axis.
 #[track_caller]
 pub fn layer_norm(x: &Array, weight: Option<&Array>, bias: Option<&Array>, eps: f32) -> Result<Array> {
+    if cpu::active() {
+        return cpu::norm(x, true, eps, weight, bias);
+    }
     call!(mlx_fast_layer_norm(x.raw, or_null(weight), or_null(bias), eps))
 }
 
@@ -59,6 +66,10 @@ pub fn scaled_dot_product_attention(
     mask: &Mask,
     sinks: Option<&Array>,
 ) -> Result<Array> {
+    if cpu::active() && sinks.is_none() {
+        let (keys, values) = (Remembered::Plain(keys), Remembered::Plain(values));
+        return cpu::attention(queries, keys, values, scale, None, mask);
+    }
     let (mode, array) = match mask {
         Mask::None => (c"", None),
         Mask::Causal => (c"causal", None),

@@ -1,7 +1,8 @@
-//! MLX's memory: what it holds, and the limits on it. All figures are bytes, for the whole process.
+//! MLX's memory: what it holds, and the limits on it. All figures are bytes, for the whole process. Weight files that are
+//! mapped count as held.
 
 use super::error::{check, install_handler};
-use super::sys;
+use super::{io, sys};
 use crate::error::Result;
 
 fn read(f: unsafe extern "C" fn(*mut usize) -> std::ffi::c_int) -> usize {
@@ -23,7 +24,7 @@ fn set(f: unsafe extern "C" fn(*mut usize, usize) -> std::ffi::c_int, limit: usi
 
 /// Bytes held by live arrays.
 pub fn active() -> usize {
-    read(sys::mlx_get_active_memory)
+    read(sys::mlx_get_active_memory) + io::mapped()
 }
 
 /// Bytes kept for reuse after arrays were freed.
@@ -33,7 +34,7 @@ pub fn cache() -> usize {
 
 /// The largest [`active`] since the start or the last [`reset_peak`].
 pub fn peak() -> usize {
-    read(sys::mlx_get_peak_memory)
+    read(sys::mlx_get_peak_memory) + io::mapped_peak()
 }
 
 /// Makes [`peak`] start again from now.
@@ -41,6 +42,7 @@ pub fn reset_peak() {
     install_handler();
     // SAFETY: no arguments.
     unsafe { sys::mlx_reset_peak_memory() };
+    io::reset_mapped_peak();
 }
 
 /// The limit at which MLX begins to wait for running work before it allocates more.

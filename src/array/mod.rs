@@ -11,11 +11,13 @@
 //! an error of kind [`Mlx`](crate::ErrorKind::Mlx) must drop them, as the engine's tasks do.
 
 mod convert;
+pub mod cpu;
 mod device;
 mod dtype;
 mod error;
 mod exit;
 pub mod fast;
+mod host;
 pub mod io;
 pub mod memory;
 mod ops;

@@ -1,8 +1,9 @@
 //! Attention over keys and values.
 
 use super::causal_mask;
+use crate::array::cpu::Remembered;
 use crate::array::fast::{Mask, scaled_dot_product_attention};
-use crate::array::{Array, Dtype};
+use crate::array::{Array, Dtype, cpu};
 use crate::error::Result;
 
 /// What attention needs beside its inputs.
@@ -16,6 +17,10 @@ pub struct AttentionParams {
 
 /// Attention with plain keys and values, fused where MLX can.
 pub(super) fn attend(q: &Array, k: &Array, v: &Array, mask: &Mask, params: &AttentionParams) -> Result<Array> {
+    if cpu::active() {
+        let (keys, values) = (Remembered::Plain(k), Remembered::Plain(v));
+        return cpu::attention(q, keys, values, params.scale, params.softcap, mask);
+    }
     if params.softcap.is_none() {
         return scaled_dot_product_attention(q, k, v, params.scale, mask, None);
     }

@@ -14,6 +14,7 @@ use kv::Kv;
 use quantized::QuantizedKv;
 use rotating::Rotating;
 
+use crate::array::cpu::{self, CachedAttention, Store};
 use crate::array::fast::Mask;
 use crate::array::quant::{Mode, Scheme};
 use crate::array::{Array, Dtype, arange};
@@ -110,6 +111,7 @@ impl Cache {
             .map(|spec| match (spec, options.max_kv_size) {
                 (LayerCacheSpec::Window(size), _) => LayerCache::Rotating(Rotating::new(size, 0)),
                 (LayerCacheSpec::Full { .. }, Some(size)) => LayerCache::Rotating(Rotating::new(size, KEPT)),
+                (LayerCacheSpec::Full { .. }, None) if cpu::active() => LayerCache::Stored(Store::default()),
                 (LayerCacheSpec::Full { .. }, None) => LayerCache::Kv(Kv::default()),
             })
             .collect();
@@ -130,12 +132,12 @@ impl Cache {
     pub fn settle(&mut self) -> Result<()> {
         let Some(q) = self.quantization else { return Ok(()) };
         for layer in &mut self.layers {
-            if let LayerCache::Kv(kv) = layer
-                && kv.position() > 0
-                && kv.position() >= q.start
-            {
-                *layer = LayerCache::Quantized(QuantizedKv::from_kv(kv, q.scheme())?);
-            }
+            let (keys, values) = match layer {
+                LayerCache::Kv(kv) if kv.position() > 0 && kv.position() >= q.start => kv.all()?,
+                LayerCache::Stored(store) if !store.is_empty() && store.len() >= q.start => store.all()?,
+                _ => continue,
+            };
+            *layer = LayerCache::Quantized(QuantizedKv::new(&keys, &values, q.scheme())?);
         }
         Ok(())
     }
@@ -155,6 +157,7 @@ impl Cache {
         for layer in &mut self.layers {
             match layer {
                 LayerCache::Kv(kv) => kv.trim(positions),
+                LayerCache::Stored(store) => store.trim(positions),
                 LayerCache::Quantized(kv) => kv.trim(positions),
                 LayerCache::Rotating(r) => r.trim(positions),
             }
@@ -177,6 +180,8 @@ fn check_quantization(q: KvQuantization, head_dim: i32) -> Result<()> {
 pub enum LayerCache {
     /// All positions as they are.
     Kv(Kv),
+    /// The same for the CPU kernels.
+    Stored(Store),
     /// All positions, quantized.
     Quantized(QuantizedKv),
     /// The latest positions.
@@ -188,6 +193,7 @@ impl LayerCache {
     pub fn position(&self) -> i32 {
         match self {
             LayerCache::Kv(kv) => kv.position(),
+            LayerCache::Stored(store) => store.len(),
             LayerCache::Quantized(kv) => kv.position(),
             LayerCache::Rotating(r) => r.position(),
         }
@@ -222,12 +228,37 @@ impl LayerCache {
                 attention::attend(queries, &keys, &values, mask, params)
             }
             LayerCache::Quantized(kv) => kv.attend(queries, keys, values, mask, params),
+            LayerCache::Stored(store) => {
+                let (heads, dim) = (queries.dim(1), queries.dim(3));
+                let flat = |a: &Array| a.swap_axes(1, 2)?.reshape(&[a.dim(0), a.dim(2), a.dim(1) * a.dim(3)]);
+                let attention = CachedAttention {
+                    heads,
+                    kv_heads: keys.dim(1),
+                    head_dim: dim,
+                    scale: params.scale,
+                    softcap: params.softcap,
+                    norms: None,
+                    rotation: None,
+                };
+                let out = attention.run(&flat(queries)?, &flat(keys)?, &flat(values)?, store)?;
+                out.reshape(&[out.dim(0), out.dim(1), heads, dim])?.swap_axes(1, 2)
+            }
+        }
+    }
+
+    /// Does what `attention` describes with queries, keys and values as the projections made them, `[batch, length,
+    /// heads * features]`, where this cache can.
+    pub fn attend_fused(&mut self, attention: &CachedAttention, q: &Array, k: &Array, v: &Array) -> Option<Result<Array>> {
+        match self {
+            LayerCache::Stored(store) => Some(attention.run(q, k, v, store)),
+            _ => None,
         }
     }
 
     fn arrays(&self) -> Vec<&Array> {
         match self {
             LayerCache::Kv(kv) => kv.arrays(),
+            LayerCache::Stored(store) => store.arrays().collect(),
             LayerCache::Quantized(kv) => kv.arrays(),
             LayerCache::Rotating(r) => r.arrays(),
         }

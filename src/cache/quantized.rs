@@ -1,11 +1,12 @@
 //! Keys and values of all positions, quantized over the features of a head.
 
 use super::attention::{AttentionParams, grouped};
-use super::kv::{Growing, Kv};
+use super::kv::Growing;
 use crate::array::Array;
+use crate::array::cpu::{self, Remembered};
 use crate::array::fast::Mask;
 use crate::array::quant::{Quantized, Scheme};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Codes, scales and biases that grow together.
 #[derive(Default)]
@@ -29,6 +30,13 @@ impl Part {
         })
     }
 
+    /// The buffers themselves, with room behind what is in them.
+    fn whole(&self, scheme: Scheme) -> Result<Quantized> {
+        let buffer = |g: &Growing| g.array().cloned().ok_or_else(|| Error::internal("an empty cache was read"));
+        let biases = Some(buffer(&self.biases)?);
+        Ok(Quantized { packed: buffer(&self.packed)?, scales: buffer(&self.scales)?, biases, scheme })
+    }
+
     fn trim(&mut self, n: i32) {
         for part in [&mut self.packed, &mut self.scales, &mut self.biases] {
             part.trim(n);
@@ -48,11 +56,11 @@ pub struct QuantizedKv {
 }
 
 impl QuantizedKv {
-    pub(super) fn from_kv(kv: &Kv, scheme: Scheme) -> Result<QuantizedKv> {
-        let (keys, values) = kv.all()?;
+    /// Quantizes what was remembered so far.
+    pub(super) fn new(keys: &Array, values: &Array, scheme: Scheme) -> Result<QuantizedKv> {
         let mut this = QuantizedKv { keys: Part::default(), values: Part::default(), scheme };
-        this.keys.append(&keys, scheme)?;
-        this.values.append(&values, scheme)?;
+        this.keys.append(keys, scheme)?;
+        this.values.append(values, scheme)?;
         Ok(this)
     }
 
@@ -66,6 +74,12 @@ impl QuantizedKv {
     ) -> Result<Array> {
         let keys = self.keys.append(k, self.scheme)?;
         let values = self.values.append(v, self.scheme)?;
+        if cpu::active() {
+            let (keys, values) = (self.keys.whole(self.scheme)?, self.values.whole(self.scheme)?);
+            let n = self.position();
+            let (keys, values) = (Remembered::Quantized(&keys, n), Remembered::Quantized(&values, n));
+            return cpu::attention(q, keys, values, params.scale, params.softcap, mask);
+        }
         grouped(
             q,
             k.dim(1),

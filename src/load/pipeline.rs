@@ -234,7 +234,11 @@ impl Loader {
         let dtype = match self.configuration.dtype {
             WeightDtype::Stored => None,
             WeightDtype::Exactly(dtype) => Some(dtype),
-            WeightDtype::Auto => (quantization.is_some() && array::device() == Device::Cpu).then_some(Dtype::F32),
+            WeightDtype::Auto => {
+                // MLX's own CPU products of quantized weights are inaccurate in half precision.
+                let inaccurate = array::device() == Device::Cpu && !array::cpu::active();
+                (quantization.is_some() && inaccurate).then_some(Dtype::F32)
+            },
         };
         if let Some(dtype) = dtype {
             log::info!("{}: floating-point weights become {dtype}", self.configuration.name());
@@ -260,6 +264,7 @@ impl Loader {
         let Some(first) = reading.plan.peek() else { return Ok(false) };
         let file = first.file;
         let mut group: Vec<Array> = Vec::new();
+        let mut pages = Vec::new();
         let mut bytes = 0;
         while let Some(next) = reading.plan.peek()
             && next.file == file
@@ -268,8 +273,23 @@ impl Loader {
             let next = reading.plan.next().expect("peeked");
             bytes += next.bytes;
             group.push(next.array);
+            pages.extend(next.pages);
         }
         let begin = reading.progress.bytes();
+        if !pages.is_empty() {
+            let mut seen = begin;
+            for pages in pages {
+                pages.load(&reading.progress, || {
+                    let now = reading.progress.bytes();
+                    if now - seen >= reading.total / 200 || now >= begin + bytes as u64 {
+                        seen = now;
+                        self.weights_event(reading, file, now, emit);
+                    }
+                })?;
+            }
+            array::eval(&group)?;
+            return Ok(true);
+        }
         array::async_eval(&group)?;
         let mut seen = begin;
         while seen < begin + bytes as u64 {

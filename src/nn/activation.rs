@@ -1,6 +1,7 @@
 //! Activation functions.
 
 use crate::array::Array;
+use crate::array::cpu::Act;
 use crate::error::Result;
 
 /// An element-wise activation.
@@ -17,6 +18,16 @@ pub enum Activation {
 }
 
 impl Activation {
+    /// The same as part of a CPU kernel, if it can be.
+    pub(super) fn kernel(self) -> Option<Act> {
+        match self {
+            Activation::Silu => Some(Act::Silu),
+            Activation::GeluTanh => Some(Act::GeluTanh),
+            Activation::Relu => Some(Act::Relu),
+            Activation::Gelu => None,
+        }
+    }
+
     /// Applies the function; the result has the type of `x`.
     pub fn apply(self, x: &Array) -> Result<Array> {
         match self {

@@ -1,8 +1,10 @@
 //! Linear maps and embeddings, plain or quantized: whichever the checkpoint has.
 
-use crate::array::Array;
+use super::Activation;
+use crate::array::cpu::{self, Then};
 use crate::array::quant::Quantized;
-use crate::error::Result;
+use crate::array::{Array, Dtype};
+use crate::error::{Error, Result};
 use crate::weights::{Matrix, Weights};
 
 /// `x @ weight^T + bias`
@@ -18,6 +20,10 @@ impl Linear {
     pub fn load(w: &Weights, path: &str, inputs: i32, outputs: i32, bias: bool) -> Result<Linear> {
         let weight = w.matrix(path, outputs, inputs)?;
         let bias = if bias { Some(w.tensor(&format!("{path}.bias"), &[outputs])?) } else { None };
+        Linear::new(weight, bias)
+    }
+
+    fn new(weight: Matrix, bias: Option<Array>) -> Result<Linear> {
         let transposed = match &weight {
             Matrix::Dense(weight) => Some(weight.transpose()?),
             Matrix::Quantized(_) => None,
@@ -27,6 +33,9 @@ impl Linear {
 
     /// `x` is `[.., inputs]`; the result `[.., outputs]`.
     pub fn forward(&self, x: &Array) -> Result<Array> {
+        if let Some(part) = self.kernel() {
+            return only(cpu::linear(x, &[part], Then::Store)?);
+        }
         let y = match (&self.weight, &self.transposed) {
             (_, Some(transposed)) => x.matmul(transposed)?,
             (weight, None) => matmul_transposed(weight, x)?,
@@ -36,6 +45,126 @@ impl Linear {
             None => Ok(y),
         }
     }
+
+    /// `residual + factor * forward(x)`
+    pub fn forward_add(&self, x: &Array, residual: &Array, factor: Option<f32>) -> Result<Array> {
+        if let Some(part) = self.kernel() {
+            return only(cpu::linear(x, &[part], Then::Add(residual, factor.unwrap_or(1.0)))?);
+        }
+        let y = self.forward(x)?;
+        match factor {
+            Some(factor) => residual + (y * factor),
+            None => residual + y,
+        }
+    }
+
+    /// The layer as the CPU kernels take it, where they are in use.
+    fn kernel(&self) -> Option<(cpu::Weight<'_>, Option<&Array>)> {
+        kernel(&self.weight).map(|weight| (weight, self.bias.as_ref()))
+    }
+}
+
+/// `N` linear maps of the same input.
+///
+/// A GPU computes them as one product with all their rows, however the checkpoint stores them: fewer kernels. The CPU
+/// kernels take them as parts of one operation, without a copy of the weights.
+pub struct Joint<const N: usize>(Form<N>);
+
+enum Form<const N: usize> {
+    /// One matrix, and where its rows are split.
+    Whole(Linear, Vec<i32>),
+    Parts([Linear; N]),
+}
+
+impl<const N: usize> Joint<N> {
+    /// Layers stored one by one, each with its path and its output features.
+    pub fn separate(w: &Weights, parts: [(String, i32); N], inputs: i32, bias: bool) -> Result<Joint<N>> {
+        if !cpu::active()
+            && let Some(weight) = w.joined_matrix(&parts, inputs)?
+        {
+            let bias = match bias {
+                true => Some(w.joined_vector(&parts.clone().map(|(path, rows)| (format!("{path}.bias"), rows)))?),
+                false => None,
+            };
+            return Ok(Joint(Form::Whole(Linear::new(weight, bias)?, ends(&parts.map(|(_, rows)| rows)))));
+        }
+        let layers = parts.iter().map(|(path, rows)| Linear::load(w, path, inputs, *rows, bias));
+        Joint::parts(layers.collect::<Result<_>>()?)
+    }
+
+    /// Layers stored as one at `path`.
+    pub fn fused(w: &Weights, path: &str, rows: [i32; N], inputs: i32, bias: bool) -> Result<Joint<N>> {
+        let whole = Linear::load(w, path, inputs, rows.iter().sum(), bias)?;
+        let ends = ends(&rows);
+        if whole.kernel().is_none() {
+            return Ok(Joint(Form::Whole(whole, ends)));
+        }
+        let mut from = 0;
+        let mut layers = Vec::with_capacity(N);
+        for (i, rows) in rows.into_iter().enumerate() {
+            let to = ends.get(i).copied().unwrap_or(from + rows);
+            let bias = whole.bias.as_ref().map(|b| b.slice_axis(0, from, to)).transpose()?;
+            layers.push(Linear::new(whole.weight.rows(from, to)?, bias)?);
+            from = to;
+        }
+        Joint::parts(layers)
+    }
+
+    fn parts(layers: Vec<Linear>) -> Result<Joint<N>> {
+        Ok(Joint(Form::Parts(layers.try_into().map_err(|_| Error::internal("layers"))?)))
+    }
+
+    /// `x` is `[.., inputs]`; one result a layer.
+    pub fn forward(&self, x: &Array) -> Result<[Array; N]> {
+        let results = match &self.0 {
+            Form::Whole(layer, ends) => layer.forward(x)?.split_at(ends, -1)?,
+            Form::Parts(layers) => match layers.iter().map(Linear::kernel).collect::<Option<Vec<_>>>() {
+                Some(parts) => cpu::linear(x, &parts, Then::Store)?,
+                None => layers.iter().map(|l| l.forward(x)).collect::<Result<_>>()?,
+            },
+        };
+        results.try_into().map_err(|_| Error::internal("products"))
+    }
+}
+
+impl Joint<2> {
+    /// `activation(first(x)) * second(x)`
+    pub fn gated(&self, activation: Activation, x: &Array) -> Result<Array> {
+        if let (Some(act), Form::Parts([gate, up])) = (activation.kernel(), &self.0)
+            && let (Some(gate), Some(up)) = (gate.kernel(), up.kernel())
+        {
+            return only(cpu::linear(x, &[gate, up], Then::Gate(act))?);
+        }
+        let [gate, up] = self.forward(x)?;
+        activation.apply(&gate)? * up
+    }
+}
+
+/// Where each but the last of consecutive pieces ends.
+fn ends(sizes: &[i32]) -> Vec<i32> {
+    let mut end = 0;
+    sizes[..sizes.len() - 1]
+        .iter()
+        .map(|size| {
+            end += size;
+            end
+        })
+        .collect()
+}
+
+fn kernel(weight: &Matrix) -> Option<cpu::Weight<'_>> {
+    if !cpu::active() {
+        return None;
+    }
+    let weight = match weight {
+        Matrix::Dense(w) => cpu::Weight::Dense(w),
+        Matrix::Quantized(q) => cpu::Weight::Quantized(q),
+    };
+    weight.is_supported().then_some(weight)
+}
+
+fn only(results: Vec<Array>) -> Result<Array> {
+    results.into_iter().next().ok_or_else(|| Error::internal("a product without a result"))
 }
 
 fn matmul_transposed(weight: &Matrix, x: &Array) -> Result<Array> {
@@ -58,6 +187,9 @@ impl Embedding {
 
     /// The rows of `tokens` (u32, any shape): `[.., features]`.
     pub fn forward(&self, tokens: &Array) -> Result<Array> {
+        if let Some(table) = kernel(&self.weight) {
+            return cpu::embedding(table, tokens, self.dtype());
+        }
         match &self.weight {
             Matrix::Dense(weight) => weight.take(tokens, 0),
             Matrix::Quantized(q) => {
@@ -73,8 +205,20 @@ impl Embedding {
         }
     }
 
+    /// The type of its rows.
+    fn dtype(&self) -> Dtype {
+        match &self.weight {
+            Matrix::Dense(weight) => weight.dtype(),
+            Matrix::Quantized(q) if q.scales.dtype().is_float() => q.scales.dtype(),
+            Matrix::Quantized(_) => Dtype::Bf16,
+        }
+    }
+
     /// The table used as the output layer: `x @ weight^T`.
     pub fn as_linear(&self, x: &Array) -> Result<Array> {
+        if let Some(weight) = kernel(&self.weight) {
+            return only(cpu::linear(x, &[(weight, None)], Then::Store)?);
+        }
         matmul_transposed(&self.weight, x)
     }
 }

@@ -48,6 +48,11 @@ impl Norm {
         Ok(Norm { spec, weight, bias })
     }
 
+    /// Epsilon and weight, if this is an RMS norm.
+    pub fn rms(&self) -> Option<(f32, &Array)> {
+        matches!(self.spec.kind, NormKind::Rms | NormKind::RmsPlusOne).then_some((self.spec.eps, &self.weight))
+    }
+
     /// Normalises `[.., size]`.
     pub fn forward(&self, x: &Array) -> Result<Array> {
         match self.spec.kind {

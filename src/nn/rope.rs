@@ -2,10 +2,13 @@
 //!
 //! Formulas and defaults as in mlx-lm 0.32.2 (`models/rope_utils.py`).
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
+use crate::array::Array;
+use crate::array::cpu::{self, Rotation};
 use crate::array::fast::{RopeBase, rope};
-use crate::array::{Array, Device, concatenate, device};
 use crate::error::{Error, Result};
 
 /// How to rotate.
@@ -174,6 +177,8 @@ pub struct Rope {
     freqs: Option<Array>,
     /// Factor on the rotated features, where it is not 1.
     magnitude: Option<f32>,
+    /// The same for the CPU kernels; none where the base depends on the length.
+    rotation: Option<Arc<Rotation>>,
 }
 
 impl Rope {
@@ -182,11 +187,16 @@ impl Rope {
         let dims = f64::from(spec.dims);
         let base = f64::from(spec.base);
         let powers = || (0..spec.dims / 2).map(move |j| base.powf(2.0 * f64::from(j) / dims));
-        let mut rope = Rope { spec: spec.clone(), scale: 1.0, freqs: None, magnitude: None };
+        let mut rope = Rope { spec: spec.clone(), scale: 1.0, freqs: None, magnitude: None, rotation: None };
         let freqs: Vec<f64> = match &spec.scaling {
-            RopeScaling::None | RopeScaling::Dynamic { .. } => return Ok(rope),
+            RopeScaling::Dynamic { .. } => return Ok(rope),
+            RopeScaling::None => {
+                rope.rotation = Some(rope.turning(powers()));
+                return Ok(rope);
+            }
             RopeScaling::Linear { factor } => {
                 rope.scale = 1.0 / factor;
+                rope.rotation = Some(rope.turning(powers()));
                 return Ok(rope);
             }
             RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => {
@@ -244,6 +254,7 @@ impl Rope {
                 powers().enumerate().map(|(j, f)| factor(j) * f).collect()
             }
         };
+        rope.rotation = Some(rope.turning(freqs.iter().copied()));
         let freqs: Vec<f32> = freqs.into_iter().map(|f| f as f32).collect();
         let array = Array::from_slice(&freqs, &[freqs.len() as i32])?;
         array.eval()?;
@@ -251,22 +262,35 @@ impl Rope {
         Ok(rope)
     }
 
-    /// Rotates queries and keys, each `[batch, heads, length, features]`.
-    ///
-    /// A GPU rotates in one kernel. MLX's CPU back end puts the rotation together from some twenty operations, so there
-    /// both are rotated at once.
-    pub fn apply_both(&self, queries: &Array, keys: &Array, offset: i32) -> Result<(Array, Array)> {
-        if device() == Device::Gpu {
-            return Ok((self.apply(queries, offset)?, self.apply(keys, offset)?));
-        }
-        let heads = queries.dim(1);
-        let both = self.apply(&concatenate([queries, keys], 1)?, offset)?;
-        Ok((both.slice_axis(1, 0, heads)?, both.slice_axis(1, heads, both.dim(1))?))
+    /// A rotation by these wavelengths (divided by 2 pi).
+    fn turning(&self, wavelengths: impl Iterator<Item = f64>) -> Arc<Rotation> {
+        Arc::new(Rotation {
+            dims: self.spec.dims as usize,
+            interleaved: self.spec.interleaved,
+            frequencies: wavelengths.map(|w| (f64::from(self.scale) / w) as f32).collect(),
+            magnitude: self.magnitude.unwrap_or(1.0),
+        })
+    }
+
+    /// The rotation for the CPU kernels, where it is the same at all lengths.
+    pub fn rotation(&self) -> Option<&Arc<Rotation>> {
+        self.rotation.as_ref()
     }
 
     /// Rotates `[batch, heads, length, features]`, whose first position is `offset`.
     pub fn apply(&self, x: &Array, offset: i32) -> Result<Array> {
         let dims = self.spec.dims;
+        if cpu::active() {
+            let rotation = match &self.rotation {
+                Some(rotation) => rotation.clone(),
+                None => {
+                    let base = f64::from(self.base_for(x.dim(-2) + offset));
+                    let powers = (0..dims / 2).map(|j| base.powf(2.0 * f64::from(j) / f64::from(dims)));
+                    self.turning(powers)
+                }
+            };
+            return cpu::rotate(x, &rotation, offset);
+        }
         let scaled;
         let x = match self.magnitude {
             None => x,

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use safetensors::tensor::Metadata;
 use serde::Deserialize;
 
+use crate::array::Dtype;
+use crate::array::io::Located;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Headers are JSON; the safetensors format allows at most this many bytes.
@@ -33,6 +35,19 @@ impl WeightFile {
     /// The open file and its first bytes up to the data, once.
     pub(super) fn take_handle(&mut self) -> Result<(File, Vec<u8>)> {
         self.handle.take().ok_or_else(|| Error::internal("weight file opened twice"))
+    }
+
+    /// Where its tensors lie, given the length of its header; `None` if one has a type that only MLX's reader makes an
+    /// array of.
+    pub(super) fn located<'a>(&'a self, header: u64, all: &BTreeMap<String, TensorInfo>) -> Option<Vec<Located<'a>>> {
+        self.offsets
+            .iter()
+            .map(|(name, offset)| {
+                let info = all.get(name)?;
+                let shape = info.shape.iter().map(|&n| n as i32).collect();
+                Some(Located { name, dtype: plain_dtype(info.dtype)?, shape, from: header + offset, len: info.bytes })
+            })
+            .collect()
     }
 
     /// Opens a file and validates its header against its size.
@@ -78,6 +93,25 @@ fn supported_dtype(dtype: safetensors::Dtype) -> Result<(), String> {
         BOOL | U8 | I8 | U16 | I16 | U32 | I32 | U64 | I64 | F16 | BF16 | F32 | C64 | F8_E4M3 => Ok(()),
         other => Err(format!("holds {other:?}, which MLX cannot read")),
     }
+}
+
+/// The array type whose memory is what the file holds.
+fn plain_dtype(dtype: safetensors::Dtype) -> Option<Dtype> {
+    use safetensors::Dtype::*;
+    Some(match dtype {
+        U8 => Dtype::U8,
+        I8 => Dtype::I8,
+        U16 => Dtype::U16,
+        I16 => Dtype::I16,
+        U32 => Dtype::U32,
+        I32 => Dtype::I32,
+        U64 => Dtype::U64,
+        I64 => Dtype::I64,
+        F16 => Dtype::F16,
+        BF16 => Dtype::Bf16,
+        F32 => Dtype::F32,
+        _ => return None,
+    })
 }
 
 /// A tensor as its header describes it.

@@ -15,9 +15,9 @@ use std::sync::Arc;
 pub use checkpoint::{Checkpoint, WeightFile};
 use quantization::Quantization;
 
-use crate::array::io::{ReadProgress, open_safetensors};
+use crate::array::io::{Pages, ReadProgress, map_tensors, open_safetensors};
 use crate::array::quant::{Mode, Quantized, Scheme};
-use crate::array::{Array, Dtype};
+use crate::array::{Array, Dtype, concatenate};
 use crate::error::{Error, Result};
 
 /// What a read leaves in which order: one entry per finished parameter.
@@ -28,6 +28,8 @@ pub struct Parameter {
     pub file: usize,
     /// Bytes that computing it reads from the files.
     pub bytes: usize,
+    /// What to bring into memory first, where files are mapped.
+    pub pages: Vec<Pages>,
 }
 
 /// The tensors of a checkpoint while a model is built from them.
@@ -53,6 +55,7 @@ struct Tensor {
     array: Array,
     file: usize,
     offset: u64,
+    pages: Option<Pages>,
 }
 
 impl Weights {
@@ -66,11 +69,24 @@ impl Weights {
         let mut tensors = HashMap::new();
         for (index, file) in checkpoint.files.iter_mut().enumerate() {
             let (handle, header) = file.take_handle()?;
+            let located = file.located(header.len() as u64, &checkpoint.tensors);
+            let mapped = match &located {
+                Some(located) => map_tensors(&handle, &file.name, located)?,
+                None => None,
+            };
+            let offset = |name: &str| file.offsets.get(name).copied().unwrap_or(0);
+            if let Some(mapped) = mapped {
+                for (name, (array, pages)) in mapped {
+                    let offset = offset(&name);
+                    tensors.insert(name, Tensor { array, file: index, offset, pages: Some(pages) });
+                }
+                continue;
+            }
             let arrays =
                 open_safetensors(handle, &file.name, header, progress.clone()).map_err(|e| e.context(&file.name))?;
             for (name, array) in arrays {
-                let offset = file.offsets.get(&name).copied().unwrap_or(0);
-                tensors.insert(name, Tensor { array, file: index, offset });
+                let offset = offset(&name);
+                tensors.insert(name, Tensor { array, file: index, offset, pages: None });
             }
         }
         Ok(Weights {
@@ -117,7 +133,7 @@ impl Weights {
         }
         let place = Place::of(&tensor);
         let array = f(self.converted(tensor.array)?)?;
-        self.register(place, &array);
+        self.register(place, &array, tensor.pages.into_iter().collect());
         self.count(array.size() as u64);
         Ok(array)
     }
@@ -130,9 +146,14 @@ impl Weights {
         };
         let mut place = tensors.first().map_or(Place::default(), Place::of);
         place.bytes = tensors.iter().map(|t| t.array.nbytes()).sum();
-        let arrays = tensors.into_iter().map(|t| self.converted(t.array)).collect::<Result<Vec<_>>>()?;
+        let mut pages = Vec::new();
+        let mut arrays = Vec::with_capacity(tensors.len());
+        for tensor in tensors {
+            pages.extend(tensor.pages);
+            arrays.push(self.converted(tensor.array)?);
+        }
         let array = f(&arrays)?;
-        self.register(place, &array);
+        self.register(place, &array, pages);
         self.count(array.size() as u64);
         Ok(array)
     }
@@ -174,13 +195,80 @@ impl Weights {
         Ok(Matrix::Quantized(quantized))
     }
 
+    /// Takes the weights of several layers with the same inputs as one matrix, their rows one after the other; `None`,
+    /// taking nothing, where they are not all stored alike.
+    pub fn joined_matrix(&self, parts: &[(String, i32)], columns: i32) -> Result<Option<Matrix>> {
+        let quantized = parts.iter().filter(|(path, _)| self.has(&format!("{path}.scales"))).count();
+        let take = |suffix: &str, columns: i32, codes: Option<Dtype>| -> Result<Array> {
+            let total = parts.iter().map(|(_, rows)| rows).sum();
+            let taken: Vec<Option<Tensor>> =
+                parts.iter().map(|(path, rows)| self.take(&format!("{path}.{suffix}"), &[*rows, columns])).collect();
+            let Some(tensors) = taken.into_iter().collect::<Option<Vec<Tensor>>>() else {
+                return self.stand_in(&[total, columns]);
+            };
+            let mut place = tensors.first().map_or(Place::default(), Place::of);
+            place.bytes = tensors.iter().map(|t| t.array.nbytes()).sum();
+            let (mut arrays, mut pages) = (Vec::new(), Vec::new());
+            for ((path, _), tensor) in parts.iter().zip(tensors) {
+                let dtype = tensor.array.dtype();
+                if codes.map_or(!dtype.is_float(), |codes| codes != dtype) {
+                    self.problem(format!("{path}.{suffix} holds {dtype}"));
+                }
+                pages.extend(tensor.pages);
+                arrays.push(if codes.is_some() { tensor.array } else { self.converted(tensor.array)? });
+            }
+            let array = concatenate(&arrays, 0)?;
+            self.register(place, &array, pages);
+            Ok(array)
+        };
+        let weights: u64 = parts.iter().map(|(_, rows)| *rows as u64 * columns as u64).sum();
+        if quantized == 0 {
+            self.count(weights);
+            return Ok(Some(Matrix::Dense(take("weight", columns, None)?)));
+        }
+        let schemes: Result<Vec<Scheme>> = parts.iter().map(|(path, _)| self.scheme(path, columns)).collect();
+        let Ok(schemes) = schemes else { return Ok(None) };
+        let scheme = schemes[0];
+        if quantized != parts.len() || schemes.iter().any(|s| *s != scheme) {
+            return Ok(None);
+        }
+        self.count(weights);
+        let groups = columns / scheme.group_size;
+        let affine = scheme.mode == Mode::Affine;
+        Ok(Some(Matrix::Quantized(Quantized {
+            packed: take("weight", columns * scheme.bits / 32, Some(Dtype::U32))?,
+            scales: take("scales", groups, if affine { None } else { Some(Dtype::U8) })?,
+            biases: if affine { Some(take("biases", groups, None)?) } else { None },
+            scheme,
+        })))
+    }
+
+    /// Takes several vectors, given by name and length, as one.
+    pub fn joined_vector(&self, parts: &[(String, i32)]) -> Result<Array> {
+        let taken: Vec<Option<Tensor>> = parts.iter().map(|(name, size)| self.take(name, &[*size])).collect();
+        let Some(tensors) = taken.into_iter().collect::<Option<Vec<Tensor>>>() else {
+            return self.stand_in(&[parts.iter().map(|(_, size)| size).sum()]);
+        };
+        let mut place = tensors.first().map_or(Place::default(), Place::of);
+        place.bytes = tensors.iter().map(|t| t.array.nbytes()).sum();
+        let (mut arrays, mut pages) = (Vec::new(), Vec::new());
+        for tensor in tensors {
+            pages.extend(tensor.pages);
+            arrays.push(self.converted(tensor.array)?);
+        }
+        let array = concatenate(&arrays, 0)?;
+        self.register(place, &array, pages);
+        self.count(array.size() as u64);
+        Ok(array)
+    }
+
     /// Takes a tensor of codes, whose bytes stay as they are.
     fn verbatim(&self, name: &str, shape: &[i32], dtype: Dtype) -> Result<Array> {
         let Some(tensor) = self.take(name, shape) else { return self.stand_in(shape) };
         if tensor.array.dtype() != dtype {
             self.problem(format!("{name} holds {}, not codes in {dtype}", tensor.array.dtype()));
         }
-        self.register(Place::of(&tensor), &tensor.array);
+        self.register(Place::of(&tensor), &tensor.array, tensor.pages.into_iter().collect());
         Ok(tensor.array)
     }
 
@@ -218,8 +306,8 @@ impl Weights {
         }
     }
 
-    fn register(&self, place: Place, array: &Array) {
-        let parameter = Parameter { array: array.clone(), file: place.file, bytes: place.bytes };
+    fn register(&self, place: Place, array: &Array, pages: Vec<Pages>) {
+        let parameter = Parameter { array: array.clone(), file: place.file, bytes: place.bytes, pages };
         self.parameters.borrow_mut().push((place.offset, parameter));
     }
 
@@ -281,6 +369,22 @@ pub enum Matrix {
     Dense(Array),
     /// Codes and scales of the same.
     Quantized(Quantized),
+}
+
+impl Matrix {
+    /// Some of its rows: a view.
+    pub fn rows(&self, from: i32, to: i32) -> Result<Matrix> {
+        let part = |a: &Array| a.slice_axis(0, from, to);
+        Ok(match self {
+            Matrix::Dense(weight) => Matrix::Dense(part(weight)?),
+            Matrix::Quantized(q) => Matrix::Quantized(Quantized {
+                packed: part(&q.packed)?,
+                scales: part(&q.scales)?,
+                biases: q.biases.as_ref().map(part).transpose()?,
+                scheme: q.scheme,
+            }),
+        })
+    }
 }
 
 /// All problems in one message, the first twenty by name.

@@ -1,27 +1,26 @@
 //! Softmax attention of the decoder.
 
 use super::spec::{AttentionBias, AttentionSpec, HeadWeights, Projection, QkNorm};
+use super::Residual;
+use crate::array::cpu::{self, CachedAttention};
 use crate::array::fast::{Mask, layer_norm};
 use crate::array::{Array, stack};
 use crate::cache::{AttentionParams, LayerCache};
 use crate::error::Result;
-use crate::nn::{Linear, Norm, Rope};
+use crate::nn::{Joint, Linear, Norm, Rope};
 use crate::weights::Weights;
 
 pub struct Attention {
     heads: i32,
     kv_heads: i32,
     head_dim: i32,
-    projections: Projections,
+    projections: Joint<3>,
     output: Linear,
     norms: QkNorms,
     rope: Option<Rope>,
     params: AttentionParams,
-}
-
-enum Projections {
-    Separate { q: Linear, k: Linear, v: Linear },
-    Fused(Linear),
+    /// Norms, rotation and attention as one operation, where there are kernels for that.
+    fused: Option<CachedAttention>,
 }
 
 enum QkNorms {
@@ -35,15 +34,14 @@ impl Attention {
     pub fn load(spec: &AttentionSpec, hidden: i32, path: &str, w: &Weights) -> Result<Attention> {
         let (heads, kv_heads, head_dim) = (spec.heads, spec.kv_heads, spec.head_dim);
         let bias = spec.bias != AttentionBias::None;
-        let linear =
-            |name: &str, heads: i32| Linear::load(w, &format!("{path}.{name}"), hidden, heads * head_dim, bias);
+        let rows = [heads * head_dim, kv_heads * head_dim, kv_heads * head_dim];
         let projections = match spec.qkv {
-            Projection::Separate => Projections::Separate {
-                q: linear("q_proj", heads)?,
-                k: linear("k_proj", kv_heads)?,
-                v: linear("v_proj", kv_heads)?,
-            },
-            Projection::Fused => Projections::Fused(linear("qkv_proj", heads + 2 * kv_heads)?),
+            Projection::Separate => {
+                let mut names = ["q_proj", "k_proj", "v_proj"].into_iter();
+                let parts = rows.map(|rows| (format!("{path}.{}", names.next().expect("three")), rows));
+                Joint::separate(w, parts, hidden, bias)?
+            }
+            Projection::Fused => Joint::fused(w, &format!("{path}.qkv_proj"), rows, hidden, bias)?,
         };
         let norm = |name: &str, size: i32, spec| Norm::load(w, &format!("{path}.{name}"), size, spec);
         let norms = match spec.qk_norm {
@@ -59,6 +57,8 @@ impl Attention {
                 eps,
             },
         };
+        let rope = spec.rope.as_ref().map(Rope::new).transpose()?;
+        let fused = fused(spec, &norms, rope.as_ref());
         Ok(Attention {
             heads,
             kv_heads,
@@ -72,26 +72,23 @@ impl Attention {
                 spec.bias == AttentionBias::All,
             )?,
             norms,
-            rope: spec.rope.as_ref().map(Rope::new).transpose()?,
+            rope,
             params: AttentionParams { scale: spec.scale, softcap: spec.softcap },
+            fused,
         })
     }
 
-    /// `x` is `[batch, length, hidden]`, and so is the result.
-    pub fn forward(&self, x: &Array, mask: &Mask, cache: &mut LayerCache) -> Result<Array> {
+    /// `x` is `[batch, length, hidden]`, and so is the result, added to the residual stream if one is given.
+    pub fn forward(&self, x: &Array, mask: &Mask, cache: &mut LayerCache, onto: Option<Residual>) -> Result<Array> {
         let (batch, length) = (x.dim(0), x.dim(1));
-        let (mut q, mut k, v) = match &self.projections {
-            Projections::Separate { q, k, v } => (q.forward(x)?, k.forward(x)?, v.forward(x)?),
-            Projections::Fused(qkv) => {
-                let all = qkv.forward(x)?;
-                let first = self.heads * self.head_dim;
-                let parts = all.split_at(&[first, first + self.kv_heads * self.head_dim], -1)?;
-                let [q, k, v] = <[Array; 3]>::try_from(parts).map_err(|_| crate::Error::internal("split"))?;
-                (q, k, v)
-            }
-        };
+        let [mut q, mut k, v] = self.projections.forward(x)?;
         if let QkNorms::Projection { q: q_norm, k: k_norm } = &self.norms {
             (q, k) = (q_norm.forward(&q)?, k_norm.forward(&k)?);
+        }
+        if let Some(fused) = &self.fused
+            && let Some(out) = cache.attend_fused(fused, &q, &k, &v)
+        {
+            return Residual::add(onto, &self.output, &out?);
         }
         // [batch, heads, length, head_dim]
         let split = |a: Array, heads: i32| match length {
@@ -109,12 +106,39 @@ impl Attention {
             }
         }
         if let Some(rope) = &self.rope {
-            (q, k) = rope.apply_both(&q, &k, cache.position())?;
+            let offset = cache.position();
+            (q, k) = (rope.apply(&q, offset)?, rope.apply(&k, offset)?);
         }
         let out = cache.attend(&q, &k, &v, mask, &self.params)?;
         let out = if length == 1 { out } else { out.swap_axes(1, 2)? };
-        self.output.forward(&out.reshape(&[batch, length, self.heads * self.head_dim])?)
+        Residual::add(onto, &self.output, &out.reshape(&[batch, length, self.heads * self.head_dim])?)
     }
+}
+
+/// What stands between the projections and the output as one operation, if all of it can be.
+fn fused(spec: &AttentionSpec, norms: &QkNorms, rope: Option<&Rope>) -> Option<CachedAttention> {
+    let norms = match norms {
+        // Norms over whole projections come before.
+        QkNorms::None | QkNorms::Projection { .. } => None,
+        QkNorms::Head { q, k } => {
+            let ((eps, q), (_, k)) = (q.rms()?, k.rms()?);
+            Some((eps, q.clone(), k.clone()))
+        }
+        QkNorms::EachHead { .. } => return None,
+    };
+    let rotation = match rope {
+        Some(rope) => Some(rope.rotation()?.clone()),
+        None => None,
+    };
+    cpu::active().then_some(CachedAttention {
+        heads: spec.heads,
+        kv_heads: spec.kv_heads,
+        head_dim: spec.head_dim,
+        scale: spec.scale,
+        softcap: spec.softcap,
+        norms,
+        rotation,
+    })
 }
 
 /// The norm weights of all heads, `[heads, 1, head_dim]`.

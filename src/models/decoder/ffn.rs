@@ -1,14 +1,14 @@
 //! Feed-forward layers of the decoder.
 
+use super::Residual;
 use super::spec::{Ffn, Names, Projection};
 use crate::array::Array;
-use crate::error::{Error, Result};
-use crate::nn::{Activation, Linear};
+use crate::error::Result;
+use crate::nn::{Activation, Joint, Linear};
 use crate::weights::Weights;
 
 pub enum FeedForward {
-    Gated { gate: Linear, up: Linear, down: Linear, activation: Activation },
-    FusedGated { gate_up: Linear, down: Linear, activation: Activation },
+    Gated { gate_up: Joint<2>, down: Linear, activation: Activation },
     Plain { up: Linear, down: Linear, activation: Activation },
 }
 
@@ -18,14 +18,14 @@ impl FeedForward {
             Linear::load(w, &format!("{path}.{name}"), inputs, outputs, bias)
         };
         Ok(match *spec {
-            Ffn::Gated { size, activation, gate_up: Projection::Separate, bias } => FeedForward::Gated {
-                gate: linear("gate_proj", hidden, size, bias)?,
-                up: linear(names.up, hidden, size, bias)?,
-                down: linear(names.down, size, hidden, bias)?,
-                activation,
-            },
-            Ffn::Gated { size, activation, gate_up: Projection::Fused, bias } => FeedForward::FusedGated {
-                gate_up: linear("gate_up_proj", hidden, 2 * size, bias)?,
+            Ffn::Gated { size, activation, gate_up, bias } => FeedForward::Gated {
+                gate_up: match gate_up {
+                    Projection::Separate => {
+                        let parts = ["gate_proj", names.up].map(|name| (format!("{path}.{name}"), size));
+                        Joint::separate(w, parts, hidden, bias)?
+                    }
+                    Projection::Fused => Joint::fused(w, &format!("{path}.gate_up_proj"), [size; 2], hidden, bias)?,
+                },
                 down: linear(names.down, size, hidden, bias)?,
                 activation,
             },
@@ -37,17 +37,15 @@ impl FeedForward {
         })
     }
 
-    pub fn forward(&self, x: &Array) -> Result<Array> {
+    /// The result is added to the residual stream if one is given.
+    pub fn forward(&self, x: &Array, onto: Option<Residual>) -> Result<Array> {
         match self {
-            FeedForward::Gated { gate, up, down, activation } => {
-                down.forward(&(activation.apply(&gate.forward(x)?)? * up.forward(x)?)?)
+            FeedForward::Gated { gate_up, down, activation } => {
+                Residual::add(onto, down, &gate_up.gated(*activation, x)?)
             }
-            FeedForward::FusedGated { gate_up, down, activation } => {
-                let parts = gate_up.forward(x)?.split(2, -1)?;
-                let [gate, up] = <[Array; 2]>::try_from(parts).map_err(|_| Error::internal("split"))?;
-                down.forward(&(activation.apply(&gate)? * up)?)
+            FeedForward::Plain { up, down, activation } => {
+                Residual::add(onto, down, &activation.apply(&up.forward(x)?)?)
             }
-            FeedForward::Plain { up, down, activation } => down.forward(&activation.apply(&up.forward(x)?)?),
         }
     }
 }

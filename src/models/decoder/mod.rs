@@ -43,6 +43,23 @@ enum Norms {
     Parallel { both: Norm },
 }
 
+/// What a layer's result is added to: the residual stream, the result times a factor.
+#[derive(Clone, Copy)]
+struct Residual<'a> {
+    x: &'a Array,
+    factor: Option<f32>,
+}
+
+impl Residual<'_> {
+    /// The output layer's result, added where there is something to add it to.
+    fn add(onto: Option<Residual>, output: &Linear, x: &Array) -> Result<Array> {
+        match onto {
+            Some(residual) => output.forward_add(x, residual.x, residual.factor),
+            None => output.forward(x),
+        }
+    }
+}
+
 impl Decoder {
     /// Takes the weights that the specification names.
     pub fn load(spec: DecoderSpec, w: &Weights) -> Result<Decoder> {
@@ -176,27 +193,29 @@ impl Layer {
     }
 
     fn forward(&self, x: Array, mask: &Mask, cache: &mut LayerCache) -> Result<Array> {
+        let onto = |x| Some(Residual { x, factor: self.residual_scale });
         let scaled = |y: Array| match self.residual_scale {
             Some(scale) => y * scale,
             None => Ok(y),
         };
         match &self.norms {
             Norms::Pre { mixer, ffn } => {
-                let x = (&x + scaled(self.mixer.forward(&mixer.forward(&x)?, mask, cache)?))?;
-                &x + scaled(self.ffn.forward(&ffn.forward(&x)?)?)
+                let x = self.mixer.forward(&mixer.forward(&x)?, mask, cache, onto(&x))?;
+                self.ffn.forward(&ffn.forward(&x)?, onto(&x))
             }
             Norms::Sandwich { before_mixer, after_mixer, before_ffn, after_ffn } => {
-                let mixed = self.mixer.forward(&before_mixer.forward(&x)?, mask, cache)?;
+                let mixed = self.mixer.forward(&before_mixer.forward(&x)?, mask, cache, None)?;
                 let x = (&x + scaled(after_mixer.forward(&mixed)?))?;
-                &x + scaled(after_ffn.forward(&self.ffn.forward(&before_ffn.forward(&x)?)?)?)
+                &x + scaled(after_ffn.forward(&self.ffn.forward(&before_ffn.forward(&x)?, None)?)?)
             }
             Norms::Post { mixer, ffn } => {
-                let x = (&x + scaled(mixer.forward(&self.mixer.forward(&x, mask, cache)?)?))?;
-                &x + scaled(ffn.forward(&self.ffn.forward(&x)?)?)
+                let x = (&x + scaled(mixer.forward(&self.mixer.forward(&x, mask, cache, None)?)?))?;
+                &x + scaled(ffn.forward(&self.ffn.forward(&x, None)?)?)
             }
             Norms::Parallel { both } => {
                 let n = both.forward(&x)?;
-                (&x + scaled(self.mixer.forward(&n, mask, cache)?))? + scaled(self.ffn.forward(&n)?)
+                let x = self.mixer.forward(&n, mask, cache, onto(&x))?;
+                self.ffn.forward(&n, onto(&x))
             }
         }
     }

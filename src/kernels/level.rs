@@ -1,0 +1,122 @@
+//! Which instructions the kernels use.
+
+use once_cell::sync::Lazy;
+
+/// An instruction set, or plain code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// What the compiler makes for the target's baseline (on Arm that includes NEON).
+    Portable,
+    /// AVX2, FMA and F16C.
+    Avx2,
+    /// AVX-512 F, BW, DQ, VL and VBMI: Ice Lake, Zen 4 and later.
+    Avx512,
+    /// The same with BF16 dot products: Sapphire Rapids, Zen 4 and later.
+    Avx512Bf16,
+}
+
+impl Level {
+    const ALL: [(Level, &str); 4] = [
+        (Level::Portable, "portable"),
+        (Level::Avx2, "avx2"),
+        (Level::Avx512, "avx512"),
+        (Level::Avx512Bf16, "avx512bf16"),
+    ];
+
+    /// The best that this processor has; `MLXE_CPU_KERNELS` (portable, avx2, avx512, avx512bf16) lowers it.
+    pub fn get() -> Level {
+        static CHOSEN: Lazy<Level> = Lazy::new(|| {
+            let best = *Level::available().last().expect("portable is always there");
+            let Ok(name) = std::env::var("MLXE_CPU_KERNELS") else { return best };
+            match Level::ALL.iter().find(|(_, n)| *n == name) {
+                Some((level, _)) if *level <= best => *level,
+                Some(_) => {
+                    log::warn!("MLXE_CPU_KERNELS={name}: this processor cannot do that; using {}", best.name());
+                    best
+                }
+                None => {
+                    log::warn!("MLXE_CPU_KERNELS={name}: unknown; using {}", best.name());
+                    best
+                }
+            }
+        });
+        *CHOSEN
+    }
+
+    /// All that this processor has, the best last.
+    pub fn available() -> Vec<Level> {
+        Level::ALL.iter().map(|(level, _)| *level).filter(|level| level.is_available()).collect()
+    }
+
+    /// The name that `MLXE_CPU_KERNELS` takes.
+    pub fn name(self) -> &'static str {
+        Level::ALL.iter().find(|(level, _)| *level == self).map_or("?", |(_, name)| name)
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn is_available(self) -> bool {
+        use std::arch::is_x86_feature_detected as has;
+        match self {
+            Level::Portable => true,
+            Level::Avx2 => has!("avx2") && has!("fma") && has!("f16c"),
+            Level::Avx512 => {
+                Level::Avx2.is_available()
+                    && has!("avx512f")
+                    && has!("avx512bw")
+                    && has!("avx512dq")
+                    && has!("avx512vl")
+                    && has!("avx512vbmi")
+            }
+            Level::Avx512Bf16 => Level::Avx512.is_available() && has!("avx512bf16"),
+        }
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn is_available(self) -> bool {
+        self == Level::Portable
+    }
+}
+
+/// Defines a function that is compiled for the baseline, for AVX2 and for AVX-512, and picks by [`Level`], which becomes
+/// its first parameter.
+///
+/// The body must be inlinable code that the compiler can vectorise. In it `FMA` says whether fused multiply-add (and on
+/// x86 F16C) is there; [`fma`] uses it.
+macro_rules! multiversion {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident<const FMA: bool>($($arg:ident: $type:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
+        $(#[$meta])*
+        #[allow(clippy::too_many_arguments)]
+        $vis fn $name(level: $crate::Level, $($arg: $type),*) $(-> $ret)? {
+            #[inline(always)]
+            #[allow(clippy::too_many_arguments)]
+            fn body<const FMA: bool>($($arg: $type),*) $(-> $ret)? $body
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx2,fma,f16c")]
+                #[allow(clippy::too_many_arguments)]
+                fn avx2($($arg: $type),*) $(-> $ret)? { body::<true>($($arg),*) }
+                #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+                #[allow(clippy::too_many_arguments)]
+                fn avx512($($arg: $type),*) $(-> $ret)? { body::<true>($($arg),*) }
+                match level {
+                    $crate::Level::Portable => {}
+                    // SAFETY: a level is only chosen where the processor has it.
+                    $crate::Level::Avx2 => return unsafe { avx2($($arg),*) },
+                    $crate::Level::Avx512 | $crate::Level::Avx512Bf16 => {
+                        // SAFETY: as above.
+                        return unsafe { avx512($($arg),*) };
+                    }
+                }
+            }
+            let _ = level;
+            body::<{ cfg!(target_arch = "aarch64") }>($($arg),*)
+        }
+    };
+}
+pub(super) use multiversion;
+
+/// `a * b + c`, fused where `FMA` says that it is one instruction; elsewhere fusing would be a library call.
+#[inline(always)]
+pub(super) fn fma<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FMA { a.mul_add(b, c) } else { a * b + c }
+}

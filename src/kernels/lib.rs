@@ -1,0 +1,28 @@
+//! CPU kernels for hosts where MLX's own CPU back end is a reference implementation.
+//!
+//! Pure functions over slices that know nothing of MLX; `array/host.rs` hands them evaluated buffers. Everything is
+//! accumulated in f32, whatever the types of inputs and results. Each kernel exists in plain Rust, compiled once for
+//! every instruction set of [`Level`], and by hand where that pays; the choice is made at run time.
+
+mod attention;
+mod codes;
+mod floats;
+mod level;
+mod norm;
+pub mod pool;
+mod product;
+mod rope;
+mod tile;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+pub use attention::{Append, Attention, Keys, Visible, attend};
+pub use codes::Codes;
+pub use floats::{Floats, FloatsMut, Kind};
+pub use level::Level;
+pub use norm::{NormParams, normalize};
+pub use product::{Act, Epilogue, Matrix, Part, Values, gather_rows, product};
+pub use rope::Rotation;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,751 @@
+//! Products in AVX-512, by hand.
+//!
+//! A few rows of input: weights are unpacked in registers and used for all of them, several rows of weights at a time.
+//! Many rows: a panel of 64 output features is put in the order in which `vdpbf16ps` reads pairs, then 6 rows of input
+//! by 64 features are accumulated in registers.
+
+use std::arch::x86_64::*;
+
+use half::bf16;
+
+use super::Level;
+use super::codes::Codes;
+use super::floats::Floats;
+use super::product::{Grouped, Matrix, Values};
+use super::tile::{Prepared, by_table, group_index, lane_block, with_scratch};
+
+/// The level of everything here.
+const LEVEL: Level = Level::Avx512;
+
+/// Calls `$f::<R, M, ..>` with `$r` rows of weights and `$m` rows of input as constants.
+macro_rules! for_sizes {
+    ($f:ident, $r:expr, $m:expr, [$($more:expr),*], $args:tt) => {
+        match ($r, $m) {
+            (4, 1) => $f::<4, 1, $({ $more }),*> $args,
+            (4, 2) => $f::<4, 2, $({ $more }),*> $args,
+            (2, 1) => $f::<2, 1, $({ $more }),*> $args,
+            (2, 2) => $f::<2, 2, $({ $more }),*> $args,
+            (2, 3) => $f::<2, 3, $({ $more }),*> $args,
+            (2, 4) => $f::<2, 4, $({ $more }),*> $args,
+            (1, 1) => $f::<1, 1, $({ $more }),*> $args,
+            (1, 2) => $f::<1, 2, $({ $more }),*> $args,
+            (1, 3) => $f::<1, 3, $({ $more }),*> $args,
+            (1, 4) => $f::<1, 4, $({ $more }),*> $args,
+            _ => unreachable!("up to 4 rows"),
+        }
+    };
+}
+
+/// `tile[i * n + j] = x[i] . W[from + j]` for up to [`FEW`](super::tile::FEW) rows of input.
+pub(super) fn few(w: &Matrix<'_>, from: usize, n: usize, p: &Prepared<'_>, tile: &mut [f32]) {
+    let m = p.m;
+    assert!(tile.len() == m * n && from + n <= w.rows);
+    // As many rows of weights at a time as registers allow.
+    let most = if m <= 2 { 4 } else { 2 };
+    let pieces = |f: &mut dyn FnMut(usize, usize)| {
+        let mut j = 0;
+        while j < n {
+            let rows = [most, 2, 1].into_iter().find(|&r| r <= n - j).expect("at least one");
+            f(j, rows);
+            j += rows;
+        }
+    };
+    let Some(q) = w.grouped() else {
+        let Values::Dense(values) = w.values else { unreachable!() };
+        // SAFETY: the processor has AVX-512, which the caller's level says; rows and tile are within bounds.
+        return pieces(&mut |j, rows| unsafe {
+            let at = (from + j) * p.k;
+            let (x, out) = (p.natural.as_ptr(), tile.as_mut_ptr().add(j));
+            match values {
+                Floats::F32(v) => for_sizes!(dense, rows, m, [F32], (v.as_ptr().add(at).cast(), p.k, x, out, n)),
+                Floats::F16(v) => for_sizes!(dense, rows, m, [F16], (v.as_ptr().add(at).cast(), p.k, x, out, n)),
+                Floats::Bf16(v) => for_sizes!(dense, rows, m, [BF16], (v.as_ptr().add(at).cast(), p.k, x, out, n)),
+            }
+        });
+    };
+    let groups = p.k / q.group;
+    let row_bytes = p.k * q.codes.bits() / 8;
+    with_scratch(2 * n * groups, |scratch| {
+        let (scales, biases) = scratch.split_at_mut(n * groups);
+        q.scales.read(LEVEL, from * groups, scales);
+        if let Some(b) = q.biases {
+            b.slice(from * groups, n * groups).read(LEVEL, biases);
+        }
+        let sums = q.biases.map(|_| &p.sums[group_index(q.group)]);
+        pieces(&mut |j, rows| {
+            let table = q.codes.table();
+            let a = GroupedRows {
+                codes: q.bytes[(from + j) * row_bytes..].as_ptr(),
+                row_bytes,
+                scales: scales[j * groups..].as_ptr(),
+                biases: biases[j * groups..].as_ptr(),
+                sums: sums.map_or(std::ptr::null(), |s| s.as_ptr()),
+                groups,
+                group: q.group,
+                table: &table,
+                ld: n,
+            };
+            let out = tile[j..].as_mut_ptr();
+            // SAFETY: as above; codes, scales, biases and sums have `rows` rows from here on.
+            unsafe {
+                match q.codes.bits() {
+                    4 => for_sizes!(by_lanes, rows, m, [4], (&a, p.lanes[1].as_ptr(), out)),
+                    2 => for_sizes!(by_lanes, rows, m, [2], (&a, p.lanes[0].as_ptr(), out)),
+                    3 => for_sizes!(by_bytes, rows, m, [3], (&a, p.natural.as_ptr(), out)),
+                    5 => for_sizes!(by_bytes, rows, m, [5], (&a, p.natural.as_ptr(), out)),
+                    6 => for_sizes!(by_bytes, rows, m, [6], (&a, p.natural.as_ptr(), out)),
+                    _ => for_sizes!(by_bytes, rows, m, [8], (&a, p.natural.as_ptr(), out)),
+                }
+            }
+        });
+    });
+    debug_assert!(by_table(q.codes) == matches!(q.codes.bits(), 2 | 4));
+}
+
+/// How far ahead of their use plain weights are fetched, in bytes: they come straight from memory.
+const AHEAD: usize = 4096;
+
+const F32: u32 = 0;
+const F16: u32 = 1;
+const BF16: u32 = 2;
+
+/// The first `mask` of 16 numbers, zeros beyond.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,f16c")]
+unsafe fn load<const KIND: u32>(at: *const u8, index: usize, mask: __mmask16) -> __m512 {
+    // SAFETY: the caller's promise that the masked elements are readable.
+    unsafe {
+        match KIND {
+            F32 => _mm512_maskz_loadu_ps(mask, at.cast::<f32>().add(index)),
+            F16 => _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, at.cast::<i16>().add(index))),
+            _ => {
+                let wide = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, at.cast::<i16>().add(index)));
+                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
+            }
+        }
+    }
+}
+
+/// `R` rows of plain numbers, `k` apart, with `M` rows of `x`. `out[i * ld + r]`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,f16c")]
+unsafe fn dense<const R: usize, const M: usize, const KIND: u32>(
+    w: *const u8,
+    k: usize,
+    x: *const f32,
+    out: *mut f32,
+    ld: usize,
+) {
+    let size = if KIND == F32 { 4 } else { 2 };
+    // SAFETY: all reads are of the first `k` elements of rows that the caller vouches for; prefetching reads nothing.
+    unsafe {
+        let mut acc = [[_mm512_setzero_ps(); M]; R];
+        let mut i = 0;
+        while i < k {
+            let mask = if k - i >= 16 { !0 } else { (1u16 << (k - i)) - 1 };
+            let mut v = [_mm512_setzero_ps(); R];
+            for r in 0..R {
+                v[r] = load::<KIND>(w, r * k + i, mask);
+                _mm_prefetch::<_MM_HINT_T0>(w.wrapping_add((r * k + i) * size + AHEAD).cast());
+            }
+            for c in 0..M {
+                let xs = _mm512_maskz_loadu_ps(mask, x.add(c * k + i));
+                for r in 0..R {
+                    acc[r][c] = _mm512_fmadd_ps(v[r], xs, acc[r][c]);
+                }
+            }
+            i += 16;
+        }
+        for r in 0..R {
+            for c in 0..M {
+                *out.add(c * ld + r) = _mm512_reduce_add_ps(acc[r][c]);
+            }
+        }
+    }
+}
+
+/// Consecutive rows of a quantized matrix.
+struct GroupedRows<'a> {
+    codes: *const u8,
+    row_bytes: usize,
+    /// `groups` a row.
+    scales: *const f32,
+    biases: *const f32,
+    /// `groups` a row of input; null where there are no biases.
+    sums: *const f32,
+    groups: usize,
+    group: usize,
+    table: &'a [f32; 16],
+    /// Distance of the results of two rows of input.
+    ld: usize,
+}
+
+/// Codes of 2 or 4 bits. Each 32-bit lane holds consecutive codes; shifting brings the next to the lowest bits, where a
+/// table lookup, which ignores the bits above, makes a number of it. `x` is in that order (`Prepared::lanes`).
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn by_lanes<const R: usize, const M: usize, const BITS: u32>(a: &GroupedRows<'_>, x: *const f32, out: *mut f32) {
+    // SAFETY: the caller vouches for `R` rows of codes and scales and `M` rows of `x`; reads beyond a row's end are
+    // masked away.
+    unsafe {
+        let block = lane_block(BITS as usize);
+        let steps = 32 / BITS as usize;
+        let groups_a_block = block / a.group;
+        let lanes_a_group = 16 / groups_a_block;
+        let stride = (a.groups * a.group).next_multiple_of(block);
+        let table = _mm512_loadu_ps(a.table.as_ptr());
+        let lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+        let group_of_lane = _mm512_srl_epi32(lane, _mm_cvtsi32_si128(lanes_a_group.trailing_zeros() as i32));
+        let mut total = [[_mm512_setzero_ps(); M]; R];
+        let mut codes = a.codes;
+        let mut xs = x;
+        let mut g = 0;
+        while g < a.groups {
+            let n = (a.groups - g).min(16);
+            let mask = ((1u32 << n) - 1) as u16;
+            let mut scales = [_mm512_setzero_ps(); R];
+            for r in 0..R {
+                scales[r] = _mm512_maskz_loadu_ps(mask, a.scales.add(r * a.groups + g));
+            }
+            if !a.sums.is_null() {
+                for c in 0..M {
+                    let sums = _mm512_maskz_loadu_ps(mask, a.sums.add(c * a.groups + g));
+                    for r in 0..R {
+                        let biases = _mm512_maskz_loadu_ps(mask, a.biases.add(r * a.groups + g));
+                        total[r][c] = _mm512_fmadd_ps(biases, sums, total[r][c]);
+                    }
+                }
+            }
+            let mut done = 0;
+            while done < n {
+                let lanes = ((n - done) * lanes_a_group).min(16);
+                let mask = ((1u32 << lanes) - 1) as u16;
+                let mut w = [_mm512_setzero_si512(); R];
+                for r in 0..R {
+                    w[r] = _mm512_maskz_loadu_epi32(mask, codes.add(r * a.row_bytes).cast());
+                }
+                let mut acc = [[_mm512_setzero_ps(); M]; R];
+                for j in 0..steps {
+                    let mut v = [_mm512_setzero_ps(); R];
+                    for r in 0..R {
+                        v[r] = _mm512_permutexvar_ps(w[r], table);
+                        w[r] = _mm512_srli_epi32::<BITS>(w[r]);
+                    }
+                    for c in 0..M {
+                        let xv = _mm512_loadu_ps(xs.add(c * stride + j * 16));
+                        for r in 0..R {
+                            acc[r][c] = _mm512_fmadd_ps(v[r], xv, acc[r][c]);
+                        }
+                    }
+                }
+                let of_lane = _mm512_add_epi32(group_of_lane, _mm512_set1_epi32(done as i32));
+                for r in 0..R {
+                    let scale = _mm512_permutexvar_ps(of_lane, scales[r]);
+                    for c in 0..M {
+                        total[r][c] = _mm512_fmadd_ps(acc[r][c], scale, total[r][c]);
+                    }
+                }
+                codes = codes.add(64);
+                xs = xs.add(block);
+                done += groups_a_block;
+            }
+            g += 16;
+        }
+        for r in 0..R {
+            for c in 0..M {
+                *out.add(c * a.ld + r) = _mm512_reduce_add_ps(total[r][c]);
+            }
+        }
+    }
+}
+
+/// 32 codes of any width as bytes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+unsafe fn bytes_of<const BITS: u32>(at: *const u8) -> __m256i {
+    // SAFETY: 4 * BITS bytes are readable, the caller's promise; the others are masked away.
+    unsafe {
+        if BITS == 8 {
+            return _mm256_loadu_si256(at.cast());
+        }
+        let mask = ((1u64 << (4 * BITS)) - 1) as u32;
+        let raw = _mm256_maskz_loadu_epi8(mask, at.cast());
+        // Eight codes fill BITS bytes: those go to the start of each 64-bit lane, then each code to its byte.
+        let mut spread = [0u8; 32];
+        let mut shifts = [0u8; 32];
+        for i in 0..32 {
+            spread[i] = (i / 8 * BITS as usize + i % 8).min(31) as u8;
+            shifts[i] = (i % 8 * BITS as usize) as u8;
+        }
+        let words = _mm256_permutexvar_epi8(_mm256_loadu_si256(spread.as_ptr().cast()), raw);
+        let codes = _mm256_multishift_epi64_epi8(_mm256_loadu_si256(shifts.as_ptr().cast()), words);
+        _mm256_and_si256(codes, _mm256_set1_epi8(((1u32 << BITS) - 1) as i8))
+    }
+}
+
+/// Codes of 3, 5, 6 or 8 bits, 32 at a time, with `x` in its natural order.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+unsafe fn by_bytes<const R: usize, const M: usize, const BITS: u32>(a: &GroupedRows<'_>, x: *const f32, out: *mut f32) {
+    // SAFETY: the caller vouches for `R` rows of codes and scales and `M` rows of `x`.
+    unsafe {
+        let k = a.groups * a.group;
+        let mut total = [[_mm512_setzero_ps(); M]; R];
+        for g in 0..a.groups {
+            let mut acc = [[_mm512_setzero_ps(); M]; R];
+            for part in 0..a.group / 32 {
+                let at = g * a.group + part * 32;
+                let mut low = [_mm512_setzero_ps(); R];
+                let mut high = [_mm512_setzero_ps(); R];
+                for r in 0..R {
+                    let bytes = bytes_of::<BITS>(a.codes.add(r * a.row_bytes + at / 8 * BITS as usize));
+                    low[r] = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm256_castsi256_si128(bytes)));
+                    high[r] = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm256_extracti128_si256::<1>(bytes)));
+                }
+                for c in 0..M {
+                    let xl = _mm512_loadu_ps(x.add(c * k + at));
+                    let xh = _mm512_loadu_ps(x.add(c * k + at + 16));
+                    for r in 0..R {
+                        acc[r][c] = _mm512_fmadd_ps(low[r], xl, acc[r][c]);
+                        acc[r][c] = _mm512_fmadd_ps(high[r], xh, acc[r][c]);
+                    }
+                }
+            }
+            for r in 0..R {
+                let scale = _mm512_set1_ps(*a.scales.add(r * a.groups + g));
+                for c in 0..M {
+                    total[r][c] = _mm512_fmadd_ps(acc[r][c], scale, total[r][c]);
+                }
+            }
+        }
+        for r in 0..R {
+            for c in 0..M {
+                let mut sum = _mm512_reduce_add_ps(total[r][c]);
+                if !a.sums.is_null() {
+                    for g in 0..a.groups {
+                        sum += *a.biases.add(r * a.groups + g) * *a.sums.add(c * a.groups + g);
+                    }
+                }
+                *out.add(c * a.ld + r) = sum;
+            }
+        }
+    }
+}
+
+/// Output features of a panel.
+const WIDE: usize = 64;
+/// Rows of input that are accumulated at a time.
+const TALL: usize = 6;
+
+/// `tile[i * n + j] = x[i] . W[from + j]` for many rows of bf16 input; the matrix is quantized or in bf16.
+pub(super) fn many_bf16(w: &Matrix<'_>, from: usize, n: usize, p: &Prepared<'_>, tile: &mut [f32]) {
+    let Floats::Bf16(x) = p.x else { unreachable!("chosen for bf16") };
+    let (m, k) = (p.m, p.k);
+    assert!(x.len() == m * k && tile.len() == m * n && from + n <= w.rows);
+    let grouped = w.grouped();
+    let group = grouped.as_ref().map_or(k, |q| q.group);
+    let groups = if grouped.is_some() { k / group } else { 1 };
+    let pairs = k.div_ceil(2);
+    // The panel holds pairs of bf16 in the place of an f32; scales and biases lie beside it as [group][feature].
+    with_scratch(pairs * WIDE + 2 * groups * WIDE, |scratch| {
+        let (panel, rest) = scratch.split_at_mut(pairs * WIDE);
+        let (scales, biases) = rest.split_at_mut(groups * WIDE);
+        for j in (0..n).step_by(WIDE) {
+            let wide = WIDE.min(n - j);
+            fill_panel(w, grouped.as_ref(), from + j, wide, panel);
+            if let Some(q) = &grouped {
+                transposed(wide, groups, scales, |row, out| q.scales.read(LEVEL, (from + j + row) * groups, out));
+                if let Some(b) = q.biases {
+                    transposed(wide, groups, biases, |row, out| {
+                        b.slice((from + j + row) * groups, groups).read(LEVEL, out)
+                    });
+                }
+            }
+            let sums = grouped.as_ref().and_then(|q| q.biases).map(|_| &p.sums[group_index(group)]);
+            for i in (0..m).step_by(TALL) {
+                let a = Block {
+                    x: x[i * k..].as_ptr(),
+                    k,
+                    group,
+                    groups,
+                    panel: panel.as_ptr(),
+                    scales: grouped.as_ref().map_or(std::ptr::null(), |_| scales.as_ptr()),
+                    biases: biases.as_ptr(),
+                    sums: sums.map_or(std::ptr::null(), |s| s[i * groups..].as_ptr()),
+                    wide,
+                    out: tile[i * n + j..].as_mut_ptr(),
+                    ld: n,
+                };
+                // SAFETY: the processor has AVX512-BF16, which the caller's level says; the block describes memory that
+                // is there.
+                unsafe {
+                    match TALL.min(m - i) {
+                        1 => micro::<1>(&a),
+                        2 => micro::<2>(&a),
+                        3 => micro::<3>(&a),
+                        4 => micro::<4>(&a),
+                        5 => micro::<5>(&a),
+                        _ => micro::<6>(&a),
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// `out[g * WIDE + row]` from rows of `groups` numbers.
+fn transposed(rows: usize, groups: usize, out: &mut [f32], mut read: impl FnMut(usize, &mut [f32])) {
+    with_scratch(groups, |row| {
+        for r in 0..rows {
+            read(r, row);
+            for (g, v) in row.iter().enumerate() {
+                out[g * WIDE + r] = *v;
+            }
+        }
+    });
+}
+
+/// Puts `wide` rows of the matrix, as pairs of bf16, into `panel[pair * WIDE + row]`; codes are left unscaled.
+fn fill_panel(w: &Matrix<'_>, grouped: Option<&Grouped<'_>>, from: usize, wide: usize, panel: &mut [f32]) {
+    let k = w.columns;
+    let pairs = k.div_ceil(2);
+    if wide < WIDE {
+        panel.fill(0.0);
+    }
+    with_scratch(16 * pairs, |rows| {
+        for r0 in (0..wide).step_by(16) {
+            let count = 16.min(wide - r0);
+            for (r, row) in rows.chunks_exact_mut(pairs).enumerate().take(count) {
+                // SAFETY: each row has room for `pairs` pairs, and sources are rows of the matrix; the processor has
+                // AVX-512.
+                unsafe {
+                    let out = row.as_mut_ptr().cast::<u16>();
+                    match (grouped, w.values) {
+                        (Some(q), _) => {
+                            let bytes = k * q.codes.bits() / 8;
+                            bf16_codes(&q.bytes[(from + r0 + r) * bytes..][..bytes], q.codes, k, out);
+                        }
+                        (None, Values::Dense(Floats::Bf16(v))) => {
+                            let source = &v[(from + r0 + r) * k..][..k];
+                            std::ptr::copy_nonoverlapping(source.as_ptr().cast(), out, k);
+                            if k % 2 == 1 {
+                                *out.add(k) = 0;
+                            }
+                        }
+                        _ => unreachable!("chosen for bf16"),
+                    }
+                }
+            }
+            // SAFETY: 16 rows of `pairs`, of which `count` are used, and the panel's columns from `r0`.
+            unsafe { transpose(rows.as_ptr().cast(), pairs, count, panel.as_mut_ptr().add(r0).cast()) };
+        }
+    });
+}
+
+/// A row of codes as bf16 numbers.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+unsafe fn bf16_codes(bytes: &[u8], codes: Codes, k: usize, out: *mut u16) {
+    // SAFETY: `k`, a multiple of 32, codes are in `bytes`, and `out` has room for them.
+    unsafe {
+        if codes.bits() == 4 {
+            let table = codes.table().map(|v| bf16::from_f32(v).to_bits());
+            // Twice: the lookup takes five bits, the fifth being of the next code.
+            let half = _mm256_loadu_si256(table.as_ptr().cast());
+            let table = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(half), half);
+            let upper = _mm512_set1_epi32(0xffff_0000u32 as i32);
+            for i in (0..k).step_by(32) {
+                let pair = _mm512_cvtepu8_epi32(_mm_loadu_si128(bytes.as_ptr().add(i / 2).cast()));
+                // Bits 0-3 and 16-19 of each lane become the two codes (0xCA: the first operand selects).
+                let index = _mm512_ternarylogic_epi32::<0xCA>(upper, _mm512_slli_epi32::<12>(pair), pair);
+                _mm512_storeu_si512(out.add(i).cast(), _mm512_permutexvar_epi16(index, table));
+            }
+            return;
+        }
+        for i in (0..k).step_by(32) {
+            let at = bytes.as_ptr().add(i / 8 * codes.bits());
+            let codes = match codes.bits() {
+                2 => bytes_of::<2>(at),
+                3 => bytes_of::<3>(at),
+                5 => bytes_of::<5>(at),
+                6 => bytes_of::<6>(at),
+                _ => bytes_of::<8>(at),
+            };
+            // Integers of up to eight bits are exact in bf16: the upper half of their f32.
+            let upper = |bytes| _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(_mm512_castps_si512(
+                _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes)),
+            )));
+            _mm256_storeu_si256(out.add(i).cast(), upper(_mm256_castsi256_si128(codes)));
+            _mm256_storeu_si256(out.add(i + 16).cast(), upper(_mm256_extracti128_si256::<1>(codes)));
+        }
+    }
+}
+
+/// `out[column * WIDE + row] = rows[row * columns + column]` for up to 16 rows of 32-bit words.
+#[target_feature(enable = "avx512f,avx512dq")]
+unsafe fn transpose(rows: *const i32, columns: usize, count: usize, out: *mut i32) {
+    // SAFETY: the caller vouches for rows and columns; what lies beyond is masked away.
+    unsafe {
+        for c in (0..columns).step_by(16) {
+            let width = 16.min(columns - c);
+            let mask = ((1u32 << width) - 1) as u16;
+            let mut v = [_mm512_setzero_si512(); 16];
+            for r in 0..count {
+                v[r] = _mm512_maskz_loadu_epi32(mask, rows.add(r * columns + c));
+            }
+            // Interleave rows in pairs, fours, eights, sixteens.
+            let mut t = [_mm512_setzero_si512(); 16];
+            for i in 0..8 {
+                t[2 * i] = _mm512_unpacklo_epi32(v[2 * i], v[2 * i + 1]);
+                t[2 * i + 1] = _mm512_unpackhi_epi32(v[2 * i], v[2 * i + 1]);
+            }
+            for i in 0..4 {
+                v[4 * i] = _mm512_unpacklo_epi64(t[4 * i], t[4 * i + 2]);
+                v[4 * i + 1] = _mm512_unpackhi_epi64(t[4 * i], t[4 * i + 2]);
+                v[4 * i + 2] = _mm512_unpacklo_epi64(t[4 * i + 1], t[4 * i + 3]);
+                v[4 * i + 3] = _mm512_unpackhi_epi64(t[4 * i + 1], t[4 * i + 3]);
+            }
+            // v[4 i + j] holds, in its four quarters q, column 4 q + j of rows 4 i .. 4 i + 4.
+            for j in 0..4 {
+                let a = _mm512_shuffle_i32x4::<0x88>(v[j], v[4 + j]);
+                let b = _mm512_shuffle_i32x4::<0x88>(v[8 + j], v[12 + j]);
+                let c2 = _mm512_shuffle_i32x4::<0xdd>(v[j], v[4 + j]);
+                let d = _mm512_shuffle_i32x4::<0xdd>(v[8 + j], v[12 + j]);
+                t[j] = _mm512_shuffle_i32x4::<0x88>(a, b);
+                t[8 + j] = _mm512_shuffle_i32x4::<0xdd>(a, b);
+                t[4 + j] = _mm512_shuffle_i32x4::<0x88>(c2, d);
+                t[12 + j] = _mm512_shuffle_i32x4::<0xdd>(c2, d);
+            }
+            let mask = ((1u32 << count) - 1) as u16;
+            for (i, column) in t.iter().enumerate().take(width) {
+                _mm512_mask_storeu_epi32(out.add((c + i) * WIDE), mask, *column);
+            }
+        }
+    }
+}
+
+/// Up to [`TALL`] rows of input and a panel.
+struct Block {
+    x: *const bf16,
+    k: usize,
+    group: usize,
+    groups: usize,
+    panel: *const f32,
+    /// `[groups][WIDE]`; null for a plain matrix.
+    scales: *const f32,
+    biases: *const f32,
+    /// `[rows][groups]`; null where there are no biases.
+    sums: *const f32,
+    wide: usize,
+    out: *mut f32,
+    ld: usize,
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+unsafe fn micro<const M: usize>(a: &Block) {
+    // SAFETY: the caller vouches for `M` rows of `x`, `sums` and `out` and for the panel.
+    unsafe {
+        let mut total = [[_mm512_setzero_ps(); 4]; M];
+        for g in 0..a.groups {
+            let mut acc = [[_mm512_setzero_ps(); 4]; M];
+            let from = g * a.group;
+            let mut panel = a.panel.add(from / 2 * WIDE);
+            let mut x = a.x.add(from);
+            for _ in 0..a.group / 2 {
+                step(&mut acc, x, a.k, panel);
+                panel = panel.add(WIDE);
+                x = x.add(2);
+            }
+            if a.group % 2 == 1 {
+                // The last column of a plain matrix has no partner: its pair's other half is zero in the panel, and
+                // must not be read from `x`.
+                let last: [[bf16; 2]; M] = std::array::from_fn(|i| [*x.add(i * a.k), bf16::ZERO]);
+                step(&mut acc, last.as_ptr().cast(), 2, panel);
+            }
+            if a.scales.is_null() {
+                total = acc;
+                continue;
+            }
+            for v in 0..4 {
+                let scale = _mm512_loadu_ps(a.scales.add(g * WIDE + v * 16));
+                for i in 0..M {
+                    total[i][v] = _mm512_fmadd_ps(acc[i][v], scale, total[i][v]);
+                }
+            }
+            if !a.sums.is_null() {
+                for v in 0..4 {
+                    let bias = _mm512_loadu_ps(a.biases.add(g * WIDE + v * 16));
+                    for i in 0..M {
+                        let sum = _mm512_set1_ps(*a.sums.add(i * a.groups + g));
+                        total[i][v] = _mm512_fmadd_ps(bias, sum, total[i][v]);
+                    }
+                }
+            }
+        }
+        for i in 0..M {
+            for v in 0..4 {
+                let left = a.wide.saturating_sub(v * 16).min(16);
+                let mask = ((1u32 << left) - 1) as u16;
+                _mm512_mask_storeu_ps(a.out.add(i * a.ld + v * 16), mask, total[i][v]);
+            }
+        }
+    }
+}
+
+/// One pair of columns: `acc[i] += x[i] . panel`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+unsafe fn step<const M: usize>(acc: &mut [[__m512; 4]; M], x: *const bf16, stride: usize, panel: *const f32) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut w = [_mm512_setzero_ps(); 4];
+        for v in 0..4 {
+            w[v] = _mm512_loadu_ps(panel.add(v * 16));
+        }
+        for i in 0..M {
+            let pair = _mm512_set1_epi32(x.add(i * stride).cast::<i32>().read_unaligned());
+            for v in 0..4 {
+                let w = std::mem::transmute::<__m512, __m512bh>(w[v]);
+                acc[i][v] = _mm512_dpbf16_ps(acc[i][v], std::mem::transmute::<__m512i, __m512bh>(pair), w);
+            }
+        }
+    }
+}
+
+/// `scores[g * n + s] = queries[g] . keys[s]` with keys `stride` apart; `n = scores.len() / (queries.len() / dim)`.
+pub(super) fn dots(queries: &[f32], keys: Floats<'_>, stride: usize, dim: usize, scores: &mut [f32]) {
+    let group = queries.len() / dim;
+    let n = scores.len() / group;
+    assert!(queries.len() == group * dim && scores.len() == group * n);
+    assert!(n == 0 || keys.len() >= (n - 1) * stride + dim, "keys");
+    for g in (0..group).step_by(2) {
+        let (q, out) = (queries[g * dim..].as_ptr(), scores[g * n..].as_mut_ptr());
+        // SAFETY: the caller's level says that the processor has AVX-512; sizes were checked.
+        unsafe {
+            match (keys, group - g) {
+                (Floats::F32(k), 1) => dots_of::<1, F32>(q, k.as_ptr().cast(), stride, dim, n, out),
+                (Floats::F16(k), 1) => dots_of::<1, F16>(q, k.as_ptr().cast(), stride, dim, n, out),
+                (Floats::Bf16(k), 1) => dots_of::<1, BF16>(q, k.as_ptr().cast(), stride, dim, n, out),
+                (Floats::F32(k), _) => dots_of::<2, F32>(q, k.as_ptr().cast(), stride, dim, n, out),
+                (Floats::F16(k), _) => dots_of::<2, F16>(q, k.as_ptr().cast(), stride, dim, n, out),
+                (Floats::Bf16(k), _) => dots_of::<2, BF16>(q, k.as_ptr().cast(), stride, dim, n, out),
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,f16c")]
+unsafe fn dots_of<const G: usize, const KIND: u32>(
+    queries: *const f32,
+    keys: *const u8,
+    stride: usize,
+    dim: usize,
+    n: usize,
+    scores: *mut f32,
+) {
+    /// Keys at a time.
+    const KEYS: usize = 4;
+    // SAFETY: the caller vouches for `G` queries and `n` keys.
+    unsafe {
+        for s in (0..n).step_by(KEYS) {
+            // At the end the last key stands in for those that are missing.
+            let at: [usize; KEYS] = std::array::from_fn(|j| (s + j).min(n - 1) * stride);
+            let mut acc = [[_mm512_setzero_ps(); KEYS]; G];
+            for d in (0..dim).step_by(16) {
+                let mask = if dim - d >= 16 { !0 } else { (1u16 << (dim - d)) - 1 };
+                let mut k = [_mm512_setzero_ps(); KEYS];
+                for j in 0..KEYS {
+                    k[j] = load::<KIND>(keys, at[j] + d, mask);
+                }
+                for g in 0..G {
+                    let q = _mm512_maskz_loadu_ps(mask, queries.add(g * dim + d));
+                    for j in 0..KEYS {
+                        acc[g][j] = _mm512_fmadd_ps(q, k[j], acc[g][j]);
+                    }
+                }
+            }
+            for g in 0..G {
+                let a = &acc[g];
+                // Four sums of 16 lanes at once: pairs of accumulators are folded together.
+                let t0 = _mm512_add_ps(_mm512_unpacklo_ps(a[0], a[1]), _mm512_unpackhi_ps(a[0], a[1]));
+                let t1 = _mm512_add_ps(_mm512_unpacklo_ps(a[2], a[3]), _mm512_unpackhi_ps(a[2], a[3]));
+                let (d0, d1) = (_mm512_castps_pd(t0), _mm512_castps_pd(t1));
+                let low = _mm512_castpd_ps(_mm512_unpacklo_pd(d0, d1));
+                let high = _mm512_castpd_ps(_mm512_unpackhi_pd(d0, d1));
+                let quarters = _mm512_add_ps(low, high);
+                let halves = _mm256_add_ps(_mm512_castps512_ps256(quarters), _mm512_extractf32x8_ps::<1>(quarters));
+                let sums = _mm_add_ps(_mm256_castps256_ps128(halves), _mm256_extractf128_ps::<1>(halves));
+                let mask = ((1u32 << KEYS.min(n - s)) - 1) as u8;
+                _mm_mask_storeu_ps(scores.add(g * n + s), mask, sums);
+            }
+        }
+    }
+}
+
+/// `out[g] += sum over s of weights[g * n + s] * values[s]` with values `stride` apart.
+pub(super) fn weigh(weights: &[f32], values: Floats<'_>, stride: usize, dim: usize, out: &mut [f32]) {
+    let group = out.len() / dim;
+    let n = weights.len() / group;
+    assert!(out.len() == group * dim && weights.len() == group * n);
+    assert!(n == 0 || values.len() >= (n - 1) * stride + dim, "values");
+    for g in (0..group).step_by(2) {
+        let (w, out) = (weights[g * n..].as_ptr(), out[g * dim..].as_mut_ptr());
+        // SAFETY: the caller's level says that the processor has AVX-512; sizes were checked.
+        unsafe {
+            match (values, group - g) {
+                (Floats::F32(v), 1) => weigh_of::<1, F32>(w, v.as_ptr().cast(), stride, dim, n, out),
+                (Floats::F16(v), 1) => weigh_of::<1, F16>(w, v.as_ptr().cast(), stride, dim, n, out),
+                (Floats::Bf16(v), 1) => weigh_of::<1, BF16>(w, v.as_ptr().cast(), stride, dim, n, out),
+                (Floats::F32(v), _) => weigh_of::<2, F32>(w, v.as_ptr().cast(), stride, dim, n, out),
+                (Floats::F16(v), _) => weigh_of::<2, F16>(w, v.as_ptr().cast(), stride, dim, n, out),
+                (Floats::Bf16(v), _) => weigh_of::<2, BF16>(w, v.as_ptr().cast(), stride, dim, n, out),
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,f16c")]
+unsafe fn weigh_of<const G: usize, const KIND: u32>(
+    weights: *const f32,
+    values: *const u8,
+    stride: usize,
+    dim: usize,
+    n: usize,
+    out: *mut f32,
+) {
+    /// Vectors of features at a time.
+    const WIDTH: usize = 8;
+    // SAFETY: the caller vouches for `G` rows of weights and results and for `n` values.
+    unsafe {
+        for d in (0..dim).step_by(16 * WIDTH) {
+            let mask: [u16; WIDTH] = std::array::from_fn(|v| {
+                let left = dim.saturating_sub(d + v * 16).min(16);
+                ((1u32 << left) - 1) as u16
+            });
+            let vectors = (dim - d).div_ceil(16).min(WIDTH);
+            let mut acc = [[_mm512_setzero_ps(); WIDTH]; G];
+            for s in 0..n {
+                let at = s * stride + d;
+                let w: [__m512; G] = std::array::from_fn(|g| _mm512_set1_ps(*weights.add(g * n + s)));
+                if vectors == WIDTH {
+                    for v in 0..WIDTH {
+                        let value = load::<KIND>(values, at + v * 16, mask[v]);
+                        for g in 0..G {
+                            acc[g][v] = _mm512_fmadd_ps(w[g], value, acc[g][v]);
+                        }
+                    }
+                } else {
+                    for v in 0..vectors {
+                        let value = load::<KIND>(values, at + v * 16, mask[v]);
+                        for g in 0..G {
+                            acc[g][v] = _mm512_fmadd_ps(w[g], value, acc[g][v]);
+                        }
+                    }
+                }
+            }
+            for g in 0..G {
+                for v in 0..vectors {
+                    let at = out.add(g * dim + d + v * 16);
+                    let sum = _mm512_add_ps(_mm512_maskz_loadu_ps(mask[v], at), acc[g][v]);
+                    _mm512_mask_storeu_ps(at, mask[v], sum);
+                }
+            }
+        }
+    }
+}
