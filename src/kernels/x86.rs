@@ -102,7 +102,7 @@ pub(super) fn few(w: &Matrix<'_>, from: usize, n: usize, p: &Prepared<'_>, tile:
     debug_assert!(by_table(q.codes) == matches!(q.codes.bits(), 2 | 4));
 }
 
-/// How far ahead of their use plain weights are fetched, in bytes: they come straight from memory.
+/// How far ahead of their use weights are fetched, in bytes: when decoding they come straight from memory.
 const AHEAD: usize = 4096;
 
 const F32: u32 = 0;
@@ -221,6 +221,7 @@ unsafe fn by_lanes<const R: usize, const M: usize, const BITS: u32>(a: &GroupedR
                 let mut w = [_mm512_setzero_si512(); R];
                 for r in 0..R {
                     w[r] = _mm512_maskz_loadu_epi32(mask, codes.add(r * a.row_bytes).cast());
+                    _mm_prefetch::<_MM_HINT_T0>(codes.wrapping_add(r * a.row_bytes + AHEAD).cast());
                 }
                 let mut acc = [[_mm512_setzero_ps(); M]; R];
                 for j in 0..steps {
