@@ -26,7 +26,9 @@ pub fn generate_for_apple(mlx_c: &Path, target: &str, sysroot: &Path, folder: &P
     let builder = builder(mlx_c)?
         .rust_target("1.73.0".parse().expect("a Rust version"))
         .clang_arg(format!("--target={target}"))
-        .clang_args(["-isysroot", &sysroot.display().to_string()]);
+        .clang_args(["-isysroot", &sysroot.display().to_string()])
+        // Older versions of clang know __bf16 only where the processor has it. The declarations are the same.
+        .clang_arg("-march=armv8.2-a+bf16+fp16");
     builder.generate()?.write_to_file(folder.join("bindings.rs"))?;
     Ok(())
 }

@@ -136,7 +136,8 @@ impl StandardLibrary {
         let output = nightly("rustc").arg("--version").output()?;
         let version = String::from_utf8(output.stdout)?;
         // rustc 1.97.0-nightly (e50aa6fba 2026-05-19)
-        let version = version.split_whitespace().nth(1).ok_or_else(|| format!("there is no nightly compiler. {HELP}"))?;
+        let version =
+            version.split_whitespace().nth(1).ok_or_else(|| format!("there is no nightly compiler. {HELP}"))?;
         let folder = script("rust-src.sh", &[version]).map_err(|e| format!("{e}\n{HELP}"))?;
         Ok(StandardLibrary::Debian(folder.into()))
     }
@@ -233,7 +234,9 @@ fn declared_reasons(dylib: &Dylib) -> Result {
         return Err(format!("the library calls {function}, and the privacy manifest gives no reason for it").into());
     }
     if !REASONS.iter().any(|(_, _, functions)| functions.iter().any(|f| used(&f))) {
-        return Err("the library reads files, and none of the functions for that is imported: is the list wrong?".into());
+        return Err(
+            "the library reads files, and none of the functions for that is imported: is the list wrong?".into()
+        );
     }
     Ok(())
 }
@@ -274,7 +277,8 @@ mod tests {
 
     #[test]
     fn undeclared_uses_are_found() {
-        let dylib = |names: &[&str]| Dylib { imports: names.iter().map(|n| n.to_string()).collect(), ..Dylib::default() };
+        let dylib =
+            |names: &[&str]| Dylib { imports: names.iter().map(|n| n.to_string()).collect(), ..Dylib::default() };
         declared_reasons(&dylib(&["malloc", "fstat"])).unwrap();
         let error = declared_reasons(&dylib(&["fstat", "statfs$INODE64"])).unwrap_err().to_string();
         assert!(error.contains("statfs"), "{error}");

@@ -100,8 +100,13 @@ mod tests {
     fn ios_is_flat() {
         let folder = tempfile::tempdir().unwrap();
         let [ios, simulator, _] = &PLATFORMS;
-        let mut expected =
-            vec!["CMLXEngine", "Headers/mlx_engine.h", "Info.plist", "Modules/module.modulemap", "PrivacyInfo.xcprivacy"];
+        let mut expected = vec![
+            "CMLXEngine",
+            "Headers/mlx_engine.h",
+            "Info.plist",
+            "Modules/module.modulemap",
+            "PrivacyInfo.xcprivacy",
+        ];
         assert_eq!(tree(&made(folder.path(), simulator).unwrap()), expected);
         // Made anew: nothing is left of what was there.
         expected.push("mlx.metallib");

@@ -68,7 +68,8 @@ fn c_name(symbol: &[u8]) -> String {
 
 /// Fails unless the library is what its framework and the interface say.
 pub fn verify(dylib: &Dylib, platform: &Platform, exported: &[String]) -> Result {
-    let name = |value: u32| PLATFORMS.iter().find(|p| p.macho_platform == value).map_or("another platform", |p| p.slice);
+    let name =
+        |value: u32| PLATFORMS.iter().find(|p| p.macho_platform == value).map_or("another platform", |p| p.slice);
     if dylib.platform != platform.macho_platform {
         return Err(format!("the library is for {}, not {}", name(dylib.platform), platform.slice).into());
     }

@@ -101,7 +101,9 @@ mod tests {
         assert!(ios.contains("-DCMAKE_SYSTEM_NAME=iOS"));
         assert!(ios.contains("-DCMAKE_OSX_SYSROOT=iphoneos ") && ios.contains("-DMLX_METAL_JIT=ON"), "{ios}");
         assert!(ios.contains("-DCMAKE_OSX_DEPLOYMENT_TARGET=17.0") && ios.contains("-DMLX_METAL_PATH=/kernels"));
-        assert!(simulator.contains("-DCMAKE_OSX_SYSROOT=iphonesimulator") && simulator.contains("-DMLX_BUILD_METAL=OFF"));
+        assert!(
+            simulator.contains("-DCMAKE_OSX_SYSROOT=iphonesimulator") && simulator.contains("-DMLX_BUILD_METAL=OFF")
+        );
         assert!(!simulator.contains("MLX_METAL_PATH"), "{simulator}");
         assert!(macos.contains("-DMLX_METAL_JIT=OFF") && macos.contains("-DMLX_BUILD_METAL=ON"), "{macos}");
         assert!(!macos.contains("CMAKE_SYSTEM_NAME"), "{macos}");

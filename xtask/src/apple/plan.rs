@@ -43,8 +43,7 @@ impl Runner {
 
 /// The profile of the libraries that are shipped: a release with the line tables that crash reports need.
 const PROFILE: &str = "xcframework";
-const PROFILE_TEXT: &str =
-    "profile.xcframework={inherits='release', debug='line-tables-only', split-debuginfo='off'}";
+const PROFILE_TEXT: &str = "profile.xcframework={inherits='release', debug='line-tables-only', split-debuginfo='off'}";
 
 /// `--output DIR`, `--dry-run`, `--only SLICE`, `--sign IDENTITY`.
 pub fn xcframework(arguments: &[&str]) -> Result {
@@ -62,9 +61,11 @@ pub fn xcframework(arguments: &[&str]) -> Result {
         }
     }
     if !dry && !cfg!(target_os = "macos") {
-        return Err("the XCFramework can be built on a Mac with Xcode only. `cargo xtask check-apple` does what can be \
+        return Err(
+            "the XCFramework can be built on a Mac with Xcode only. `cargo xtask check-apple` does what can be \
                     done elsewhere; --dry-run says every step"
-            .into());
+                .into(),
+        );
     }
     let platforms: Vec<Platform> =
         PLATFORMS.into_iter().filter(|p| only.is_none_or(|slice| slice == p.slice)).collect();

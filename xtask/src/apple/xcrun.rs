@@ -75,7 +75,18 @@ mod tests {
     fn kernels_are_compiled_for_ios() {
         // The command lines of mlx/backend/metal/kernels/CMakeLists.txt and make_compiled_preamble.sh.
         assert_eq!(
-            seen(&["-sdk", "macosx", "metal", "-x", "metal", "-mmacosx-version-min=17.0", "-c", "a b.metal", "-o", "$x"]),
+            seen(&[
+                "-sdk",
+                "macosx",
+                "metal",
+                "-x",
+                "metal",
+                "-mmacosx-version-min=17.0",
+                "-c",
+                "a b.metal",
+                "-o",
+                "$x"
+            ]),
             ["-sdk", "iphoneos", "metal", "-x", "metal", "-mios-version-min=17.0", "-c", "a b.metal", "-o", "$x"]
         );
         assert_eq!(seen(&["--sdk", "macosx", "--show-sdk-version"]), ["--sdk", "iphoneos", "--show-sdk-version"]);
