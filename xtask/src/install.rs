@@ -12,6 +12,9 @@ const STATIC_LIBS: &str = "-lmlx -lstdc++ -lgcc_s -lutil -lrt -lpthread -lm -ldl
 
 /// Builds the library and the command line (or takes what `--from` has) and installs them under `--prefix`.
 pub fn install(arguments: &[&str]) -> Result {
+    if cfg!(target_vendor = "apple") {
+        return Err("install: this is for Linux; on Apple's systems the library is a framework (docs/apple.md)".into());
+    }
     let (mut prefix, mut from, mut profile) = (None, None, "release");
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {

@@ -5,6 +5,7 @@ mod bindings;
 mod docs;
 mod header;
 mod install;
+mod release;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,6 +23,8 @@ const USAGE: &str = "usage: cargo xtask <command>
                       be moved; --from takes what lies in a folder of the target directory
   release-manifest URL CHECKSUM
                       write where a release's XCFramework is into Package.swift
+  release-notes VERSION
+                      print what CHANGELOG.md says about a version, which must be the one in Cargo.toml
   xcframework [--output DIR] [--only SLICE] [--sign IDENTITY] [--dry-run]
                       build CMLXEngine.xcframework and its archive (needs a Mac with Xcode, CMake and the Rust
                       targets; --dry-run says every step anywhere)
@@ -37,7 +40,8 @@ fn main() -> ExitCode {
         ["header"] => header::generate(false),
         ["header", "--check"] => header::generate(true),
         ["install", ref arguments @ ..] => install::install(arguments),
-        ["release-manifest", url, checksum] => apple::write_manifest(url, checksum),
+        ["release-manifest", url, checksum] => release::manifest(url, checksum),
+        ["release-notes", version] => release::notes(version),
         ["xcframework", ref arguments @ ..] => apple::xcframework(arguments),
         _ => {
             eprint!("{USAGE}");

@@ -11,7 +11,7 @@ use std::process::Command;
 
 use super::cargo::{static_library, static_library_path, write_override};
 use super::framework::{Parts, assemble};
-use super::link::{Link, Linker, exported_symbols, native_libraries, rust_lld, write_symbol_list};
+use super::link::{Link, Linker, exported_symbols, frameworks, native_libraries, rust_lld, write_symbol_list};
 use super::macho::Dylib;
 use super::plan::errors_of;
 use super::plists::{REASONS, UNDECLARED};
@@ -54,12 +54,9 @@ pub fn check() -> Result {
         write_override(&configuration, platform, &folder, None)?;
         fs::write(&configuration, fs::read_to_string(&configuration)? + PROFILE_TEXT)?;
 
-        let mut compile = static_library(std.cargo(), platform, &configuration, PROFILE);
-        std.add_flags(&mut compile).args(["--", "--print", "native-static-libs"]);
-        let mut libraries = native_libraries(&std.explain(errors_of(&mut compile))?)?;
-        // mlx-c's functions are the only ones that may be missing: they are part of what is not built here.
-        let declared = fs::read_to_string(folder.join("bindings.rs"))?;
-        libraries.extend(mlx_functions(&declared).iter().flat_map(|name| ["-U".into(), format!("_{name}")]));
+        let mut compile = static_library(std.cargo(), platform, &configuration, PROFILE)?;
+        with_c_compiler(std.add_flags(&mut compile), platform, &sdk).args(["--", "--print", "native-static-libs"]);
+        let libraries = native_libraries(&std.explain(errors_of(&mut compile))?)?;
 
         let (dylib, symbol_list) = (folder.join(NAME), folder.join("exported_symbols"));
         write_symbol_list(&exported, &symbol_list)?;
@@ -73,6 +70,8 @@ pub fn check() -> Result {
         errors_of(&mut link.command(platform, &Linker::Lld { program: &lld, sdk: &sdk }))?;
         let read = macho::read(&dylib)?;
         macho::verify(&read, platform, &exported)?;
+        let declared = fs::read_to_string(folder.join("bindings.rs"))?;
+        known_imports(&read, &stub::symbols(&system), &mlx_functions(&declared), &frameworks(&libraries))?;
         declared_reasons(&read)?;
 
         // Stands for MLX's kernels, which only Xcode can compile.
@@ -95,7 +94,7 @@ pub fn check() -> Result {
     let mut all = std.cargo();
     all.args(["check", "--locked", "--all-targets", "--profile", PROFILE, "--target", mac.triple, "--config"]);
     all.arg(folder.join("override.toml")).current_dir(root());
-    std.explain(errors_of(std.add_flags(&mut all)))?;
+    std.explain(errors_of(with_c_compiler(std.add_flags(&mut all), mac, &folder.join("sdk"))))?;
     println!("{}: command line, tests, examples and benchmarks type-check", mac.slice);
 
     let made = package::xcframework(&work, &slices)?;
@@ -216,6 +215,36 @@ fn copy_if_new(from: &Path, to: &Path) -> Result {
     if to.exists() { Ok(()) } else { package::copy_folder(from, to) }
 }
 
+/// Lets crates that bring C code compile it: clang and LLVM's archiver stand for Xcode's.
+fn with_c_compiler<'a>(cargo: &'a mut Command, platform: &Platform, sdk: &Path) -> &'a mut Command {
+    let triple = platform.triple.replace('-', "_");
+    cargo.env(format!("CC_{triple}"), "clang").env(format!("AR_{triple}"), "llvm-ar").env("SDKROOT", sdk)
+}
+
+/// Prefixes of the functions and constants of Apple's frameworks, of which there is no list here.
+const FRAMEWORK_PREFIXES: &[(&str, &[&str])] =
+    &[("CoreFoundation", &["CF", "kCF"]), ("Security", &["Sec", "kSec"]), ("SystemConfiguration", &["SC", "kSC"])];
+
+/// Fails if the library needs something that neither the system nor mlx-c has. That of mlx-c is part of what is not
+/// built here.
+fn known_imports(dylib: &Dylib, system: &BTreeSet<&str>, mlx_c: &BTreeSet<&str>, frameworks: &[&str]) -> Result {
+    let prefixes: Vec<&str> = FRAMEWORK_PREFIXES
+        .iter()
+        .filter(|(name, _)| frameworks.contains(name))
+        .flat_map(|(_, prefixes)| prefixes.iter().copied())
+        .collect();
+    let known = |name: &str| {
+        system.contains(format!("_{name}").as_str())
+            || system.contains(name)
+            || mlx_c.contains(name)
+            || prefixes.iter().any(|prefix| name.starts_with(prefix))
+    };
+    match dylib.imports.iter().filter(|name| !known(name)).collect::<Vec<_>>() {
+        unknown if unknown.is_empty() => Ok(()),
+        unknown => Err(format!("nobody has {unknown:?} (linked: {frameworks:?})").into()),
+    }
+}
+
 /// The functions that bindings of mlx-c declare.
 fn mlx_functions(bindings: &str) -> BTreeSet<&str> {
     bindings
@@ -229,11 +258,13 @@ fn mlx_functions(bindings: &str) -> BTreeSet<&str> {
 /// Fails if the library uses a required-reason API that PrivacyInfo.xcprivacy does not declare.
 fn declared_reasons(dylib: &Dylib) -> Result {
     // With suffixes as in fstat$INODE64.
-    let used = |function: &&str| dylib.imports.iter().any(|name| name.split('$').next() == Some(function));
+    let same =
+        |name: &str, function: &str| name.strip_prefix(function).is_some_and(|r| r.is_empty() || r.starts_with('$'));
+    let used = |function: &&str| dylib.imports.iter().any(|name| same(name, function));
     if let Some(function) = UNDECLARED.iter().find(|function| used(function)) {
         return Err(format!("the library calls {function}, and the privacy manifest gives no reason for it").into());
     }
-    if !REASONS.iter().any(|(_, _, functions)| functions.iter().any(|f| used(&f))) {
+    if !REASONS.iter().flat_map(|r| r.functions).any(used) {
         return Err(
             "the library reads files, and none of the functions for that is imported: is the list wrong?".into()
         );
@@ -276,12 +307,27 @@ mod tests {
     }
 
     #[test]
+    fn unknown_imports_are_found() {
+        let dylib =
+            |names: &[&str]| Dylib { imports: names.iter().map(|n| n.to_string()).collect(), ..Dylib::default() };
+        let (system, mlx_c) = (BTreeSet::from(["_malloc", "dyld_stub_binder"]), BTreeSet::from(["mlx_add"]));
+        let check = |names: &[&str], frameworks: &[&str]| known_imports(&dylib(names), &system, &mlx_c, frameworks);
+        check(&["malloc", "mlx_add", "dyld_stub_binder"], &[]).unwrap();
+        check(&["CFRelease", "kSecTrust"], &["Security", "CoreFoundation"]).unwrap();
+        assert!(check(&["CFRelease"], &["Security"]).is_err());
+        // What only Linux has.
+        assert!(check(&["posix_fallocate64"], &[]).unwrap_err().to_string().contains("posix_fallocate64"));
+    }
+
+    #[test]
     fn undeclared_uses_are_found() {
         let dylib =
             |names: &[&str]| Dylib { imports: names.iter().map(|n| n.to_string()).collect(), ..Dylib::default() };
         declared_reasons(&dylib(&["malloc", "fstat"])).unwrap();
-        let error = declared_reasons(&dylib(&["fstat", "statfs$INODE64"])).unwrap_err().to_string();
-        assert!(error.contains("statfs"), "{error}");
+        let error = declared_reasons(&dylib(&["fstat", "OBJC_CLASS_$_NSUserDefaults"])).unwrap_err().to_string();
+        assert!(error.contains("NSUserDefaults"), "{error}");
+        declared_reasons(&dylib(&["malloc", "statfs$INODE64"])).unwrap();
+        assert!(declared_reasons(&dylib(&["fstatus"])).is_err());
         assert!(declared_reasons(&dylib(&["malloc"])).is_err());
     }
 }

@@ -76,11 +76,26 @@ impl Link<'_> {
                 let os = platform.minimum_os;
                 command.args(["-flavor", "darwin", "-arch", "arm64", "-platform_version", platform.linker, os, os]);
                 command.arg("-syslibroot").arg(sdk).arg("-dylib").args(arguments).arg("-o").arg(self.output);
-                command.args(self.libraries).arg("-lSystem");
+                // The stub has no frameworks; whoever links so looks at the imports.
+                command.args(["-undefined", "dynamic_lookup"]).args(without_frameworks(self.libraries)).arg("-lSystem");
                 command
             }
         }
     }
+}
+
+fn without_frameworks(libraries: &[String]) -> impl Iterator<Item = &String> {
+    let mut is_name = false;
+    libraries.iter().filter(move |word| {
+        let skip = is_name || *word == "-framework";
+        is_name = *word == "-framework";
+        !skip
+    })
+}
+
+/// The names behind `-framework`.
+pub fn frameworks(libraries: &[String]) -> Vec<&str> {
+    libraries.windows(2).filter(|pair| pair[0] == "-framework").map(|pair| pair[1].as_str()).collect()
 }
 
 /// The system's libraries that a static library needs, from what rustc says with `--print native-static-libs`.
@@ -121,7 +136,8 @@ mod tests {
 
     #[test]
     fn both_linkers_get_the_same() {
-        let libraries = ["-lc++".to_owned()];
+        let libraries = ["-lc++", "-framework", "Security", "-lm"].map(str::to_owned);
+        assert_eq!(frameworks(&libraries), ["Security"]);
         let link = Link {
             archive: Path::new("lib.a"),
             symbol_list: Path::new("symbols"),
@@ -138,6 +154,7 @@ mod tests {
         assert!(xcode.starts_with("--sdk macosx clang++ -target arm64-apple-macos14.0 -dynamiclib"), "{xcode}");
         let lld = line(Linker::Lld { program: Path::new("lld"), sdk: Path::new("sdk") });
         assert!(lld.contains("-platform_version macos 14.0 14.0"), "{lld}");
+        assert!(xcode.ends_with("-framework Security -lm") && lld.ends_with("-lc++ -lm -lSystem"), "{xcode}\n{lld}");
         for line in [xcode.replace("-Xlinker ", ""), lld] {
             assert!(line.contains("-install_name @rpath/CMLXEngine.framework/Versions/A/CMLXEngine"), "{line}");
             assert!(line.contains("-current_version 1.2.3 -compatibility_version 1.0.0"), "{line}");

@@ -16,7 +16,6 @@ mod stub;
 mod xcrun;
 
 pub use check::check;
-pub use package::write_manifest;
 pub use plan::xcframework;
 
 /// The framework, its module and the binary target of Package.swift. Clang looks for module X in X.framework only, so

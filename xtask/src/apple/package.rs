@@ -1,4 +1,4 @@
-//! The XCFramework, its archive and its checksum, and the manifest that names them.
+//! The XCFramework, its archive and its checksum.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use super::framework::write_plist;
 use super::{NAME, Platform, plists};
-use crate::{Result, root};
+use crate::Result;
 
 /// Makes `folder/CMLXEngine.xcframework` from slices whose frameworks (and dSYMs, if there are any) lie in
 /// `folder of the slice/CMLXEngine.framework` and `folder of the slice/dSYMs/`.
@@ -71,39 +71,6 @@ fn checksum(file: &Path) -> Result<String> {
     }
 }
 
-/// Writes where a release is and its checksum into Package.swift.
-pub fn write_manifest(url: &str, checksum: &str) -> Result {
-    let path = root().join("Package.swift");
-    let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-    fs::write(&path, released(&text, url, checksum)?)?;
-    println!("wrote {}", path.display());
-    Ok(())
-}
-
-fn released(manifest: &str, url: &str, checksum: &str) -> Result<String> {
-    if !url.starts_with("https://") || url.contains(['"', '\\', '\n']) {
-        return Err(format!("{url}: not the address of a release").into());
-    }
-    if checksum.len() != 64 || !checksum.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return Err(format!("{checksum}: not a SHA-256").into());
-    }
-    let mut text = String::new();
-    let mut written = 0;
-    for line in manifest.split_inclusive('\n') {
-        let value = [("let releaseURL = ", url), ("let releaseChecksum = ", checksum)]
-            .into_iter()
-            .find(|(start, _)| line.starts_with(start));
-        match value {
-            Some((start, value)) => {
-                text += &format!("{start}\"{value}\"\n");
-                written += 1;
-            }
-            None => text += line,
-        }
-    }
-    if written == 2 { Ok(text) } else { Err("Package.swift: no single releaseURL and releaseChecksum".into()) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::PLATFORMS;
@@ -146,22 +113,5 @@ mod tests {
         if let Ok(output) = other {
             assert!(String::from_utf8(output.stdout).unwrap().starts_with(&sum));
         }
-    }
-
-    #[test]
-    fn a_release_is_written_into_the_manifest() {
-        let manifest = "import X\nlet releaseURL = \"https://old\"\nlet releaseChecksum = \"00\"\nlet other = 1\n";
-        let sum = "ab".repeat(32);
-        let text = released(manifest, "https://new/CMLXEngine.xcframework.zip", &sum).unwrap();
-        assert_eq!(
-            text,
-            format!(
-                "import X\nlet releaseURL = \"https://new/CMLXEngine.xcframework.zip\"\n\
-                 let releaseChecksum = \"{sum}\"\nlet other = 1\n"
-            )
-        );
-        assert!(released("nothing", "https://new", &sum).is_err());
-        assert!(released(manifest, "https://new", "abc").is_err());
-        assert!(released(manifest, "https://a\"b", &sum).is_err());
     }
 }

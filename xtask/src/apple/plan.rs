@@ -119,7 +119,7 @@ impl Build<'_> {
 
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["--config", PROFILE_TEXT]);
-        let mut compile = static_library(cargo, platform, &configuration, PROFILE);
+        let mut compile = static_library(cargo, platform, &configuration, PROFILE)?;
         compile.args(["--", "--print", "native-static-libs"]);
         runner.note(platform, "compile the Rust library");
         println!("    {compile:?}");

@@ -4,25 +4,46 @@ use plist::{Dictionary, Value};
 
 use super::{NAME, Platform};
 
-/// Required-reason APIs of which our code or MLX's makes use: category, reason, and the C functions that fall under it.
+/// A category of Apple's required-reason APIs of which our code or MLX's makes use, why, and the C functions in it.
 /// https://developer.apple.com/documentation/bundleresources/describing-use-of-required-reason-api
-pub const REASONS: [(&str, &str, &[&str]); 2] = [
-    (
-        // Sizes and kinds of model files, within the app's container.
-        "NSPrivacyAccessedAPICategoryFileTimestamp",
-        "C617.1",
-        &["stat", "fstat", "fstatat", "lstat", "getattrlist", "fgetattrlist", "getattrlistat", "getattrlistbulk"],
-    ),
-    (
+pub struct Reasons {
+    category: &'static str,
+    reasons: &'static [&'static str],
+    pub functions: &'static [&'static str],
+}
+
+pub const REASONS: [Reasons; 3] = [
+    Reasons {
+        // Sizes and kinds of model files, in the app's container or where the user has let it in.
+        category: "NSPrivacyAccessedAPICategoryFileTimestamp",
+        reasons: &["C617.1", "3B52.1"],
+        functions: &[
+            "stat",
+            "fstat",
+            "fstatat",
+            "lstat",
+            "getattrlist",
+            "fgetattrlist",
+            "getattrlistat",
+            "getattrlistbulk",
+        ],
+    },
+    Reasons {
+        // Whether there is room for a download.
+        category: "NSPrivacyAccessedAPICategoryDiskSpace",
+        reasons: &["E174.1"],
+        functions: &["statfs", "statvfs", "fstatfs", "fstatvfs"],
+    },
+    Reasons {
         // Time that passed between events within the app.
-        "NSPrivacyAccessedAPICategorySystemBootTime",
-        "35F9.1",
-        &["mach_absolute_time"],
-    ),
+        category: "NSPrivacyAccessedAPICategorySystemBootTime",
+        reasons: &["35F9.1"],
+        functions: &["mach_absolute_time"],
+    },
 ];
 
-/// The functions of Apple's list for which [`REASONS`] has no category.
-pub const UNDECLARED: [&str; 5] = ["statfs", "statvfs", "fstatfs", "fstatvfs", "getmntinfo"];
+/// Apple's other categories: we have no reason to use them.
+pub const UNDECLARED: [&str; 2] = ["OBJC_CLASS_$_NSUserDefaults", "OBJC_CLASS_$_UITextInputMode"];
 
 /// What the build knows of Xcode; absent where there is none.
 #[derive(Clone, Debug, Default)]
@@ -108,10 +129,10 @@ pub fn xcframework(slices: &[(Platform, bool)]) -> Value {
 
 /// PrivacyInfo.xcprivacy: nothing is collected, nobody is tracked.
 pub fn privacy() -> Value {
-    let types = REASONS.iter().map(|(category, reason, _)| {
+    let types = REASONS.iter().map(|Reasons { category, reasons, .. }| {
         Value::Dictionary(dictionary([
             ("NSPrivacyAccessedAPIType", (*category).into()),
-            ("NSPrivacyAccessedAPITypeReasons", strings(&[reason])),
+            ("NSPrivacyAccessedAPITypeReasons", strings(reasons)),
         ]))
     });
     Value::Dictionary(dictionary([

@@ -40,7 +40,7 @@ fn stub(platform: &Platform, name: &str, symbols: &BTreeSet<&str>) -> String {
 }
 
 /// What a text-based stub library and those in the same file export for arm64.
-fn symbols(tbd: &str) -> BTreeSet<&str> {
+pub fn symbols(tbd: &str) -> BTreeSet<&str> {
     let mut found = BTreeSet::new();
     let mut applies = false;
     // Everything of interest is `key: [ a, b ]`, over as many lines as it takes.
