@@ -215,10 +215,13 @@ fn copy_if_new(from: &Path, to: &Path) -> Result {
     if to.exists() { Ok(()) } else { package::copy_folder(from, to) }
 }
 
-/// Lets crates that bring C code compile it: clang and LLVM's archiver stand for Xcode's.
+/// Lets crates that bring C code compile it: clang stands for Xcode's.
 fn with_c_compiler<'a>(cargo: &'a mut Command, platform: &Platform, sdk: &Path) -> &'a mut Command {
+    if cfg!(target_os = "macos") {
+        return cargo;
+    }
     let triple = platform.triple.replace('-', "_");
-    cargo.env(format!("CC_{triple}"), "clang").env(format!("AR_{triple}"), "llvm-ar").env("SDKROOT", sdk)
+    cargo.env(format!("CC_{triple}"), "clang").env(format!("AR_{triple}"), "ar").env("SDKROOT", sdk)
 }
 
 /// Prefixes of the functions and constants of Apple's frameworks, of which there is no list here.
