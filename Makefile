@@ -38,6 +38,7 @@ test: lint ## all tests, the sanitizers included
 	@$(call need,clang,clang)
 	@$(call need,zip,zip)
 	@$(call need,unzip,unzip)
+	@$(call need,shasum,perl)
 	MLXE_REQUIRE_TOOLS=1 $(CARGO) test --locked --workspace
 	$(CARGO) xtask header --check
 	$(CARGO) xtask docs --check

@@ -24,9 +24,45 @@ pub fn write(sdk: &Path, platform: &Platform, system: &str) -> Result {
     for library in LIBRARIES {
         fs::write(folder.join(format!("{library}.tbd")), stub(platform, "libSystem.B", &symbols))?;
     }
+    let headers = sdk.join("usr/include");
+    fs::create_dir_all(&headers)?;
+    fs::write(headers.join("TargetConditionals.h"), target_conditionals(platform))?;
     // The libc crate asks for it and calls nothing of it.
     fs::write(folder.join("libiconv.tbd"), stub(platform, "libiconv.2", &BTreeSet::new()))?;
     Ok(())
+}
+
+/// What the macros of the header of that name say. The real one needs a newer clang than Debian's.
+fn target_conditionals(platform: &Platform) -> String {
+    let ios = platform.os == "ios";
+    let simulator = platform.variant == Some("simulator");
+    let mut text = String::from("#pragma once\n");
+    for (name, value) in [
+        ("OS_MAC", true),
+        ("OS_OSX", !ios),
+        ("OS_IPHONE", ios),
+        ("OS_IOS", ios),
+        ("OS_SIMULATOR", simulator),
+        ("OS_EMBEDDED", ios && !simulator),
+        ("OS_MACCATALYST", false),
+        ("OS_WATCH", false),
+        ("OS_TV", false),
+        ("OS_VISION", false),
+        ("OS_DRIVERKIT", false),
+        ("OS_UNIX", false),
+        ("OS_WIN32", false),
+        ("OS_LINUX", false),
+        ("IPHONE_SIMULATOR", simulator),
+        ("CPU_ARM64", true),
+        ("CPU_X86_64", false),
+        ("RT_64_BIT", true),
+        ("RT_LITTLE_ENDIAN", true),
+        ("RT_BIG_ENDIAN", false),
+        ("RT_MAC_MACHO", true),
+    ] {
+        text += &format!("#define TARGET_{name} {}\n", u8::from(value));
+    }
+    text
 }
 
 fn stub(platform: &Platform, name: &str, symbols: &BTreeSet<&str>) -> String {
