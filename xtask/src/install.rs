@@ -5,13 +5,16 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::{Result, root};
+use crate::{Result, defined, package_version, root, target_folder};
 
 /// What a static library of ours needs besides MLX, on Linux with the GNU C library.
 const STATIC_LIBS: &str = "-lmlx -lstdc++ -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc";
 
 /// Builds the library and the command line (or takes what `--from` has) and installs them under `--prefix`.
 pub fn install(arguments: &[&str]) -> Result {
+    if cfg!(target_vendor = "apple") {
+        return Err("install: this is for Linux; on Apple's systems the library is a framework (docs/apple.md)".into());
+    }
     let (mut prefix, mut from, mut profile) = (None, None, "release");
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
@@ -41,16 +44,12 @@ fn build(profile: &str) -> Result<PathBuf> {
     if !command.status()?.success() {
         return Err("the build failed".into());
     }
-    let metadata =
-        Command::new(cargo).args(["metadata", "--format-version", "1", "--no-deps"]).current_dir(root()).output()?;
-    let metadata: serde_json::Value = serde_json::from_slice(&metadata.stdout)?;
-    let target = metadata["target_directory"].as_str().ok_or("cargo metadata names no target folder")?;
-    Ok(Path::new(target).join(profile))
+    Ok(target_folder()?.join(profile))
 }
 
 fn place(built: &Path, prefix: &Path) -> Result {
     let version = defined("pub const MLXE_ABI_VERSION: i32 = ", "src/ffi/version.rs")?;
-    let package = defined("version = \"", "Cargo.toml")?;
+    let package = package_version()?;
     let (include, lib) = (prefix.join("include"), prefix.join("lib"));
     for folder in [&include, &lib, &prefix.join("bin"), &lib.join("pkgconfig"), &lib.join("cmake/mlx_engine")] {
         fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
@@ -82,13 +81,6 @@ fn place(built: &Path, prefix: &Path) -> Result {
     fs::write(lib.join("cmake/mlx_engine/mlx_engine-config-version.cmake"), cmake_version(&package))?;
     println!("installed mlx_engine {package} in {}", prefix.display());
     Ok(())
-}
-
-/// The number or text behind `before` at the start of a line.
-fn defined(before: &str, file: &str) -> Result<String> {
-    let text = fs::read_to_string(root().join(file))?;
-    let line = text.lines().find_map(|line| line.strip_prefix(before)).ok_or(format!("{file}: no {before}"))?;
-    Ok(line.trim_end_matches([';', '"']).to_owned())
 }
 
 fn copy(from: &Path, to: &Path) -> Result {
