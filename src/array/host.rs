@@ -37,10 +37,6 @@ impl Held<'_> {
 }
 
 impl<'a> View<'a> {
-    pub fn shape(&self) -> &'a [i32] {
-        self.shape
-    }
-
     pub fn dim(&self, i: usize) -> usize {
         self.shape[i] as usize
     }

@@ -21,7 +21,7 @@ pub use task::{Control, Observer, Task};
 pub(crate) use task::{Job, Reporter, Step, in_callback};
 pub(crate) use worker::{Worker, panic_error};
 
-use crate::array::{Device, memory};
+use crate::array::{Device, cpu, memory};
 use crate::error::Result;
 use worker::Handle;
 
@@ -30,6 +30,8 @@ use worker::Handle;
 pub struct EngineOptions {
     /// Where to compute; the GPU if there is one, else the CPU, if not given.
     pub device: Option<Device>,
+    /// Threads that CPU kernels use (process-wide; the first engine that computes decides).
+    pub cpu_threads: Option<usize>,
     /// Bytes of freed memory that MLX may keep for reuse (process-wide).
     pub cache_limit: Option<usize>,
     /// Bytes at which MLX waits for running work before allocating more (process-wide).
@@ -59,6 +61,11 @@ impl Engine {
         }
         if let Some(bytes) = options.memory_limit {
             memory::set_limit(bytes)?;
+        }
+        if let Some(threads) = options.cpu_threads
+            && !cpu::pool::set_threads(threads)
+        {
+            log::warn!("cpu_threads is {threads}, but kernels already run on {} threads", cpu::pool::threads());
         }
         let handle = Handle::acquire(device)?;
         Ok(Engine { inner: Arc::new(Inner { handle: Some(handle), device }) })

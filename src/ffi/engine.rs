@@ -27,8 +27,9 @@ pub struct mlxe_engine_options_t {
     pub struct_size: usize,
     /// MLXE_DEVICE_*
     pub device: i32,
-    /// Keep 0.
-    pub reserved: i32,
+    /// Threads that CPU kernels use, in the whole process: the first engine that computes decides. 0 for one a core, or
+    /// what the environment variable MLXE_THREADS says. Without effect where MLX computes itself (GPU, Apple).
+    pub cpu_threads: i32,
     /// Bytes of freed memory that MLX may keep for reuse, in the whole process; SIZE_MAX leaves MLX's limit.
     pub cache_limit: usize,
     /// Bytes at which MLX waits for running work before it allocates more, in the whole process; 0 leaves MLX's limit.
@@ -43,7 +44,7 @@ unsafe impl Versioned for mlxe_engine_options_t {
         mlxe_engine_options_t {
             struct_size: std::mem::size_of::<Self>(),
             device: MLXE_DEVICE_DEFAULT,
-            reserved: 0,
+            cpu_threads: 0,
             cache_limit: usize::MAX,
             memory_limit: 0,
         }
@@ -80,8 +81,11 @@ pub unsafe extern "C" fn mlxe_engine_new(
             MLXE_DEVICE_GPU => Some(Device::Gpu),
             other => return Err(Error::invalid_argument(format!("options.device is {other}"))),
         };
+        let cpu_threads = usize::try_from(options.cpu_threads)
+            .map_err(|_| Error::invalid_argument(format!("options.cpu_threads is {}", options.cpu_threads)))?;
         let engine = Engine::new(&EngineOptions {
             device,
+            cpu_threads: (cpu_threads != 0).then_some(cpu_threads),
             cache_limit: (options.cache_limit != usize::MAX).then_some(options.cache_limit),
             memory_limit: (options.memory_limit != 0).then_some(options.memory_limit),
         })?;

@@ -280,6 +280,9 @@ impl Context<'_> {
         let group = a.heads / a.kv_heads;
         let rows = n * group;
         let (dk, dv) = (a.key_dim, a.value_dim);
+        // Where queries, keys and values are in bf16 anyway, so are products.
+        let halves = self.halves(b, kv_head);
+        let mut half = vec![bf16::ZERO; if halves.is_some() { rows * dk.max(BLOCK) } else { 0 }];
         with_scratch(rows * (dk + dv + BLOCK + 2) + BLOCK * dk.max(dv), |scratch| {
             let (queries, rest) = scratch.split_at_mut(rows * dk);
             let (result, rest) = rest.split_at_mut(rows * dv);
@@ -293,8 +296,17 @@ impl Context<'_> {
             let (first, last) = (self.range(from).0, self.range(from + n - 1).1);
             for s in (first..last).step_by(BLOCK) {
                 let here = BLOCK.min(last - s);
-                self.keys.read(level, a, b, kv_head, s, here, dk, block);
-                matmul((rows, dk, here), queries, (dk, 1), block, (1, dk), scores, here, false);
+                match &halves {
+                    #[cfg(target_arch = "x86_64")]
+                    Some((keys, _, _)) => {
+                        FloatsMut::Bf16(&mut half[..rows * dk]).write(level, queries);
+                        super::x86::scores(&half[..rows * dk], dk, &keys[s * dk..(s + here) * dk], scores);
+                    }
+                    _ => {
+                        self.keys.read(level, a, b, kv_head, s, here, dk, block);
+                        matmul((rows, dk, here), queries, (dk, 1), block, (1, dk), scores, here, false);
+                    }
+                }
                 for (r, (row, state)) in scores.chunks_exact_mut(here).zip(state.chunks_exact_mut(2)).take(rows).enumerate() {
                     let query = from + r / group;
                     self.cap_and_mask(row, query, s);
@@ -310,8 +322,17 @@ impl Context<'_> {
                         }
                     }
                 }
-                self.values.read(level, a, b, kv_head, s, here, dv, block);
-                matmul((rows, here, dv), scores, (here, 1), block, (dv, 1), result, dv, true);
+                match &halves {
+                    #[cfg(target_arch = "x86_64")]
+                    Some((_, values, stride)) => {
+                        FloatsMut::Bf16(&mut half[..rows * here]).write(level, &scores[..rows * here]);
+                        super::x86::weigh_many(&half[..rows * here], here, &values[s * stride..], *stride, dv, result);
+                    }
+                    _ => {
+                        self.values.read(level, a, b, kv_head, s, here, dv, block);
+                        matmul((rows, here, dv), scores, (here, 1), block, (dv, 1), result, dv, true);
+                    }
+                }
             }
             for (row, state) in result.chunks_exact_mut(dv).zip(state.chunks_exact(2)) {
                 for v in row {
@@ -320,6 +341,21 @@ impl Context<'_> {
             }
             self.write(b, kv_head, from, result);
         });
+    }
+
+    /// Keys of one head side by side, values and their distance, if products in bf16 are wanted and possible.
+    fn halves(&self, b: usize, head: usize) -> Option<(&[bf16], &[bf16], usize)> {
+        let (Keys::Plain(Floats::Bf16(k), [kb, kh, kp]), Keys::Plain(Floats::Bf16(v), [vb, vh, vp])) =
+            (self.keys, self.values)
+        else {
+            return None;
+        };
+        let wanted = self.level == Level::Avx512Bf16 && self.queries.0.kind() == super::Kind::Bf16;
+        (wanted && kp == self.a.key_dim).then(|| {
+            let keys = &k[b * kb + head * kh..][..self.count * kp];
+            let values = &v[b * vb + head * vh..][..(self.count - 1) * vp + self.a.value_dim];
+            (keys, values, vp)
+        })
     }
 }
 

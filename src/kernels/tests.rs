@@ -407,7 +407,9 @@ fn attention() {
                     let mut out = Numbers::zeros(kind, want.len());
                     attend(level, &a, (q.floats(), q_strides), keys, values, count, out.floats_mut());
                     let what = format!("{length} of {count} positions, {kind:?}, {visible:?}, {}", level.name());
-                    check(&out, &want, 4.0, &what[..what.len().min(120)]);
+                    // Where everything is in bf16, queries and weights are rounded to it before they are multiplied.
+                    let rounded = kind == Kind::Bf16 && length > 1;
+                    check(&out, &want, if rounded { 4e3 } else { 4.0 }, &what[..what.len().min(120)]);
                 }
             }
         }

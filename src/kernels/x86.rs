@@ -373,19 +373,11 @@ pub(super) fn many_bf16(w: &Matrix<'_>, from: usize, n: usize, p: &Prepared<'_>,
                     wide,
                     out: tile[i * n + j..].as_mut_ptr(),
                     ld: n,
+                    add: false,
                 };
                 // SAFETY: the processor has AVX512-BF16, which the caller's level says; the block describes memory that
                 // is there.
-                unsafe {
-                    match TALL.min(m - i) {
-                        1 => micro::<1>(&a),
-                        2 => micro::<2>(&a),
-                        3 => micro::<3>(&a),
-                        4 => micro::<4>(&a),
-                        5 => micro::<5>(&a),
-                        _ => micro::<6>(&a),
-                    }
-                }
+                unsafe { multiply(&a, TALL.min(m - i)) };
             }
         }
     });
@@ -536,6 +528,76 @@ struct Block {
     wide: usize,
     out: *mut f32,
     ld: usize,
+    /// Adds to what is in `out`.
+    add: bool,
+}
+
+/// # Safety
+/// As for [`micro`].
+unsafe fn multiply(a: &Block, rows: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match rows {
+            1 => micro::<1>(a),
+            2 => micro::<2>(a),
+            3 => micro::<3>(a),
+            4 => micro::<4>(a),
+            5 => micro::<5>(a),
+            _ => micro::<6>(a),
+        }
+    }
+}
+
+/// `out[i * n + s] = x[i] . rows[s]` for rows of bf16, `k` long each.
+pub(super) fn scores(x: &[bf16], k: usize, rows: &[bf16], out: &mut [f32]) {
+    let (m, n) = (x.len() / k, rows.len() / k);
+    let w = Matrix { rows: n, columns: k, values: Values::Dense(Floats::Bf16(rows)) };
+    let p = Prepared { m, k, x: Floats::Bf16(x), natural: Vec::new(), lanes: Default::default(), sums: Default::default() };
+    many_bf16(&w, 0, n, &p, &mut out[..m * n]);
+}
+
+/// `out[i * n + d] += sum over s of weights[i * k + s] * values[s * stride + d]`
+pub(super) fn weigh_many(weights: &[bf16], k: usize, values: &[bf16], stride: usize, n: usize, out: &mut [f32]) {
+    let m = weights.len() / k;
+    assert!(weights.len() == m * k && out.len() >= m * n && values.len() >= (k - 1) * stride + n);
+    let pairs = k.div_ceil(2);
+    with_scratch(pairs * WIDE, |panel| {
+        for j in (0..n).step_by(WIDE) {
+            let wide = WIDE.min(n - j);
+            // Two values, one behind the other, become pairs.
+            for (pair, row) in panel.chunks_exact_mut(WIDE).enumerate() {
+                let first = &values[2 * pair * stride + j..][..wide];
+                let second = if 2 * pair + 1 < k { &values[(2 * pair + 1) * stride + j..][..wide] } else { &[] };
+                row[wide..].fill(0.0);
+                if second.is_empty() {
+                    for (o, a) in row.iter_mut().zip(first) {
+                        *o = f32::from_bits(u32::from(a.to_bits()));
+                    }
+                }
+                for ((o, a), b) in row.iter_mut().zip(first).zip(second) {
+                    *o = f32::from_bits(u32::from(a.to_bits()) | u32::from(b.to_bits()) << 16);
+                }
+            }
+            for i in (0..m).step_by(TALL) {
+                let a = Block {
+                    x: weights[i * k..].as_ptr(),
+                    k,
+                    group: k,
+                    groups: 1,
+                    panel: panel.as_ptr(),
+                    scales: std::ptr::null(),
+                    biases: std::ptr::null(),
+                    sums: std::ptr::null(),
+                    wide,
+                    out: out[i * n + j..].as_mut_ptr(),
+                    ld: n,
+                    add: true,
+                };
+                // SAFETY: as in `many_bf16`.
+                unsafe { multiply(&a, TALL.min(m - i)) };
+            }
+        }
+    });
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
@@ -583,7 +645,11 @@ unsafe fn micro<const M: usize>(a: &Block) {
             for v in 0..4 {
                 let left = a.wide.saturating_sub(v * 16).min(16);
                 let mask = ((1u32 << left) - 1) as u16;
-                _mm512_mask_storeu_ps(a.out.add(i * a.ld + v * 16), mask, total[i][v]);
+                let out = a.out.wrapping_add(i * a.ld + v * 16);
+                if a.add {
+                    total[i][v] = _mm512_add_ps(total[i][v], _mm512_maskz_loadu_ps(mask, out));
+                }
+                _mm512_mask_storeu_ps(out, mask, total[i][v]);
             }
         }
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use mlx_engine::array::{Device, Dtype};
 use mlx_engine::cache::{CacheOptions, KvQuantization};
+use mlx_engine::engine::EngineOptions;
 use mlx_engine::generate::GenerateOptions;
 use mlx_engine::generate::sampling::{DryParams, MirostatParams, SamplingParams};
 use mlx_engine::load::{ModelConfiguration, TokenizerSource, WeightDtype};
@@ -57,6 +58,9 @@ pub struct ModelArgs {
     /// Where to compute; the GPU if there is one
     #[arg(long, value_enum)]
     pub device: Option<DeviceArg>,
+    /// Threads of the CPU kernels; one a core if not given
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -75,11 +79,12 @@ pub enum DeviceArg {
 }
 
 impl ModelArgs {
-    pub fn device(&self) -> Option<Device> {
-        self.device.map(|d| match d {
+    pub fn engine(&self) -> EngineOptions {
+        let device = self.device.map(|d| match d {
             DeviceArg::Cpu => Device::Cpu,
             DeviceArg::Gpu => Device::Gpu,
-        })
+        });
+        EngineOptions { device, cpu_threads: self.threads, ..Default::default() }
     }
 
     /// What to load. `with_tokenizer` is false for commands that work with token ids only.

@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write};
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
-use mlx_engine::engine::{Control, Engine, EngineOptions, Model};
+use mlx_engine::engine::{Control, Engine, Model};
 use mlx_engine::load::{Checkpoints, LoadEvent, LoadingPhase, ModelConfiguration};
 
 use crate::Result;
@@ -11,7 +11,7 @@ use crate::args::{LoadArgs, ModelArgs};
 
 /// Loads the model that the arguments name. On a terminal a bar shows how far it is.
 pub fn load(args: &ModelArgs, with_tokenizer: bool) -> Result<Model> {
-    let engine = Engine::new(&EngineOptions { device: args.device(), ..Default::default() })?;
+    let engine = Engine::new(&args.engine())?;
     let configuration = args.configuration(with_tokenizer);
     if !std::io::stderr().is_terminal() {
         return Ok(engine.load(configuration, |_: &LoadEvent| Control::Continue).wait()?);
@@ -55,7 +55,7 @@ pub fn load_command(args: &LoadArgs) -> Result {
         );
         return Ok(());
     }
-    let engine = Engine::new(&EngineOptions { device: args.model.device(), ..Default::default() })?;
+    let engine = Engine::new(&args.model.engine())?;
     let configuration: ModelConfiguration = args.model.configuration(!args.without_tokenizer);
     let name = configuration.name();
     let mut view = args.checkpoints.then(Checkpoints::default);
