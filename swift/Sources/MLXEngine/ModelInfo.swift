@@ -17,7 +17,7 @@ public struct ModelInfo: Sendable, Hashable, Codable {
         }
     }
 
-    /// The model's id, or the name of its directory.
+    /// The model's id, or its directory.
     public let name: String
     /// Where its files are.
     public let directory: String

@@ -41,3 +41,18 @@ final class Collected<Value: Sendable>: Sendable {
         all.withLock { $0.append(value) }
     }
 }
+
+/// The library's error that `body` throws; anything else is an issue.
+func engineError(
+    sourceLocation: SourceLocation = #_sourceLocation, _ body: () async throws -> some Any
+) async -> EngineError? {
+    do {
+        _ = try await body()
+        Issue.record("nothing was thrown", sourceLocation: sourceLocation)
+    } catch let error as EngineError {
+        return error
+    } catch {
+        Issue.record(error, sourceLocation: sourceLocation)
+    }
+    return nil
+}
