@@ -50,6 +50,8 @@ let package = Package(
         .target(
             name: "MLXEngine", dependencies: ["CMLXEngine"], path: "swift/Sources/MLXEngine",
             linkerSettings: linking),
+        .executableTarget(
+            name: "streaming-benchmark", dependencies: ["MLXEngine", "CMLXEngine"], path: "swift/Benchmarks/Streaming"),
         .testTarget(
             name: "MLXEngineTests", dependencies: ["MLXEngine", "CMLXEngine"], path: "swift/Tests/MLXEngineTests"),
     ],
