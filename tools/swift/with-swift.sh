@@ -29,6 +29,6 @@ exec unshare --mount --fork bash -euc '
         mkdir -p "$root$folder"
         mount --bind "$folder" "$root$folder"
     done
-    exec chroot "$root" /usr/bin/env -i HOME=/root PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin LANG=C.UTF-8 \
+    exec chroot "$root" /usr/bin/env -i HOME=/root PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin:/usr/libexec/swift/bin LANG=C.UTF-8 \
         TERM=dumb bash -c "cd \"\$0\" && exec /usr/bin/env \"\$@\"" "$here" "$@"
 ' bash "${keep[@]}" "$@"

@@ -114,3 +114,9 @@ public enum LanguageModelError: Error {
         }
     }
 }
+
+public final class LanguageModelSession {
+    public struct Response<Content> { public let content: Content }
+    public init(model: some LanguageModel, instructions: String? = nil) {}
+    public func respond(to prompt: String) async throws -> Response<String> { fatalError("a declaration only") }
+}

@@ -92,10 +92,11 @@ extension GenerateParameters {
             case .randomProbabilityThreshold(let threshold, let seed): .probabilityThreshold(threshold, seed: seed)
             default: nil
             }
-        self = ModelSession.Options(
-            samplingMode: mode, temperature: options.temperature,
-            maximumResponseTokens: options.maximumResponseTokens
-        ).parameters
+        self =
+            ModelSession.Options(
+                samplingMode: mode, temperature: options.temperature,
+                maximumResponseTokens: options.maximumResponseTokens
+            ).parameters
     }
 }
 #endif

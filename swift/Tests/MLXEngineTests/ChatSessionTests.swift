@@ -56,7 +56,9 @@ import Testing
             }
             #expect(text.contains(name))
         }
-        #expect(session.messages.filter { $0.role == .user }.map(\.content) == names.map { "What is the capital of \($0)?" })
+        #expect(
+            session.messages.filter { $0.role == .user }.map(\.content) == names.map { "What is the capital of \($0)?" }
+        )
     }
 
     @Test func aCancelledAnswerKeepsWhatWasSaid() async throws {

@@ -44,7 +44,9 @@ import Testing
 
     @Test func everyLevelAndPhaseOfTheHeaderIsKnown() throws {
         let levels = try Self.constants("MLXE_LOG_").filter { $0.key != "OFF" }
-        #expect(Set(levels.values) == Set([.error, .warning, .info, .debug].map { (level: EngineLog.Level) in level.rawValue }))
+        #expect(
+            Set(levels.values)
+                == Set([.error, .warning, .info, .debug].map { (level: EngineLog.Level) in level.rawValue }))
         let phases = try Self.constants("MLXE_PHASE_")
         #expect(phases.count == 7)
         for value in phases.values {

@@ -68,7 +68,8 @@ import Testing
             let error = await engineError {
                 try await model.generate(Self.france, parameters: parameters)
             }
-            #expect(error?.code == .invalidArgument && error?.message.contains(name) == true, "\(name): \(error as Any)")
+            #expect(
+                error?.code == .invalidArgument && error?.message.contains(name) == true, "\(name): \(error as Any)")
         }
         let empty = await engineError { try await model.generate(.tokens([])) }
         #expect(empty?.code == .invalidArgument)
@@ -81,8 +82,10 @@ import Testing
     @Test func leavingTheLoopOrCancellingEndsTheGeneration() async throws {
         let model = try await Fixtures.model()
         // The model never ends this by itself within the test.
-        let endless = GenerateParameters(maxTokens: 1900, logitBias: Dictionary(
-            uniqueKeysWithValues: model.info.eosTokens.map { ($0, -1000) }))
+        let endless = GenerateParameters(
+            maxTokens: 1900,
+            logitBias: Dictionary(
+                uniqueKeysWithValues: model.info.eosTokens.map { ($0, -1000) }))
         let start = ContinuousClock.now
         for try await _ in model.stream(Self.france, parameters: endless) {
             break
