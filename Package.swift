@@ -9,8 +9,8 @@ import PackageDescription
 let libraryFolder = Context.environment["MLX_ENGINE_LIB_DIR"]
 let localFramework = Context.environment["MLX_ENGINE_XCFRAMEWORK"]
 
-// Written by the release workflow.
-let releaseURL = "https://github.com/mlx-engine/mlx-engine/releases/download/v0.1.0/CMLXEngine.xcframework.zip"
+// Written by the release workflow. Before the first release there is nothing at this address.
+let releaseURL = "https://github.com/OWNER/mlx-engine/releases/download/v0.1.0/CMLXEngine.xcframework.zip"
 let releaseChecksum = "0000000000000000000000000000000000000000000000000000000000000000"
 
 #if os(macOS)

@@ -4,7 +4,11 @@
 set -euo pipefail
 dir=$1 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-[ "$(id -u)" = 0 ] || { echo "there is no Swift 6 here, and making a root with one needs root: install Swift 6" >&2; exit 1; }
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+if [ "$(id -u)" != 0 ] || [ ! -e "$keyring" ]; then
+    echo "there is no Swift 6 here, and a root that has it can only be made by root on Debian: install Swift 6" >&2
+    exit 1
+fi
 
 # The host's own mirror, in either format of apt's sources.
 mirror=$(awk '/^URIs:/ { print $2; exit }' /etc/apt/sources.list.d/debian.sources 2>/dev/null || true)
@@ -22,7 +26,7 @@ PATH="$work/x/usr/bin:$PATH" mmdebstrap --quiet --mode=root --variant=apt \
     --dpkgopt='path-exclude=/usr/libexec/swift/bin/repl_swift' \
     --dpkgopt='path-exclude=/usr/libexec/swift/lib/libsourcekitdInProc.so' \
     --include=swiftlang,libc6-dev,libstdc++-14-dev \
-    --keyring=/usr/share/keyrings/debian-archive-keyring.gpg trixie "$dir.new" "$mirror" >&2
+    --keyring="$keyring" trixie "$dir.new" "$mirror" >&2
 rm -f "$dir.new"/etc/apt/sources.list "$dir.new"/etc/apt/sources.list.d/*
 # There whole or not at all.
 mv "$dir.new" "$dir"

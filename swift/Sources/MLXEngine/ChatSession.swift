@@ -12,7 +12,7 @@ import Foundation
 ///
 /// Requests are answered one after the other, in the order in which they were made. A request adds the question and its
 /// answer to ``messages`` when it is over; a request that is cancelled keeps what was answered so far, and one that
-/// fails leaves the messages as they were.
+/// fails, or was cancelled before its first word, leaves the messages as they were.
 public final class ChatSession: Sendable {
     private struct State {
         var messages: [ChatMessage]
@@ -177,7 +177,10 @@ public final class ChatSession: Sendable {
                 // The messages are complete before anyone hears that the answer is.
                 switch result {
                 case .success(let info):
-                    state.withLock { $0.messages += [question, .assistant(text.withLock { $0 })] }
+                    let answer = text.withLock { $0 }
+                    if info.stopReason != .cancelled || !answer.isEmpty {
+                        state.withLock { $0.messages += [question, .assistant(answer)] }
+                    }
                     startNext()
                     send(.info(info))
                     finish(nil)

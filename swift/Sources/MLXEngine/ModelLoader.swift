@@ -45,8 +45,9 @@ public final class ModelLoader {
         unload()
         let current = generation
         phase = .downloadingConfig
-        let task = Task {
-            // One at a time and in order; the newest is the only one worth showing.
+        // Weak, so that a loader that nobody holds stops.
+        let task = Task { [weak self] in
+            // The newest is the only one worth showing.
             let (updates, continuation) = AsyncStream.makeStream(
                 of: LoadingUpdate.self, bufferingPolicy: .bufferingNewest(1))
             async let loaded = Result {
@@ -55,19 +56,21 @@ public final class ModelLoader {
                     configuration, engine: engine, updateHandler: { continuation.yield($0) })
             }
             var failure: LoadingError?
-            for await update in updates where current == generation {
+            for await update in updates {
                 if case .failed(let error) = update.phase {
                     failure = error
-                } else if !update.phase.isTerminal {
-                    (phase, estimatedProgress) = (update.phase, update.estimatedProgress)
+                } else {
+                    self?.show(update, of: current)
                 }
             }
-            let result = await loaded
-            guard current == generation else { return }
-            finish(result, failure)
+            self?.finish(await loaded, failure, of: current)
         }
         self.task = task
         return task
+    }
+
+    deinit {
+        task?.cancel()
     }
 
     /// Stops the load under way.
@@ -85,7 +88,15 @@ public final class ModelLoader {
         (phase, estimatedProgress, model, error) = (nil, 0, nil, nil)
     }
 
-    private func finish(_ result: Result<LanguageModel, any Error>, _ failure: LoadingError?) {
+    // What comes of a load that is no longer the current one is of no interest.
+
+    private func show(_ update: LoadingUpdate, of load: Int) {
+        guard load == generation, !update.phase.isTerminal else { return }
+        (phase, estimatedProgress) = (update.phase, update.estimatedProgress)
+    }
+
+    private func finish(_ result: Result<LanguageModel, any Error>, _ failure: LoadingError?, of load: Int) {
+        guard load == generation else { return }
         task = nil
         switch result {
         case .success(let model):

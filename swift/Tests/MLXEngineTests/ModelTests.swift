@@ -125,4 +125,13 @@ import Testing
         await third.value
         #expect(loader.phase == .ready && loader.error == nil)
     }
+
+    @Test @MainActor func aLoaderNobodyHoldsStops() async {
+        var loader: ModelLoader? = ModelLoader()
+        weak var gone = loader
+        let load = loader?.load(ModelConfiguration(directory: Fixtures.tiny))
+        loader = nil
+        #expect(gone == nil && load?.isCancelled == true)
+        await load?.value
+    }
 }

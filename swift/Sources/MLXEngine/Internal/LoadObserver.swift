@@ -29,12 +29,10 @@ final class LoadObserver: Sendable {
             CallbackContext.borrowed(context, as: LoadObserver.self).done(model, error)
         }
         callbacks.drop = CallbackContext.drop
-        callbacks.user_data = CallbackContext.retained(LoadObserver(onUpdate: onUpdate, onDone: onDone))
         do {
             try configuration.withCOptions { options in
-                try withUnsafePointer(to: callbacks) { callbacks in
-                    try slot.start { mlxe_load_start(engine.handle.pointer, options, callbacks, &$0) }
-                }
+                callbacks.user_data = CallbackContext.retained(LoadObserver(onUpdate: onUpdate, onDone: onDone))
+                try slot.start { mlxe_load_start(engine.handle.pointer, options, &callbacks, &$0) }
             }
         } catch {
             onDone(.failure(error))
