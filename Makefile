@@ -14,8 +14,8 @@ HOST        := $(shell rustc -vV | sed -n 's/^host: //p')
 TSAN_FOLDER ?= $(or $(CARGO_TARGET_DIR),target)/tsan
 LINT_FOLDER ?= $(or $(CARGO_TARGET_DIR),target)/lint
 
-.PHONY: help demo test lint parity bench build header install test-c test-sanitizers test-asan test-valgrind test-tsan \
-        check-apple lint-workflows
+.PHONY: help demo test lint parity bench build header install test-c nightly test-sanitizers test-asan test-valgrind \
+        test-tsan test-swift bench-swift check-apple lint-workflows
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -43,6 +43,7 @@ test: lint ## all tests, the sanitizers included
 	$(CARGO) xtask header --check
 	$(CARGO) xtask docs --check
 	$(MAKE) test-sanitizers
+	$(MAKE) test-swift
 	$(MAKE) check-apple
 
 lint: ## formatting and lints, warnings denied
@@ -106,9 +107,23 @@ test-valgrind: ## the small program under valgrind, shared and static
 	$(CARGO) test --test c_api -- smoke
 
 # The standard library and MLX are not instrumented: tests/c/tsan.supp says what follows from that.
-test-tsan: ## the Rust library with ThreadSanitizer (nightly compiler)
+CARGO_TSAN = CARGO_TARGET_DIR="$(TSAN_FOLDER)" RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" \
+             $(CARGO) +$(NIGHTLY)
+nightly:
 	@rustup toolchain list | grep -q "^$(NIGHTLY)" || rustup toolchain install $(NIGHTLY) --profile minimal
-	CARGO_TARGET_DIR="$(TSAN_FOLDER)" MLXE_TEST_ROUNDS=20 \
-	RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" \
-	TSAN_OPTIONS="suppressions=$(CURDIR)/tests/c/tsan.supp halt_on_error=1" \
-	$(CARGO) +$(NIGHTLY) test --target $(HOST) --no-default-features --test stress
+
+test-tsan: nightly ## the Rust library with ThreadSanitizer (nightly compiler)
+	MLXE_TEST_ROUNDS=20 TSAN_OPTIONS="suppressions=$(CURDIR)/tests/c/tsan.supp halt_on_error=1" \
+	$(CARGO_TSAN) test --target $(HOST) --no-default-features --test stress
+
+# Where there is no Swift 6, tools/swift makes a Debian root that has it, once; about 2 GB in the cache.
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+test-swift: nightly ## the Swift package, its examples and documentation; ThreadSanitizer
+	@$(call need,clang,clang)
+	$(CARGO) build --locked --lib
+	$(CARGO_TSAN) build --locked --target $(HOST) --no-default-features --lib
+	tools/swift/test.sh "$(TARGET)/debug" "$(TSAN_FOLDER)/$(HOST)/debug"
+
+bench-swift: ## what Swift streaming adds to the C API
+	$(CARGO) build --locked --release --lib
+	tools/swift/bench.sh "$(TARGET)/release"

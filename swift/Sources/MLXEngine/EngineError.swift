@@ -1,0 +1,106 @@
+import CMLXEngine
+import Foundation
+
+/// An error of the library: what kind it is, and what went wrong.
+///
+/// ```swift
+/// do {
+///     let model = try await LanguageModel.load(directory: folder)
+/// } catch let error as EngineError where error.code == .unsupportedModel {
+///     print(error.message)
+/// }
+/// ```
+public struct EngineError: Error, Sendable, Hashable {
+    /// The kind of an error. Later versions of the library may report codes that have no name here; they keep their
+    /// ``rawValue``.
+    public struct Code: RawRepresentable, Sendable, Hashable {
+        /// The number that the C library uses, one of `MLXE_ERROR_*`.
+        public let rawValue: Int32
+
+        /// The code with a number of the C library.
+        public init(rawValue: Int32) {
+            self.rawValue = rawValue
+        }
+
+        init(_ value: some BinaryInteger) {
+            rawValue = Int32(value)
+        }
+    }
+
+    /// What kind of error it is.
+    public let code: Code
+
+    /// What went wrong, for people. Names the file, key or value at fault.
+    public let message: String
+
+    /// An error with a code and a message.
+    public init(_ code: Code, _ message: String) {
+        self.code = code
+        self.message = message
+    }
+}
+
+extension EngineError.Code {
+    /// An argument is missing, malformed or out of range.
+    public static let invalidArgument = Self(MLXE_ERROR_INVALID_ARGUMENT)
+    /// A file, directory, model id or other named thing does not exist.
+    public static let notFound = Self(MLXE_ERROR_NOT_FOUND)
+    /// The operating system refused to read, write or create something.
+    public static let io = Self(MLXE_ERROR_IO)
+    /// `config.json` or another JSON file of a model is malformed or contradicts itself.
+    public static let invalidConfig = Self(MLXE_ERROR_INVALID_CONFIG)
+    /// The model's type, or a feature that it needs, is not supported.
+    public static let unsupportedModel = Self(MLXE_ERROR_UNSUPPORTED_MODEL)
+    /// Weight files are missing, truncated, overlapping, or do not fit the model.
+    public static let invalidWeights = Self(MLXE_ERROR_INVALID_WEIGHTS)
+    /// A tokenizer cannot be read, or text cannot be encoded or decoded.
+    public static let tokenizer = Self(MLXE_ERROR_TOKENIZER)
+    /// A chat template is missing, malformed, or refused the messages it was given.
+    public static let template = Self(MLXE_ERROR_TEMPLATE)
+    /// MLX reported an error.
+    public static let mlx = Self(MLXE_ERROR_MLX)
+    /// Memory ran out, or a set limit would be passed.
+    public static let outOfMemory = Self(MLXE_ERROR_OUT_OF_MEMORY)
+    /// The work was cancelled. Asynchronous functions throw `CancellationError` instead.
+    public static let cancelled = Self(MLXE_ERROR_CANCELLED)
+    /// A blocking call was made from inside a callback.
+    public static let reentrant = Self(MLXE_ERROR_REENTRANT)
+    /// A panic was caught at the library's border. This is a bug in the library.
+    public static let panic = Self(MLXE_ERROR_PANIC)
+    /// The handle was in use when a panic was caught and can no longer be trusted.
+    public static let poisoned = Self(MLXE_ERROR_POISONED)
+    /// The network or a server failed.
+    public static let network = Self(MLXE_ERROR_NETWORK)
+    /// The prompt does not fit the model's context.
+    public static let contextFull = Self(MLXE_ERROR_CONTEXT_FULL)
+    /// An invariant of the library did not hold. This is a bug in the library.
+    public static let `internal` = Self(MLXE_ERROR_INTERNAL)
+
+    /// The codes that have names, which are printed in place of their numbers.
+    static let names: [Self: String] = [
+        .invalidArgument: "invalidArgument", .notFound: "notFound", .io: "io", .invalidConfig: "invalidConfig",
+        .unsupportedModel: "unsupportedModel", .invalidWeights: "invalidWeights", .tokenizer: "tokenizer",
+        .template: "template", .mlx: "mlx", .outOfMemory: "outOfMemory", .cancelled: "cancelled",
+        .reentrant: "reentrant", .panic: "panic", .poisoned: "poisoned", .network: "network",
+        .contextFull: "contextFull", .internal: "internal",
+    ]
+}
+
+extension EngineError.Code: CustomStringConvertible {
+    /// The code's name, or its number if it has none.
+    public var description: String {
+        Self.names[self] ?? "code \(rawValue)"
+    }
+}
+
+extension EngineError: LocalizedError, CustomStringConvertible {
+    /// The message.
+    public var errorDescription: String? {
+        message
+    }
+
+    /// The code and the message.
+    public var description: String {
+        "\(code): \(message)"
+    }
+}

@@ -1,0 +1,113 @@
+import Foundation
+
+/// What to generate behind.
+public enum ModelInput: Sendable, Hashable, ExpressibleByStringLiteral {
+    /// Text as it is, without a chat template.
+    case text(String)
+    /// Tokens.
+    case tokens([Token])
+    /// Messages, rendered by the model's chat template.
+    case chat([ChatMessage], options: ChatTemplateOptions = ChatTemplateOptions())
+
+    public init(stringLiteral value: String) {
+        self = .text(value)
+    }
+}
+
+/// What happens in a generation.
+public enum Generation: Sendable, Hashable {
+    /// The next part of the answer: whole characters, never empty.
+    case chunk(String)
+    /// How it went; the last event.
+    case info(GenerateCompletionInfo)
+
+    /// The text, if this is one.
+    public var chunk: String? {
+        switch self {
+        case .chunk(let text): text
+        case .info: nil
+        }
+    }
+
+    /// How it went, if this says so.
+    public var info: GenerateCompletionInfo? {
+        switch self {
+        case .chunk: nil
+        case .info(let info): info
+        }
+    }
+}
+
+/// Why a generation ended.
+public struct GenerateStopReason: RawRepresentable, Sendable, Hashable, CustomStringConvertible {
+    /// The number that the C library uses, one of `MLXE_STOP_*`.
+    public let rawValue: Int32
+
+    /// The reason with a number of the C library.
+    public init(rawValue: Int32) {
+        self.rawValue = rawValue
+    }
+
+    /// The model ended its answer.
+    public static let stop = GenerateStopReason(rawValue: 1)
+    /// A stop text appeared.
+    public static let stopText = GenerateStopReason(rawValue: 2)
+    /// The limit on tokens was reached.
+    public static let length = GenerateStopReason(rawValue: 3)
+    /// It was cancelled.
+    public static let cancelled = GenerateStopReason(rawValue: 4)
+    /// The context is full.
+    public static let contextFull = GenerateStopReason(rawValue: 5)
+
+    static let names: [GenerateStopReason: String] = [
+        .stop: "stop", .stopText: "stopText", .length: "length", .cancelled: "cancelled",
+        .contextFull: "contextFull",
+    ]
+
+    /// The reason's name, or its number if it has none.
+    public var description: String {
+        Self.names[self] ?? "reason \(rawValue)"
+    }
+}
+
+/// How a generation went.
+public struct GenerateCompletionInfo: Sendable, Hashable {
+    /// Tokens of the prompt that were processed.
+    public var promptTokenCount: Int
+    /// Tokens of the answer.
+    public var generationTokenCount: Int
+    /// Seconds from the start until the prompt was processed.
+    public var promptTime: TimeInterval
+    /// Seconds from then to the end.
+    public var generateTime: TimeInterval
+    /// Seconds from the start to the first token; nil if there was none.
+    public var timeToFirstToken: TimeInterval?
+    /// Prompt tokens a second.
+    public var promptTokensPerSecond: Double
+    /// Answer tokens a second.
+    public var tokensPerSecond: Double
+    /// The most bytes MLX held so far, in the whole process.
+    public var peakMemory: UInt64
+    /// The seed that was used.
+    public var seed: UInt64
+    /// Why it ended.
+    public var stopReason: GenerateStopReason
+}
+
+extension GenerateCompletionInfo {
+    /// The figures in a line for people.
+    public func summary() -> String {
+        String(
+            format: "prompt: %d tokens, %.1f tokens/s; answer: %d tokens, %.1f tokens/s; peak memory: %.1f MB",
+            promptTokenCount, promptTokensPerSecond, generationTokenCount, tokensPerSecond,
+            Double(peakMemory) / 1e6)
+    }
+}
+
+/// An answer in one piece.
+public struct GenerateResult: Sendable, Hashable {
+    /// The answer.
+    public let text: String
+    /// How it went.
+    public let info: GenerateCompletionInfo
+}

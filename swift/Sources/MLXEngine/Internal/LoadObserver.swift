@@ -1,0 +1,133 @@
+import CMLXEngine
+import Foundation
+
+/// Receives what C says of a load. C calls one function at a time.
+final class LoadObserver: Sendable {
+    typealias Completion = @Sendable (Result<LanguageModel, any Error>) -> Void
+
+    private let onUpdate: @Sendable (LoadingUpdate) -> Void
+    private let onDone: Completion
+
+    private init(onUpdate: @escaping @Sendable (LoadingUpdate) -> Void, onDone: @escaping Completion) {
+        self.onUpdate = onUpdate
+        self.onDone = onDone
+    }
+
+    /// Starts a load. `onDone` is called exactly once: on a thread of the library, or before this returns if the load
+    /// is not accepted.
+    static func start(
+        _ configuration: ModelConfiguration, on engine: Engine, slot: TaskSlot,
+        onUpdate: @escaping @Sendable (LoadingUpdate) -> Void, onDone: @escaping Completion
+    ) {
+        var callbacks = mlxe_load_callbacks_t()
+        callbacks.struct_size = MemoryLayout<mlxe_load_callbacks_t>.size
+        callbacks.on_event = { context, event in
+            CallbackContext.borrowed(context, as: LoadObserver.self).event(event!.pointee)
+            return MLXE_CONTINUE
+        }
+        callbacks.on_done = { context, model, error in
+            CallbackContext.borrowed(context, as: LoadObserver.self).done(model, error)
+        }
+        callbacks.drop = CallbackContext.drop
+        do {
+            try configuration.withCOptions { options in
+                callbacks.user_data = CallbackContext.retained(LoadObserver(onUpdate: onUpdate, onDone: onDone))
+                try slot.start { mlxe_load_start(engine.handle.pointer, options, &callbacks, &$0) }
+            }
+        } catch {
+            onDone(.failure(error))
+        }
+    }
+
+    private func event(_ event: mlxe_load_event_t) {
+        guard let phase = LoadingPhase(event) else { return }
+        onUpdate(
+            LoadingUpdate(
+                phase: phase, estimatedProgress: event.estimated_progress, bytesDone: event.bytes_done,
+                bytesTotal: event.bytes_total, memoryInUse: event.memory_bytes, elapsed: event.elapsed_seconds))
+    }
+
+    private func done(_ model: OpaquePointer?, _ error: OpaquePointer?) {
+        if let model {
+            let handle = Handle(model) { mlxe_model_free($0) }
+            onDone(Result { try LanguageModel(handle) })
+        } else if let error {
+            onDone(.failure(EngineError(borrowing: error).orCancellation))
+        } else {
+            onDone(.failure(EngineError(.internal, "a load ended with neither a model nor an error")))
+        }
+    }
+}
+
+extension EngineError {
+    /// Swift's own error for work that was cancelled.
+    var orCancellation: any Error {
+        code == .cancelled ? CancellationError() : self
+    }
+}
+
+extension LoadingPhase {
+    /// Nil for phases of later versions.
+    init?(_ event: mlxe_load_event_t) {
+        let file = text(event.file) ?? ""
+        let (index, total) = (Int(event.file_index), Int(event.total_files))
+        switch event.phase {
+        case MLXE_PHASE_DOWNLOADING_CONFIG:
+            self = .downloadingConfig
+        case MLXE_PHASE_DOWNLOADING_WEIGHTS:
+            self = .downloadingWeights(
+                file: file, fileIndex: index, totalFiles: total, progress: event.file_progress)
+        case MLXE_PHASE_LOADING_WEIGHTS:
+            self = .loadingWeights(file: file, fileIndex: index, totalFiles: total)
+        case MLXE_PHASE_LOADING_TOKENIZER:
+            self = .loadingTokenizer
+        case MLXE_PHASE_INITIALIZING_MODEL:
+            self = .initializingModel
+        case MLXE_PHASE_READY:
+            self = .ready
+        case MLXE_PHASE_FAILED:
+            let error = EngineError(.init(event.error_code), text(event.error_message) ?? "")
+            self = .failed(LoadingError(phase: text(event.failed_phase) ?? "", error: error))
+        default:
+            return nil
+        }
+    }
+}
+
+extension ModelConfiguration {
+    func withCOptions<Result>(_ body: (UnsafePointer<mlxe_load_options_t>) throws -> Result) throws -> Result {
+        let (directory, id, revision): (String?, String?, String?) =
+            switch source {
+            case .directory(let url): (url.path, nil, nil)
+            case .id(let id, let revision): (nil, id, revision)
+            }
+        return try withStr(directory) { directory in
+            try withStr(id) { id in
+                try withStr(revision) { revision in
+                    try withStr(tokenizerDirectory?.path) { tokenizer in
+                        var options = mlxe_load_options_t()
+                        mlxe_load_options_init(&options)
+                        options.directory = directory
+                        options.id = id
+                        options.revision = revision
+                        options.tokenizer_directory = tokenizer
+                        options.dtype = weightType.cValue
+                        return try body(&options)
+                    }
+                }
+            }
+        }
+    }
+}
+
+extension ModelConfiguration.WeightType {
+    var cValue: Int32 {
+        switch self {
+        case .automatic: MLXE_DTYPE_AUTO
+        case .stored: MLXE_DTYPE_STORED
+        case .float32: MLXE_DTYPE_F32
+        case .float16: MLXE_DTYPE_F16
+        case .bfloat16: MLXE_DTYPE_BF16
+        }
+    }
+}

@@ -1,0 +1,39 @@
+import CMLXEngine
+
+/// Joins the wish to cancel with the C task it is for, whichever comes first.
+final class TaskSlot: Sendable {
+    private struct State {
+        var task: Handle?
+        var isCancelled = false
+    }
+
+    private let state = Locked(State())
+
+    /// Whether cancelling was asked for.
+    var isCancelled: Bool {
+        state.withLock { $0.isCancelled }
+    }
+
+    /// Starts a task and keeps it.
+    func start(_ call: (inout OpaquePointer?) -> OpaquePointer?) throws(EngineError) {
+        let task = try make(free: { mlxe_task_free($0) }, call)
+        let cancelNow = state.withLock { state in
+            state.task = task
+            return state.isCancelled
+        }
+        if cancelNow {
+            mlxe_task_cancel(task.pointer)
+        }
+    }
+
+    /// Asks the task to stop, now or as soon as it has started.
+    func cancel() {
+        let task = state.withLock { state in
+            state.isCancelled = true
+            return state.task
+        }
+        if let task {
+            mlxe_task_cancel(task.pointer)
+        }
+    }
+}

@@ -1,0 +1,99 @@
+import CMLXEngine
+
+extension LanguageModel {
+    /// Generates behind a prompt, as a stream of text that ends with statistics.
+    ///
+    /// ```swift
+    /// for try await event in model.stream(.chat([.user("Tell me a story.")])) {
+    ///     switch event {
+    ///     case .chunk(let text): print(text, terminator: "")
+    ///     case .info(let info): print("\n\(info.tokensPerSecond) tokens/s")
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// The generation ends within one token when the task that iterates is cancelled, or when the loop is left and the
+    /// stream given up. A stream whose task is cancelled ends without throwing, as `AsyncThrowingStream` does.
+    public func stream(
+        _ input: ModelInput, parameters: GenerateParameters = GenerateParameters()
+    ) -> AsyncThrowingStream<Generation, any Error> {
+        let (stream, continuation) = AsyncThrowingStream.makeStream(of: Generation.self)
+        let slot = TaskSlot()
+        continuation.onTermination = { _ in slot.cancel() }
+        // Tokenizing a long conversation takes milliseconds, which the caller, perhaps the main actor, need not wait.
+        Task {
+            start(input, parameters: parameters, slot: slot) { text in
+                continuation.yield(.chunk(text))
+            } onDone: { result in
+                switch result {
+                case .success(let info):
+                    continuation.yield(.info(info))
+                    continuation.finish()
+                case .failure(let error):
+                    continuation.finish(throwing: error)
+                }
+            }
+        }
+        return stream
+    }
+
+    /// Generates behind a prompt and returns the whole answer.
+    ///
+    /// - Throws: ``EngineError``, or `CancellationError` if the task is cancelled, which stops the generation within
+    ///   one token.
+    public func generate(
+        _ input: ModelInput, parameters: GenerateParameters = GenerateParameters()
+    ) async throws -> GenerateResult {
+        let slot = TaskSlot()
+        let answer = Locked("")
+        let info = try await withTaskCancellationHandler {
+            try await withCheckedThrowingContinuation { continuation in
+                start(input, parameters: parameters, slot: slot) { text in
+                    answer.withLock { $0 += text }
+                } onDone: {
+                    continuation.resume(with: $0)
+                }
+            }
+        } onCancel: {
+            slot.cancel()
+        }
+        try Task.checkCancellation()
+        return GenerateResult(text: answer.withLock { $0 }, info: info)
+    }
+
+    /// The tokens of a prompt.
+    public func tokens(of input: ModelInput) throws -> [Token] {
+        switch input {
+        case .tokens(let tokens):
+            tokens
+        case .text(let text):
+            try tokenizer.encode(text)
+        case .chat(let messages, let options):
+            try tokenizer.encode(
+                tokenizer.applyChatTemplate(messages, options: options), addSpecialTokens: false)
+        }
+    }
+
+    /// Starts a generation. `onDone` is called exactly once: on a thread of the library, or before this returns if the
+    /// generation is not accepted.
+    func start(
+        _ input: ModelInput, parameters: GenerateParameters, slot: TaskSlot,
+        onText: @escaping @Sendable (String) -> Void, onDone: @escaping GenerationObserver.Completion
+    ) {
+        do {
+            if slot.isCancelled { throw CancellationError() }
+            let prompt = try tokens(of: input)
+            try parameters.withCOptions { options in
+                var callbacks = GenerationObserver(onText: onText, onDone: onDone).retainedCallbacks()
+                try prompt.withUnsafeBufferPointer { prompt in
+                    try slot.start {
+                        mlxe_generate_start(
+                            handle.pointer, prompt.baseAddress, prompt.count, options, &callbacks, &$0)
+                    }
+                }
+            }
+        } catch {
+            onDone(.failure(error))
+        }
+    }
+}

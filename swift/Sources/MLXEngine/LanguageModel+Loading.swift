@@ -1,0 +1,99 @@
+import Foundation
+
+extension LanguageModel {
+    /// Loads a model from a directory.
+    ///
+    /// - Parameters:
+    ///   - directory: Has `config.json`, weights and tokenizer.
+    ///   - engine: Where the model will compute; nil for ``Engine/shared()``.
+    ///   - phaseHandler: Hears of every phase, in order, the last one terminal. Called on a thread of the library; what
+    ///     takes long in it delays the load.
+    /// - Throws: ``EngineError``, or `CancellationError` if the task is cancelled, which stops the load within one step.
+    public static func load(
+        directory: URL, engine: Engine? = nil, phaseHandler: @escaping PhaseHandler = { _ in }
+    ) async throws -> LanguageModel {
+        try await load(ModelConfiguration(directory: directory), engine: engine, phaseHandler: phaseHandler)
+    }
+
+    /// Loads a model of the Hugging Face Hub.
+    ///
+    /// - Parameters:
+    ///   - id: The model's name, `organisation/name`.
+    ///   - revision: A branch, tag or commit.
+    ///   - engine: Where the model will compute; nil for ``Engine/shared()``.
+    ///   - phaseHandler: Hears of every phase; see ``load(directory:engine:phaseHandler:)``.
+    /// - Throws: ``EngineError``, or `CancellationError` if the task is cancelled.
+    public static func load(
+        id: String, revision: String = "main", engine: Engine? = nil,
+        phaseHandler: @escaping PhaseHandler = { _ in }
+    ) async throws -> LanguageModel {
+        try await load(ModelConfiguration(id: id, revision: revision), engine: engine, phaseHandler: phaseHandler)
+    }
+
+    /// Loads a model.
+    ///
+    /// - Parameters:
+    ///   - configuration: What to load.
+    ///   - engine: Where the model will compute; nil for ``Engine/shared()``.
+    ///   - phaseHandler: Hears of every phase; see ``load(directory:engine:phaseHandler:)``.
+    ///   - updateHandler: Hears of progress within phases too, with bytes and memory.
+    /// - Throws: ``EngineError``, or `CancellationError` if the task is cancelled.
+    public static func load(
+        _ configuration: ModelConfiguration, engine: Engine? = nil,
+        phaseHandler: @escaping PhaseHandler = { _ in },
+        updateHandler: @escaping @Sendable (LoadingUpdate) -> Void = { _ in }
+    ) async throws -> LanguageModel {
+        let engine = try engine ?? .shared()
+        let slot = TaskSlot()
+        let changes = PhaseChanges(phaseHandler)
+        return try await withTaskCancellationHandler {
+            try Task.checkCancellation()
+            return try await withCheckedThrowingContinuation { continuation in
+                LoadObserver.start(
+                    configuration, on: engine, slot: slot,
+                    onUpdate: { update in
+                        updateHandler(update)
+                        changes.report(update.phase)
+                    },
+                    onDone: { continuation.resume(with: $0) })
+            }
+        } onCancel: {
+            slot.cancel()
+        }
+    }
+
+    /// Loads a model from a directory, as a sequence of phases.
+    public static func loading(directory: URL, engine: Engine? = nil) -> ModelLoading {
+        ModelLoading(ModelConfiguration(directory: directory), engine: engine)
+    }
+
+    /// Loads a model of the Hugging Face Hub, as a sequence of phases.
+    public static func loading(id: String, revision: String = "main", engine: Engine? = nil) -> ModelLoading {
+        ModelLoading(ModelConfiguration(id: id, revision: revision), engine: engine)
+    }
+
+    /// Loads a model, as a sequence of phases.
+    public static func loading(_ configuration: ModelConfiguration, engine: Engine? = nil) -> ModelLoading {
+        ModelLoading(configuration, engine: engine)
+    }
+}
+
+/// Passes on each phase once: progress within a phase is no new phase.
+final class PhaseChanges: Sendable {
+    private let handler: PhaseHandler
+    private let last = Locked<LoadingPhase?>(nil)
+
+    init(_ handler: @escaping PhaseHandler) {
+        self.handler = handler
+    }
+
+    func report(_ phase: LoadingPhase) {
+        let isNew = last.withLock { last in
+            defer { last = phase }
+            return last != phase
+        }
+        if isNew {
+            handler(phase)
+        }
+    }
+}

@@ -1,0 +1,151 @@
+import Foundation
+
+/// What a load is doing.
+///
+/// ```swift
+/// let model = try await LanguageModel.load(directory: folder) { phase in
+///     switch phase {
+///     case .downloadingWeights(let file, let index, let total, _):
+///         print("Downloading \(file) (\(index)/\(total))")
+///     case .loadingWeights(let file, let index, let total):
+///         print("Loading weights from \(file) (\(index)/\(total))")
+///     case .ready:
+///         print("Model ready!")
+///     default:
+///         break
+///     }
+/// }
+/// ```
+public enum LoadingPhase: Sendable, Equatable, CustomStringConvertible {
+    /// Finding the model and reading its configuration.
+    case downloadingConfig
+
+    /// Downloading a weight file.
+    /// - Parameters:
+    ///   - file: The file's name.
+    ///   - fileIndex: Its number, from 1.
+    ///   - totalFiles: How many files there are.
+    ///   - progress: How much of this file is there, 0 to 1.
+    case downloadingWeights(file: String, fileIndex: Int, totalFiles: Int, progress: Double)
+
+    /// Reading a weight file into memory.
+    /// - Parameters:
+    ///   - file: The file's name.
+    ///   - fileIndex: Its number, from 1.
+    ///   - totalFiles: How many files there are.
+    case loadingWeights(file: String, fileIndex: Int, totalFiles: Int)
+
+    /// Reading the tokenizer.
+    case loadingTokenizer
+
+    /// Running the model once, so that the first answer is not slower than the next.
+    case initializingModel
+
+    /// The model can be used.
+    case ready
+
+    /// The load is over without a model.
+    case failed(LoadingError)
+
+    /// A sentence for people.
+    public var description: String {
+        switch self {
+        case .downloadingConfig:
+            "Downloading configuration"
+        case .downloadingWeights(let file, let index, let total, let progress):
+            "Downloading \(file) (\(index)/\(total)) - \(Int(min(max(progress, 0), 1) * 100))%"
+        case .loadingWeights(let file, let index, let total):
+            "Loading weights from \(file) (\(index)/\(total))"
+        case .loadingTokenizer:
+            "Loading tokenizer"
+        case .initializingModel:
+            "Initializing model"
+        case .ready:
+            "Ready"
+        case .failed(let error):
+            "Failed: \(error.localizedDescription)"
+        }
+    }
+
+    /// Whether no phase follows.
+    public var isTerminal: Bool {
+        switch self {
+        case .ready, .failed: true
+        default: false
+        }
+    }
+
+    /// About how far the whole load is, 0 to 1, as far as the phase alone can tell: up to 0.50 for downloads, up to
+    /// 0.85 for reading weights, and 0 when it failed. ``LoadingUpdate/estimatedProgress`` is finer: it counts bytes.
+    public var estimatedProgress: Double {
+        switch self {
+        case .downloadingConfig:
+            0.01
+        case .downloadingWeights(_, let index, let total, let progress):
+            0.01 + 0.49 * Self.share(of: Double(index - 1) + min(max(progress, 0), 1), in: total)
+        case .loadingWeights(_, let index, let total):
+            0.50 + 0.35 * Self.share(of: Double(index), in: total)
+        case .loadingTokenizer:
+            0.88
+        case .initializingModel:
+            0.95
+        case .ready:
+            1
+        case .failed:
+            0
+        }
+    }
+
+    private static func share(of files: Double, in total: Int) -> Double {
+        min(max(files / Double(max(total, 1)), 0), 1)
+    }
+}
+
+/// Why a load failed, and in which phase.
+public struct LoadingError: Error, Sendable, Equatable, LocalizedError {
+    /// The name of the phase it failed in: `downloadingConfig`, `loadingWeights`, ...
+    public let phase: String
+
+    /// What went wrong.
+    public let underlyingError: String
+
+    /// What kind of error it was, if the library reported it.
+    public let code: EngineError.Code?
+
+    /// A failure of a phase.
+    public init(phase: String, error: any Error) {
+        self.phase = phase
+        underlyingError = error.localizedDescription
+        code = (error as? EngineError)?.code
+    }
+
+    /// The phase and what went wrong.
+    public var errorDescription: String? {
+        "Loading failed during \(phase): \(underlyingError)"
+    }
+}
+
+/// Hears of the phases of a load, on a thread of the library.
+public typealias PhaseHandler = @Sendable (LoadingPhase) -> Void
+
+/// A phase of a load, or progress within it.
+public struct LoadingUpdate: Sendable, Equatable {
+    /// What the load is doing.
+    public var phase: LoadingPhase
+
+    /// About how far the whole load is, 0 to 1. Moves with every few megabytes, never goes back, and is 0 when the
+    /// load failed.
+    public var estimatedProgress: Double
+
+    /// While weights are read: bytes read so far, over all files.
+    public var bytesDone: UInt64
+
+    /// While weights are read: bytes in all files.
+    public var bytesTotal: UInt64
+
+    /// Bytes that MLX holds, in the whole process.
+    public var memoryInUse: UInt64
+
+    /// Seconds since the load began.
+    public var elapsed: TimeInterval
+}

@@ -1,0 +1,68 @@
+import CMLXEngine
+
+/// MLX's memory, in bytes, for the whole process.
+public enum MLXMemory {
+    /// What MLX holds at one moment.
+    public struct Snapshot: Sendable, Hashable {
+        /// Held by models, caches and work.
+        public let active: Int
+        /// Kept for reuse after it was freed.
+        public let cache: Int
+        /// The most that was active since the start or the last ``MLXMemory/resetPeak()``.
+        public let peak: Int
+        /// At which MLX waits for running work before it allocates more.
+        public let limit: Int
+    }
+
+    /// What MLX holds now.
+    public static func snapshot() -> Snapshot {
+        var memory = mlxe_memory_t()
+        memory.struct_size = MemoryLayout<mlxe_memory_t>.size
+        // Fails for a wrong struct_size only.
+        try? check(mlxe_memory_get(&memory))
+        return Snapshot(active: memory.active, cache: memory.cache, peak: memory.peak, limit: memory.limit)
+    }
+
+    /// Bytes held by models, caches and work.
+    public static var active: Int {
+        snapshot().active
+    }
+
+    private static let setCacheLimit = Locked<Int?>(nil)
+
+    /// How many bytes of freed memory MLX may keep for reuse. 0 keeps none, which is slower but right for an app in
+    /// the background. Nil, before it is set, stands for MLX's own limit; setting nil changes nothing.
+    public static var cacheLimit: Int? {
+        get {
+            setCacheLimit.withLock { $0 }
+        }
+        set {
+            guard let newValue else { return }
+            setCacheLimit.withLock { limit in
+                // Any number of bytes is valid.
+                try? check(mlxe_memory_set_cache_limit(max(newValue, 0)))
+                limit = max(newValue, 0)
+            }
+        }
+    }
+
+    /// The bytes at which MLX waits for running work before it allocates more.
+    public static var memoryLimit: Int {
+        get {
+            snapshot().limit
+        }
+        set {
+            try? check(mlxe_memory_set_limit(max(newValue, 0)))
+        }
+    }
+
+    /// Gives memory that MLX keeps for reuse back to the system.
+    public static func clearCache() {
+        mlxe_memory_clear_cache()
+    }
+
+    /// Makes the peak start again from now.
+    public static func resetPeak() {
+        mlxe_memory_reset_peak()
+    }
+}

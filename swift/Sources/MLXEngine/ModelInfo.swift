@@ -1,0 +1,55 @@
+import Foundation
+
+/// Facts about a loaded model.
+public struct ModelInfo: Sendable, Hashable, Codable {
+    /// How weights are quantized.
+    public struct Quantization: Sendable, Hashable, Codable {
+        /// The scheme, such as `affine`.
+        public let mode: String
+        /// Bits of a weight.
+        public let bits: Int
+        /// How many weights share a scale.
+        public let groupSize: Int
+
+        enum CodingKeys: String, CodingKey {
+            case mode, bits
+            case groupSize = "group_size"
+        }
+    }
+
+    /// The model's id, or its directory.
+    public let name: String
+    /// Where its files are.
+    public let directory: String
+    /// Its architecture, as `config.json` names it.
+    public let modelType: String
+    /// How many weights it has.
+    public let parameters: UInt64
+    /// How its weights are quantized; nil if they are not.
+    public let quantization: Quantization?
+    /// The longest sequence it was made for, in tokens; nil if it does not say.
+    public let contextLength: Int?
+    /// How many tokens it knows.
+    public let vocabularySize: Int
+    /// Bytes of its weight files.
+    public let weightBytes: UInt64
+    /// Whether it can hold a conversation.
+    public let hasChatTemplate: Bool
+    /// The tokens that end an answer.
+    public let eosTokens: [Token]
+    /// Where it computes: `cpu` or `gpu`.
+    public let device: String
+    /// How long loading took, in seconds.
+    public let loadSeconds: Double
+
+    enum CodingKeys: String, CodingKey {
+        case name, directory, parameters, quantization, device
+        case modelType = "model_type"
+        case contextLength = "context_length"
+        case vocabularySize = "vocab_size"
+        case weightBytes = "weight_bytes"
+        case hasChatTemplate = "has_chat_template"
+        case eosTokens = "eos_token_ids"
+        case loadSeconds = "load_seconds"
+    }
+}

@@ -1,0 +1,129 @@
+import Foundation
+
+/// A load under way: a sequence of its phases, and the model in the end.
+///
+/// ```swift
+/// let loading = LanguageModel.loading(directory: folder)
+/// for try await phase in loading {
+///     print(phase.description)
+/// }
+/// let model = try await loading.model
+/// ```
+///
+/// The load is cancelled when the task that iterates is cancelled, by ``cancel()``, and when nobody holds this any more.
+/// A load that fails ends the sequence with ``LoadingPhase/failed(_:)`` and then its error.
+public struct ModelLoading: AsyncSequence, Sendable {
+    public typealias Element = LoadingPhase
+    public typealias Failure = any Error
+    public typealias AsyncIterator = AsyncThrowingStream<LoadingPhase, any Error>.Iterator
+
+    /// The phases. Only one task may iterate them.
+    public let phases: AsyncThrowingStream<LoadingPhase, any Error>
+
+    /// How far the load is, in thousandths, for `ProgressView`, `UIProgressView` and parents of this progress.
+    /// On Apple's systems its description is the phase's. Cancelling it cancels the load.
+    public let progress: Progress
+
+    private let outcome: Outcome
+    private let slot: TaskSlot
+
+    init(_ configuration: ModelConfiguration, engine: Engine?) {
+        let slot = TaskSlot()
+        let outcome = Outcome()
+        let progress = Progress(totalUnitCount: 1000)
+        progress.isCancellable = true
+        progress.cancellationHandler = { slot.cancel() }
+        let (phases, continuation) = AsyncThrowingStream.makeStream(of: LoadingPhase.self)
+        continuation.onTermination = { _ in slot.cancel() }
+        let changes = PhaseChanges { continuation.yield($0) }
+        let onDone: LoadObserver.Completion = { result in
+            outcome.finish(result)
+            switch result {
+            case .success: continuation.finish()
+            case .failure(let error): continuation.finish(throwing: error)
+            }
+        }
+        do {
+            LoadObserver.start(
+                configuration, on: try engine ?? .shared(), slot: slot,
+                onUpdate: { update in
+                    progress.report(update)
+                    changes.report(update.phase)
+                }, onDone: onDone)
+        } catch {
+            onDone(.failure(error))
+        }
+        (self.phases, self.progress, self.outcome, self.slot) = (phases, progress, outcome, slot)
+    }
+
+    public func makeAsyncIterator() -> AsyncIterator {
+        phases.makeAsyncIterator()
+    }
+
+    /// The model, once it is loaded. Can be asked for with or without iterating the phases, any number of times.
+    ///
+    /// - Throws: what the load failed with; `CancellationError` if it was cancelled. Cancelling the task that waits
+    ///   cancels the load.
+    public var model: LanguageModel {
+        get async throws {
+            try await withTaskCancellationHandler {
+                try await outcome.value()
+            } onCancel: {
+                slot.cancel()
+            }
+        }
+    }
+
+    /// Cancels the load. Does nothing once it is over.
+    public func cancel() {
+        slot.cancel()
+    }
+}
+
+/// What becomes of a load: told once, asked for any number of times.
+private final class Outcome: Sendable {
+    typealias Waiter = CheckedContinuation<LanguageModel, any Error>
+
+    private struct State {
+        var result: Result<LanguageModel, any Error>?
+        var waiters: [Waiter] = []
+    }
+
+    private let state = Locked(State())
+
+    func finish(_ result: Result<LanguageModel, any Error>) {
+        let waiters = state.withLock { state in
+            defer { state.waiters = [] }
+            state.result = result
+            return state.waiters
+        }
+        for waiter in waiters {
+            waiter.resume(with: result)
+        }
+    }
+
+    func value() async throws -> LanguageModel {
+        try await withCheckedThrowingContinuation { waiter in
+            let result = state.withLock { state in
+                if state.result == nil {
+                    state.waiters.append(waiter)
+                }
+                return state.result
+            }
+            if let result {
+                waiter.resume(with: result)
+            }
+        }
+    }
+}
+
+extension Progress {
+    /// Shows how far a load is.
+    func report(_ update: LoadingUpdate) {
+        completedUnitCount = Int64(update.estimatedProgress * Double(totalUnitCount))
+        #if canImport(Darwin)
+        // Elsewhere Foundation gives no way to set it.
+        localizedDescription = update.phase.description
+        #endif
+    }
+}

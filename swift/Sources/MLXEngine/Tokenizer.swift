@@ -1,0 +1,90 @@
+import CMLXEngine
+import Foundation
+
+/// A token's id.
+public typealias Token = UInt32
+
+/// Turns text into tokens and back, and messages into prompts. Immutable; any thread.
+public final class Tokenizer: Sendable {
+    let handle: Handle
+
+    init(_ handle: Handle) {
+        self.handle = handle
+    }
+
+    /// Reads the tokenizer of a model's directory without loading the model.
+    public convenience init(directory: URL) throws {
+        try self.init(
+            withStr(directory.path) { path in
+                try make(free: { mlxe_tokenizer_free($0) }) { mlxe_tokenizer_open(path, &$0) }
+            })
+    }
+
+    /// How many tokens there are.
+    public var vocabularySize: Int {
+        mlxe_tokenizer_vocab_size(handle.pointer)
+    }
+
+    /// Whether there is a chat template.
+    public var hasChatTemplate: Bool {
+        mlxe_tokenizer_has_chat_template(handle.pointer)
+    }
+
+    /// The tokens that end an answer.
+    public var eosTokens: [Token] {
+        get throws {
+            try makeTokens { mlxe_tokenizer_eos_tokens(handle.pointer, &$0) }
+        }
+    }
+
+    /// Turns text into tokens.
+    ///
+    /// - Parameters:
+    ///   - text: The text.
+    ///   - addSpecialTokens: Adds what the tokenizer puts around a text, such as a beginning-of-sequence token; false
+    ///     for text that a chat template made.
+    public func encode(_ text: String, addSpecialTokens: Bool = true) throws -> [Token] {
+        try withStr(text) { text in
+            try makeTokens { mlxe_tokenizer_encode(handle.pointer, text, addSpecialTokens, &$0) }
+        }
+    }
+
+    /// Turns tokens into text.
+    ///
+    /// - Parameters:
+    ///   - tokens: The tokens.
+    ///   - skipSpecialTokens: Leaves out tokens such as end-of-sequence.
+    public func decode(_ tokens: [Token], skipSpecialTokens: Bool = false) throws -> String {
+        try tokens.withUnsafeBufferPointer { tokens in
+            try makeString {
+                mlxe_tokenizer_decode(handle.pointer, tokens.baseAddress, tokens.count, skipSpecialTokens, &$0)
+            }
+        }
+    }
+
+    /// Renders messages as the prompt that the model was trained on. Encode it without special tokens.
+    public func applyChatTemplate(
+        _ messages: [ChatMessage], options: ChatTemplateOptions = ChatTemplateOptions()
+    ) throws -> String {
+        let json = try encodeJSON(messages)
+        let tools = options.tools.isEmpty ? "" : try encodeJSON(options.tools)
+        let variables = options.variables.isEmpty ? "" : try encodeJSON(options.variables)
+        return try withStr(json) { messages in
+            try withStr(tools) { tools in
+                try withStr(variables) { variables in
+                    try withStr(options.template) { template in
+                        var c = mlxe_template_options_t()
+                        mlxe_template_options_init(&c)
+                        c.tools_json = tools
+                        c.variables_json = variables
+                        c.chat_template = template
+                        c.add_generation_prompt = options.addGenerationPrompt
+                        return try makeString {
+                            mlxe_tokenizer_apply_chat_template(handle.pointer, messages, &c, &$0)
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,200 @@
+import CMLXEngine
+import Foundation
+import Testing
+
+@testable import MLXEngine
+
+@Suite struct GenerationTests {
+    static let france = ModelInput.chat([.user("What is the capital of France?")])
+
+    @Test func aStreamIsTextAndThenStatistics() async throws {
+        let model = try await Fixtures.model()
+        var events: [Generation] = []
+        for try await event in model.stream(Self.france) {
+            events.append(event)
+        }
+        #expect(events.compactMap(\.chunk).joined() == "The capital of France is Paris.")
+        #expect(events.compactMap(\.chunk).allSatisfy { !$0.isEmpty } && events.count > 3)
+        let info = try #require(events.last?.info)
+        #expect(events.compactMap(\.info).count == 1)
+        #expect(info.stopReason == .stop && info.generationTokenCount >= events.count - 1)
+        #expect(try model.tokens(of: Self.france).count == info.promptTokenCount)
+        #expect(info.tokensPerSecond > 0 && info.promptTokensPerSecond > 0 && info.peakMemory > 0)
+        #expect((info.timeToFirstToken ?? -1) > 0 && info.summary().contains("tokens/s"))
+        #expect(try await model.generate(Self.france).text == "The capital of France is Paris.")
+    }
+
+    @Test func parametersArriveInTheCore() async throws {
+        let model = try await Fixtures.model()
+        let story = ModelInput.chat([.user("Tell me a story.")])
+        let short = try await model.generate(story, parameters: .init(maxTokens: 5))
+        #expect(short.info.stopReason == .length && short.info.generationTokenCount == 5)
+
+        let stopped = try await model.generate(Self.france, parameters: .init(stop: ["nothing", " France"]))
+        #expect(stopped.text == "The capital of" && stopped.info.stopReason == .stopText)
+
+        let hot = GenerateParameters(maxTokens: 30, temperature: 2, topP: 0.95, topK: 200, minP: 0.001, seed: 7)
+        let (first, second) = (
+            try await model.generate(story, parameters: hot), try await model.generate(story, parameters: hot)
+        )
+        #expect(first.text == second.text && first.info.seed == 7)
+        var other = hot
+        other.seed = 8
+        #expect(try await model.generate(story, parameters: other).text != first.text)
+
+        let paris = try model.tokenizer.encode(" Paris", addSpecialTokens: false)
+        let biased = try await model.generate(
+            Self.france, parameters: .init(maxTokens: 20, logitBias: [paris[0]: -100]))
+        #expect(!biased.text.contains("Paris"))
+        let of = try model.tokenizer.encode(" of", addSpecialTokens: false)
+        let ended = try await model.generate(Self.france, parameters: .init(extraEOSTokens: of))
+        #expect(ended.text == "The capital" && ended.info.stopReason == .stop)
+
+        let quantized = GenerateParameters(maxTokens: 8, maxContext: 500, kvBits: 8, prefillStepSize: 4)
+        #expect(try await model.generate(Self.france, parameters: quantized).info.generationTokenCount == 8)
+        let penalized = GenerateParameters(
+            maxTokens: 8, repetitionPenalty: 1.3, presencePenalty: 0.5, frequencyPenalty: 0.5,
+            repetitionContextSize: 64, maxKVSize: 128)
+        #expect(try await model.generate(story, parameters: penalized).info.generationTokenCount == 8)
+    }
+
+    @Test func wrongParametersAreRefusedByName() async throws {
+        let model = try await Fixtures.model()
+        let wrong: [(GenerateParameters, String)] = [
+            (.init(maxTokens: -1), "maxTokens"), (.init(temperature: -1), "temperature"),
+            (.init(topP: .nan), "top_p"), (.init(kvBits: 7), "7 bits"), (.init(topK: -2), "topK"),
+        ]
+        for (parameters, name) in wrong {
+            let error = await engineError {
+                try await model.generate(Self.france, parameters: parameters)
+            }
+            #expect(
+                error?.code == .invalidArgument && error?.message.contains(name) == true, "\(name): \(error as Any)")
+        }
+        let empty = await engineError { try await model.generate(.tokens([])) }
+        #expect(empty?.code == .invalidArgument)
+        let long = await engineError {
+            try await model.generate(.tokens(Array(repeating: 5, count: 3000)))
+        }
+        #expect(long?.code == .contextFull)
+    }
+
+    @Test func leavingTheLoopOrCancellingEndsTheGeneration() async throws {
+        let model = try await Fixtures.model()
+        // The model never ends this by itself within the test.
+        let endless = GenerateParameters(
+            maxTokens: 1900,
+            logitBias: Dictionary(
+                uniqueKeysWithValues: model.info.eosTokens.map { ($0, -1000) }))
+        let start = ContinuousClock.now
+        for try await _ in model.stream(Self.france, parameters: endless) {
+            break
+        }
+        let task = Task {
+            try await model.generate(Self.france, parameters: endless)
+        }
+        try await Task.sleep(for: .milliseconds(30))
+        task.cancel()
+        await #expect(throws: CancellationError.self) { try await task.value }
+
+        let (began, begin) = AsyncStream.makeStream(of: Void.self)
+        let streaming = Task {
+            var count = 0
+            for try await event in model.stream(Self.france, parameters: endless) {
+                count += event.chunk == nil ? 0 : 1
+                begin.yield()
+            }
+            return (count, Task.isCancelled)
+        }
+        for await _ in began { break }
+        streaming.cancel()
+        let (count, wasCancelled) = try await streaming.value
+        #expect(count < 1500 && wasCancelled)
+        // All three are off the engine's thread: another answer comes at once.
+        #expect(try await model.generate(Self.france).text.hasSuffix("Paris."))
+        #expect(ContinuousClock.now - start < .seconds(60))
+    }
+
+    @Test func aModelLivesAsLongAsItsStream() async throws {
+        var model: LanguageModel? = try await LanguageModel.load(directory: Fixtures.tiny)
+        weak var gone = model
+        let stream = model!.stream(Self.france)
+        model = nil
+        var text = ""
+        for try await event in stream {
+            text += event.chunk ?? ""
+        }
+        #expect(text.hasSuffix("Paris."))
+        // Nothing keeps it after that.
+        for _ in 0..<200 where gone != nil {
+            try await Task.sleep(for: .milliseconds(10))
+        }
+        #expect(gone == nil)
+    }
+
+    @Test func charactersOfManyTokensArriveWhole() async throws {
+        let model = try await Fixtures.model()
+        let rocket = try await model.generate(.chat([.user("Show me a rocket emoji.")]))
+        #expect(rocket.text == "Here you are: 🚀")
+        // Behind a repetition the model goes on with it: families joined by zero-width joiners, combining accents.
+        for repeated in ["👩‍👩‍👧 e\u{301} 🇫🇮 ", "😀 日本 Tür "] {
+            let prompt = String(repeating: repeated, count: 12)
+            let parameters = GenerateParameters(maxTokens: 60)
+            var chunks: [String] = []
+            var info: GenerateCompletionInfo?
+            for try await event in model.stream(.text(prompt), parameters: parameters) {
+                chunks += event.chunk.map { [$0] } ?? []
+                info = event.info ?? info
+            }
+            let text = chunks.joined()
+            // Tokens that end within a character are held back, so there are fewer chunks than tokens.
+            #expect(chunks.count < (info?.generationTokenCount ?? 0))
+            #expect(text.contains(repeated))
+            #expect(try await model.generate(.text(prompt), parameters: parameters).text == text)
+        }
+        // No chunk holds half of a character, but the last, which the limit may cut.
+        var last = ""
+        for try await event in model.stream(
+            .text(String(repeating: "😀 日本 Tür ", count: 12)), parameters: .init(maxTokens: 60))
+        {
+            guard let chunk = event.chunk else { break }
+            #expect(!last.unicodeScalars.contains("\u{fffd}"))
+            last = chunk
+        }
+    }
+
+    @Test func textOfAnEventIsCopiedAsItIs() async {
+        let family = "👩‍👩‍👧e\u{301}\0🇫🇮"
+        let heard = Collected<String>()
+        let observer = GenerationObserver(onText: { heard.append($0) }, onDone: { _ in })
+        let callbacks = observer.retainedCallbacks()
+        for scalar in family.unicodeScalars {
+            // Each scalar in an event of its own, as tokens may well bring them.
+            withStr(String(scalar)) { str in
+                var event = mlxe_generation_event_t()
+                (event.kind, event.text, event.text_len) = (MLXE_GENERATION_TOKEN, str.data, str.len)
+                #expect(callbacks.on_event(callbacks.user_data, &event) == MLXE_CONTINUE)
+            }
+        }
+        callbacks.drop(callbacks.user_data)
+        #expect(heard.values.joined() == family && heard.values.joined().count == 4)
+    }
+
+    @Test func manyGenerationsShareAnEngine() async throws {
+        let model = try await Fixtures.model()
+        let questions = [
+            "What is the capital of France?": "Paris", "What is the capital of Finland?": "Helsinki",
+            "What is the capital of Portugal?": "Lisbon",
+        ]
+        try await withThrowingTaskGroup(of: (String, String).self) { group in
+            for _ in 0..<4 {
+                for (question, answer) in questions {
+                    group.addTask { (try await model.generate(.chat([.user(question)])).text, answer) }
+                }
+            }
+            for try await (text, answer) in group {
+                #expect(text.contains(answer))
+            }
+        }
+    }
+}
