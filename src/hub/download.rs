@@ -304,6 +304,7 @@ impl Shared {
             pool.changed.wait(&mut working);
         }
         drop(working);
+        pool.transfers.iter().for_each(|t| t.close());
         if let Some(error) = self.failure.lock().clone() {
             return Err(error);
         }

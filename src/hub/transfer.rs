@@ -141,6 +141,13 @@ impl Transfer {
         self.state.lock().stage == Stage::Done
     }
 
+    /// Leaves an unfinished file to whoever comes next. Nobody works on it any more.
+    pub fn close(&self) {
+        let mut state = self.state.lock();
+        state.out = None;
+        state.lock = None;
+    }
+
     /// Whether the file, or the blob it will point to, is there already.
     pub fn take_cached(&self) -> Result<bool> {
         let size = |path: PathBuf| fs::metadata(path).ok().filter(fs::Metadata::is_file).map(|m| m.len());
