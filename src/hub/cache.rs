@@ -1,8 +1,12 @@
 //! The cache layout of `huggingface_hub`: `models--{org}--{name}/{refs,snapshots,blobs}`.
 
-use std::fs::{self, File};
+use std::fs;
+#[cfg(feature = "hub")]
+use std::fs::File;
+#[cfg(feature = "hub")]
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+#[cfg(feature = "hub")]
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
@@ -67,6 +71,7 @@ pub fn complete_snapshot(cache: &Path, id: &str, revision: Option<&str>) -> Resu
 #[derive(Clone, Debug)]
 pub(super) struct Repository {
     root: PathBuf,
+    #[cfg(feature = "hub")]
     locks: PathBuf,
 }
 
@@ -74,7 +79,11 @@ impl Repository {
     pub fn new(cache: &Path, id: &str) -> Result<Self> {
         check_id(id)?;
         let name = format!("models--{}", id.replace('/', "--"));
-        Ok(Repository { root: cache.join(&name), locks: cache.join(".locks").join(name) })
+        Ok(Repository {
+            root: cache.join(&name),
+            #[cfg(feature = "hub")]
+            locks: cache.join(".locks").join(name),
+        })
     }
 
     /// The commit that a branch or tag points to in this cache; anything else must be a commit itself.

@@ -13,8 +13,7 @@ use super::cache::{Repository, check_revision};
 use super::http::{Client, Subject, encode};
 use super::listing::{Listing, MAX_FILES, RepoFile};
 use super::options::HubOptions;
-use super::progress::{DownloadStage, FileProgress, Progress, Speed};
-use super::retry::Retry;
+use super::progress::{DownloadStage, FileProgress, Progress, Retry, Speed};
 use super::transfer::{Claim, Transfer};
 use crate::error::{Error, ErrorKind, Result};
 

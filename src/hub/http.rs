@@ -13,7 +13,8 @@ use ureq::{Agent, Body, Proxy};
 
 use super::control::Control;
 use super::options::HubOptions;
-use super::retry::{Backoff, Failure, Retry};
+use super::progress::Retry;
+use super::retry::{Backoff, Failure};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The longest answer of an API that is read.

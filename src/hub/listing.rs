@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde_json::Value;
+#[cfg(feature = "hub")]
+use serde_json::json;
 
 use crate::error::{Error, Result};
 
 /// More files than any model has.
+#[cfg(feature = "hub")]
 pub(super) const MAX_FILES: usize = 100_000;
 
 /// A file as a repository lists it.
@@ -44,6 +47,7 @@ impl RepoFile {
     }
 
     /// One entry of the API's tree; `None` for folders.
+    #[cfg(feature = "hub")]
     pub(super) fn from_api(entry: &Value) -> Result<Option<Self>> {
         if entry.get("type").and_then(Value::as_str) != Some("file") {
             return Ok(None);
@@ -105,6 +109,7 @@ impl Listing {
         Some(Listing { files })
     }
 
+    #[cfg(feature = "hub")]
     pub(super) fn to_json(&self) -> Value {
         let entry = |f: &RepoFile| {
             let mut json = json!({"size": f.size, "blob_id": f.blob_id});
@@ -179,7 +184,7 @@ fn is_small_part(path: &str) -> bool {
     !path.contains('/') && (endings.iter().any(|e| path.ends_with(e)) || matches!(path, "vocab.txt" | "merges.txt"))
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "hub"))]
 mod tests {
     use super::*;
 

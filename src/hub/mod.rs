@@ -6,6 +6,7 @@
 mod cache;
 mod listing;
 mod options;
+mod progress;
 
 #[cfg(feature = "hub")]
 mod checksum;
@@ -16,8 +17,6 @@ mod download;
 #[cfg(feature = "hub")]
 mod http;
 #[cfg(feature = "hub")]
-mod progress;
-#[cfg(feature = "hub")]
 mod ranges;
 #[cfg(feature = "hub")]
 mod retry;
@@ -27,11 +26,10 @@ mod transfer;
 pub use cache::{cache_dir, complete_snapshot, snapshot};
 pub use listing::{Listing, RepoFile};
 pub use options::{HubOptions, Token};
+pub use progress::{DownloadStage, FileProgress, Progress, Retry};
 
 #[cfg(feature = "hub")]
 pub use {
     download::{Check, Download, DownloadRequest},
     http::Client,
-    progress::{DownloadStage, FileProgress, Progress},
-    retry::Retry,
 };

@@ -73,11 +73,19 @@ impl HubOptions {
     /// # Errors
     /// If there is no place for a cache, or the token is malformed.
     pub fn from_env() -> Result<HubOptions> {
+        Self::with_cache(cache_dir()?)
+    }
+
+    /// Like [`from_env`](Self::from_env), with a cache folder.
+    ///
+    /// # Errors
+    /// If the token is malformed.
+    pub fn with_cache(cache: impl Into<PathBuf>) -> Result<HubOptions> {
         let seconds = text("HF_HUB_DOWNLOAD_TIMEOUT").and_then(|s| s.parse().ok()).filter(|s| (1..=3600).contains(s));
         Ok(HubOptions {
             endpoint: text("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.into()),
             token: token()?,
-            cache: cache_dir()?,
+            cache: cache.into(),
             offline: is_true("HF_HUB_OFFLINE") || is_true("TRANSFORMERS_OFFLINE"),
             proxy: None,
             connections: 8,

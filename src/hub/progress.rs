@@ -1,9 +1,23 @@
 //! How far a download is.
 
+#[cfg(feature = "hub")]
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+#[cfg(feature = "hub")]
+use std::time::Instant;
 
-use super::retry::Retry;
+/// A failure that is being waited out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Retry {
+    /// How many tries have failed in a row, from 1.
+    pub attempt: u32,
+    /// The tries that may fail before the error is final.
+    pub of: u32,
+    /// The pause before the next try.
+    pub wait: Duration,
+    /// What went wrong.
+    pub reason: String,
+}
 
 /// What a download is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,11 +79,13 @@ impl Progress {
 }
 
 /// Speed over the last seconds.
+#[cfg(feature = "hub")]
 #[derive(Default)]
 pub(super) struct Speed {
     samples: VecDeque<(Instant, u64)>,
 }
 
+#[cfg(feature = "hub")]
 impl Speed {
     const WINDOW: Duration = Duration::from_secs(5);
 
@@ -87,7 +103,7 @@ impl Speed {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "hub"))]
 mod tests {
     use super::*;
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::progress::Retry;
 use crate::error::Error;
 
 /// Servers may ask for longer waits; then the error is final instead.
@@ -33,19 +34,6 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Failure { error, transient: false, after: None, status: None }
     }
-}
-
-/// A failure that is being waited out.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Retry {
-    /// How many tries have failed in a row, from 1.
-    pub attempt: u32,
-    /// The tries that may fail before the error is final.
-    pub of: u32,
-    /// The pause before the next try.
-    pub wait: Duration,
-    /// What went wrong.
-    pub reason: String,
 }
 
 /// Counts failures in a row.

@@ -22,7 +22,8 @@ use super::checksum::Checksum;
 use super::http::{Client, Reply, Subject, encode, io_text, network, reader};
 use super::listing::RepoFile;
 use super::ranges::Ranges;
-use super::retry::{Failure, Retry};
+use super::progress::Retry;
+use super::retry::Failure;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::read_text;
 
