@@ -8,6 +8,9 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use mlx_engine::engine::Control;
+use mlx_engine::load::{LoadEvent, LoadingPhase, ModelConfiguration, TokenizerSource};
+
 use hub_server::{At, Fault, HubServer, Repo, Rule};
 use mlx_engine::hub::{self, Download, DownloadRequest, DownloadStage, HubOptions, Token};
 use mlx_engine::{Error, ErrorKind, Result};
@@ -464,6 +467,139 @@ fn several_downloads_of_the_same_model_share_the_work() {
         .collect();
     for download in &all {
         download.wait().unwrap();
+    }
+    check_snapshots(cache.path(), true);
+    let total: u64 = files().iter().filter(|(n, _)| needed(n)).map(|(_, b)| b.len() as u64).sum();
+    assert!(server.sent() < total + total / 2, "{} sent of {total}", server.sent());
+}
+
+/// A server with a small model that really loads.
+fn real_model(config: impl FnOnce(&mut serde_json::Value)) -> (HubServer, TempDir) {
+    let dir = TempDir::new("model");
+    support::write_case("qwen3", dir.path(), 3);
+    let path = dir.path().join("config.json");
+    let mut json: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    config(&mut json);
+    std::fs::write(&path, json.to_string()).unwrap();
+    (HubServer::start(vec![Repo::from_folder(ID, dir.path())]), dir)
+}
+
+fn load(options: HubOptions, cancel_at: Option<&'static str>) -> (Result<()>, Vec<LoadEvent>, Duration) {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let configuration = ModelConfiguration::hub(ID, None).with_tokenizer(TokenizerSource::None).with_hub(options);
+    let cancelled = std::sync::Arc::new(std::sync::Mutex::new(None));
+    let at = cancelled.clone();
+    let task = support::cpu_engine().load(configuration, move |event: &LoadEvent| {
+        sender.send(event.clone()).unwrap();
+        match cancel_at == Some(event.phase.name()) {
+            true => {
+                at.lock().unwrap().get_or_insert(Instant::now());
+                Control::Cancel
+            }
+            false => Control::Continue,
+        }
+    });
+    let result = task.wait().map(drop);
+    let took = cancelled.lock().unwrap().map_or(Duration::ZERO, |at: Instant| at.elapsed());
+    (result, receiver.iter().collect(), took)
+}
+
+#[test]
+fn a_load_downloads_what_is_missing() {
+    let ((server, _dir), cache) = (real_model(|_| ()), TempDir::new("hub"));
+    server.set_rate(200_000);
+    server.fault(At::Storage, Fault::Status(503, Some(1)), 1);
+    let (result, events, _) = load(options(&server, cache.path()), None);
+    result.unwrap();
+    let mut names: Vec<&str> = events.iter().map(|e| e.phase.name()).collect();
+    names.dedup();
+    let want = ["downloadingConfig", "downloadingWeights", "loadingWeights", "loadingTokenizer", "initializingModel", "ready"];
+    assert_eq!(names, want);
+    assert!(events.is_sorted_by(|a, b| a.estimated_progress <= b.estimated_progress));
+    let retry = events.iter().find(|e| e.download.as_ref().is_some_and(|d| d.retry.is_some())).expect("a retry is told");
+    assert!(retry.description().contains("trying again") && retry.description().contains("503"), "{}", retry.description());
+    let mut last = 0;
+    for event in &events {
+        if let LoadingPhase::DownloadingWeights { file, file_index, total_files, progress } = &event.phase {
+            assert!(file.ends_with(".safetensors") && *file_index >= last && *total_files == 3);
+            assert!((0.0..=1.0).contains(progress) && event.estimated_progress <= 0.5 + 1e-9);
+            last = *file_index;
+        }
+    }
+    assert_eq!(last, 3);
+    // The second time nothing is asked.
+    server.forget();
+    let (result, events, _) = load(options(&server, cache.path()), None);
+    result.unwrap();
+    assert!(server.seen().is_empty() && events.iter().all(|e| e.phase.name() != "downloadingWeights"));
+}
+
+#[test]
+fn an_unknown_architecture_is_refused_before_its_weights_come() {
+    let ((server, _dir), cache) = (real_model(|c| c["model_type"] = "warp_drive".into()), TempDir::new("hub"));
+    let (result, events, _) = load(options(&server, cache.path()), None);
+    let error = result.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnsupportedModel);
+    assert!(error.message().contains("warp_drive"), "{error}");
+    assert!(server.seen().iter().all(|r| !r.storage), "{:?}", server.seen());
+    assert!(events.iter().all(|e| matches!(e.phase.name(), "downloadingConfig" | "failed")));
+}
+
+#[test]
+fn a_load_that_downloads_is_cancelled_quickly() {
+    for phase in ["downloadingConfig", "downloadingWeights"] {
+        let ((server, _dir), cache) = (real_model(|_| ()), TempDir::new("hub"));
+        server.set_rate(20_000);
+        let (result, _, took) = load(options(&server, cache.path()), Some(phase));
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::Cancelled, "{phase}");
+        assert!(took < Duration::from_millis(200), "{phase}: {took:?}");
+    }
+}
+
+fn mlxe_pull(server: &HubServer, cache: &Path) -> std::process::Command {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mlxe"));
+    command.args(["pull", ID, "--json"]).env("HF_ENDPOINT", &server.endpoint).env("HF_HUB_CACHE", cache);
+    command.env_remove("HF_HUB_OFFLINE").env("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1");
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    command
+}
+
+#[test]
+fn a_killed_download_goes_on_where_it_was() {
+    let (server, cache) = (server(), TempDir::new("hub"));
+    server.set_rate(400_000);
+    for _ in 0..2 {
+        let mut child = mlxe_pull(&server, cache.path()).spawn().unwrap();
+        let begin = server.sent();
+        while server.sent() < begin + 2_500_000 {
+            std::thread::sleep(Duration::from_millis(20));
+            assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+        }
+        // SIGKILL.
+        child.kill().unwrap();
+        child.wait().unwrap();
+        check_snapshots(cache.path(), false);
+    }
+    server.set_rate(0);
+    server.forget();
+    let output = mlxe_pull(&server, cache.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    check_snapshots(cache.path(), true);
+    // 7.8 MB in all, of which 5 had been sent, and the last half second of each time was lost.
+    assert!(server.sent() < 5_000_000, "{} bytes sent again", server.sent());
+    let last: serde_json::Value =
+        serde_json::from_str(String::from_utf8(output.stdout).unwrap().lines().last().unwrap()).unwrap();
+    assert_eq!((&last["event"], last["commit"].as_str()), (&"done".into(), Some(server.repo(ID).commit())));
+}
+
+#[test]
+fn two_processes_download_the_same_model() {
+    let (server, cache) = (server(), TempDir::new("hub"));
+    server.set_rate(2 << 20);
+    let children: Vec<_> = (0..2).map(|_| mlxe_pull(&server, cache.path()).spawn().unwrap()).collect();
+    for child in children {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
     check_snapshots(cache.path(), true);
     let total: u64 = files().iter().filter(|(n, _)| needed(n)).map(|(_, b)| b.len() as u64).sum();
