@@ -241,7 +241,10 @@ fn random_faults_never_leave_half_a_file() {
                 let fault = match random.random_range(0..13) {
                     0 => Fault::Status([401, 403, 404, 416, 500, 502, 503, 504][random.random_range(0..8)], None),
                     1 => Fault::Status(429, Some(0)),
-                    2 => Fault::Redirects([301, 302, 303, 307, 308][random.random_range(0..5)], random.random_range(1..13)),
+                    2 => Fault::Redirects(
+                        [301, 302, 303, 307, 308][random.random_range(0..5)],
+                        random.random_range(1..13),
+                    ),
                     3 | 4 => Fault::Truncate(random.random_range(0..3_000_000)),
                     5 | 6 => Fault::Corrupt(random.random_range(0..3_000_000)),
                     7 => Fault::Stall(random.random_range(0..100_000)),
@@ -263,7 +266,10 @@ fn random_faults_never_leave_half_a_file() {
             Ok(_) => fine += 1,
             Err(error) => {
                 failed += 1;
-                assert!(!matches!(error.kind(), ErrorKind::Internal | ErrorKind::Panic | ErrorKind::Cancelled), "{error}");
+                assert!(
+                    !matches!(error.kind(), ErrorKind::Internal | ErrorKind::Panic | ErrorKind::Cancelled),
+                    "{error}"
+                );
                 assert!(!error.message().is_empty());
             }
         }
@@ -273,7 +279,10 @@ fn random_faults_never_leave_half_a_file() {
         check_snapshots(cache.path(), true);
     }
     println!("{fine} arrived, {failed} failed with an error");
-    assert!(only.is_some() || (fine >= 20 && failed >= 5), "{fine} arrived, {failed} failed: the faults are too mild or too harsh");
+    assert!(
+        only.is_some() || (fine >= 20 && failed >= 5),
+        "{fine} arrived, {failed} failed: the faults are too mild or too harsh"
+    );
 }
 
 #[test]
@@ -449,8 +458,7 @@ fn a_model_larger_than_the_disk_is_refused_at_once() {
     pull(options(&server, cache.path())).unwrap_err();
     let path = trees.join(format!("{commit}.json"));
     let mut list: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    list["files"]["huge.safetensors"] =
-        serde_json::json!({"size": 1u64 << 60, "blob_id": "0".repeat(40), "lfs_sha256": "0".repeat(64), "lfs_size": 1u64 << 60});
+    list["files"]["huge.safetensors"] = serde_json::json!({"size": 1u64 << 60, "blob_id": "0".repeat(40), "lfs_sha256": "0".repeat(64), "lfs_size": 1u64 << 60});
     std::fs::write(&path, list.to_string()).unwrap();
     let error = pull(options(&server, cache.path())).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::DiskFull, "{error}");
@@ -513,11 +521,17 @@ fn a_load_downloads_what_is_missing() {
     result.unwrap();
     let mut names: Vec<&str> = events.iter().map(|e| e.phase.name()).collect();
     names.dedup();
-    let want = ["downloadingConfig", "downloadingWeights", "loadingWeights", "loadingTokenizer", "initializingModel", "ready"];
+    let want =
+        ["downloadingConfig", "downloadingWeights", "loadingWeights", "loadingTokenizer", "initializingModel", "ready"];
     assert_eq!(names, want);
     assert!(events.is_sorted_by(|a, b| a.estimated_progress <= b.estimated_progress));
-    let retry = events.iter().find(|e| e.download.as_ref().is_some_and(|d| d.retry.is_some())).expect("a retry is told");
-    assert!(retry.description().contains("trying again") && retry.description().contains("503"), "{}", retry.description());
+    let retry =
+        events.iter().find(|e| e.download.as_ref().is_some_and(|d| d.retry.is_some())).expect("a retry is told");
+    assert!(
+        retry.description().contains("trying again") && retry.description().contains("503"),
+        "{}",
+        retry.description()
+    );
     let mut last = 0;
     for event in &events {
         if let LoadingPhase::DownloadingWeights { file, file_index, total_files, progress } = &event.phase {

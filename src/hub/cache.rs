@@ -121,7 +121,9 @@ impl Repository {
                 .and_then(Value::as_object)
                 .is_some_and(|map| map.values().filter_map(Value::as_str).all(there)),
             None => fs::read_dir(&folder).is_ok_and(|mut all| {
-                all.any(|e| e.is_ok_and(|e| e.path().extension().is_some_and(|x| x == "safetensors") && e.path().is_file()))
+                all.any(|e| {
+                    e.is_ok_and(|e| e.path().extension().is_some_and(|x| x == "safetensors") && e.path().is_file())
+                })
             }),
         }
     }

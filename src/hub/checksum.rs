@@ -34,8 +34,7 @@ mod tests {
 
     #[test]
     fn names_files_like_git_and_the_hub() {
-        let mut file =
-            RepoFile { path: "a".into(), size: 6, blob_id: String::new(), sha256: None, xet_hash: None };
+        let mut file = RepoFile { path: "a".into(), size: 6, blob_id: String::new(), sha256: None, xet_hash: None };
         let sum = |file: &RepoFile| {
             let mut sum = Checksum::of(file);
             sum.update(b"hel");

@@ -151,7 +151,9 @@ impl Download {
                 return None;
             }
             // Short enough to notice a cancel.
-            self.shared.over.wait_for(&mut result, until.saturating_duration_since(now).clamp(PATIENCE / 10, PATIENCE / 4));
+            self.shared
+                .over
+                .wait_for(&mut result, until.saturating_duration_since(now).clamp(PATIENCE / 10, PATIENCE / 4));
         }
         result.clone()
     }
@@ -190,7 +192,10 @@ impl Shared {
         let (config, small): (Vec<&RepoFile>, Vec<&RepoFile>) =
             listing.small_files().into_iter().partition(|f| f.path == "config.json");
         if config.is_empty() {
-            return Err(Error::unsupported(format!("{}: the repository has no config.json, so it is no model", self.id)));
+            return Err(Error::unsupported(format!(
+                "{}: the repository has no config.json, so it is no model",
+                self.id
+            )));
         }
         self.fetch(&commit, &config)?;
         if let Some(check) = check {
@@ -272,7 +277,8 @@ impl Shared {
     fn fetch(self: &Arc<Self>, commit: &str, files: &[&RepoFile]) -> Result<()> {
         let mut new = Vec::new();
         for file in files {
-            let transfer = Transfer::new(self.client.clone(), self.repository.clone(), &self.id, commit, (*file).clone());
+            let transfer =
+                Transfer::new(self.client.clone(), self.repository.clone(), &self.id, commit, (*file).clone());
             transfer.take_cached()?;
             new.push(Arc::new(transfer));
         }

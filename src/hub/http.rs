@@ -248,7 +248,13 @@ impl Client {
             return self.inner.control.wait_while_paused();
         }
         let retry = backoff.next(failure)?;
-        log::warn!("{}; trying again in {:.1} s ({} of {})", retry.reason, retry.wait.as_secs_f64(), retry.attempt, retry.of);
+        log::warn!(
+            "{}; trying again in {:.1} s ({} of {})",
+            retry.reason,
+            retry.wait.as_secs_f64(),
+            retry.attempt,
+            retry.of
+        );
         let wait = retry.wait;
         notice(Some(retry));
         self.inner.control.sleep(wait)
@@ -425,7 +431,9 @@ mod tests {
     fn only_the_endpoint_itself_sees_the_token() {
         let origin = |url: &str| Origin::of(&url.parse().unwrap());
         assert!(origin("https://Hub.example/a") == origin("https://hub.example:443/b"));
-        for other in ["http://hub.example", "https://hub.example:444", "https://cdn.hub.example", "https://hub.example.evil"] {
+        for other in
+            ["http://hub.example", "https://hub.example:444", "https://cdn.hub.example", "https://hub.example.evil"]
+        {
             assert!(origin("https://hub.example") != origin(other), "{other}");
         }
         assert!(origin("ftp://hub.example").is_none());

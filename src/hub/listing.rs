@@ -189,13 +189,8 @@ mod tests {
     use super::*;
 
     fn listing(paths: &[&str]) -> Listing {
-        let file = |p: &&str| RepoFile {
-            path: (*p).into(),
-            size: 1,
-            blob_id: "0".repeat(40),
-            sha256: None,
-            xet_hash: None,
-        };
+        let file =
+            |p: &&str| RepoFile { path: (*p).into(), size: 1, blob_id: "0".repeat(40), sha256: None, xet_hash: None };
         Listing { files: paths.iter().map(|p| ((*p).to_owned(), file(p))).collect() }
     }
 
@@ -206,18 +201,40 @@ mod tests {
     #[test]
     fn one_format_only() {
         let all = listing(&[
-            "README.md", "config.json", "tokenizer.json", "tokenizer.model", "chat_template.jinja", "model.safetensors",
-            "pytorch_model.bin", "model.gguf", "onnx/model.onnx", "onnx/config.json", "original/consolidated.00.pth",
-            "consolidated.safetensors", "model.fp16.safetensors", "additional_chat_templates/tool.jinja", "a.png",
+            "README.md",
+            "config.json",
+            "tokenizer.json",
+            "tokenizer.model",
+            "chat_template.jinja",
+            "model.safetensors",
+            "pytorch_model.bin",
+            "model.gguf",
+            "onnx/model.onnx",
+            "onnx/config.json",
+            "original/consolidated.00.pth",
+            "consolidated.safetensors",
+            "model.fp16.safetensors",
+            "additional_chat_templates/tool.jinja",
+            "a.png",
         ]);
-        let small = ["config.json", "additional_chat_templates/tool.jinja", "chat_template.jinja", "tokenizer.json",
-            "tokenizer.model"];
+        let small = [
+            "config.json",
+            "additional_chat_templates/tool.jinja",
+            "chat_template.jinja",
+            "tokenizer.json",
+            "tokenizer.model",
+        ];
         assert_eq!(names(all.small_files()), small);
         assert_eq!(names(all.weight_files(None).unwrap()), ["model.safetensors"]);
-        let shards = listing(&["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "x.safetensors"]);
+        let shards =
+            listing(&["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "x.safetensors"]);
         assert_eq!(shards.weight_files(None).unwrap().len(), 2);
-        let index = r#"{"weight_map": {"a": "model-00002-of-00002.safetensors", "b": "x.safetensors", "c": "x.safetensors"}}"#;
-        assert_eq!(names(shards.weight_files(Some(index)).unwrap()), ["model-00002-of-00002.safetensors", "x.safetensors"]);
+        let index =
+            r#"{"weight_map": {"a": "model-00002-of-00002.safetensors", "b": "x.safetensors", "c": "x.safetensors"}}"#;
+        assert_eq!(
+            names(shards.weight_files(Some(index)).unwrap()),
+            ["model-00002-of-00002.safetensors", "x.safetensors"]
+        );
         let error = shards.weight_files(Some(r#"{"weight_map": {"a": "../x"}}"#)).unwrap_err();
         assert!(error.message().contains("../x"), "{error}");
         let error = listing(&["config.json", "model.Q4.gguf"]).weight_files(None).unwrap_err();

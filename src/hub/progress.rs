@@ -73,7 +73,8 @@ impl Progress {
     pub fn current_weights(&self) -> Option<(usize, usize, &FileProgress)> {
         let weights = || self.files.iter().filter(|f| f.name.ends_with(".safetensors"));
         let total = weights().count();
-        let (place, file) = weights().enumerate().find(|(_, f)| !f.finished).or_else(|| weights().enumerate().last())?;
+        let (place, file) =
+            weights().enumerate().find(|(_, f)| !f.finished).or_else(|| weights().enumerate().last())?;
         Some((place + 1, total, file))
     }
 }

@@ -21,8 +21,8 @@ use super::cache::{Repository, create_folder_of, write};
 use super::checksum::Checksum;
 use super::http::{Client, Reply, Subject, encode, io_text, network, reader};
 use super::listing::RepoFile;
-use super::ranges::Ranges;
 use super::progress::Retry;
+use super::ranges::Ranges;
 use super::retry::Failure;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::read_text;
@@ -31,6 +31,8 @@ use crate::files::read_text;
 const BUFFER: usize = 256 << 10;
 /// Bytes of one request at least and at most, in files larger than that.
 const CHUNK: (u64, u64) = (4 << 20, 32 << 20);
+/// How long bytes may wait in memory for more.
+const FLUSH: Duration = Duration::from_millis(100);
 /// How often the state of a file is written down.
 const SAVE: Duration = Duration::from_millis(500);
 /// Bytes a second below which a connection counts as stalled.
@@ -256,7 +258,12 @@ impl Transfer {
     }
 
     /// Fetches a range, trying again where that may help.
-    pub fn fetch(self: &Arc<Self>, mut chunk: Chunk, notice: &dyn Fn(Option<Retry>), network: &AtomicU64) -> Result<()> {
+    pub fn fetch(
+        self: &Arc<Self>,
+        mut chunk: Chunk,
+        notice: &dyn Fn(Option<Retry>),
+        network: &AtomicU64,
+    ) -> Result<()> {
         let mut backoff = self.client.backoff();
         let result = loop {
             let from = chunk.at;
@@ -298,7 +305,12 @@ impl Transfer {
     }
 
     /// One request for the rest of a range.
-    fn attempt(&self, chunk: &mut Chunk, notice: &dyn Fn(Option<Retry>), traffic: &AtomicU64) -> Result<Attempt, Failure> {
+    fn attempt(
+        &self,
+        chunk: &mut Chunk,
+        notice: &dyn Fn(Option<Retry>),
+        traffic: &AtomicU64,
+    ) -> Result<Attempt, Failure> {
         let (location, plain) = {
             let state = self.state.lock();
             if self.is_abandoned(&state, chunk) {
@@ -459,19 +471,12 @@ impl Transfer {
         let out = self.state.lock().out.clone().ok_or_else(|| Error::internal("the file is not open"))?;
         while chunk.at < chunk.end {
             let room = buffer.len().min((chunk.end - chunk.at) as usize);
-            let read = match body.read(&mut buffer[..room]) {
-                Ok(0) => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
-                other => other,
-            };
+            let (n, read) = fill(&mut body, &mut buffer[..room]);
             let control = self.client.control();
             control.check()?;
             if control.is_paused() {
                 return Err(Failure::transient(Error::new(ErrorKind::Cancelled, "paused")));
             }
-            let n = match read {
-                Ok(n) => n,
-                Err(e) => return Err(self.broken(e, chunk)),
-            };
             {
                 let mut state = self.state.lock();
                 if self.is_abandoned(&state, chunk) {
@@ -491,10 +496,14 @@ impl Transfer {
                 self.done.fetch_add(n as u64, Ordering::Relaxed);
             }
             drop(state);
-            self.moved.notify_all();
-            if !told {
+            if !told && n > 0 {
                 told = true;
                 notice(None);
+            }
+            if let Err(error) = read
+                && chunk.at < chunk.end
+            {
+                return Err(self.broken(error, chunk));
             }
             if window.elapsed() >= stall {
                 if arrived < SLOWEST * stall.as_secs().max(1) && chunk.at < chunk.end {
@@ -673,6 +682,21 @@ fn frontier(state: &State) -> u64 {
         there.insert(part.start, part.at);
     }
     there.prefix()
+}
+
+/// Reads until the buffer is full, what is in it has waited long enough, or an error, which does not undo what came
+/// before it.
+fn fill(body: &mut impl Read, buffer: &mut [u8]) -> (usize, io::Result<()>) {
+    let start = Instant::now();
+    let mut filled = 0;
+    while filled < buffer.len() && (filled == 0 || start.elapsed() < FLUSH) {
+        match body.read(&mut buffer[filled..]) {
+            Ok(0) => return (filled, Err(io::ErrorKind::UnexpectedEof.into())),
+            Ok(n) => filled += n,
+            Err(e) => return (filled, Err(e)),
+        }
+    }
+    (filled, Ok(()))
 }
 
 fn plain_etag(etag: &str) -> String {

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::info::{ModelInfo, QuantizationInfo};
 #[cfg(feature = "hub")]
 use super::ModelSource;
+use super::info::{ModelInfo, QuantizationInfo};
 use super::{DownloadStatus, LoadEvent, LoadingError, LoadingPhase, ModelConfiguration, TokenizerSource, WeightDtype};
 use crate::array::io::ReadProgress;
 use crate::array::{self, Array, Device, Dtype, memory};

@@ -58,7 +58,9 @@ impl Repo {
                 let path = entry.unwrap().path();
                 match path.is_dir() {
                     true => folders.push(path),
-                    false => files.push((path.strip_prefix(folder).unwrap().display().to_string(), Content::File(path))),
+                    false => {
+                        files.push((path.strip_prefix(folder).unwrap().display().to_string(), Content::File(path)))
+                    }
                 }
             }
         }
@@ -364,7 +366,8 @@ impl Shared {
             }
             _ => None,
         } {
-            return Answer { status, ..Answer::json(&json!({})) }.header("Location", format!("{path}?left={n}-{status}"));
+            return Answer { status, ..Answer::json(&json!({})) }
+                .header("Location", format!("{path}?left={n}-{status}"));
         }
         match &fault {
             Some(Fault::Status(status, after)) => {
@@ -374,7 +377,9 @@ impl Shared {
                     None => answer,
                 };
             }
-            Some(Fault::RedirectTo(url)) => return Answer { status: 302, ..Answer::json(&json!({})) }.header("Location", url),
+            Some(Fault::RedirectTo(url)) => {
+                return Answer { status: 302, ..Answer::json(&json!({})) }.header("Location", url);
+            }
             Some(Fault::Garbage(text)) => {
                 return Answer { body: Body::Text(text.clone().into_bytes()), ..Answer::json(&json!({})) };
             }
@@ -458,7 +463,11 @@ impl Shared {
             Err(answer) => return answer,
         };
         if repo.gated {
-            return Answer::error(if request.authorization.is_some() { 403 } else { 401 }, "GatedRepo", "Access to this model is restricted.");
+            return Answer::error(
+                if request.authorization.is_some() { 403 } else { 401 },
+                "GatedRepo",
+                "Access to this model is restricted.",
+            );
         }
         if !repo.knows(revision) {
             return Answer::error(404, "RevisionNotFound", "Invalid rev id");
@@ -521,7 +530,8 @@ impl Shared {
                     start += 1;
                 }
                 let range = format!("bytes {start}-{}/{size}", end - 1);
-                Answer { status: 206, headers: Vec::new(), body: part(start, end), fault: None }.header("Content-Range", range)
+                Answer { status: 206, headers: Vec::new(), body: part(start, end), fault: None }
+                    .header("Content-Range", range)
             }
         };
         answer.header("ETag", format!("\"{etag}\"")).header("Accept-Ranges", "bytes")
@@ -555,7 +565,14 @@ impl Shared {
     }
 
     /// Sends a range of a file as the fault wants; returns how many bytes.
-    fn send_part(&self, stream: &mut TcpStream, content: &Content, start: u64, end: u64, fault: Option<&Fault>) -> io::Result<u64> {
+    fn send_part(
+        &self,
+        stream: &mut TcpStream,
+        content: &Content,
+        start: u64,
+        end: u64,
+        fault: Option<&Fault>,
+    ) -> io::Result<u64> {
         let stop = match fault {
             Some(Fault::Truncate(bytes) | Fault::Stall(bytes)) => end.min(start + bytes),
             _ => end,

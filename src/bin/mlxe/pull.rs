@@ -37,7 +37,9 @@ pub fn pull(args: &PullArgs) -> Result {
     bars.clear();
     let folder = result?;
     match args.json {
-        true => print(&json!({"event": "done", "id": args.id, "commit": download.progress().commit, "directory": folder})),
+        true => {
+            print(&json!({"event": "done", "id": args.id, "commit": download.progress().commit, "directory": folder}))
+        }
         false => {
             println!("{}", folder.display());
             Ok(())
