@@ -66,6 +66,24 @@ $(VENV)/bin/python: tests/parity/requirements.txt
 	$(VENV)/bin/pip install --quiet --requirement tests/parity/requirements.txt
 	@touch $@
 
+HUB_VENV := .venv-hub
+$(HUB_VENV)/bin/python: tests/parity/requirements-hub.txt
+	python3 -m venv $(HUB_VENV)
+	$(HUB_VENV)/bin/pip install --quiet --requirement tests/parity/requirements-hub.txt
+	@touch $@
+
+HUB_SERVER := $(or $(CARGO_TARGET_DIR),target)/release/hub-server
+MLXE       := $(or $(CARGO_TARGET_DIR),target)/release/mlxe
+.PHONY: hub-parity hub-bench hub-server
+hub-server:
+	$(CARGO) build --locked --release --package hub-server
+
+hub-parity: build hub-server $(HUB_VENV)/bin/python ## the official Python client against the tests' Hub server and our cache
+	$(HUB_VENV)/bin/python tests/parity/hub.py $(HUB_SERVER) $(MLXE)
+
+hub-bench: build hub-server $(HUB_VENV)/bin/python ## downloads beside the official Python client
+	$(HUB_VENV)/bin/python benches/hub.py $(HUB_SERVER) $(MLXE)
+
 parity: build $(VENV)/bin/python ## compare with mlx-lm on random checkpoints (SEEDS=5)
 	$(VENV)/bin/python tests/parity/parity.py target/release/mlxe --seeds $(or $(SEEDS),5)
 

@@ -97,6 +97,12 @@
 /// An invariant of the library did not hold. This is a bug in the library.
 #define MLXE_ERROR_INTERNAL 17
 
+/// A server wants a token, or the token's account may not read this.
+#define MLXE_ERROR_ACCESS_DENIED 18
+
+/// The disk has no room for what is to be written.
+#define MLXE_ERROR_DISK_FULL 19
+
 /// No messages.
 #define MLXE_LOG_OFF 0
 
@@ -223,8 +229,9 @@ typedef struct mlxe_engine_options_t {
     size_t struct_size;
     /// MLXE_DEVICE_*
     int32_t device;
-    /// Keep 0.
-    int32_t reserved;
+    /// Threads that CPU kernels use, in the whole process: the first engine that computes decides. 0 for one a core, or
+    /// what the environment variable MLXE_THREADS says. Without effect where MLX computes itself (GPU, Apple).
+    int32_t cpu_threads;
     /// Bytes of freed memory that MLX may keep for reuse, in the whole process; SIZE_MAX leaves MLX's limit.
     size_t cache_limit;
     /// Bytes at which MLX waits for running work before it allocates more, in the whole process; 0 leaves MLX's limit.
@@ -289,7 +296,7 @@ typedef struct mlxe_load_options_t {
     size_t struct_size;
     /// A directory with config.json, weights and tokenizer.
     struct mlxe_str_t directory;
-    /// Or a model of the Hugging Face Hub that is in the local cache, "organisation/name".
+    /// Or a model of the Hugging Face Hub, "organisation/name"; what the local cache lacks is downloaded.
     struct mlxe_str_t id;
     /// With `id`: branch, tag or commit; empty for "main".
     struct mlxe_str_t revision;
@@ -299,6 +306,15 @@ typedef struct mlxe_load_options_t {
     int32_t dtype;
     /// Loads no tokenizer: for programs that work with token ids only.
     bool without_tokenizer;
+    /// With `id`: the Hub or a mirror of it; empty for the environment's HF_ENDPOINT or the public Hub.
+    struct mlxe_str_t endpoint;
+    /// With `id`: an access token, sent to the endpoint only; empty for the environment's (HF_TOKEN, or the file of
+    /// `hf auth login`).
+    struct mlxe_str_t token;
+    /// With `id`: the cache folder; empty for the one that the Python libraries use too.
+    struct mlxe_str_t cache_directory;
+    /// With `id`: uses only the local cache, never the network. The environment's HF_HUB_OFFLINE=1 does the same.
+    bool offline;
 } mlxe_load_options_t;
 
 /// What a load is doing. Valid for the call it is passed to, with all that it points to. Ignore phases you do not know.
@@ -323,9 +339,9 @@ typedef struct mlxe_load_event_t {
     uint32_t total_files;
     /// While downloading: how much of this file is there, 0 to 1.
     double file_progress;
-    /// While reading weights: bytes read so far, over all files.
+    /// While downloading or reading weights: bytes so far, over all files.
     uint64_t bytes_done;
-    /// While reading weights: bytes in all files.
+    /// While downloading or reading weights: bytes in all files. 0 while they are not known.
     uint64_t bytes_total;
     /// Bytes that MLX holds, in the whole process.
     uint64_t memory_bytes;
@@ -341,6 +357,18 @@ typedef struct mlxe_load_event_t {
     const char *failed_phase;
     /// The coarse view: "initialization", "loading_model", "device_setup" or "optimization".
     const char *checkpoint_stage;
+    /// While downloading: bytes a second, lately; else 0.
+    double bytes_per_second;
+    /// While downloading: seconds that the rest will take at that speed; negative if that is not known.
+    double remaining_seconds;
+    /// While waiting before another try: seconds that the wait takes.
+    double retry_seconds;
+    /// While waiting before another try: what went wrong, else NULL.
+    const char *retry_reason;
+    /// While waiting before another try: how many tries have failed in a row; else 0.
+    uint32_t retry_attempt;
+    /// While waiting before another try: how many may fail before the load does; else 0.
+    uint32_t retry_limit;
 } mlxe_load_event_t;
 
 /// Who hears of a load. All functions may be NULL. They are called on the engine's thread, one at a time; what takes

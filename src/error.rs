@@ -49,11 +49,15 @@ pub enum ErrorKind {
     ContextFull = 16,
     /// An invariant of the library did not hold. This is a bug in the library.
     Internal = 17,
+    /// A server wants a token, or the token's account may not read this.
+    AccessDenied = 18,
+    /// The disk has no room for what is to be written.
+    DiskFull = 19,
 }
 
 impl ErrorKind {
     /// Every kind, in the order of its code.
-    pub const ALL: [ErrorKind; 17] = [
+    pub const ALL: [ErrorKind; 19] = [
         ErrorKind::InvalidArgument,
         ErrorKind::NotFound,
         ErrorKind::Io,
@@ -71,6 +75,8 @@ impl ErrorKind {
         ErrorKind::Network,
         ErrorKind::ContextFull,
         ErrorKind::Internal,
+        ErrorKind::AccessDenied,
+        ErrorKind::DiskFull,
     ];
 
     /// The number this kind has in the C API.

@@ -8,6 +8,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+#[cfg(feature = "hub")]
+#[path = "support/hub_server.rs"]
+#[allow(dead_code)]
+mod hub_server;
 mod support;
 use support::{TempDir, write_case};
 
@@ -138,6 +142,19 @@ fn stress() {
         Ok(rounds) => program("stress.c", Link::Shared, &[&rounds, "without-rss"]),
         Err(_) => program("stress.c", Link::Shared, &[]),
     };
+}
+
+#[cfg(feature = "hub")]
+#[test]
+fn download() {
+    use hub_server::{At, Fault, HubServer, Repo};
+    let (dir, model) = (TempDir::new("download"), TempDir::new("model"));
+    write_case("qwen3", model.path(), 2);
+    let server = HubServer::start(vec![Repo::from_folder("org/model", model.path()).private("hf_secret")]);
+    server.fault(At::Storage, Fault::Status(503, Some(1)), 1);
+    let binary = dir.path().join("program");
+    compile("tests/c/download.c", &binary, Link::Shared);
+    run(Command::new(&binary).arg(&server.endpoint).arg("org/model").arg(dir.path().join("cache")));
 }
 
 /// MLX's statics are destroyed at the end of the process while engines still work or free: many times, because a race

@@ -658,6 +658,7 @@ fn the_local_hub_cache_is_found() {
         std::process::Command::new(env!("CARGO_BIN_EXE_mlxe"))
             .args(["generate", "--model", id, "--tokens", "1,2,3", "-n", "4", "--json"])
             .env("HF_HUB_CACHE", cache.path())
+            .env("HF_HUB_OFFLINE", "1")
             .output()
             .unwrap()
     };

@@ -114,6 +114,7 @@ impl LoadJob {
 impl Job for LoadJob {
     fn step(&mut self, worker: &mut Worker) -> Step {
         match self.loader.advance(&mut |event| self.reporter.event(event)) {
+            Ok(None) if self.loader.is_downloading() => return Step::Waiting,
             Ok(None) => return Step::Again,
             Ok(Some(loaded)) => {
                 let model = Model::publish(loaded, self.engine.clone(), worker);

@@ -114,6 +114,8 @@ impl<T: Clone> Task<T> {
 pub(crate) enum Step {
     /// There is more to do.
     Again,
+    /// There will be more to do: work elsewhere is under way.
+    Waiting,
     /// The job has reported its end.
     Done,
 }

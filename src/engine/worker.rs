@@ -39,6 +39,9 @@ static THREADS: Lazy<Mutex<Vec<Thread>>> = Lazy::new(Default::default);
 
 static EXITING: AtomicBool = AtomicBool::new(false);
 
+/// How often jobs that wait for work elsewhere are asked, where there is nothing else to do.
+const NAP: Duration = Duration::from_millis(20);
+
 /// How long the end of the process waits for steps under way.
 const EXIT_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -120,6 +123,8 @@ impl Handle {
 pub struct Worker {
     models: HashMap<u64, Rc<dyn LanguageModel>>,
     jobs: Vec<Box<dyn Job>>,
+    /// All jobs wait for work that is done elsewhere.
+    waiting: bool,
 }
 
 impl Worker {
@@ -127,9 +132,10 @@ impl Worker {
     fn run(&mut self, receiver: &Receiver<Message>, handle: impl Fn() -> Handle) {
         super::task::enter_engine_thread();
         loop {
-            let message = match self.jobs.is_empty() {
-                true => receiver.recv().ok(),
-                false => receiver.try_recv().ok(),
+            let message = match (self.jobs.is_empty(), self.waiting) {
+                (true, _) => receiver.recv().ok(),
+                (false, true) => receiver.recv_timeout(NAP).ok(),
+                (false, false) => receiver.try_recv().ok(),
             };
             match message {
                 Some(Message::Start(start)) => self.admit(start),
@@ -161,17 +167,23 @@ impl Worker {
     /// Starts a job; a panic while starting drops what the closure held, which tells its observer.
     fn admit(&mut self, start: Start) {
         if let Ok(job) = catch_unwind(AssertUnwindSafe(|| start(self))) {
+            self.waiting = false;
             self.jobs.push(job);
         }
     }
 
     /// One step of each job.
     fn turn(&mut self) {
+        self.waiting = true;
         for mut job in std::mem::take(&mut self.jobs) {
             // A job that panicked is told so and dropped; its arrays go with it, the other jobs go on.
             let step = catch_unwind(AssertUnwindSafe(|| job.step(self)));
             match step {
-                Ok(Step::Again) => self.jobs.push(job),
+                Ok(Step::Again) => {
+                    self.waiting = false;
+                    self.jobs.push(job);
+                }
+                Ok(Step::Waiting) => self.jobs.push(job),
                 Ok(Step::Done) => {}
                 Err(payload) => {
                     let error = panic_error(&*payload);

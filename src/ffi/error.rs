@@ -57,6 +57,10 @@ pub const MLXE_ERROR_NETWORK: i32 = 15;
 pub const MLXE_ERROR_CONTEXT_FULL: i32 = 16;
 /// An invariant of the library did not hold. This is a bug in the library.
 pub const MLXE_ERROR_INTERNAL: i32 = 17;
+/// A server wants a token, or the token's account may not read this.
+pub const MLXE_ERROR_ACCESS_DENIED: i32 = 18;
+/// The disk has no room for what is to be written.
+pub const MLXE_ERROR_DISK_FULL: i32 = 19;
 
 /// The error's code, one of MLXE_ERROR_*; MLXE_OK if `error` is NULL. Later versions may have more codes.
 ///

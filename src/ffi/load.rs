@@ -12,6 +12,7 @@ use super::{
 use crate::array::Dtype;
 use crate::engine::{Control, Model, Observer, Task};
 use crate::error::{Error, Result};
+use crate::hub::{HubOptions, Token};
 use crate::load::{Checkpoints, LoadEvent, LoadingPhase, ModelConfiguration, TokenizerSource, WeightDtype};
 
 /// Finding the model and reading its configuration.
@@ -48,7 +49,7 @@ pub struct mlxe_load_options_t {
     pub struct_size: usize,
     /// A directory with config.json, weights and tokenizer.
     pub directory: mlxe_str_t,
-    /// Or a model of the Hugging Face Hub that is in the local cache, "organisation/name".
+    /// Or a model of the Hugging Face Hub, "organisation/name"; what the local cache lacks is downloaded.
     pub id: mlxe_str_t,
     /// With `id`: branch, tag or commit; empty for "main".
     pub revision: mlxe_str_t,
@@ -58,9 +59,18 @@ pub struct mlxe_load_options_t {
     pub dtype: i32,
     /// Loads no tokenizer: for programs that work with token ids only.
     pub without_tokenizer: bool,
+    /// With `id`: the Hub or a mirror of it; empty for the environment's HF_ENDPOINT or the public Hub.
+    pub endpoint: mlxe_str_t,
+    /// With `id`: an access token, sent to the endpoint only; empty for the environment's (HF_TOKEN, or the file of
+    /// `hf auth login`).
+    pub token: mlxe_str_t,
+    /// With `id`: the cache folder; empty for the one that the Python libraries use too.
+    pub cache_directory: mlxe_str_t,
+    /// With `id`: uses only the local cache, never the network. The environment's HF_HUB_OFFLINE=1 does the same.
+    pub offline: bool,
 }
 
-// SAFETY: repr(C), begins with the size; the bool is the only field with forbidden patterns and C's bool has none.
+// SAFETY: repr(C), begins with the size; bools are the only fields with forbidden patterns and C's bool has none.
 unsafe impl Versioned for mlxe_load_options_t {
     const FIRST_SIZE: usize = 80;
 
@@ -73,6 +83,10 @@ unsafe impl Versioned for mlxe_load_options_t {
             tokenizer_directory: mlxe_str_t::EMPTY,
             dtype: MLXE_DTYPE_AUTO,
             without_tokenizer: false,
+            endpoint: mlxe_str_t::EMPTY,
+            token: mlxe_str_t::EMPTY,
+            cache_directory: mlxe_str_t::EMPTY,
+            offline: false,
         }
     }
 }
@@ -109,9 +123,9 @@ pub struct mlxe_load_event_t {
     pub total_files: u32,
     /// While downloading: how much of this file is there, 0 to 1.
     pub file_progress: f64,
-    /// While reading weights: bytes read so far, over all files.
+    /// While downloading or reading weights: bytes so far, over all files.
     pub bytes_done: u64,
-    /// While reading weights: bytes in all files.
+    /// While downloading or reading weights: bytes in all files. 0 while they are not known.
     pub bytes_total: u64,
     /// Bytes that MLX holds, in the whole process.
     pub memory_bytes: u64,
@@ -127,6 +141,18 @@ pub struct mlxe_load_event_t {
     pub failed_phase: *const c_char,
     /// The coarse view: "initialization", "loading_model", "device_setup" or "optimization".
     pub checkpoint_stage: *const c_char,
+    /// While downloading: bytes a second, lately; else 0.
+    pub bytes_per_second: f64,
+    /// While downloading: seconds that the rest will take at that speed; negative if that is not known.
+    pub remaining_seconds: f64,
+    /// While waiting before another try: seconds that the wait takes.
+    pub retry_seconds: f64,
+    /// While waiting before another try: what went wrong, else NULL.
+    pub retry_reason: *const c_char,
+    /// While waiting before another try: how many tries have failed in a row; else 0.
+    pub retry_attempt: u32,
+    /// While waiting before another try: how many may fail before the load does; else 0.
+    pub retry_limit: u32,
 }
 
 /// Who hears of a load. All functions may be NULL. They are called on the engine's thread, one at a time; what takes
@@ -175,6 +201,7 @@ pub(super) struct Callbacks {
     description: TextBuffer,
     file: TextBuffer,
     message: TextBuffer,
+    reason: TextBuffer,
     /// Last, so that it is dropped when nothing else is left.
     _drop: DropGuard,
 }
@@ -203,6 +230,7 @@ impl Callbacks {
             description: TextBuffer::default(),
             file: TextBuffer::default(),
             message: TextBuffer::default(),
+            reason: TextBuffer::default(),
             _drop: DropGuard(user_data),
         }
     }
@@ -229,7 +257,7 @@ impl Callbacks {
             phase: MLXE_PHASE_DOWNLOADING_CONFIG,
             is_terminal: event.phase.is_terminal(),
             name: name(event.phase.name()).as_ptr(),
-            description: self.description.set(&event.phase.description()),
+            description: self.description.set(&event.description()),
             estimated_progress: event.estimated_progress,
             file: std::ptr::null(),
             file_index: 0,
@@ -244,7 +272,23 @@ impl Callbacks {
             error_message: std::ptr::null(),
             failed_phase: std::ptr::null(),
             checkpoint_stage: stage.as_ptr(),
+            bytes_per_second: 0.0,
+            remaining_seconds: -1.0,
+            retry_seconds: 0.0,
+            retry_reason: std::ptr::null(),
+            retry_attempt: 0,
+            retry_limit: 0,
         };
+        if let Some(download) = event.download.as_ref().filter(|_| !event.phase.is_terminal()) {
+            (c.bytes_done, c.bytes_total) = (download.bytes_done, download.bytes_total);
+            c.bytes_per_second = download.bytes_per_second;
+            c.remaining_seconds = download.remaining.map_or(-1.0, |r| r.as_secs_f64());
+            if let Some(retry) = &download.retry {
+                c.retry_seconds = retry.wait.as_secs_f64();
+                c.retry_reason = self.reason.set(&retry.reason);
+                (c.retry_attempt, c.retry_limit) = (retry.attempt, retry.of);
+            }
+        }
         match &event.phase {
             LoadingPhase::DownloadingConfig => {}
             LoadingPhase::DownloadingWeights { file, file_index, total_files, progress } => {
@@ -297,6 +341,33 @@ impl Observer<LoadEvent, Model> for Callbacks {
     }
 }
 
+/// How to reach the Hub: what the caller says, else the environment.
+///
+/// # Safety
+/// The strings in `options` are valid.
+unsafe fn hub_options(options: &mlxe_load_options_t) -> Result<HubOptions> {
+    // SAFETY: the caller's promise.
+    let (endpoint, token, cache) = unsafe {
+        (
+            options.endpoint.get_optional("options.endpoint")?,
+            options.token.get_optional("options.token")?,
+            options.cache_directory.get_optional("options.cache_directory")?,
+        )
+    };
+    let mut hub = match cache {
+        Some(cache) => HubOptions::with_cache(cache)?,
+        None => HubOptions::from_env()?,
+    };
+    hub.offline |= options.offline;
+    if let Some(endpoint) = endpoint {
+        hub.endpoint = endpoint.to_owned();
+    }
+    if let Some(token) = token {
+        hub.token = Token::new(token)?;
+    }
+    Ok(hub)
+}
+
 /// The caller's options.
 ///
 /// # Safety
@@ -313,7 +384,11 @@ unsafe fn configuration(options: &mlxe_load_options_t) -> Result<ModelConfigurat
     };
     let configuration = match (directory, id) {
         (Some(directory), None) => ModelConfiguration::directory(directory),
-        (None, Some(id)) => ModelConfiguration::hub(id, revision.map(str::to_owned)),
+        (None, Some(id)) => {
+            let configuration = ModelConfiguration::hub(id, revision.map(str::to_owned));
+            // SAFETY: the caller's promise.
+            configuration.with_hub(unsafe { hub_options(options) }?)
+        }
         _ => return Err(Error::invalid_argument("set either options.directory or options.id")),
     };
     let tokenizer = match (options.without_tokenizer, tokenizer) {

@@ -1,41 +1,237 @@
 //! The cache layout of `huggingface_hub`: `models--{org}--{name}/{refs,snapshots,blobs}`.
 
+use std::fs;
+#[cfg(feature = "hub")]
+use std::fs::File;
+#[cfg(feature = "hub")]
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+#[cfg(feature = "hub")]
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use serde_json::Value;
+
+use super::listing::Listing;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::read_text;
 
+/// The largest listing of files that is read back.
+const MAX_LISTING: u64 = 64 << 20;
+/// The largest index of a sharded checkpoint: one line a tensor.
+const MAX_INDEX: u64 = 64 << 20;
+const INDEX: &str = "model.safetensors.index.json";
+
 /// The cache's folder: `HF_HUB_CACHE`, else `HF_HOME/hub`, else `~/.cache/huggingface/hub`.
 pub fn cache_dir() -> Result<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     set("HF_HUB_CACHE")
         .or_else(|| set("HUGGINGFACE_HUB_CACHE"))
-        .or_else(|| set("HF_HOME").map(|d| d.join("hub")))
-        .or_else(|| set("XDG_CACHE_HOME").map(|d| d.join("huggingface/hub")))
-        .or_else(|| set("HOME").map(|d| d.join(".cache/huggingface/hub")))
+        .or_else(|| home().map(|d| d.join("hub")))
         .ok_or_else(|| Error::not_found("no model cache: neither HF_HUB_CACHE, HF_HOME nor HOME is set"))
+}
+
+fn set(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from)
+}
+
+/// Where the Python libraries keep cache and token: `HF_HOME`, else `~/.cache/huggingface`.
+pub(super) fn home() -> Option<PathBuf> {
+    set("HF_HOME")
+        .or_else(|| set("XDG_CACHE_HOME").map(|d| d.join("huggingface")))
+        .or_else(|| set("HOME").map(|d| d.join(".cache/huggingface")))
 }
 
 /// The folder of a model in a cache. `revision` is a branch, a tag or a commit; `main` if not given.
 pub fn snapshot(cache: &Path, id: &str, revision: Option<&str>) -> Result<PathBuf> {
     let revision = revision.unwrap_or("main");
-    check_id(id)?;
+    let repository = Repository::new(cache, id)?;
     check_revision(revision)?;
     let missing =
         || Error::not_found(format!("{id} (revision {revision}) is not in the model cache {}", cache.display()));
-    let repository = cache.join(format!("models--{}", id.replace('/', "--")));
-    // A branch or tag points to a commit; anything else must be one.
-    let commit = match read_text(&repository.join("refs").join(revision), 256) {
-        Ok(text) => text.trim().to_owned(),
-        Err(e) if e.kind() == ErrorKind::NotFound => revision.to_owned(),
-        Err(e) => return Err(e),
-    };
-    check_revision(&commit)?;
-    let folder = repository.join("snapshots").join(commit);
+    let commit = repository.commit(revision)?.ok_or_else(missing)?;
+    let folder = repository.snapshot(&commit);
     match folder.is_dir() {
         true => Ok(folder),
         false => Err(missing()),
     }
+}
+
+/// Like [`snapshot`]; `None` also where files that the model needs are missing.
+///
+/// # Errors
+/// If the id or the revision is malformed, or the cache cannot be read.
+pub fn complete_snapshot(cache: &Path, id: &str, revision: Option<&str>) -> Result<Option<PathBuf>> {
+    let revision = revision.unwrap_or("main");
+    let repository = Repository::new(cache, id)?;
+    check_revision(revision)?;
+    let Some(commit) = repository.commit(revision)? else { return Ok(None) };
+    Ok(repository.is_complete(&commit).then(|| repository.snapshot(&commit)))
+}
+
+/// The folder of one model in a cache, and its parts.
+#[derive(Clone, Debug)]
+pub(super) struct Repository {
+    root: PathBuf,
+    #[cfg(feature = "hub")]
+    locks: PathBuf,
+}
+
+impl Repository {
+    pub fn new(cache: &Path, id: &str) -> Result<Self> {
+        check_id(id)?;
+        let name = format!("models--{}", id.replace('/', "--"));
+        Ok(Repository {
+            root: cache.join(&name),
+            #[cfg(feature = "hub")]
+            locks: cache.join(".locks").join(name),
+        })
+    }
+
+    /// The commit that a branch or tag points to in this cache; anything else must be a commit itself.
+    pub fn commit(&self, revision: &str) -> Result<Option<String>> {
+        let commit = match read_text(&self.root.join("refs").join(revision), 256) {
+            Ok(text) => text.trim().to_owned(),
+            Err(e) if e.kind() == ErrorKind::NotFound => revision.to_owned(),
+            Err(e) => return Err(e),
+        };
+        check_revision(&commit)?;
+        Ok(self.snapshot(&commit).is_dir().then_some(commit))
+    }
+
+    pub fn snapshot(&self, commit: &str) -> PathBuf {
+        self.root.join("snapshots").join(commit)
+    }
+
+    /// Whether all that a model needs is there.
+    pub fn is_complete(&self, commit: &str) -> bool {
+        let folder = self.snapshot(commit);
+        if !folder.join("config.json").is_file() {
+            return false;
+        }
+        let index = read_text(&folder.join(INDEX), MAX_INDEX).ok();
+        let there = |path: &str| folder.join(path).is_file();
+        if let Some(listing) = self.listing(commit) {
+            let weights = listing.weight_files(index.as_deref());
+            return listing.small_files().iter().all(|f| there(&f.path))
+                && weights.is_ok_and(|files| files.iter().all(|f| there(&f.path)));
+        }
+        // Who downloaded it kept no list of files: the index is one, and without it any weights will have to do.
+        match index.and_then(|text| serde_json::from_str::<Value>(&text).ok()) {
+            Some(index) => index
+                .get("weight_map")
+                .and_then(Value::as_object)
+                .is_some_and(|map| map.values().filter_map(Value::as_str).all(there)),
+            None => fs::read_dir(&folder).is_ok_and(|mut all| {
+                all.any(|e| {
+                    e.is_ok_and(|e| e.path().extension().is_some_and(|x| x == "safetensors") && e.path().is_file())
+                })
+            }),
+        }
+    }
+
+    /// What the commit holds, if it was ever listed.
+    pub fn listing(&self, commit: &str) -> Option<Listing> {
+        let text = read_text(&self.tree(commit), MAX_LISTING).ok()?;
+        Listing::from_json(&serde_json::from_str(&text).ok()?)
+    }
+
+    fn tree(&self, commit: &str) -> PathBuf {
+        self.root.join("trees").join(format!("{commit}.json"))
+    }
+}
+
+#[cfg(feature = "hub")]
+impl Repository {
+    pub fn blob(&self, etag: &str) -> PathBuf {
+        self.root.join("blobs").join(etag)
+    }
+
+    /// Where a file is in a snapshot.
+    pub fn pointer(&self, commit: &str, path: &str) -> PathBuf {
+        self.snapshot(commit).join(path)
+    }
+
+    pub fn save_listing(&self, commit: &str, listing: &Listing) -> Result<()> {
+        write(&self.tree(commit), listing.to_json().to_string().as_bytes())
+    }
+
+    /// Points a branch or tag to a commit.
+    pub fn save_ref(&self, revision: &str, commit: &str) -> Result<()> {
+        let path = self.root.join("refs").join(revision);
+        match revision == commit || read_text(&path, 256).is_ok_and(|old| old == commit) {
+            true => Ok(()),
+            false => write(&path, commit.as_bytes()),
+        }
+    }
+
+    /// The files of a commit's index, if it has one.
+    pub fn index(&self, commit: &str) -> Result<Option<String>> {
+        match read_text(&self.snapshot(commit).join(INDEX), MAX_INDEX) {
+            Ok(text) => Ok(Some(text)),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Makes a whole blob visible in a snapshot.
+    pub fn link(&self, commit: &str, path: &str, etag: &str) -> Result<()> {
+        let pointer = self.pointer(commit, path);
+        if pointer.is_file() {
+            return Ok(());
+        }
+        create_folder_of(&pointer)?;
+        // A link to nothing may be left over from a blob that was removed.
+        let _ = fs::remove_file(&pointer);
+        let up = "../".repeat(path.matches('/').count() + 2);
+        let linked = std::os::unix::fs::symlink(format!("{up}blobs/{etag}"), &pointer)
+            // Some file systems have no symbolic links, some of those have hard ones.
+            .or_else(|_| fs::hard_link(self.blob(etag), &pointer))
+            .or_else(|_| fs::rename(self.blob(etag), &pointer));
+        match linked {
+            Err(_) if pointer.is_file() => Ok(()),
+            other => other.map_err(|e| Error::io(&pointer, e)),
+        }
+    }
+
+    /// The lock of a blob, shared with the Python libraries; `None` while somebody else has it.
+    pub fn try_lock(&self, etag: &str) -> Result<Option<File>> {
+        let path = self.locks.join(format!("{etag}.lock"));
+        create_folder_of(&path)?;
+        let failed = |e| Error::io(&path, e);
+        let file = File::options().create(true).write(true).truncate(false).open(&path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => return Ok(None),
+            // Without locks in the file system the worst is that a file is downloaded twice.
+            Err(fs::TryLockError::Error(e)) if e.kind() == std::io::ErrorKind::Unsupported => return Ok(Some(file)),
+            Err(fs::TryLockError::Error(e)) => return Err(failed(e)),
+        }
+        // Somebody may have removed the file between opening and locking it; then the lock holds nobody off.
+        let same = fs::metadata(&path).is_ok_and(|at| file.metadata().is_ok_and(|m| m.ino() == at.ino()));
+        Ok(same.then_some(file))
+    }
+}
+
+/// Creates the folder that a file will lie in.
+#[cfg(feature = "hub")]
+pub(super) fn create_folder_of(path: &Path) -> Result<()> {
+    let folder = path.parent().unwrap_or(path);
+    fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))
+}
+
+/// Writes a small file so that readers see the old text or the new one.
+#[cfg(feature = "hub")]
+pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    create_folder_of(path)?;
+    let unique = format!("{}.{}.tmp", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".");
+    temporary.push(unique);
+    let result = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
+    result.map_err(|e| {
+        let _ = fs::remove_file(&temporary);
+        Error::io(path, e)
+    })
 }
 
 /// `name` or `org/name`, of the characters that the Hub allows.
@@ -55,7 +251,7 @@ fn check_id(id: &str) -> Result<()> {
 }
 
 /// A relative path without ways up.
-fn check_revision(revision: &str) -> Result<()> {
+pub(super) fn check_revision(revision: &str) -> Result<()> {
     let fine = !revision.is_empty()
         && revision.len() <= 256
         && !revision.contains(['\\', '\0'])

@@ -1,8 +1,35 @@
-//! Models of the Hugging Face Hub.
+//! Models of the Hugging Face Hub: the cache that the Python libraries share, and downloads into it.
 //!
-//! So far: finding what is already in the cache that the Python libraries share.
+//! A [`Download`] runs on threads of its own. [`Client`] is the part below it: one Hub, its token, its errors.
 #![forbid(unsafe_code)]
 
 mod cache;
+mod listing;
+mod options;
+mod progress;
 
-pub use cache::{cache_dir, snapshot};
+#[cfg(feature = "hub")]
+mod checksum;
+#[cfg(feature = "hub")]
+mod control;
+#[cfg(feature = "hub")]
+mod download;
+#[cfg(feature = "hub")]
+mod http;
+#[cfg(feature = "hub")]
+mod ranges;
+#[cfg(feature = "hub")]
+mod retry;
+#[cfg(feature = "hub")]
+mod transfer;
+
+pub use cache::{cache_dir, complete_snapshot, snapshot};
+pub use listing::{Listing, RepoFile};
+pub use options::{HubOptions, Token};
+pub use progress::{DownloadStage, FileProgress, Progress, Retry};
+
+#[cfg(feature = "hub")]
+pub use {
+    download::{Check, Download, DownloadRequest},
+    http::Client,
+};

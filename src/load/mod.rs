@@ -8,21 +8,21 @@ mod pipeline;
 
 pub use checkpoints::{Checkpoint, Checkpoints, Stage};
 pub use info::{ModelInfo, QuantizationInfo};
-pub use phase::{LoadEvent, LoadingError, LoadingPhase};
+pub use phase::{DownloadStatus, LoadEvent, LoadingError, LoadingPhase};
 pub(crate) use pipeline::{Loaded, Loader};
 
 use std::path::PathBuf;
 
 use crate::array::Dtype;
 use crate::error::{Error, Result};
-use crate::hub;
+use crate::hub::{self, HubOptions};
 
 /// Where a model is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ModelSource {
     /// A directory with `config.json`, weights and tokenizer.
     Directory(PathBuf),
-    /// A model of the Hugging Face Hub that is in the local cache.
+    /// A model of the Hugging Face Hub; what is not in the local cache is downloaded.
     Hub {
         /// `organisation/name`
         id: String,
@@ -40,6 +40,8 @@ pub struct ModelConfiguration {
     pub tokenizer: TokenizerSource,
     /// What floating-point weights are converted to.
     pub dtype: WeightDtype,
+    /// How to reach the Hub; what the environment says if not given.
+    pub hub: Option<HubOptions>,
 }
 
 /// Where a model's tokenizer is.
@@ -73,14 +75,15 @@ impl ModelConfiguration {
         Self::new(ModelSource::Directory(path.into()))
     }
 
-    /// A model of the Hugging Face Hub that is in the local cache.
+    /// A model of the Hugging Face Hub. If the local cache has all of it, the network is not used, so a branch that has
+    /// moved since stays where it was; otherwise what is missing is downloaded.
     pub fn hub(id: impl Into<String>, revision: Option<String>) -> Self {
         Self::new(ModelSource::Hub { id: id.into(), revision })
     }
 
     /// A model with its own tokenizer and weights as [`WeightDtype::Auto`] has them.
     pub fn new(source: ModelSource) -> Self {
-        ModelConfiguration { source, tokenizer: TokenizerSource::Model, dtype: WeightDtype::Auto }
+        ModelConfiguration { source, tokenizer: TokenizerSource::Model, dtype: WeightDtype::Auto, hub: None }
     }
 
     /// Takes the tokenizer from elsewhere.
@@ -97,6 +100,13 @@ impl ModelConfiguration {
         self
     }
 
+    /// Says how to reach the Hub.
+    #[must_use]
+    pub fn with_hub(mut self, options: HubOptions) -> Self {
+        self.hub = Some(options);
+        self
+    }
+
     /// A name for messages and events: the id, or the directory.
     pub fn name(&self) -> String {
         match &self.source {
@@ -105,15 +115,18 @@ impl ModelConfiguration {
         }
     }
 
-    /// The model's directory.
-    pub fn resolve(&self) -> Result<PathBuf> {
+    /// The model's directory; `None` if it is not, or not completely, in the local cache.
+    pub fn resolve(&self) -> Result<Option<PathBuf>> {
         match &self.source {
-            ModelSource::Directory(path) if path.is_dir() => Ok(path.clone()),
+            ModelSource::Directory(path) if path.is_dir() => Ok(Some(path.clone())),
             ModelSource::Directory(path) if path.exists() => {
                 Err(Error::invalid_argument(format!("{} is not a directory", path.display())))
             }
             ModelSource::Directory(path) => Err(Error::not_found(format!("{}: no such directory", path.display()))),
-            ModelSource::Hub { id, revision } => hub::snapshot(&hub::cache_dir()?, id, revision.as_deref()),
+            ModelSource::Hub { id, revision } => {
+                let cache = self.hub.as_ref().map_or_else(hub::cache_dir, |o| Ok(o.cache.clone()))?;
+                hub::complete_snapshot(&cache, id, revision.as_deref())
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::error::{Error, ErrorKind};
+use crate::hub::Retry;
 
 /// What a load is doing.
 #[derive(Clone, Debug, PartialEq)]
@@ -140,15 +141,47 @@ pub struct LoadEvent {
     pub memory_bytes: usize,
     /// Since the load began.
     pub elapsed: Duration,
+    /// While downloading: how that goes.
+    pub download: Option<DownloadStatus>,
+}
+
+/// How the download of a load goes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DownloadStatus {
+    /// Bytes that are there, over all files known so far.
+    pub bytes_done: u64,
+    /// Bytes of these files. Grows once, when the weights come to the small files.
+    pub bytes_total: u64,
+    /// Received in the last seconds.
+    pub bytes_per_second: f64,
+    /// At that speed.
+    pub remaining: Option<Duration>,
+    /// A failure that is being waited out.
+    pub retry: Option<Retry>,
 }
 
 impl LoadEvent {
+    /// A sentence for people: the phase's, and why it waits.
+    pub fn description(&self) -> String {
+        match self.download.as_ref().and_then(|d| d.retry.as_ref()) {
+            Some(retry) if !self.phase.is_terminal() => format!(
+                "{}; trying again in {:.1} s ({} of {}): {}",
+                self.phase.description(),
+                retry.wait.as_secs_f64(),
+                retry.attempt,
+                retry.of,
+                retry.reason
+            ),
+            _ => self.phase.description(),
+        }
+    }
+
     /// The event as one JSON object.
     pub fn to_json(&self) -> Value {
         let mut json = json!({
             "event": "phase",
             "phase": self.phase.name(),
-            "description": self.phase.description(),
+            "description": self.description(),
             "terminal": self.phase.is_terminal(),
             "estimated_progress": self.estimated_progress,
             "memory_bytes": self.memory_bytes,
@@ -167,8 +200,19 @@ impl LoadEvent {
             }),
             _ => json!({}),
         };
-        if let (Some(json), Value::Object(more)) = (json.as_object_mut(), more) {
-            json.extend(more);
+        let status = self.download.as_ref().map(|d| {
+            json!({
+                "bytes_done": d.bytes_done, "bytes_total": d.bytes_total, "bytes_per_second": d.bytes_per_second,
+                "remaining_seconds": d.remaining.map(|r| r.as_secs_f64()),
+                "retry": d.retry.as_ref().map(|r| json!({
+                    "attempt": r.attempt, "of": r.of, "wait_seconds": r.wait.as_secs_f64(), "reason": r.reason,
+                })),
+            })
+        });
+        for part in [Some(more), status] {
+            if let (Some(json), Some(Value::Object(part))) = (json.as_object_mut(), part) {
+                json.extend(part);
+            }
         }
         json
     }

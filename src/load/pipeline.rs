@@ -1,6 +1,6 @@
 //! The steps of a load.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,13 +9,17 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+#[cfg(feature = "hub")]
+use super::ModelSource;
 use super::info::{ModelInfo, QuantizationInfo};
-use super::{LoadEvent, LoadingError, LoadingPhase, ModelConfiguration, TokenizerSource, WeightDtype};
+use super::{DownloadStatus, LoadEvent, LoadingError, LoadingPhase, ModelConfiguration, TokenizerSource, WeightDtype};
 use crate::array::io::ReadProgress;
 use crate::array::{self, Array, Device, Dtype, memory};
 use crate::cache::CacheOptions;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{MAX_CONFIG, parse_json, read_json_if_there, read_text};
+#[cfg(feature = "hub")]
+use crate::hub::{Download, DownloadRequest, DownloadStage, HubOptions};
 use crate::models::LanguageModel;
 use crate::models::registry::{self, Architecture};
 use crate::tokenizer::{Tokenizer, TokenizerOptions};
@@ -35,6 +39,8 @@ pub struct Loader {
     started: Instant,
     phase: LoadingPhase,
     progress: f64,
+    /// While downloading.
+    download: Option<DownloadStatus>,
     state: State,
 }
 
@@ -56,6 +62,8 @@ type Emit<'a> = &'a mut dyn FnMut(&LoadEvent);
 /// What the next step has to do.
 enum State {
     Configuration,
+    #[cfg(feature = "hub")]
+    Downloading(Download),
     Weights(Box<Configured>),
     Reading(Box<Reading>),
     Tokenizer(Box<Built>),
@@ -100,6 +108,7 @@ impl Loader {
             started: Instant::now(),
             phase: LoadingPhase::DownloadingConfig,
             progress: 0.0,
+            download: None,
             state: State::Configuration,
         }
     }
@@ -115,6 +124,7 @@ impl Loader {
             estimated_progress: self.progress,
             memory_bytes: memory::active(),
             elapsed: self.started.elapsed(),
+            download: self.download.clone(),
         };
         if phase.name() != self.phase.name() || phase.is_terminal() {
             log::info!("{}: {}", self.configuration.name(), phase.description());
@@ -152,7 +162,26 @@ impl Loader {
     pub fn advance(&mut self, emit: Emit) -> Result<Option<Loaded>> {
         self.check_cancel()?;
         self.state = match std::mem::replace(&mut self.state, State::Over) {
-            State::Configuration => State::Weights(Box::new(self.configure(emit)?)),
+            State::Configuration => {
+                self.enter(LoadingPhase::DownloadingConfig, emit);
+                match self.configuration.resolve()? {
+                    Some(directory) => State::Weights(Box::new(self.configure(directory)?)),
+                    None => self.start_download()?,
+                }
+            }
+            #[cfg(feature = "hub")]
+            State::Downloading(download) => match download.wait_for(Duration::ZERO) {
+                None => {
+                    self.download_event(&download, emit);
+                    State::Downloading(download)
+                }
+                Some(directory) => {
+                    let directory = directory?;
+                    self.download_event(&download, emit);
+                    self.download = None;
+                    State::Weights(Box::new(self.configure(directory)?))
+                }
+            },
             State::Weights(configured) => State::Reading(Box::new(self.build(*configured, emit)?)),
             State::Reading(mut reading) => match self.read_group(&mut reading, emit) {
                 Ok(true) => State::Reading(reading),
@@ -188,18 +217,8 @@ impl Loader {
     }
 
     /// Reads `config.json` once and refuses what cannot be run, before anything large is touched.
-    fn configure(&mut self, emit: Emit) -> Result<Configured> {
-        self.enter(LoadingPhase::DownloadingConfig, emit);
-        let directory = self.configuration.resolve()?;
-        let path = directory.join("config.json");
-        let config =
-            read_text(&path, MAX_CONFIG).and_then(|text| parse_json(&text).map_err(|e| e.context(path.display())))?;
-        let model_type = config
-            .get("model_type")
-            .and_then(Value::as_str)
-            .ok_or_else(|| Error::invalid_config(format!("{}: model_type is missing", path.display())))?;
-        let architecture = registry::find(model_type).map_err(|e| e.context(path.display()))?;
-        architecture.check(&config)?;
+    fn configure(&mut self, directory: PathBuf) -> Result<Configured> {
+        let (config, architecture) = read_config(&directory.join("config.json"))?;
         // The generation configuration knows better which tokens end an answer.
         let generation = read_json_if_there(&directory.join("generation_config.json"))?;
         let eos = generation
@@ -214,6 +233,63 @@ impl Loader {
         };
         let tokenizer = read_tokenizer(source, eos.clone())?;
         Ok(Configured { directory, architecture, config, eos, tokenizer })
+    }
+
+    #[cfg(feature = "hub")]
+    fn start_download(&self) -> Result<State> {
+        let ModelSource::Hub { id, revision } = &self.configuration.source else {
+            return Err(Error::internal("a directory is not downloaded"));
+        };
+        let options = self.configuration.hub.clone().map_or_else(HubOptions::from_env, Ok)?;
+        // What cannot be run is not downloaded.
+        let check = |path: &Path| read_config(path).map(drop);
+        let request = DownloadRequest { check: Some(Box::new(check)), ..DownloadRequest::new(id, revision.clone()) };
+        Download::start(options, request).map(State::Downloading)
+    }
+
+    #[cfg(not(feature = "hub"))]
+    fn start_download(&self) -> Result<State> {
+        let name = self.configuration.name();
+        Err(Error::not_found(format!("{name} is not in the model cache, and this build has no downloads")))
+    }
+
+    /// Whether the next step has nothing to do but to look at a download.
+    pub fn is_downloading(&self) -> bool {
+        #[cfg(feature = "hub")]
+        return matches!(self.state, State::Downloading(_));
+        #[cfg(not(feature = "hub"))]
+        false
+    }
+
+    /// Reports how a download goes, not too often.
+    #[cfg(feature = "hub")]
+    fn download_event(&mut self, download: &Download, emit: Emit) {
+        let progress = download.progress();
+        let phase = match progress.current_weights() {
+            Some((file_index, total_files, file)) if progress.stage != DownloadStage::Config => {
+                LoadingPhase::DownloadingWeights {
+                    file: file.name.clone(),
+                    file_index,
+                    total_files,
+                    progress: if file.finished { 1.0 } else { file.done as f64 / file.size.max(1) as f64 },
+                }
+            }
+            _ => LoadingPhase::DownloadingConfig,
+        };
+        let status = DownloadStatus {
+            bytes_done: progress.bytes_done,
+            bytes_total: progress.bytes_total,
+            bytes_per_second: progress.bytes_per_second,
+            remaining: progress.remaining,
+            retry: progress.retry,
+        };
+        let same = |old: &DownloadStatus| {
+            (old.bytes_done, old.bytes_total, &old.retry) == (status.bytes_done, status.bytes_total, &status.retry)
+        };
+        if phase != self.phase || !self.download.as_ref().is_some_and(same) {
+            self.download = Some(status);
+            self.enter(phase, emit);
+        }
     }
 
     /// Checks all headers and builds the model from tensors that are not read yet.
@@ -346,6 +422,19 @@ impl Loader {
         };
         Loaded { network: built.model, tokenizer, info, config }
     }
+}
+
+/// Reads `config.json` and finds the architecture that it names.
+fn read_config(path: &Path) -> Result<(Value, &'static Architecture)> {
+    let config =
+        read_text(path, MAX_CONFIG).and_then(|text| parse_json(&text).map_err(|e| e.context(path.display())))?;
+    let model_type = config
+        .get("model_type")
+        .and_then(Value::as_str)
+        .ok_or_else(|| Error::invalid_config(format!("{}: model_type is missing", path.display())))?;
+    let architecture = registry::find(model_type).map_err(|e| e.context(path.display()))?;
+    architecture.check(&config)?;
+    Ok((config, architecture))
 }
 
 /// One token through the model: on a GPU kernels are compiled and buffers made now, not in the first answer. A CPU has

@@ -17,6 +17,8 @@ typedef struct {
     /// Loads: progress so far, last phase, terminal events, the model.
     double progress;
     int phase, terminal;
+    /// Loads that download: events of weights, and events that tell of another try.
+    int downloads, retries;
     mlxe_model_t *model;
     /// Generations.
     mlxe_generation_stats_t stats;
@@ -51,9 +53,17 @@ static inline int32_t watch_load(void *user, const mlxe_load_event_t *e) {
     if (e->phase == MLXE_PHASE_LOADING_WEIGHTS) {
         CHECK(e->file != NULL && strlen(e->file) > 0 && e->bytes_done <= e->bytes_total && e->bytes_total > 0);
         CHECK(e->file_index >= 1 && e->file_index <= e->total_files);
-    } else if (e->phase != MLXE_PHASE_DOWNLOADING_WEIGHTS) {
-        CHECK(e->file == NULL && e->file_index == 0 && e->bytes_total == 0);
+    } else if (e->phase == MLXE_PHASE_DOWNLOADING_WEIGHTS) {
+        CHECK(e->file != NULL && e->file_index >= 1 && e->file_index <= e->total_files);
+        CHECK(e->file_progress >= 0 && e->file_progress <= 1);
+        CHECK(e->bytes_done <= e->bytes_total && e->bytes_total > 0 && e->bytes_per_second >= 0);
+        w->downloads++;
+    } else {
+        CHECK(e->file == NULL && e->file_index == 0);
+        CHECK(e->bytes_total == 0 || e->phase == MLXE_PHASE_DOWNLOADING_CONFIG);
     }
+    CHECK((e->retry_attempt == 0) == (e->retry_reason == NULL) && e->retry_attempt <= e->retry_limit);
+    w->retries += e->retry_attempt > 0;
     w->phase = e->phase;
     w->terminal += e->is_terminal;
     const int32_t answer = watch_event(w);

@@ -26,6 +26,9 @@ pub enum Command {
     Generate(GenerateArgs),
     /// Write the logits of every position of a sequence to a file
     Logits(LogitsArgs),
+    /// Download a model, or what is missing or new of it
+    #[cfg(feature = "hub")]
+    Pull(PullArgs),
     /// Load a model and show what happens
     Load(LoadArgs),
     /// Turn text into token ids
@@ -43,7 +46,7 @@ pub enum Command {
 /// Which model, and how to load it.
 #[derive(Args, Clone)]
 pub struct ModelArgs {
-    /// A model's directory, or its id (organisation/name) in the local Hugging Face cache
+    /// A model's directory, or its id (organisation/name) on the Hugging Face Hub; what the cache lacks is downloaded
     #[arg(long, short, value_name = "DIR|ID")]
     pub model: String,
     /// With an id: branch, tag or commit
@@ -331,6 +334,20 @@ pub struct InfoArgs {
     #[command(flatten)]
     pub model: ModelArgs,
     /// Prints JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[cfg(feature = "hub")]
+#[derive(Args)]
+pub struct PullArgs {
+    /// The model's id: organisation/name
+    #[arg(value_name = "ID")]
+    pub id: String,
+    /// Branch, tag or commit
+    #[arg(long)]
+    pub revision: Option<String>,
+    /// Prints progress and result as lines of JSON
     #[arg(long)]
     pub json: bool,
 }

@@ -36,7 +36,12 @@ fn line(event: &LoadEvent) -> String {
         LoadingPhase::LoadingWeights { bytes_done, bytes_total, .. } => {
             format!("{}  {} of {}", event.phase.description(), HumanBytes(*bytes_done), HumanBytes(*bytes_total))
         }
-        phase => phase.description(),
+        LoadingPhase::DownloadingWeights { .. } if event.download.is_some() => {
+            let d = event.download.as_ref().expect("asked above");
+            let rate = HumanBytes(d.bytes_per_second as u64);
+            format!("{}  {} of {}, {rate}/s", event.description(), HumanBytes(d.bytes_done), HumanBytes(d.bytes_total))
+        }
+        _ => event.description(),
     }
 }
 

@@ -5,6 +5,8 @@ mod bench;
 mod generate;
 mod info;
 mod load;
+#[cfg(feature = "hub")]
+mod pull;
 mod run;
 mod text;
 
@@ -47,6 +49,8 @@ fn main() -> ExitCode {
         Command::Run(a) => run::run(&a),
         Command::Generate(a) => generate::generate(&a),
         Command::Logits(a) => generate::logits(&a),
+        #[cfg(feature = "hub")]
+        Command::Pull(a) => pull::pull(&a),
         Command::Load(a) => load::load_command(&a),
         Command::Tokenize(a) => text::tokenize(&a),
         Command::Template(a) => text::template(&a),

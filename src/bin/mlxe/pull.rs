@@ -1,0 +1,114 @@
+//! `mlxe pull`: downloads, with a bar for each file that is on its way.
+
+use std::io::Write;
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use mlx_engine::hub::{Download, DownloadRequest, HubOptions, Progress};
+use serde_json::{Value, json};
+
+use crate::Result;
+use crate::args::PullArgs;
+
+/// How often progress is shown.
+const TICK: Duration = Duration::from_millis(100);
+
+pub fn pull(args: &PullArgs) -> Result {
+    let request = DownloadRequest::new(&args.id, args.revision.clone());
+    let download = Download::start(HubOptions::from_env()?, request)?;
+    let mut bars = Bars::new();
+    let mut last = Value::Null;
+    let result = loop {
+        let result = download.wait_for(TICK);
+        let progress = download.progress();
+        if args.json {
+            let json = to_json(&progress);
+            if json != last {
+                print(&json)?;
+                last = json;
+            }
+        } else {
+            bars.show(&progress);
+        }
+        if let Some(result) = result {
+            break result;
+        }
+    };
+    bars.clear();
+    let folder = result?;
+    match args.json {
+        true => {
+            print(&json!({"event": "done", "id": args.id, "commit": download.progress().commit, "directory": folder}))
+        }
+        false => {
+            println!("{}", folder.display());
+            Ok(())
+        }
+    }
+}
+
+fn print(json: &Value) -> Result {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{json}")?;
+    Ok(out.flush()?)
+}
+
+fn to_json(progress: &Progress) -> Value {
+    let files = progress.files.iter().map(|f| json!({"name": f.name, "size": f.size, "done": f.done}));
+    json!({
+        "event": "progress",
+        "bytes_done": progress.bytes_done,
+        "bytes_total": progress.bytes_total,
+        "bytes_per_second": progress.bytes_per_second.round(),
+        "remaining_seconds": progress.remaining.map(|r| r.as_secs()),
+        "retry": progress.retry.as_ref().map(|r| json!({"attempt": r.attempt, "of": r.of, "reason": r.reason})),
+        "files": files.collect::<Vec<Value>>(),
+    })
+}
+
+/// A bar for the whole, and one for each file that is on its way. Nothing where standard error is no terminal.
+struct Bars {
+    all: MultiProgress,
+    total: ProgressBar,
+    files: Vec<(String, ProgressBar)>,
+}
+
+impl Bars {
+    fn new() -> Bars {
+        let all = MultiProgress::new();
+        let style = "{bar:24} {bytes:>10} of {total_bytes:>10}  {msg}";
+        let total = ProgressBar::new(0).with_style(ProgressStyle::with_template(style).expect("a valid template"));
+        Bars { total: all.add(total), all, files: Vec::new() }
+    }
+
+    fn show(&mut self, progress: &Progress) {
+        for file in &progress.files {
+            let place = self.files.iter().position(|(name, _)| *name == file.name);
+            match (place, file.finished || file.done == 0) {
+                (Some(place), true) => self.files.remove(place).1.finish_and_clear(),
+                (Some(place), false) => self.files[place].1.set_position(file.done),
+                (None, true) => {}
+                (None, false) => {
+                    let bar = self.all.insert_before(&self.total, ProgressBar::new(file.size));
+                    bar.set_style(self.total.style());
+                    bar.set_message(file.name.clone());
+                    self.files.push((file.name.clone(), bar));
+                }
+            }
+        }
+        self.total.set_length(progress.bytes_total);
+        self.total.set_position(progress.bytes_done);
+        self.total.set_message(match (&progress.retry, progress.remaining) {
+            (Some(retry), _) => format!("trying again ({} of {}): {}", retry.attempt, retry.of, retry.reason),
+            (None, Some(left)) => {
+                let rate = indicatif::HumanBytes(progress.bytes_per_second as u64);
+                format!("{rate}/s, {} left", indicatif::HumanDuration(left))
+            }
+            (None, None) => "looking at what is there".into(),
+        });
+    }
+
+    fn clear(&self) {
+        let _ = self.all.clear();
+    }
+}

@@ -1,0 +1,398 @@
+//! Downloading a model: what it needs, what is missing, many connections at once.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use serde_json::Value;
+
+use super::cache::{Repository, check_revision};
+use super::http::{Client, Subject, encode};
+use super::listing::{Listing, MAX_FILES, RepoFile};
+use super::options::HubOptions;
+use super::progress::{DownloadStage, FileProgress, Progress, Retry, Speed};
+use super::transfer::{Claim, Transfer};
+use crate::error::{Error, ErrorKind, Result};
+
+/// How long a cancelled download may take to end by itself before whoever waits is told that it is over. Connecting
+/// cannot be interrupted; its thread then ends later, without touching anything.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// Room that is left on the disk.
+const MARGIN: u64 = 32 << 20;
+/// Pages of a listing at most.
+const MAX_PAGES: usize = 200;
+
+/// Looks at `config.json` before any weights are downloaded; an error ends the download.
+pub type Check = Box<dyn FnOnce(&Path) -> Result<()> + Send>;
+
+/// What to download.
+pub struct DownloadRequest {
+    /// `organisation/name`
+    pub id: String,
+    /// Branch, tag or commit; `main` if not given.
+    pub revision: Option<String>,
+    /// Called with the path of `config.json`, on a thread of the download.
+    pub check: Option<Check>,
+}
+
+impl DownloadRequest {
+    /// All that a model needs.
+    pub fn new(id: impl Into<String>, revision: Option<String>) -> Self {
+        DownloadRequest { id: id.into(), revision, check: None }
+    }
+}
+
+/// A download under way. Dropping it cancels it; what has arrived is kept for the next time.
+pub struct Download {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    client: Client,
+    repository: Repository,
+    id: String,
+    revision: String,
+    stage: Mutex<DownloadStage>,
+    commit: Mutex<Option<String>>,
+    transfers: Mutex<Vec<Arc<Transfer>>>,
+    /// One slot for each worker, and one for the requests before them.
+    retries: Mutex<Vec<Option<Retry>>>,
+    /// Bytes received, for the speed.
+    traffic: AtomicU64,
+    speed: Mutex<Speed>,
+    failure: Mutex<Option<Error>>,
+    result: Mutex<Option<Result<PathBuf>>>,
+    over: Condvar,
+}
+
+impl Download {
+    /// Starts a download on threads of its own.
+    ///
+    /// # Errors
+    /// If the id, the revision or the endpoint is malformed, or the system gives no thread.
+    pub fn start(options: HubOptions, request: DownloadRequest) -> Result<Download> {
+        let revision = request.revision.unwrap_or_else(|| "main".into());
+        check_revision(&revision)?;
+        let shared = Arc::new(Shared {
+            repository: Repository::new(&options.cache, &request.id)?,
+            client: Client::new(options)?,
+            id: request.id,
+            revision,
+            stage: Mutex::new(DownloadStage::Listing),
+            commit: Mutex::default(),
+            transfers: Mutex::default(),
+            retries: Mutex::default(),
+            traffic: AtomicU64::new(0),
+            speed: Mutex::default(),
+            failure: Mutex::default(),
+            result: Mutex::default(),
+            over: Condvar::new(),
+        });
+        let (this, check) = (shared.clone(), request.check);
+        spawn("mlx-download", move || {
+            let run = std::panic::AssertUnwindSafe(|| this.run(check));
+            let result = std::panic::catch_unwind(run)
+                .unwrap_or_else(|_| Err(Error::new(ErrorKind::Panic, "panic while downloading")));
+            *this.stage.lock() = DownloadStage::Over;
+            this.result.lock().get_or_insert(result);
+            this.over.notify_all();
+        })?;
+        Ok(Download { shared })
+    }
+
+    /// Closes all connections until [`resume`](Self::resume). What has arrived is kept.
+    pub fn pause(&self) {
+        self.shared.client.pause();
+    }
+
+    /// Goes on where it was.
+    pub fn resume(&self) {
+        self.shared.client.resume();
+    }
+
+    /// Ends the download with [`ErrorKind::Cancelled`]. What has arrived is kept for the next time.
+    pub fn cancel(&self) {
+        self.shared.client.cancel();
+    }
+
+    /// How far it is.
+    pub fn progress(&self) -> Progress {
+        self.shared.progress()
+    }
+
+    /// Waits for the end, which is the folder of the snapshot.
+    ///
+    /// # Errors
+    /// What the download failed with.
+    pub fn wait(&self) -> Result<PathBuf> {
+        loop {
+            if let Some(result) = self.wait_for(Duration::from_secs(1)) {
+                return result;
+            }
+        }
+    }
+
+    /// Like [`wait`](Self::wait), but gives up after a while and returns `None`.
+    pub fn wait_for(&self, at_most: Duration) -> Option<Result<PathBuf>> {
+        let until = Instant::now() + at_most;
+        let mut result = self.shared.result.lock();
+        let mut cancelled = None;
+        while result.is_none() {
+            let now = Instant::now();
+            if self.shared.client.control().is_cancelled() && self.shared.failure.lock().is_none() {
+                if now >= *cancelled.get_or_insert(now) + PATIENCE {
+                    *result = Some(Err(Error::cancelled()));
+                    break;
+                }
+            } else if now >= until {
+                return None;
+            }
+            // Short enough to notice a cancel.
+            self.shared
+                .over
+                .wait_for(&mut result, until.saturating_duration_since(now).clamp(PATIENCE / 10, PATIENCE / 4));
+        }
+        result.clone()
+    }
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        self.cancel();
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
+    let thread = thread::Builder::new().name(name.into()).stack_size(512 << 10).spawn(work);
+    thread.map(drop).map_err(|e| Error::new(ErrorKind::Io, "cannot start a thread").with_source(e))
+}
+
+impl Shared {
+    fn run(self: &Arc<Self>, check: Option<Check>) -> Result<PathBuf> {
+        let result = self.download(check);
+        // Workers of a failed download stop; the first failure is the one that is told.
+        self.client.cancel();
+        match self.failure.lock().take() {
+            Some(error) if result.is_err() => Err(error),
+            _ => result,
+        }
+    }
+
+    fn download(self: &Arc<Self>, check: Option<Check>) -> Result<PathBuf> {
+        if self.client.options().offline {
+            return self.offline();
+        }
+        let commit = self.find_commit()?;
+        *self.commit.lock() = Some(commit.clone());
+        let listing = self.list(&commit)?;
+        *self.stage.lock() = DownloadStage::Config;
+        let (config, small): (Vec<&RepoFile>, Vec<&RepoFile>) =
+            listing.small_files().into_iter().partition(|f| f.path == "config.json");
+        if config.is_empty() {
+            return Err(Error::unsupported(format!(
+                "{}: the repository has no config.json, so it is no model",
+                self.id
+            )));
+        }
+        self.fetch(&commit, &config)?;
+        if let Some(check) = check {
+            check(&self.repository.pointer(&commit, "config.json"))?;
+        }
+        self.fetch(&commit, &small)?;
+        let index = self.repository.index(&commit)?;
+        let weights = listing.weight_files(index.as_deref()).map_err(|e| e.context(&self.id))?;
+        *self.stage.lock() = DownloadStage::Weights;
+        self.fetch(&commit, &weights)?;
+        self.repository.save_ref(&self.revision, &commit)?;
+        Ok(self.repository.snapshot(&commit))
+    }
+
+    /// What the cache has, or an error that says what to do.
+    fn offline(&self) -> Result<PathBuf> {
+        let commit = self.repository.commit(&self.revision)?;
+        match commit.filter(|c| self.repository.is_complete(c)) {
+            Some(commit) => Ok(self.repository.snapshot(&commit)),
+            None => Err(Error::not_found(format!(
+                "{} (revision {}) is not, or not completely, in the model cache {}, and this is the offline mode: unset \
+                 HF_HUB_OFFLINE to download it",
+                self.id,
+                self.revision,
+                self.client.options().cache.display()
+            ))),
+        }
+    }
+
+    fn about(&self) -> Subject<'_> {
+        Subject { id: &self.id, revision: &self.revision, file: None }
+    }
+
+    fn notice(&self, slot: usize, retry: Option<Retry>) {
+        let mut retries = self.retries.lock();
+        if retries.len() <= slot {
+            retries.resize(slot + 1, None);
+        }
+        retries[slot] = retry;
+    }
+
+    /// The commit of the revision.
+    fn find_commit(&self) -> Result<String> {
+        let url = self.client.url(&format!("api/models/{}/revision/{}", self.id, encode(&self.revision, "")));
+        let (json, _) = self.client.json(&url, self.about(), &|r| self.notice(0, r))?;
+        let sha = json.get("sha").and_then(Value::as_str).unwrap_or_default();
+        match sha.len() == 40 && sha.bytes().all(|b| b.is_ascii_hexdigit()) {
+            true => Ok(sha.to_owned()),
+            false => Err(Error::new(ErrorKind::Network, format!("{url}: the answer names no commit"))),
+        }
+    }
+
+    /// All files of a commit. A commit never changes, so a listing that is there is right.
+    fn list(&self, commit: &str) -> Result<Listing> {
+        if let Some(listing) = self.repository.listing(commit) {
+            return Ok(listing);
+        }
+        let mut listing = Listing::default();
+        let mut next = Some(self.client.url(&format!("api/models/{}/tree/{commit}?recursive=true", self.id)));
+        for _ in 0..MAX_PAGES {
+            let Some(url) = next else { break };
+            let (page, following) = self.client.json(&url, self.about(), &|r| self.notice(0, r))?;
+            let malformed = || Error::new(ErrorKind::Network, format!("{url}: the answer is no list of files"));
+            for entry in page.as_array().ok_or_else(malformed)? {
+                if let Some(file) = RepoFile::from_api(entry).map_err(|e| e.context(&self.id))? {
+                    listing.files.insert(file.path.clone(), file);
+                }
+            }
+            if listing.files.len() > MAX_FILES {
+                return Err(Error::new(ErrorKind::Network, format!("{}: more than {MAX_FILES} files", self.id)));
+            }
+            next = following;
+        }
+        self.repository.save_listing(commit, &listing)?;
+        Ok(listing)
+    }
+
+    /// Downloads what is missing of these files.
+    fn fetch(self: &Arc<Self>, commit: &str, files: &[&RepoFile]) -> Result<()> {
+        let mut new = Vec::new();
+        for file in files {
+            let transfer =
+                Transfer::new(self.client.clone(), self.repository.clone(), &self.id, commit, (*file).clone());
+            transfer.take_cached()?;
+            new.push(Arc::new(transfer));
+        }
+        self.transfers.lock().extend(new.iter().cloned());
+        let missing: Vec<Arc<Transfer>> = new.into_iter().filter(|t| !t.is_done()).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        self.check_room(missing.iter().map(|t| t.missing_bytes()).sum())?;
+        let pool = Arc::new(Pool { working: Mutex::new(0), changed: Condvar::new(), transfers: missing });
+        let workers = self.client.options().connections.clamp(1, 64);
+        for slot in 1..=workers {
+            let (this, of) = (self.clone(), pool.clone());
+            *pool.working.lock() += 1;
+            spawn("mlx-download", move || {
+                let run = std::panic::AssertUnwindSafe(|| this.work(slot, &of));
+                let result = std::panic::catch_unwind(run)
+                    .unwrap_or_else(|_| Err(Error::new(ErrorKind::Panic, "panic while downloading")));
+                if let Err(error) = result {
+                    this.fail(error);
+                }
+                *of.working.lock() -= 1;
+                of.changed.notify_all();
+            })?;
+        }
+        let mut working = pool.working.lock();
+        while *working > 0 {
+            pool.changed.wait(&mut working);
+        }
+        drop(working);
+        pool.transfers.iter().for_each(|t| t.close());
+        if let Some(error) = self.failure.lock().clone() {
+            return Err(error);
+        }
+        self.client.control().check()
+    }
+
+    /// The first failure is kept, and everything else stops.
+    fn fail(&self, error: Error) {
+        if error.kind() != ErrorKind::Cancelled {
+            self.failure.lock().get_or_insert(error);
+            self.client.cancel();
+        }
+    }
+
+    /// What one worker does: ranges of any file, until there is nothing left.
+    fn work(&self, slot: usize, pool: &Pool) -> Result<()> {
+        let control = self.client.control();
+        let notice = |retry| self.notice(slot, retry);
+        loop {
+            control.wait_while_paused()?;
+            let mut left = false;
+            let mut chunk = None;
+            for transfer in &pool.transfers {
+                match transfer.claim()? {
+                    Claim::Chunk(found) => {
+                        chunk = Some((transfer, found));
+                        break;
+                    }
+                    Claim::Busy => left = true,
+                    Claim::Done => {}
+                }
+            }
+            match (chunk, left) {
+                (Some((transfer, chunk)), _) => transfer.fetch(chunk, &notice, &self.traffic)?,
+                (None, true) => control.sleep(Duration::from_millis(20))?,
+                (None, false) => return Ok(()),
+            }
+        }
+    }
+
+    fn check_room(&self, needed: u64) -> Result<()> {
+        let cache = &self.client.options().cache;
+        // The cache may not be there yet.
+        let there = cache.ancestors().find(|p| p.is_dir()).unwrap_or(Path::new("/"));
+        let Ok(stat) = rustix::fs::statvfs(there) else { return Ok(()) };
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        match needed.saturating_add(MARGIN) <= free {
+            true => Ok(()),
+            false => Err(Error::new(
+                ErrorKind::DiskFull,
+                format!("{} needs {needed} more bytes in {}, where {free} are free", self.id, cache.display()),
+            )),
+        }
+    }
+
+    fn progress(&self) -> Progress {
+        let file = |t: &Arc<Transfer>| FileProgress {
+            name: t.file.path.clone(),
+            size: t.file.size,
+            done: t.done.load(Ordering::Relaxed).min(t.file.size),
+            finished: t.is_done(),
+        };
+        let files: Vec<FileProgress> = self.transfers.lock().iter().map(file).collect();
+        let (bytes_done, bytes_total) = (files.iter().map(|f| f.done).sum(), files.iter().map(|f| f.size).sum());
+        let speed = self.speed.lock().measure(self.traffic.load(Ordering::Relaxed), Instant::now());
+        let remaining = (speed > 0.0).then(|| Duration::from_secs_f64((bytes_total - bytes_done) as f64 / speed));
+        Progress {
+            stage: *self.stage.lock(),
+            commit: self.commit.lock().clone(),
+            files,
+            bytes_done,
+            bytes_total,
+            bytes_per_second: speed,
+            remaining,
+            retry: self.retries.lock().iter().flatten().max_by_key(|r| r.attempt).cloned(),
+            paused: self.client.control().is_paused(),
+        }
+    }
+}
+
+/// The workers of one stage.
+struct Pool {
+    transfers: Vec<Arc<Transfer>>,
+    working: Mutex<usize>,
+    changed: Condvar,
+}

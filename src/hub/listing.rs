@@ -1,0 +1,262 @@
+//! The files of a repository, and which of them a model needs.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+#[cfg(feature = "hub")]
+use serde_json::json;
+
+use crate::error::{Error, Result};
+
+/// More files than any model has.
+#[cfg(feature = "hub")]
+pub(super) const MAX_FILES: usize = 100_000;
+
+/// A file as a repository lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RepoFile {
+    /// Its path in the repository, with `/`.
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
+    /// The git object's id, which is the SHA-1 of a small file.
+    pub blob_id: String,
+    /// The SHA-256 of a large file.
+    pub sha256: Option<String>,
+    /// Its id in the Hub's chunk storage.
+    pub xet_hash: Option<String>,
+}
+
+impl RepoFile {
+    /// The name of its blob in the cache: what the server sends as its ETag.
+    pub fn etag(&self) -> &str {
+        self.sha256.as_deref().unwrap_or(&self.blob_id)
+    }
+
+    /// Checks what will become file names.
+    fn checked(self) -> Result<Self> {
+        check_path(&self.path)?;
+        let hex = |text: &str, length| text.len() == length && text.bytes().all(|b| b.is_ascii_hexdigit());
+        match hex(&self.blob_id, 40) && self.sha256.as_deref().is_none_or(|s| hex(s, 64)) {
+            true => Ok(self),
+            false => Err(Error::new(
+                crate::ErrorKind::Network,
+                format!("{}: the server lists it with an impossible checksum", self.path),
+            )),
+        }
+    }
+
+    /// One entry of the API's tree; `None` for folders.
+    #[cfg(feature = "hub")]
+    pub(super) fn from_api(entry: &Value) -> Result<Option<Self>> {
+        if entry.get("type").and_then(Value::as_str) != Some("file") {
+            return Ok(None);
+        }
+        let text = |v: Option<&Value>| v.and_then(Value::as_str).map(str::to_owned);
+        let lfs = entry.get("lfs");
+        let (Some(path), Some(size), Some(blob_id)) =
+            (text(entry.get("path")), entry.get("size").and_then(Value::as_u64), text(entry.get("oid")))
+        else {
+            return Err(Error::new(crate::ErrorKind::Network, "the server's list of files is malformed"));
+        };
+        let sha256 = text(lfs.and_then(|l| l.get("oid")));
+        let size = lfs.and_then(|l| l.get("size")).and_then(Value::as_u64).unwrap_or(size);
+        RepoFile { path, size, blob_id, sha256, xet_hash: text(entry.get("xetHash")) }.checked().map(Some)
+    }
+}
+
+/// A relative path without ways up, of characters that file names may have everywhere.
+fn check_path(path: &str) -> Result<()> {
+    let fine = !path.is_empty()
+        && path.len() <= 1024
+        && !path.chars().any(|c| c.is_control() || "\\:".contains(c))
+        && path.split('/').all(|p| !p.is_empty() && p.len() <= 255 && p != "." && p != "..");
+    match fine {
+        true => Ok(()),
+        false => Err(Error::new(
+            crate::ErrorKind::Network,
+            format!("the repository lists the file name {path:?}, which would lead out of its folder"),
+        )),
+    }
+}
+
+/// All files of a commit, by path.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// In the order of their names.
+    pub files: BTreeMap<String, RepoFile>,
+}
+
+impl Listing {
+    /// From the format in which `huggingface_hub` keeps listings (`trees/{commit}.json`).
+    pub(super) fn from_json(json: &Value) -> Option<Listing> {
+        if json.get("format_version")?.as_u64()? != 1 {
+            return None;
+        }
+        let mut files = BTreeMap::new();
+        for (path, entry) in json.get("files")?.as_object()? {
+            let text = |key: &str| entry.get(key).and_then(Value::as_str).map(str::to_owned);
+            let size = entry.get("lfs_size").and_then(Value::as_u64).or_else(|| entry.get("size")?.as_u64())?;
+            let file = RepoFile {
+                path: path.clone(),
+                size,
+                blob_id: text("blob_id")?,
+                sha256: text("lfs_sha256"),
+                xet_hash: text("xet_hash"),
+            };
+            files.insert(path.clone(), file.checked().ok()?);
+        }
+        Some(Listing { files })
+    }
+
+    #[cfg(feature = "hub")]
+    pub(super) fn to_json(&self) -> Value {
+        let entry = |f: &RepoFile| {
+            let mut json = json!({"size": f.size, "blob_id": f.blob_id});
+            if let Some(sha256) = &f.sha256 {
+                json["lfs_sha256"] = json!(sha256);
+                json["lfs_size"] = json!(f.size);
+            }
+            if let Some(xet) = &f.xet_hash {
+                json["xet_hash"] = json!(xet);
+            }
+            json
+        };
+        let files: serde_json::Map<_, _> = self.files.values().map(|f| (f.path.clone(), entry(f))).collect();
+        json!({"format_version": 1, "files": files})
+    }
+
+    /// Configuration, tokenizer and templates: small, and needed before anything else. `config.json` comes first.
+    pub fn small_files(&self) -> Vec<&RepoFile> {
+        let mut files: Vec<&RepoFile> = self.files.values().filter(|f| is_small_part(&f.path)).collect();
+        files.sort_by_key(|f| f.path != "config.json");
+        files
+    }
+
+    /// The weight files, once and in one format. `index` is the text of `model.safetensors.index.json`.
+    ///
+    /// # Errors
+    /// If there are none in safetensors format, or the index names one that is not there.
+    pub fn weight_files(&self, index: Option<&str>) -> Result<Vec<&RepoFile>> {
+        if let Some(index) = index {
+            return self.indexed(index);
+        }
+        let top = |f: &&RepoFile| !f.path.contains('/') && f.path.ends_with(".safetensors");
+        let all: Vec<&RepoFile> = self.files.values().filter(top).collect();
+        let model: Vec<&RepoFile> = all.iter().copied().filter(|f| f.path.starts_with("model")).collect();
+        let chosen = match (self.files.get("model.safetensors"), model.is_empty()) {
+            (Some(one), _) => vec![one],
+            (None, false) => model,
+            (None, true) => all,
+        };
+        if !chosen.is_empty() {
+            return Ok(chosen);
+        }
+        let other = |ends: &[&str]| self.files.keys().find(|p| ends.iter().any(|e| p.ends_with(e)));
+        Err(Error::unsupported(match other(&[".gguf", ".bin", ".pth", ".pt", ".onnx", ".npz"]) {
+            Some(file) => format!("the repository has no safetensors weights, only other formats such as {file}"),
+            None => "the repository has no weights".into(),
+        }))
+    }
+
+    fn indexed(&self, index: &str) -> Result<Vec<&RepoFile>> {
+        let bad = |what: String| Error::invalid_config(format!("model.safetensors.index.json: {what}"));
+        let json: Value = serde_json::from_str(index).map_err(|e| bad(e.to_string()))?;
+        let map = json.get("weight_map").and_then(Value::as_object).ok_or_else(|| bad("no weight_map".into()))?;
+        let mut names: Vec<&str> = map.values().filter_map(Value::as_str).collect();
+        names.sort_unstable();
+        names.dedup();
+        let find = |name: &&str| self.files.get(*name).ok_or_else(|| bad(format!("names {name}, which is not there")));
+        let files: Vec<&RepoFile> = names.iter().map(find).collect::<Result<_>>()?;
+        match files.is_empty() {
+            true => Err(bad("an empty weight_map".into())),
+            false => Ok(files),
+        }
+    }
+}
+
+/// Whether a file is small and needed: JSON, templates and tokenizers at the top, and more templates.
+fn is_small_part(path: &str) -> bool {
+    if let Some(rest) = path.strip_prefix("additional_chat_templates/") {
+        return !rest.contains('/') && rest.ends_with(".jinja");
+    }
+    let endings = [".json", ".jinja", ".tiktoken", ".model", ".spm", ".vocab"];
+    !path.contains('/') && (endings.iter().any(|e| path.ends_with(e)) || matches!(path, "vocab.txt" | "merges.txt"))
+}
+
+#[cfg(all(test, feature = "hub"))]
+mod tests {
+    use super::*;
+
+    fn listing(paths: &[&str]) -> Listing {
+        let file =
+            |p: &&str| RepoFile { path: (*p).into(), size: 1, blob_id: "0".repeat(40), sha256: None, xet_hash: None };
+        Listing { files: paths.iter().map(|p| ((*p).to_owned(), file(p))).collect() }
+    }
+
+    fn names(files: Vec<&RepoFile>) -> Vec<&str> {
+        files.iter().map(|f| f.path.as_str()).collect()
+    }
+
+    #[test]
+    fn one_format_only() {
+        let all = listing(&[
+            "README.md",
+            "config.json",
+            "tokenizer.json",
+            "tokenizer.model",
+            "chat_template.jinja",
+            "model.safetensors",
+            "pytorch_model.bin",
+            "model.gguf",
+            "onnx/model.onnx",
+            "onnx/config.json",
+            "original/consolidated.00.pth",
+            "consolidated.safetensors",
+            "model.fp16.safetensors",
+            "additional_chat_templates/tool.jinja",
+            "a.png",
+        ]);
+        let small = [
+            "config.json",
+            "additional_chat_templates/tool.jinja",
+            "chat_template.jinja",
+            "tokenizer.json",
+            "tokenizer.model",
+        ];
+        assert_eq!(names(all.small_files()), small);
+        assert_eq!(names(all.weight_files(None).unwrap()), ["model.safetensors"]);
+        let shards =
+            listing(&["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "x.safetensors"]);
+        assert_eq!(shards.weight_files(None).unwrap().len(), 2);
+        let index =
+            r#"{"weight_map": {"a": "model-00002-of-00002.safetensors", "b": "x.safetensors", "c": "x.safetensors"}}"#;
+        assert_eq!(
+            names(shards.weight_files(Some(index)).unwrap()),
+            ["model-00002-of-00002.safetensors", "x.safetensors"]
+        );
+        let error = shards.weight_files(Some(r#"{"weight_map": {"a": "../x"}}"#)).unwrap_err();
+        assert!(error.message().contains("../x"), "{error}");
+        let error = listing(&["config.json", "model.Q4.gguf"]).weight_files(None).unwrap_err();
+        assert!(error.message().contains("model.Q4.gguf"), "{error}");
+    }
+
+    #[test]
+    fn names_that_lead_out_are_refused() {
+        let entry = |path: &str| json!({"type": "file", "path": path, "size": 1, "oid": "0".repeat(40)});
+        for path in ["../x", "a/../../x", "/etc/passwd", "a//b", "", "C:\\x", "a\\..\\b", "a\0", "./a"] {
+            assert!(RepoFile::from_api(&entry(path)).is_err(), "{path:?}");
+        }
+        assert!(RepoFile::from_api(&entry("a/b.json")).unwrap().is_some());
+        let checksum = json!({"type": "file", "path": "a", "size": 1, "oid": "../../x"});
+        assert!(RepoFile::from_api(&checksum).is_err());
+        assert_eq!(RepoFile::from_api(&json!({"type": "directory", "path": "a"})).unwrap(), None);
+    }
+
+    #[test]
+    fn listings_survive_the_disk() {
+        let mut all = listing(&["config.json", "model.safetensors"]);
+        all.files.get_mut("model.safetensors").unwrap().sha256 = Some("a".repeat(64));
+        assert_eq!(Listing::from_json(&all.to_json()), Some(all));
+    }
+}

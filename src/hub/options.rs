@@ -1,0 +1,134 @@
+//! How to reach a Hub, and where its files go.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::cache::{cache_dir, home};
+use crate::error::{Error, Result};
+use crate::files::read_text;
+
+/// The public Hub.
+const ENDPOINT: &str = "https://huggingface.co";
+
+/// A secret that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(String);
+
+impl Token {
+    /// A token; `None` where the text is empty.
+    ///
+    /// # Errors
+    /// If it has characters that cannot stand in an HTTP header.
+    pub fn new(text: &str) -> Result<Option<Token>> {
+        let text = text.trim();
+        match text.bytes().all(|b| b.is_ascii_graphic()) {
+            true if text.is_empty() => Ok(None),
+            true => Ok(Some(Token(text.to_owned()))),
+            false => Err(Error::invalid_argument("the access token has characters that no token has")),
+        }
+    }
+
+    #[cfg(feature = "hub")]
+    pub(super) fn bearer(&self) -> String {
+        format!("Bearer {}", self.0)
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
+/// How to reach a Hub, and where its files go.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HubOptions {
+    /// The Hub or a mirror of it: scheme, host, and a path if it has one.
+    pub endpoint: String,
+    /// Sent to the endpoint's own scheme, host and port, and nowhere else.
+    pub token: Option<Token>,
+    /// The cache folder, shared with the Python libraries.
+    pub cache: PathBuf,
+    /// Never touches the network.
+    pub offline: bool,
+    /// A proxy's URL; `None` uses `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`.
+    pub proxy: Option<String>,
+    /// Connections of one download at most.
+    pub connections: usize,
+    /// How often in a row a request may fail without any progress before its error is final.
+    pub retries: u32,
+    /// The pause before the first retry; it doubles with each one, and a random half is taken off.
+    pub backoff: Duration,
+    /// A connection that brings less than 1 KiB a second for this long is given up.
+    pub stall: Duration,
+    /// How long resolving a name and connecting may take, each.
+    pub connect: Duration,
+}
+
+impl HubOptions {
+    /// What the environment says, in the words of `huggingface_hub`: `HF_ENDPOINT`, `HF_TOKEN`, `HF_TOKEN_PATH`,
+    /// `HF_HUB_DISABLE_IMPLICIT_TOKEN`, `HF_HOME`, `HF_HUB_CACHE`, `HF_HUB_OFFLINE`, `HF_HUB_DOWNLOAD_TIMEOUT`.
+    ///
+    /// # Errors
+    /// If there is no place for a cache, or the token is malformed.
+    pub fn from_env() -> Result<HubOptions> {
+        Self::with_cache(cache_dir()?)
+    }
+
+    /// Like [`from_env`](Self::from_env), with a cache folder.
+    ///
+    /// # Errors
+    /// If the token is malformed.
+    pub fn with_cache(cache: impl Into<PathBuf>) -> Result<HubOptions> {
+        let seconds = text("HF_HUB_DOWNLOAD_TIMEOUT").and_then(|s| s.parse().ok()).filter(|s| (1..=3600).contains(s));
+        Ok(HubOptions {
+            endpoint: text("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.into()),
+            token: token()?,
+            cache: cache.into(),
+            offline: is_true("HF_HUB_OFFLINE") || is_true("TRANSFORMERS_OFFLINE"),
+            proxy: None,
+            connections: 8,
+            retries: 5,
+            backoff: Duration::from_millis(500),
+            stall: Duration::from_secs(seconds.unwrap_or(20)),
+            connect: Duration::from_secs(10),
+        })
+    }
+}
+
+fn text(name: &str) -> Option<String> {
+    std::env::var(name).ok().map(|v| v.trim().to_owned()).filter(|v| !v.is_empty())
+}
+
+fn is_true(name: &str) -> bool {
+    text(name).is_some_and(|v| matches!(v.to_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE"))
+}
+
+/// The token of the environment, else of the file that `hf auth login` writes.
+fn token() -> Result<Option<Token>> {
+    if is_true("HF_HUB_DISABLE_IMPLICIT_TOKEN") {
+        return Ok(None);
+    }
+    if let Some(token) = text("HF_TOKEN").or_else(|| text("HUGGING_FACE_HUB_TOKEN")) {
+        return Token::new(&token);
+    }
+    let path = text("HF_TOKEN_PATH").map(PathBuf::from).or_else(|| Some(home()?.join("token")));
+    match path.map(|p| read_text(&p, 4096)) {
+        Some(Ok(token)) => Token::new(&token),
+        _ => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_not_printed_and_stay_in_one_header() {
+        let token = Token::new(" hf_secret\n").unwrap().unwrap();
+        assert!(!format!("{token:?}").contains("secret"));
+        assert_eq!(Token::new("  ").unwrap(), None);
+        assert!(Token::new("a\r\nX-Evil: 1").is_err());
+    }
+}

@@ -1,0 +1,119 @@
+//! When and how to try again.
+
+use std::time::Duration;
+
+use super::progress::Retry;
+use crate::error::Error;
+
+/// Servers may ask for longer waits; then the error is final instead.
+const LONGEST: Duration = Duration::from_secs(300);
+
+/// The longest wait of our own choice.
+const SLOWEST: Duration = Duration::from_secs(30);
+
+/// Why one try failed.
+#[derive(Clone, Debug)]
+pub(super) struct Failure {
+    pub error: Error,
+    /// Whether trying again may help.
+    pub transient: bool,
+    /// What the server said about when (`Retry-After`).
+    pub after: Option<Duration>,
+    /// The HTTP status, if there was one.
+    pub status: Option<u16>,
+}
+
+impl Failure {
+    /// A failure that trying again may mend.
+    pub fn transient(error: Error) -> Self {
+        Failure { error, transient: true, after: None, status: None }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure { error, transient: false, after: None, status: None }
+    }
+}
+
+/// Counts failures in a row.
+pub(super) struct Backoff {
+    first: Duration,
+    limit: u32,
+    attempt: u32,
+}
+
+impl Backoff {
+    pub fn new(first: Duration, limit: u32) -> Self {
+        Backoff { first, limit, attempt: 0 }
+    }
+
+    /// Something worked.
+    pub fn reset(&mut self) {
+        self.attempt = 0;
+    }
+
+    /// What to do about a failure: wait and try again, or give up with its error.
+    pub fn next(&mut self, failure: Failure) -> Result<Retry, Error> {
+        let wait = match failure.after {
+            Some(after) if after > LONGEST => {
+                return Err(failure.error.context(format!("the server asks to wait {} s", after.as_secs())));
+            }
+            // As long as the server wants, and a little more so that not all of its clients come at once.
+            Some(after) => after + self.first.mul_f64(random()),
+            None => (self.first * 2u32.saturating_pow(self.attempt.min(16))).min(SLOWEST).mul_f64(0.5 + 0.5 * random()),
+        };
+        if !failure.transient {
+            return Err(failure.error);
+        }
+        if self.attempt >= self.limit {
+            return Err(failure.error.context(format!("given up after {} tries", self.attempt + 1)));
+        }
+        self.attempt += 1;
+        Ok(Retry { attempt: self.attempt, of: self.limit, wait, reason: failure.error.to_string() })
+    }
+}
+
+/// 0 to 1, good enough to spread retries.
+fn random() -> f64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    (RandomState::new().build_hasher().finish() >> 11) as f64 / (1u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    fn failure() -> Failure {
+        Failure::transient(Error::new(ErrorKind::Network, "broken"))
+    }
+
+    #[test]
+    fn waits_grow_and_end() {
+        let mut backoff = Backoff::new(Duration::from_millis(100), 4);
+        for expected in [100, 200, 400, 800] {
+            let wait = backoff.next(failure()).unwrap().wait.as_millis();
+            assert!((expected / 2..=expected).contains(&wait), "{wait} of {expected}");
+        }
+        let error = backoff.next(failure()).unwrap_err();
+        assert_eq!(error.message(), "given up after 5 tries: broken");
+        backoff.reset();
+        assert_eq!(backoff.next(failure()).unwrap().attempt, 1);
+    }
+
+    #[test]
+    fn the_servers_wish_counts_within_reason() {
+        let after = |seconds| Failure { after: Some(Duration::from_secs(seconds)), ..failure() };
+        let mut backoff = Backoff::new(Duration::from_millis(100), 4);
+        let wait = backoff.next(after(7)).unwrap().wait;
+        assert!(wait >= Duration::from_secs(7) && wait <= Duration::from_millis(7100));
+        assert!(backoff.next(after(86_400)).is_err());
+    }
+
+    #[test]
+    fn final_failures_are_not_repeated() {
+        let mut backoff = Backoff::new(Duration::from_millis(100), 4);
+        assert!(backoff.next(Error::not_found("nothing").into()).is_err());
+    }
+}

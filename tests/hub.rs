@@ -1,0 +1,621 @@
+//! Downloads from a server on loopback that behaves, and that does not.
+#![cfg(feature = "hub")]
+
+#[path = "support/hub_server.rs"]
+mod hub_server;
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use mlx_engine::engine::Control;
+use mlx_engine::load::{LoadEvent, LoadingPhase, ModelConfiguration, TokenizerSource};
+
+use hub_server::{At, Fault, HubServer, Repo, Rule};
+use mlx_engine::hub::{self, Download, DownloadRequest, DownloadStage, HubOptions, Token};
+use mlx_engine::{Error, ErrorKind, Result};
+use rand::rngs::StdRng;
+use rand::{Rng, RngCore, SeedableRng};
+use support::TempDir;
+
+const ID: &str = "org/model";
+
+fn noise(size: usize, seed: u64) -> Vec<u8> {
+    let mut bytes = vec![0; size];
+    StdRng::seed_from_u64(seed).fill_bytes(&mut bytes);
+    bytes
+}
+
+/// The files of a small model, and others that nobody needs.
+fn files() -> Vec<(&'static str, Vec<u8>)> {
+    let index = r#"{"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}"#;
+    vec![
+        ("config.json", br#"{"model_type": "llama"}"#.to_vec()),
+        ("tokenizer.json", noise(300_000, 1)),
+        ("chat_template.jinja", b"{{ messages }}".to_vec()),
+        ("empty.json", Vec::new()),
+        ("additional_chat_templates/tool use.jinja", b"tool".to_vec()),
+        ("model.safetensors.index.json", index.into()),
+        ("model-00001-of-00002.safetensors", noise(6 << 20, 2)),
+        ("model-00002-of-00002.safetensors", noise(1_500_001, 3)),
+        ("pytorch_model.bin", noise(2 << 20, 4)),
+        ("model.Q4_0.gguf", noise(100, 5)),
+        ("onnx/model.onnx", noise(100, 6)),
+        ("README.md", b"hello".to_vec()),
+    ]
+}
+
+fn needed(name: &str) -> bool {
+    ![".bin", ".gguf", ".onnx", ".md"].iter().any(|e| name.ends_with(e))
+}
+
+fn server() -> HubServer {
+    HubServer::start(vec![Repo::new(ID, &files())])
+}
+
+/// Quick to fail, so that tests are.
+fn options(server: &HubServer, cache: &Path) -> HubOptions {
+    HubOptions {
+        endpoint: server.endpoint.clone(),
+        token: None,
+        cache: cache.into(),
+        offline: false,
+        proxy: None,
+        connections: 4,
+        retries: 3,
+        backoff: Duration::from_millis(5),
+        stall: Duration::from_millis(300),
+        connect: Duration::from_secs(5),
+    }
+}
+
+fn pull(options: HubOptions) -> Result<PathBuf> {
+    Download::start(options, DownloadRequest::new(ID, None))?.wait()
+}
+
+/// Every file that is visible in a snapshot is whole and right; all that is needed is there if `complete`.
+fn check_snapshots(cache: &Path, complete: bool) {
+    let snapshots = cache.join("models--org--model/snapshots");
+    let mut count = 0;
+    for (name, bytes) in files() {
+        for commit in std::fs::read_dir(&snapshots).into_iter().flatten().map(|e| e.unwrap().path()) {
+            let path = commit.join(name);
+            match std::fs::read(&path) {
+                Ok(found) => {
+                    assert!(found == bytes, "{} is not what the server has", path.display());
+                    assert!(needed(name), "{name} was not needed");
+                    count += 1;
+                }
+                Err(_) => assert!(std::fs::symlink_metadata(&path).is_err(), "{} leads nowhere", path.display()),
+            }
+        }
+    }
+    if complete {
+        assert_eq!(count, files().iter().filter(|(n, _)| needed(n)).count());
+    }
+}
+
+fn blobs(cache: &Path) -> Vec<String> {
+    let folder = std::fs::read_dir(cache.join("models--org--model/blobs"));
+    folder.into_iter().flatten().map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[test]
+fn a_model_arrives_in_the_shared_layout() {
+    let (server, cache) = (server(), TempDir::new("hub"));
+    let commit = server.repo(ID).commit().to_owned();
+    let download = Download::start(options(&server, cache.path()), DownloadRequest::new(ID, None)).unwrap();
+    let snapshot = download.wait().unwrap();
+    assert!(snapshot.ends_with(format!("models--org--model/snapshots/{commit}")));
+    check_snapshots(cache.path(), true);
+    let root = cache.path().join("models--org--model");
+    assert_eq!(std::fs::read_to_string(root.join("refs/main")).unwrap(), commit);
+    let link = std::fs::read_link(snapshot.join("additional_chat_templates/tool use.jinja")).unwrap();
+    assert!(link.starts_with("../../../blobs"), "{}", link.display());
+    assert!(blobs(cache.path()).iter().all(|b| !b.contains("incomplete")), "{:?}", blobs(cache.path()));
+    let progress = download.progress();
+    assert_eq!(progress.stage, DownloadStage::Over);
+    assert_eq!((progress.bytes_done, progress.files.iter().all(|f| f.finished)), (progress.bytes_total, true));
+    assert_eq!(progress.commit, Some(commit.clone()));
+    // Nothing is fetched twice.
+    server.forget();
+    pull(options(&server, cache.path())).unwrap();
+    assert!(server.seen().iter().all(|r| r.path.contains("/revision/")), "{:?}", server.seen());
+    assert_eq!(hub::complete_snapshot(cache.path(), ID, None).unwrap(), Some(snapshot.clone()));
+    assert_eq!(hub::complete_snapshot(cache.path(), ID, Some(&commit)).unwrap(), Some(snapshot));
+}
+
+#[test]
+fn large_files_come_in_parallel_ranges() {
+    let (server, cache) = (server(), TempDir::new("hub"));
+    server.set_rate(2 << 20);
+    let start = Instant::now();
+    pull(options(&server, cache.path())).unwrap();
+    // 7.8 MB at 2 MB/s take 3.7 s through one connection.
+    assert!(start.elapsed() < Duration::from_millis(3300), "{:?}", start.elapsed());
+    let ranges = server.seen().iter().filter(|r| r.storage && r.range.is_some()).count();
+    assert!(ranges >= 3, "{ranges}");
+    check_snapshots(cache.path(), true);
+}
+
+#[test]
+fn revisions_are_branches_tags_and_commits() {
+    let (server, cache) = (server(), TempDir::new("hub"));
+    let commit = server.repo(ID).commit().to_owned();
+    for revision in ["v1.0", "refs/pr/1", commit.as_str()] {
+        let request = DownloadRequest::new(ID, Some(revision.into()));
+        let snapshot = Download::start(options(&server, cache.path()), request).unwrap().wait().unwrap();
+        assert_eq!(hub::snapshot(cache.path(), ID, Some(revision)).unwrap(), snapshot);
+    }
+    let request = DownloadRequest::new(ID, Some("v9".into()));
+    let error = Download::start(options(&server, cache.path()), request).unwrap().wait().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(error.message().contains("v9"), "{error}");
+    for bad in ["../x", "a//b", ""] {
+        let request = DownloadRequest::new(ID, Some(bad.into()));
+        assert!(Download::start(options(&server, cache.path()), request).is_err(), "{bad}");
+    }
+}
+
+/// What one fault leads to.
+enum End {
+    /// The model arrives nevertheless.
+    Fine,
+    /// An error of this kind that says this.
+    Error(ErrorKind, &'static str),
+}
+
+#[test]
+fn every_fault_ends_well_or_with_a_clear_error() {
+    use ErrorKind::*;
+    use Fault::*;
+    let always = u32::MAX;
+    let cases: Vec<(At, Fault, u32, End)> = vec![
+        (At::Api, Redirects(301, 3), 1, End::Fine),
+        (At::Resolve, Redirects(302, 5), 2, End::Fine),
+        (At::Storage, Redirects(307, 5), 2, End::Fine),
+        (At::Resolve, Redirects(302, 50), always, End::Error(Network, "redirects")),
+        (At::Resolve, RedirectTo("file:///etc/passwd".into()), always, End::Error(Network, "no http")),
+        (At::Api, Status(503, None), 2, End::Fine),
+        (At::Api, Status(503, None), always, End::Error(Network, "503")),
+        (At::Resolve, Status(500, None), 3, End::Fine),
+        (At::Storage, Status(502, None), 3, End::Fine),
+        (At::Storage, Status(403, None), always, End::Error(AccessDenied, "403")),
+        (At::Api, Status(404, None), always, End::Error(NotFound, "org/model")),
+        (At::Resolve, Status(404, None), always, End::Error(NotFound, "config.json")),
+        (At::Storage, Status(429, Some(1)), 1, End::Fine),
+        (At::Storage, Status(429, Some(100_000)), always, End::Error(Network, "100000 s")),
+        (At::Storage, Status(416, None), 1, End::Fine),
+        (At::Storage, Status(416, None), always, End::Error(Network, "416")),
+        (At::Api, Garbage("<html>".into()), 1, End::Fine),
+        (At::Api, Garbage("{\"sha\": \"../../x\"}".into()), 1, End::Error(Network, "no commit")),
+        (At::Storage, Truncate(1000), 3, End::Fine),
+        (At::Resolve, Truncate(10), 2, End::Fine),
+        (At::Storage, Truncate(0), always, End::Error(Network, "closed")),
+        (At::Storage, Corrupt(70_000), 1, End::Fine),
+        (At::Storage, Corrupt(70_000), always, End::Error(Network, "checksum")),
+        (At::Storage, Stall(5000), 2, End::Fine),
+        (At::Storage, Stall(0), always, End::Error(Network, "no answer")),
+        (At::Storage, Drip(100), 2, End::Fine),
+        (At::Storage, Drip(100), always, End::Error(Network, "bytes in")),
+        (At::Storage, ChangeEtag, 1, End::Fine),
+        (At::Storage, ChangeEtag, always, End::Error(Network, "changed")),
+        (At::Resolve, ChangeEtag, always, End::Error(Network, "ETag")),
+        (At::Storage, NoRange, 1, End::Fine),
+        (At::Storage, NoRange, always, End::Fine),
+        (At::Api, HugeHeader(10 << 20), always, End::Error(Network, "header")),
+        (At::Storage, HugeHeader(10 << 20), always, End::Error(Network, "header")),
+        (At::Storage, WrongRange, 1, End::Fine),
+        (At::Storage, WrongRange, always, End::Error(Network, "asked for bytes")),
+        (At::Resolve, WrongSize(7), always, End::Error(Network, "bytes")),
+    ];
+    for (at, fault, times, end) in cases {
+        let (server, cache) = (server(), TempDir::new("hub"));
+        server.fault(at, fault.clone(), times);
+        let result = pull(options(&server, cache.path()));
+        check_snapshots(cache.path(), result.is_ok());
+        match (end, result) {
+            (End::Fine, Ok(_)) => {}
+            (End::Error(kind, word), Err(e)) if e.kind() == kind && e.to_string().contains(word) => {}
+            (_, result) => panic!("{at:?} {fault:?} x {times}: {result:?}"),
+        }
+        // Whatever it was, the next time works, from what is there.
+        server.set_faults(Vec::new());
+        pull(options(&server, cache.path())).unwrap_or_else(|e| panic!("after {at:?} {fault:?}: {e}"));
+        check_snapshots(cache.path(), true);
+    }
+}
+
+/// MLXE_HUB_SEED=n repeats one schedule.
+#[test]
+fn random_faults_never_leave_half_a_file() {
+    let only: Option<u64> = std::env::var("MLXE_HUB_SEED").ok().map(|s| s.parse().unwrap());
+    let seeds: Vec<u64> = only.map_or_else(|| (0..100).collect(), |s| vec![s]);
+    let (mut fine, mut failed) = (0, 0);
+    let server = server();
+    for seed in seeds {
+        let mut random = StdRng::seed_from_u64(seed);
+        let rules: Vec<Rule> = (0..random.random_range(1..8))
+            .map(|_| {
+                let at = [At::Api, At::Resolve, At::Storage, At::Storage][random.random_range(0..4)];
+                let fault = match random.random_range(0..13) {
+                    0 => Fault::Status([401, 403, 404, 416, 500, 502, 503, 504][random.random_range(0..8)], None),
+                    1 => Fault::Status(429, Some(0)),
+                    2 => Fault::Redirects(
+                        [301, 302, 303, 307, 308][random.random_range(0..5)],
+                        random.random_range(1..13),
+                    ),
+                    3 | 4 => Fault::Truncate(random.random_range(0..3_000_000)),
+                    5 | 6 => Fault::Corrupt(random.random_range(0..3_000_000)),
+                    7 => Fault::Stall(random.random_range(0..100_000)),
+                    8 => Fault::ChangeEtag,
+                    9 => Fault::NoRange,
+                    10 => Fault::HugeHeader(random.random_range(0..200_000)),
+                    11 => Fault::WrongSize(random.random_range(-1000..1000)),
+                    _ => Fault::WrongRange,
+                };
+                Rule { at, fault, times: random.random_range(1..4) }
+            })
+            .collect();
+        let cache = TempDir::new("hub");
+        server.set_faults(rules.clone());
+        let result = pull(HubOptions { stall: Duration::from_millis(150), ..options(&server, cache.path()) });
+        println!("seed {seed}: {rules:?}: {result:?}");
+        check_snapshots(cache.path(), result.is_ok());
+        match result {
+            Ok(_) => fine += 1,
+            Err(error) => {
+                failed += 1;
+                assert!(
+                    !matches!(error.kind(), ErrorKind::Internal | ErrorKind::Panic | ErrorKind::Cancelled),
+                    "{error}"
+                );
+                assert!(!error.message().is_empty());
+            }
+        }
+        server.set_faults(Vec::new());
+        let again = pull(options(&server, cache.path()));
+        assert!(again.is_ok(), "seed {seed}, second time: {again:?}");
+        check_snapshots(cache.path(), true);
+    }
+    println!("{fine} arrived, {failed} failed with an error");
+    assert!(
+        only.is_some() || (fine >= 20 && failed >= 5),
+        "{fine} arrived, {failed} failed: the faults are too mild or too harsh"
+    );
+}
+
+#[test]
+fn the_token_goes_to_the_endpoint_only() {
+    let (server, cache) = (server(), TempDir::new("hub"));
+    let token = Token::new("hf_secret").unwrap();
+    pull(HubOptions { token, ..options(&server, cache.path()) }).unwrap();
+    let seen = server.seen();
+    assert!(seen.iter().any(|r| r.storage) && seen.iter().any(|r| !r.storage));
+    for request in seen {
+        assert_eq!(request.authorization.is_some(), !request.storage, "{request:?}");
+    }
+}
+
+#[test]
+fn closed_repositories_say_what_to_do() {
+    let private = Repo::new("org/private", &files()).private("hf_right");
+    let gated = Repo::new("org/gated", &files()).gated();
+    let (server, cache) = (HubServer::start(vec![private, gated]), TempDir::new("hub"));
+    let try_with = |id: &str, token: &str| {
+        let options = HubOptions { token: Token::new(token).unwrap(), ..options(&server, cache.path()) };
+        Download::start(options, DownloadRequest::new(id, None)).unwrap().wait()
+    };
+    let says = |result: Result<PathBuf>, words: &[&str]| {
+        let error = result.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AccessDenied, "{error}");
+        assert!(words.iter().all(|w| error.message().contains(w)), "{error}");
+        assert!(!error.to_string().contains("hf_"), "{error}");
+    };
+    says(try_with("org/private", ""), &["org/private", "HF_TOKEN"]);
+    says(try_with("org/private", "hf_wrong"), &["org/private", "token's account"]);
+    says(try_with("org/absent", ""), &["org/absent", "check the name"]);
+    says(try_with("org/gated", ""), &["accept its terms", &server.endpoint, "HF_TOKEN"]);
+    says(try_with("org/gated", "hf_right"), &["ask for it at"]);
+    try_with("org/private", "hf_right").unwrap();
+}
+
+#[test]
+fn offline_uses_the_cache_and_nothing_else() {
+    let (server, cache) = (server(), TempDir::new("hub"));
+    let offline = || HubOptions { offline: true, ..options(&server, cache.path()) };
+    let error = pull(offline()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(error.message().contains("HF_HUB_OFFLINE"), "{error}");
+    assert!(server.seen().is_empty());
+    let snapshot = pull(options(&server, cache.path())).unwrap();
+    server.forget();
+    assert_eq!(pull(offline()).unwrap(), snapshot);
+    // A snapshot with a hole is none.
+    std::fs::remove_file(snapshot.join("model-00002-of-00002.safetensors")).unwrap();
+    assert_eq!(pull(offline()).unwrap_err().kind(), ErrorKind::NotFound);
+    assert!(server.seen().is_empty());
+}
+
+#[test]
+fn names_that_lead_out_of_the_folder_are_refused() {
+    for name in ["../../evil.json", "a/../../../evil.json", "/evil.json", "..\\evil.json"] {
+        let mut all = files();
+        all.push((name, b"{}".to_vec()));
+        let (server, cache) = (HubServer::start(vec![Repo::new(ID, &all)]), TempDir::new("hub"));
+        let error = pull(options(&server, cache.path())).unwrap_err();
+        assert!(error.message().contains("lead out"), "{error}");
+        check_snapshots(cache.path(), false);
+        assert!(blobs(cache.path()).is_empty());
+    }
+}
+
+/// Starts a slow download and waits until a part of the first weight file is there.
+fn under_way(server: &HubServer, cache: &Path) -> Download {
+    server.set_rate(1 << 20);
+    let download = Download::start(options(server, cache), DownloadRequest::new(ID, None)).unwrap();
+    let start = Instant::now();
+    while download.progress().files.iter().all(|f| f.done == 0 || f.finished || f.size < 1 << 20) {
+        assert!(start.elapsed() < Duration::from_secs(20), "{:?}", download.progress());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    download
+}
+
+#[test]
+fn cancel_is_quick_and_what_arrived_is_kept() {
+    let (server, cache) = (server(), TempDir::new("hub"));
+    let download = under_way(&server, cache.path());
+    let start = Instant::now();
+    download.cancel();
+    assert_eq!(download.wait().unwrap_err().kind(), ErrorKind::Cancelled);
+    assert!(start.elapsed() < Duration::from_millis(200), "{:?}", start.elapsed());
+    let kept = download.progress().bytes_done;
+    server.set_rate(0);
+    server.forget();
+    pull(options(&server, cache.path())).unwrap();
+    check_snapshots(cache.path(), true);
+    let total: u64 = files().iter().filter(|(n, _)| needed(n)).map(|(_, b)| b.len() as u64).sum();
+    assert!(server.sent() < total - kept / 2, "{} sent of {total}, {kept} kept", server.sent());
+}
+
+/// Also while nothing comes: in a stall, and in the wait before a retry.
+#[test]
+fn cancel_interrupts_every_kind_of_waiting() {
+    for fault in [Fault::Stall(10), Fault::Status(503, Some(200))] {
+        for at in [At::Api, At::Resolve, At::Storage] {
+            let (server, cache) = (server(), TempDir::new("hub"));
+            server.fault(at, fault.clone(), u32::MAX);
+            let slow = HubOptions { stall: Duration::from_secs(60), ..options(&server, cache.path()) };
+            let download = Download::start(slow, DownloadRequest::new(ID, None)).unwrap();
+            if let Some(result) = download.wait_for(Duration::from_millis(500)) {
+                // A listing is text, which does not stall.
+                assert!(at == At::Api && result.is_ok(), "{fault:?} at {at:?}: {result:?}");
+                continue;
+            }
+            if matches!(fault, Fault::Status(..)) {
+                let retry = download.progress().retry.expect("the progress says why it waits");
+                assert!(retry.reason.contains("503") && retry.wait >= Duration::from_secs(200), "{retry:?}");
+            }
+            let start = Instant::now();
+            download.cancel();
+            assert_eq!(download.wait().unwrap_err().kind(), ErrorKind::Cancelled);
+            assert!(start.elapsed() < Duration::from_millis(200), "{fault:?} at {at:?}: {:?}", start.elapsed());
+        }
+    }
+}
+
+#[test]
+fn a_paused_download_stands_still() {
+    let (server, cache) = (server(), TempDir::new("hub"));
+    let download = under_way(&server, cache.path());
+    download.pause();
+    std::thread::sleep(Duration::from_millis(200));
+    let at = download.progress();
+    assert!(at.paused && at.bytes_done < at.bytes_total);
+    std::thread::sleep(Duration::from_millis(700));
+    assert_eq!(download.progress().bytes_done, at.bytes_done);
+    server.set_rate(0);
+    download.resume();
+    download.wait().unwrap();
+    check_snapshots(cache.path(), true);
+    let download = under_way(&server, TempDir::new("hub").path());
+    download.pause();
+    let start = Instant::now();
+    download.cancel();
+    assert_eq!(download.wait().unwrap_err().kind(), ErrorKind::Cancelled);
+    assert!(start.elapsed() < Duration::from_millis(200), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_check_of_the_configuration_comes_before_the_weights() {
+    let (server, cache) = (server(), TempDir::new("hub"));
+    let check = |path: &Path| {
+        assert_eq!(std::fs::read(path).unwrap(), files()[0].1);
+        Err(Error::unsupported("not this one"))
+    };
+    let request = DownloadRequest { check: Some(Box::new(check)), ..DownloadRequest::new(ID, None) };
+    let error = Download::start(options(&server, cache.path()), request).unwrap().wait().unwrap_err();
+    assert_eq!((error.kind(), error.message()), (ErrorKind::UnsupportedModel, "not this one"));
+    assert!(server.seen().iter().all(|r| !r.storage && !r.path.contains("tokenizer")), "{:?}", server.seen());
+}
+
+#[test]
+fn a_model_larger_than_the_disk_is_refused_at_once() {
+    let mut repo = files();
+    repo[5].1 = br#"{"weight_map": {"a": "huge.safetensors"}}"#.to_vec();
+    let huge = TempDir::new("hub");
+    for (name, bytes) in &repo {
+        let path = huge.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+    let (server, cache) = (HubServer::start(vec![Repo::from_folder(ID, huge.path())]), TempDir::new("hub"));
+    let commit = server.repo(ID).commit().to_owned();
+    // The list of files as it is kept, with one of an exabyte.
+    let trees = cache.path().join("models--org--model/trees");
+    pull(options(&server, cache.path())).unwrap_err();
+    let path = trees.join(format!("{commit}.json"));
+    let mut list: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    list["files"]["huge.safetensors"] = serde_json::json!({"size": 1u64 << 60, "blob_id": "0".repeat(40), "lfs_sha256": "0".repeat(64), "lfs_size": 1u64 << 60});
+    std::fs::write(&path, list.to_string()).unwrap();
+    let error = pull(options(&server, cache.path())).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DiskFull, "{error}");
+    assert!(error.message().contains("free"), "{error}");
+    assert!(blobs(cache.path()).iter().all(|b| !b.contains("incomplete")));
+}
+
+#[test]
+fn several_downloads_of_the_same_model_share_the_work() {
+    let (server, cache) = (server(), TempDir::new("hub"));
+    server.set_rate(4 << 20);
+    let all: Vec<Download> = (0..3)
+        .map(|_| Download::start(options(&server, cache.path()), DownloadRequest::new(ID, None)).unwrap())
+        .collect();
+    for download in &all {
+        download.wait().unwrap();
+    }
+    check_snapshots(cache.path(), true);
+    let total: u64 = files().iter().filter(|(n, _)| needed(n)).map(|(_, b)| b.len() as u64).sum();
+    assert!(server.sent() < total + total / 2, "{} sent of {total}", server.sent());
+}
+
+/// A server with a small model that really loads.
+fn real_model(config: impl FnOnce(&mut serde_json::Value)) -> (HubServer, TempDir) {
+    let dir = TempDir::new("model");
+    support::write_case("qwen3", dir.path(), 3);
+    let path = dir.path().join("config.json");
+    let mut json: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    config(&mut json);
+    std::fs::write(&path, json.to_string()).unwrap();
+    (HubServer::start(vec![Repo::from_folder(ID, dir.path())]), dir)
+}
+
+fn load(options: HubOptions, cancel_at: Option<&'static str>) -> (Result<()>, Vec<LoadEvent>, Duration) {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let configuration = ModelConfiguration::hub(ID, None).with_tokenizer(TokenizerSource::None).with_hub(options);
+    let cancelled = std::sync::Arc::new(std::sync::Mutex::new(None));
+    let at = cancelled.clone();
+    let task = support::cpu_engine().load(configuration, move |event: &LoadEvent| {
+        sender.send(event.clone()).unwrap();
+        match cancel_at == Some(event.phase.name()) {
+            true => {
+                at.lock().unwrap().get_or_insert(Instant::now());
+                Control::Cancel
+            }
+            false => Control::Continue,
+        }
+    });
+    let result = task.wait().map(drop);
+    let took = cancelled.lock().unwrap().map_or(Duration::ZERO, |at: Instant| at.elapsed());
+    (result, receiver.iter().collect(), took)
+}
+
+#[test]
+fn a_load_downloads_what_is_missing() {
+    let ((server, _dir), cache) = (real_model(|_| ()), TempDir::new("hub"));
+    server.set_rate(200_000);
+    server.fault(At::Storage, Fault::Status(503, Some(1)), 1);
+    let (result, events, _) = load(options(&server, cache.path()), None);
+    result.unwrap();
+    let mut names: Vec<&str> = events.iter().map(|e| e.phase.name()).collect();
+    names.dedup();
+    let want =
+        ["downloadingConfig", "downloadingWeights", "loadingWeights", "loadingTokenizer", "initializingModel", "ready"];
+    assert_eq!(names, want);
+    assert!(events.is_sorted_by(|a, b| a.estimated_progress <= b.estimated_progress));
+    let retry =
+        events.iter().find(|e| e.download.as_ref().is_some_and(|d| d.retry.is_some())).expect("a retry is told");
+    assert!(
+        retry.description().contains("trying again") && retry.description().contains("503"),
+        "{}",
+        retry.description()
+    );
+    let mut last = 0;
+    for event in &events {
+        if let LoadingPhase::DownloadingWeights { file, file_index, total_files, progress } = &event.phase {
+            assert!(file.ends_with(".safetensors") && *file_index >= last && *total_files == 3);
+            assert!((0.0..=1.0).contains(progress) && event.estimated_progress <= 0.5 + 1e-9);
+            last = *file_index;
+        }
+    }
+    assert_eq!(last, 3);
+    // The second time nothing is asked.
+    server.forget();
+    let (result, events, _) = load(options(&server, cache.path()), None);
+    result.unwrap();
+    assert!(server.seen().is_empty() && events.iter().all(|e| e.phase.name() != "downloadingWeights"));
+}
+
+#[test]
+fn an_unknown_architecture_is_refused_before_its_weights_come() {
+    let ((server, _dir), cache) = (real_model(|c| c["model_type"] = "warp_drive".into()), TempDir::new("hub"));
+    let (result, events, _) = load(options(&server, cache.path()), None);
+    let error = result.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnsupportedModel);
+    assert!(error.message().contains("warp_drive"), "{error}");
+    assert!(server.seen().iter().all(|r| !r.storage), "{:?}", server.seen());
+    assert!(events.iter().all(|e| matches!(e.phase.name(), "downloadingConfig" | "failed")));
+}
+
+#[test]
+fn a_load_that_downloads_is_cancelled_quickly() {
+    for phase in ["downloadingConfig", "downloadingWeights"] {
+        let ((server, _dir), cache) = (real_model(|_| ()), TempDir::new("hub"));
+        server.set_rate(20_000);
+        let (result, _, took) = load(options(&server, cache.path()), Some(phase));
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::Cancelled, "{phase}");
+        assert!(took < Duration::from_millis(200), "{phase}: {took:?}");
+    }
+}
+
+fn mlxe_pull(server: &HubServer, cache: &Path) -> std::process::Command {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mlxe"));
+    command.args(["pull", ID, "--json"]).env("HF_ENDPOINT", &server.endpoint).env("HF_HUB_CACHE", cache);
+    command.env_remove("HF_HUB_OFFLINE").env("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1");
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    command
+}
+
+#[test]
+fn a_killed_download_goes_on_where_it_was() {
+    let (server, cache) = (server(), TempDir::new("hub"));
+    server.set_rate(400_000);
+    for _ in 0..2 {
+        let mut child = mlxe_pull(&server, cache.path()).spawn().unwrap();
+        let begin = server.sent();
+        while server.sent() < begin + 2_500_000 {
+            std::thread::sleep(Duration::from_millis(20));
+            assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+        }
+        // SIGKILL.
+        child.kill().unwrap();
+        child.wait().unwrap();
+        check_snapshots(cache.path(), false);
+    }
+    server.set_rate(0);
+    server.forget();
+    let output = mlxe_pull(&server, cache.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    check_snapshots(cache.path(), true);
+    // 7.8 MB in all, of which 5 had been sent, and the last half second of each time was lost.
+    assert!(server.sent() < 5_000_000, "{} bytes sent again", server.sent());
+    let last: serde_json::Value =
+        serde_json::from_str(String::from_utf8(output.stdout).unwrap().lines().last().unwrap()).unwrap();
+    assert_eq!((&last["event"], last["commit"].as_str()), (&"done".into(), Some(server.repo(ID).commit())));
+}
+
+#[test]
+fn two_processes_download_the_same_model() {
+    let (server, cache) = (server(), TempDir::new("hub"));
+    server.set_rate(2 << 20);
+    let children: Vec<_> = (0..2).map(|_| mlxe_pull(&server, cache.path()).spawn().unwrap()).collect();
+    for child in children {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    check_snapshots(cache.path(), true);
+    let total: u64 = files().iter().filter(|(n, _)| needed(n)).map(|(_, b)| b.len() as u64).sum();
+    assert!(server.sent() < total + total / 2, "{} sent of {total}", server.sent());
+}
