@@ -4,7 +4,8 @@
 
 For each round: seconds, CPU seconds (user + system) and peak resident memory of a whole process that downloads one
 model of one large file, from the system's accounting of that process. Python's start and imports are counted and also
-shown by themselves, as a process that imports and does nothing. Then once more with each connection limited to 20 MB/s.
+shown by themselves, as a process that imports and does nothing. The reference goes over plain HTTP, one stream a file:
+the server has no Xet storage, and the client no longer uses hf_transfer. Then once more with each connection limited to 20 MB/s.
 """
 
 import argparse
