@@ -9,7 +9,7 @@ pub enum Level {
     Portable,
     /// AVX2, FMA and F16C.
     Avx2,
-    /// AVX-512 F, BW, DQ, VL and VBMI: Ice Lake, Zen 4 and later.
+    /// AVX-512 F, BW, DQ, VL, VBMI and VNNI: Ice Lake, Zen 4 and later.
     Avx512,
     /// The same with BF16 dot products: Sapphire Rapids, Zen 4 and later.
     Avx512Bf16,
@@ -66,6 +66,7 @@ impl Level {
                     && has!("avx512dq")
                     && has!("avx512vl")
                     && has!("avx512vbmi")
+                    && has!("avx512vnni")
             }
             Level::Avx512Bf16 => Level::Avx512.is_available() && has!("avx512bf16"),
         }

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use super::codes::Codes;
-use super::floats::Floats;
+use super::floats::{Floats, Kind};
 use super::level::{Level, fma, multiversion};
 use super::pool;
 use super::product::{Matrix, Part, Values, in_bf16};
@@ -50,14 +50,94 @@ pub(super) struct Prepared<'a> {
     pub natural: Vec<f32>,
     /// In the order in which the 2- and the 4-bit kernels for few rows meet the codes, `m x lane_stride`.
     pub lanes: [Vec<f32>; 2],
+    /// As integers of 16 bits, for 2-, 4- and 8-bit codes.
+    pub bytes: [Option<Bytes>; 3],
     /// Sums over groups, `m x k / group`, for groups of 32, 64 and 128.
     pub sums: [Vec<f32>; 3],
+}
+
+/// Whether the kernels for few rows multiply such codes with `x` as 16-bit integers, which lose nothing that bf16
+/// has.
+pub(super) fn in_bytes(codes: Codes, x: Kind) -> bool {
+    matches!(codes, Codes::Integer(2 | 4 | 8)) && x == Kind::Bf16
 }
 
 /// Whether the kernels for few rows read such codes by table, in lanes.
 pub(super) fn by_table(codes: Codes) -> bool {
     matches!(codes.bits(), 2 | 4)
 }
+
+/// Rows of `x` as 16-bit integers with a scale for each block, the upper and the lower byte apart, in the order in which
+/// the kernel for few rows meets the codes: byte `b` of 64 in step `j` of a block is for code `b * 8 / bits + j`.
+pub(super) struct Bytes {
+    /// `[rows][blocks][upper, lower][steps][64]`
+    pub parts: Vec<i8>,
+    /// `[rows][blocks]`
+    pub scales: Vec<f32>,
+    /// As in [`Prepared`], of the rounded numbers: their errors then weigh as much as the weights, not as the codes.
+    pub sums: [Vec<f32>; 3],
+}
+
+impl Bytes {
+    /// `groups` says for which sizes of groups (32, 64, 128) sums are wanted.
+    fn new(level: Level, x: &[f32], k: usize, bits: usize, groups: [bool; 3]) -> Bytes {
+        let (block, steps) = (lane_block(bits), 8 / bits);
+        let blocks = k.div_ceil(block);
+        let m = x.len() / k;
+        let mut this = Bytes { parts: vec![0; m * blocks * 2 * block], scales: vec![0.0; m * blocks], sums: Default::default() };
+        let mut rounded = vec![0.0; k];
+        for (r, row) in x.chunks_exact(k).enumerate() {
+            for (b, values) in row.chunks(block).enumerate() {
+                let at = r * blocks + b;
+                let most = largest(level, values);
+                // The lower byte is rounded to -128..=127, so the upper one may be one more than a half.
+                let scale = most / 32_000.0;
+                this.scales[at] = scale;
+                let rounded = &mut rounded[b * block..b * block + values.len()];
+                let (upper, lower) = this.parts[at * 2 * block..(at + 1) * 2 * block].split_at_mut(block);
+                match steps {
+                    1 => to_bytes_1(level, values, scale, rounded, upper, lower),
+                    2 => to_bytes_2(level, values, scale, rounded, upper, lower),
+                    _ => to_bytes_4(level, values, scale, rounded, upper, lower),
+                }
+            }
+            for (i, sums) in this.sums.iter_mut().enumerate().filter(|(i, _)| groups[*i]) {
+                let n = k / (32 << i);
+                sums.resize(m * n, 0.0);
+                group_sums(level, &rounded, 32 << i, &mut sums[r * n..(r + 1) * n]);
+            }
+        }
+        this
+    }
+}
+
+macro_rules! to_bytes {
+    ($name:ident, $steps:literal) => {
+        multiversion! {
+            /// One block of at most `64 * $steps` numbers.
+            fn $name<const FMA: bool>(values: &[f32], scale: f32, rounded: &mut [f32], upper: &mut [i8], lower: &mut [i8]) {
+                let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+                let mut integers = [0i16; 64 * $steps];
+                for ((n, v), rounded) in integers.iter_mut().zip(values).zip(rounded) {
+                    let whole = (v * inverse).round_ties_even();
+                    *rounded = whole * scale;
+                    *n = whole as i32 as i16;
+                }
+                for j in 0..$steps {
+                    for b in 0..64 {
+                        let n = integers[b * $steps + j];
+                        lower[j * 64 + b] = n as i8;
+                        // What is left when the signed lower byte is taken away.
+                        upper[j * 64 + b] = (n.wrapping_add(128) >> 8) as i8;
+                    }
+                }
+            }
+        }
+    };
+}
+to_bytes!(to_bytes_1, 1);
+to_bytes!(to_bytes_2, 2);
+to_bytes!(to_bytes_4, 4);
 
 pub(super) fn group_index(group: usize) -> usize {
     group.trailing_zeros() as usize - 5
@@ -71,15 +151,22 @@ pub(super) fn lane_block(bits: usize) -> usize {
 impl<'a> Prepared<'a> {
     pub fn new(level: Level, x: Floats<'a>, m: usize, parts: &[Part<'_>], parallel: bool) -> Prepared<'a> {
         let k = parts[0].weight.columns;
-        let mut this = Prepared { m, k, x, natural: vec![0.0; m * k], lanes: Default::default(), sums: Default::default() };
+        let mut this = Prepared { m, k, x, natural: vec![0.0; m * k], lanes: Default::default(), bytes: Default::default(), sums: Default::default() };
         let mut lanes = [false; 2];
+        // By width: whether, and with sums over groups of which sizes.
+        let mut bytes = [None; 3];
         for part in parts {
             let Some(q) = part.weight.grouped() else { continue };
             if q.biases.is_some() {
                 this.sums[group_index(q.group)] = vec![0.0; m * (k / q.group)];
             }
-            if m <= FEW && level >= Level::Avx512 && by_table(q.codes) {
-                lanes[q.codes.bits() / 4] = true;
+            if m <= FEW && level >= Level::Avx512 {
+                if in_bytes(q.codes, x.kind()) {
+                    let groups: &mut [bool; 3] = bytes[q.codes.bits().trailing_zeros() as usize - 1].get_or_insert([false; 3]);
+                    groups[group_index(q.group)] = true;
+                } else if by_table(q.codes) {
+                    lanes[q.codes.bits() / 4] = true;
+                }
             }
         }
         for (i, wanted) in lanes.into_iter().enumerate() {
@@ -88,6 +175,11 @@ impl<'a> Prepared<'a> {
             }
         }
         this.fill(level, parallel && m > FEW);
+        for (i, wanted) in bytes.into_iter().enumerate() {
+            if let Some(groups) = wanted {
+                this.bytes[i] = Some(Bytes::new(level, &this.natural, k, 2 << i, groups));
+            }
+        }
         if m > FEW && parts.iter().all(|p| in_bf16(level, x.kind(), &p.weight)) {
             this.natural = Vec::new();
         }
@@ -154,6 +246,20 @@ fn to_lanes(row: &[f32], bits: usize, out: &mut [f32]) {
         for (i, v) in rest.iter().enumerate() {
             to[i % steps * 16 + i / steps] = *v;
         }
+    }
+}
+
+multiversion! {
+    fn largest<const FMA: bool>(values: &[f32]) -> f32 {
+        let mut most = [0.0f32; 16];
+        let (whole, rest) = values.as_chunks::<16>();
+        for chunk in whole {
+            for i in 0..16 {
+                let v = chunk[i].abs();
+                most[i] = if v > most[i] { v } else { most[i] };
+            }
+        }
+        most.iter().chain(rest).fold(0.0, |a, b| a.max(b.abs()))
     }
 }
 

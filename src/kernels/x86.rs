@@ -11,8 +11,24 @@ use half::bf16;
 use super::Level;
 use super::codes::Codes;
 use super::floats::Floats;
-use super::product::{Grouped, Matrix, Values};
-use super::tile::{Prepared, by_table, group_index, lane_block, with_scratch};
+use super::product::{Grouped, Matrix, Scales, Values};
+use super::tile::{Bytes, Prepared, group_index, in_bytes, lane_block, with_scratch};
+
+impl Scales<'_> {
+    /// Brings a part of them nearer.
+    fn prefetch(&self, part: std::ops::Range<usize>) {
+        let (start, size) = match self {
+            Scales::Floats(Floats::F32(s)) => (s.as_ptr().cast::<i8>(), 4),
+            Scales::Floats(Floats::F16(s)) => (s.as_ptr().cast(), 2),
+            Scales::Floats(Floats::Bf16(s)) => (s.as_ptr().cast(), 2),
+            Scales::Exponents(s) => (s.as_ptr().cast(), 1),
+        };
+        for at in (part.start * size..part.end * size).step_by(64) {
+            // SAFETY: SSE is part of x86-64; prefetching reads nothing.
+            unsafe { _mm_prefetch::<_MM_HINT_T2>(start.wrapping_add(at)) };
+        }
+    }
+}
 
 /// The level of everything here.
 const LEVEL: Level = Level::Avx512;
@@ -65,13 +81,21 @@ pub(super) fn few(w: &Matrix<'_>, from: usize, n: usize, p: &Prepared<'_>, tile:
     };
     let groups = p.k / q.group;
     let row_bytes = p.k * q.codes.bits() / 8;
+    let integers = if in_bytes(q.codes, p.x.kind()) { p.bytes[q.codes.bits().trailing_zeros() as usize - 1].as_ref() } else { None };
+    // What the next block needs, whoever computes it.
+    let next = (from + n).min(w.rows) * groups..(from + 2 * n).min(w.rows) * groups;
+    q.scales.prefetch(next.clone());
+    if let Some(b) = q.biases {
+        Scales::Floats(b).prefetch(next);
+    }
     with_scratch(2 * n * groups, |scratch| {
         let (scales, biases) = scratch.split_at_mut(n * groups);
         q.scales.read(LEVEL, from * groups, scales);
         if let Some(b) = q.biases {
             b.slice(from * groups, n * groups).read(LEVEL, biases);
         }
-        let sums = q.biases.map(|_| &p.sums[group_index(q.group)]);
+        let sums = integers.map_or(&p.sums, |x| &x.sums);
+        let sums = q.biases.map(|_| &sums[group_index(q.group)]);
         pieces(&mut |j, rows| {
             let table = q.codes.table();
             let a = GroupedRows {
@@ -88,22 +112,33 @@ pub(super) fn few(w: &Matrix<'_>, from: usize, n: usize, p: &Prepared<'_>, tile:
             let out = tile[j..].as_mut_ptr();
             // SAFETY: as above; codes, scales, biases and sums have `rows` rows from here on.
             unsafe {
-                match q.codes.bits() {
-                    4 => for_sizes!(by_lanes, rows, m, [4], (&a, p.lanes[1].as_ptr(), out)),
-                    2 => for_sizes!(by_lanes, rows, m, [2], (&a, p.lanes[0].as_ptr(), out)),
-                    3 => for_sizes!(by_bytes, rows, m, [3], (&a, p.natural.as_ptr(), out)),
-                    5 => for_sizes!(by_bytes, rows, m, [5], (&a, p.natural.as_ptr(), out)),
-                    6 => for_sizes!(by_bytes, rows, m, [6], (&a, p.natural.as_ptr(), out)),
-                    _ => for_sizes!(by_bytes, rows, m, [8], (&a, p.natural.as_ptr(), out)),
+                match (integers, q.codes.bits()) {
+                    (Some(x), 4) => for_sizes!(by_integers, rows, m, [4], (&a, x, out)),
+                    (Some(x), 2) => for_sizes!(by_integers, rows, m, [2], (&a, x, out)),
+                    (Some(x), _) => for_sizes!(by_integers, rows, m, [8], (&a, x, out)),
+                    (_, 4) => for_sizes!(by_lanes, rows, m, [4], (&a, p.lanes[1].as_ptr(), out)),
+                    (_, 2) => for_sizes!(by_lanes, rows, m, [2], (&a, p.lanes[0].as_ptr(), out)),
+                    (_, 3) => for_sizes!(by_bytes, rows, m, [3], (&a, p.natural.as_ptr(), out)),
+                    (_, 5) => for_sizes!(by_bytes, rows, m, [5], (&a, p.natural.as_ptr(), out)),
+                    (_, 6) => for_sizes!(by_bytes, rows, m, [6], (&a, p.natural.as_ptr(), out)),
+                    (_, _) => for_sizes!(by_bytes, rows, m, [8], (&a, p.natural.as_ptr(), out)),
                 }
             }
         });
     });
-    debug_assert!(by_table(q.codes) == matches!(q.codes.bits(), 2 | 4));
 }
 
-/// How far ahead of their use weights are fetched, in bytes: when decoding they come straight from memory.
-const AHEAD: usize = 4096;
+/// How far ahead of their use weights are fetched into the second-level cache, in bytes: when decoding they come straight
+/// from memory, and the first level has too few outstanding misses to wait for it. Long rows are fetched along
+/// themselves, short ones some rows ahead, about `distance` away.
+fn ahead(rows: usize, row_bytes: usize, distance: usize) -> usize {
+    let piece = (rows * row_bytes).max(1);
+    if row_bytes >= 4096 { 2048 } else { piece * distance.div_ceil(piece) }
+}
+
+/// Distances that were best where they were measured (Zen 4), for quantized and for plain weights.
+const QUANTIZED: usize = 8192;
+const PLAIN: usize = 16384;
 
 const F32: u32 = 0;
 const F16: u32 = 1;
@@ -136,6 +171,7 @@ unsafe fn dense<const R: usize, const M: usize, const KIND: u32>(
     ld: usize,
 ) {
     let size = if KIND == F32 { 4 } else { 2 };
+    let ahead = ahead(R, k * size, PLAIN);
     // SAFETY: all reads are of the first `k` elements of rows that the caller vouches for; prefetching reads nothing.
     unsafe {
         let mut acc = [[_mm512_setzero_ps(); M]; R];
@@ -145,7 +181,7 @@ unsafe fn dense<const R: usize, const M: usize, const KIND: u32>(
             let mut v = [_mm512_setzero_ps(); R];
             for r in 0..R {
                 v[r] = load::<KIND>(w, r * k + i, mask);
-                _mm_prefetch::<_MM_HINT_T0>(w.wrapping_add((r * k + i) * size + AHEAD).cast());
+                _mm_prefetch::<_MM_HINT_T1>(w.wrapping_add((r * k + i) * size + ahead).cast());
             }
             for c in 0..M {
                 let xs = _mm512_maskz_loadu_ps(mask, x.add(c * k + i));
@@ -187,6 +223,7 @@ unsafe fn by_lanes<const R: usize, const M: usize, const BITS: u32>(a: &GroupedR
     // masked away.
     unsafe {
         let block = lane_block(BITS as usize);
+        let ahead = ahead(R, a.row_bytes, QUANTIZED);
         let steps = 32 / BITS as usize;
         let groups_a_block = block / a.group;
         let lanes_a_group = 16 / groups_a_block;
@@ -221,7 +258,7 @@ unsafe fn by_lanes<const R: usize, const M: usize, const BITS: u32>(a: &GroupedR
                 let mut w = [_mm512_setzero_si512(); R];
                 for r in 0..R {
                     w[r] = _mm512_maskz_loadu_epi32(mask, codes.add(r * a.row_bytes).cast());
-                    _mm_prefetch::<_MM_HINT_T0>(codes.wrapping_add(r * a.row_bytes + AHEAD).cast());
+                    _mm_prefetch::<_MM_HINT_T1>(codes.wrapping_add(r * a.row_bytes + ahead).cast());
                 }
                 let mut acc = [[_mm512_setzero_ps(); M]; R];
                 for j in 0..steps {
@@ -246,6 +283,94 @@ unsafe fn by_lanes<const R: usize, const M: usize, const BITS: u32>(a: &GroupedR
                 }
                 codes = codes.add(64);
                 xs = xs.add(block);
+                done += groups_a_block;
+            }
+            g += 16;
+        }
+        for r in 0..R {
+            for c in 0..M {
+                *out.add(c * a.ld + r) = _mm512_reduce_add_ps(total[r][c]);
+            }
+        }
+    }
+}
+
+/// Codes of 2, 4 or 8 bits and inputs as 16-bit integers: sums of products of bytes, exact, with the upper bytes of the
+/// inputs and with the lower ones; one rounding a block.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn by_integers<const R: usize, const M: usize, const BITS: u32>(a: &GroupedRows<'_>, x: &Bytes, out: *mut f32) {
+    // SAFETY: the caller vouches for `R` rows of codes and scales and `M` rows of `x`; reads beyond a row's end are
+    // masked away.
+    unsafe {
+        let block = lane_block(BITS as usize);
+        let ahead = ahead(R, a.row_bytes, QUANTIZED);
+        let steps = 8 / BITS as usize;
+        let groups_a_block = (block / a.group).max(1);
+        // With 8 bits a group may have several blocks.
+        let blocks_a_group = (a.group / block).max(1);
+        let lanes_a_group = 16 / groups_a_block;
+        let blocks = (a.groups * a.group).div_ceil(block);
+        let codes_of = _mm512_set1_epi8(((1u32 << BITS) - 1) as i8);
+        let lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+        let group_of_lane = _mm512_srl_epi32(lane, _mm_cvtsi32_si128(lanes_a_group.trailing_zeros() as i32));
+        let mut total = [[_mm512_setzero_ps(); M]; R];
+        let mut block_at = 0;
+        let mut g = 0;
+        while g < a.groups {
+            let n = (a.groups - g).min(16);
+            let mask = ((1u32 << n) - 1) as u16;
+            let mut scales = [_mm512_setzero_ps(); R];
+            for r in 0..R {
+                scales[r] = _mm512_maskz_loadu_ps(mask, a.scales.add(r * a.groups + g));
+            }
+            if !a.sums.is_null() {
+                for c in 0..M {
+                    let sums = _mm512_maskz_loadu_ps(mask, a.sums.add(c * a.groups + g));
+                    for r in 0..R {
+                        let biases = _mm512_maskz_loadu_ps(mask, a.biases.add(r * a.groups + g));
+                        total[r][c] = _mm512_fmadd_ps(biases, sums, total[r][c]);
+                    }
+                }
+            }
+            let mut done = 0;
+            while done < n {
+                let of_lane = _mm512_add_epi32(group_of_lane, _mm512_set1_epi32(done as i32));
+                let lanes = ((n - done) * lanes_a_group).min(16);
+                let mask = ((1u32 << lanes) - 1) as u16;
+                for _ in 0..blocks_a_group {
+                    let mut w = [_mm512_setzero_si512(); R];
+                    for r in 0..R {
+                        let at = a.codes.wrapping_add(r * a.row_bytes + block_at * 64);
+                        w[r] = _mm512_maskz_loadu_epi32(mask, at.cast());
+                        _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(ahead).cast());
+                    }
+                    let mut upper = [[_mm512_setzero_si512(); M]; R];
+                    let mut lower = [[_mm512_setzero_si512(); M]; R];
+                    for j in 0..steps {
+                        for c in 0..M {
+                            let at = x.parts.as_ptr().add((c * blocks + block_at) * 2 * block + j * 64);
+                            let high = _mm512_loadu_si512(at.cast());
+                            let low = _mm512_loadu_si512(at.add(block).cast());
+                            for r in 0..R {
+                                let codes = if BITS == 8 { w[r] } else { _mm512_and_si512(w[r], codes_of) };
+                                upper[r][c] = _mm512_dpbusd_epi32(upper[r][c], codes, high);
+                                lower[r][c] = _mm512_dpbusd_epi32(lower[r][c], codes, low);
+                            }
+                        }
+                        for r in 0..R {
+                            w[r] = _mm512_srli_epi32::<BITS>(w[r]);
+                        }
+                    }
+                    for c in 0..M {
+                        let x_scale = _mm512_set1_ps(x.scales[c * blocks + block_at]);
+                        for r in 0..R {
+                            let sum = _mm512_add_epi32(_mm512_slli_epi32::<8>(upper[r][c]), lower[r][c]);
+                            let scale = _mm512_mul_ps(_mm512_permutexvar_ps(of_lane, scales[r]), x_scale);
+                            total[r][c] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale, total[r][c]);
+                        }
+                    }
+                    block_at += 1;
+                }
                 done += groups_a_block;
             }
             g += 16;
@@ -552,7 +677,7 @@ unsafe fn multiply(a: &Block, rows: usize) {
 pub(super) fn scores(x: &[bf16], k: usize, rows: &[bf16], out: &mut [f32]) {
     let (m, n) = (x.len() / k, rows.len() / k);
     let w = Matrix { rows: n, columns: k, values: Values::Dense(Floats::Bf16(rows)) };
-    let p = Prepared { m, k, x: Floats::Bf16(x), natural: Vec::new(), lanes: Default::default(), sums: Default::default() };
+    let p = Prepared { m, k, x: Floats::Bf16(x), natural: Vec::new(), lanes: Default::default(), bytes: Default::default(), sums: Default::default() };
     many_bf16(&w, 0, n, &p, &mut out[..m * n]);
 }
 
