@@ -30,6 +30,9 @@ SHAPES = {
     "llama-3.2-1b": dict(model_type="llama", hidden_size=2048, num_hidden_layers=16, num_attention_heads=32,
                          num_key_value_heads=8, head_dim=64, intermediate_size=8192, vocab_size=128256,
                          rope_theta=5e5, rms_norm_eps=1e-5, max_position_embeddings=8192, tie_word_embeddings=True),
+    "llama-3.1-8b": dict(model_type="llama", hidden_size=4096, num_hidden_layers=32, num_attention_heads=32,
+                         num_key_value_heads=8, head_dim=128, intermediate_size=14336, vocab_size=128256,
+                         rope_theta=5e5, rms_norm_eps=1e-5, max_position_embeddings=8192, tie_word_embeddings=False),
 }
 
 
@@ -38,6 +41,8 @@ def tensors(c):
     h, d = c["hidden_size"], c["head_dim"]
     q, kv, inner = c["num_attention_heads"] * d, c["num_key_value_heads"] * d, c["intermediate_size"]
     matrices, norms = {"model.embed_tokens": (c["vocab_size"], h)}, {"model.norm": h}
+    if not c["tie_word_embeddings"]:
+        matrices["lm_head"] = (c["vocab_size"], h)
     for i in range(c["num_hidden_layers"]):
         p = f"model.layers.{i}."
         matrices |= {p + "self_attn.q_proj": (q, h), p + "self_attn.k_proj": (kv, h), p + "self_attn.v_proj": (kv, h),
@@ -53,17 +58,16 @@ def write_mlx(folder, config, bits):
     import mlx.core as mx
 
     folder.mkdir(parents=True)
-    rng = np.random.default_rng(0)
+    mx.random.seed(0)
     matrices, norms = tensors(config)
     weights = {f"{n}.weight": mx.ones(s).astype(mx.bfloat16) for n, s in norms.items()}
     for name, (rows, columns) in matrices.items():
         if bits == 16:
-            values = (rng.standard_normal((rows, columns), dtype=np.float32) * 0.02).view(np.uint32) >> 16
-            weights[f"{name}.weight"] = mx.array(values.astype(np.uint16)).view(mx.bfloat16)
+            weights[f"{name}.weight"] = mx.random.normal((rows, columns), mx.bfloat16, scale=0.02)
+            mx.eval(weights[f"{name}.weight"])
             continue
-        codes = rng.integers(0, 2**32, (rows, columns * bits // 32), dtype=np.uint32)
-        scales = mx.array(rng.uniform(0.003, 0.005, (rows, columns // 64)).astype(np.float32)).astype(mx.bfloat16)
-        weights[f"{name}.weight"] = mx.array(codes)
+        scales = mx.random.uniform(0.003, 0.005, (rows, columns // 64)).astype(mx.bfloat16)
+        weights[f"{name}.weight"] = mx.random.randint(0, 2**32 - 1, (rows, columns * bits // 32), mx.uint32)
         weights[f"{name}.scales"] = scales
         weights[f"{name}.biases"] = -scales * ((2**bits - 1) / 2)
     mx.save_safetensors(str(folder / "model.safetensors"), weights, {"format": "mlx"})
@@ -90,7 +94,7 @@ def write_gguf(path, config, bits):
     w.add_layer_norm_rms_eps(c["rms_norm_eps"])
     w.add_vocab_size(c["vocab_size"])
     w.add_tokenizer_model("no_vocab")
-    names = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "self_attn.q_proj": "attn_q",
+    names = {"model.embed_tokens": "token_embd", "lm_head": "output", "model.norm": "output_norm", "self_attn.q_proj": "attn_q",
              "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
              "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm", "mlp.gate_proj": "ffn_gate",
              "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm",
@@ -161,7 +165,7 @@ def llama(model, config, threads, runs):
     return json.loads(out.stdout.splitlines()[-1])
 
 
-def measure(mlxe, name, folder, threads, rounds, engines):
+def measure(mlxe, name, folder, threads, rounds, engines, device):
     shape, kind = name.rsplit("-", 1)
     config, bits = SHAPES[shape], 4 if kind == "4bit" else 16
     mlx = write_mlx(folder / name, config, bits)
@@ -174,16 +178,16 @@ def measure(mlxe, name, folder, threads, rounds, engines):
             results.setdefault(engine, {}).setdefault(key, []).append(value)
 
     for round_ in range(rounds):
-        out = ours(mlxe, mlx, PROMPT, TOKENS, 1)
+        out = ours(mlxe, mlx, PROMPT, TOKENS, 2, "--device", device)
         add("mlxe", prefill=out["prefill_tokens_per_second"], decode=out["decode_tokens_per_second"],
             load=out["load_seconds"], peak=out["peak_memory_bytes"])
         if "llama.cpp" in engines:
             out = llama(gguf_file, config, threads, 1)
             add("llama.cpp", prefill=out["prefill"], decode=out["decode"], load=out["load"], peak=out["peak"])
-        if "mlx-lm" in engines and round_ == 0:
-            slow = {"what": "decode", "model": str(mlx), "prompt": 8, "tokens": 4, "runs": 1}
-            out = reference(slow)
-            add("mlx-lm", prefill=8 / out["first"], decode=out["decode"], load=out["load_seconds"], peak=out["peak"])
+        if "mlx-lm" in engines and (device == "gpu" or round_ == 0):
+            prompt, tokens = (PROMPT, TOKENS) if device == "gpu" else (8, 4)
+            out = reference({"what": "decode", "model": str(mlx), "prompt": prompt, "tokens": tokens, "runs": 2})
+            add("mlx-lm", prefill=prompt / out["first"], decode=out["decode"], load=out["load_seconds"], peak=out["peak"])
     return results
 
 
@@ -246,13 +250,14 @@ def main():
     parser.add_argument("--engine", action="append", choices=["llama.cpp", "mlx-lm"])
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", choices=["cpu", "gpu"], default="cpu", help="gpu: mlxe and mlx-lm only")
     parser.add_argument("--write", action="store_true", help="docs/benchmarks.md")
     args = parser.parse_args()
-    engines = args.engine or ["llama.cpp", "mlx-lm"]
+    engines = args.engine or (["llama.cpp", "mlx-lm"] if args.device == "cpu" else ["mlx-lm"])
     all_results = {}
     with tempfile.TemporaryDirectory() as folder:
-        for case in args.case or names:
-            all_results[case] = measure(args.mlxe, case, Path(folder), args.threads, args.rounds, engines)
+        for case in args.case or [n for n in names if args.device == "gpu" or not n.startswith("llama-3.1")]:
+            all_results[case] = measure(args.mlxe, case, Path(folder), args.threads, args.rounds, engines, args.device)
     text = table(all_results)
     print(text)
     ratios(all_results)

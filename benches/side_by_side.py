@@ -90,9 +90,9 @@ def reference(job):
     return json.loads(out.stdout.splitlines()[-1])
 
 
-def ours(mlxe, model, prompt, tokens, runs):
+def ours(mlxe, model, prompt, tokens, runs, *more):
     args = [mlxe, "bench", "--json", "--model", model, "--dtype", "stored", "--prompt-tokens", prompt,
-            "--generate-tokens", tokens, "--runs", runs]
+            "--generate-tokens", tokens, "--runs", runs, *more]
     out = subprocess.run(list(map(str, args)), capture_output=True, text=True)
     if out.returncode:
         sys.exit(out.stderr)

@@ -17,7 +17,7 @@ use quantization::Quantization;
 
 use crate::array::io::{Pages, ReadProgress, map_tensors, open_safetensors};
 use crate::array::quant::{Mode, Quantized, Scheme};
-use crate::array::{Array, Dtype, concatenate};
+use crate::array::{Array, Dtype};
 use crate::error::{Error, Result};
 
 /// What a read leaves in which order: one entry per finished parameter.
@@ -193,73 +193,6 @@ impl Weights {
         };
         self.count.set(before + rows as u64 * columns as u64);
         Ok(Matrix::Quantized(quantized))
-    }
-
-    /// Takes the weights of several layers with the same inputs as one matrix, their rows one after the other; `None`,
-    /// taking nothing, where they are not all stored alike.
-    pub fn joined_matrix(&self, parts: &[(String, i32)], columns: i32) -> Result<Option<Matrix>> {
-        let quantized = parts.iter().filter(|(path, _)| self.has(&format!("{path}.scales"))).count();
-        let take = |suffix: &str, columns: i32, codes: Option<Dtype>| -> Result<Array> {
-            let total = parts.iter().map(|(_, rows)| rows).sum();
-            let taken: Vec<Option<Tensor>> =
-                parts.iter().map(|(path, rows)| self.take(&format!("{path}.{suffix}"), &[*rows, columns])).collect();
-            let Some(tensors) = taken.into_iter().collect::<Option<Vec<Tensor>>>() else {
-                return self.stand_in(&[total, columns]);
-            };
-            let mut place = tensors.first().map_or(Place::default(), Place::of);
-            place.bytes = tensors.iter().map(|t| t.array.nbytes()).sum();
-            let (mut arrays, mut pages) = (Vec::new(), Vec::new());
-            for ((path, _), tensor) in parts.iter().zip(tensors) {
-                let dtype = tensor.array.dtype();
-                if codes.map_or(!dtype.is_float(), |codes| codes != dtype) {
-                    self.problem(format!("{path}.{suffix} holds {dtype}"));
-                }
-                pages.extend(tensor.pages);
-                arrays.push(if codes.is_some() { tensor.array } else { self.converted(tensor.array)? });
-            }
-            let array = concatenate(&arrays, 0)?;
-            self.register(place, &array, pages);
-            Ok(array)
-        };
-        let weights: u64 = parts.iter().map(|(_, rows)| *rows as u64 * columns as u64).sum();
-        if quantized == 0 {
-            self.count(weights);
-            return Ok(Some(Matrix::Dense(take("weight", columns, None)?)));
-        }
-        let schemes: Result<Vec<Scheme>> = parts.iter().map(|(path, _)| self.scheme(path, columns)).collect();
-        let Ok(schemes) = schemes else { return Ok(None) };
-        let scheme = schemes[0];
-        if quantized != parts.len() || schemes.iter().any(|s| *s != scheme) {
-            return Ok(None);
-        }
-        self.count(weights);
-        let groups = columns / scheme.group_size;
-        let affine = scheme.mode == Mode::Affine;
-        Ok(Some(Matrix::Quantized(Quantized {
-            packed: take("weight", columns * scheme.bits / 32, Some(Dtype::U32))?,
-            scales: take("scales", groups, if affine { None } else { Some(Dtype::U8) })?,
-            biases: if affine { Some(take("biases", groups, None)?) } else { None },
-            scheme,
-        })))
-    }
-
-    /// Takes several vectors, given by name and length, as one.
-    pub fn joined_vector(&self, parts: &[(String, i32)]) -> Result<Array> {
-        let taken: Vec<Option<Tensor>> = parts.iter().map(|(name, size)| self.take(name, &[*size])).collect();
-        let Some(tensors) = taken.into_iter().collect::<Option<Vec<Tensor>>>() else {
-            return self.stand_in(&[parts.iter().map(|(_, size)| size).sum()]);
-        };
-        let mut place = tensors.first().map_or(Place::default(), Place::of);
-        place.bytes = tensors.iter().map(|t| t.array.nbytes()).sum();
-        let (mut arrays, mut pages) = (Vec::new(), Vec::new());
-        for tensor in tensors {
-            pages.extend(tensor.pages);
-            arrays.push(self.converted(tensor.array)?);
-        }
-        let array = concatenate(&arrays, 0)?;
-        self.register(place, &array, pages);
-        self.count(array.size() as u64);
-        Ok(array)
     }
 
     /// Takes a tensor of codes, whose bytes stay as they are.
