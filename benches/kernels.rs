@@ -5,16 +5,15 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use half::bf16;
 use mlx_engine_kernels::{
-    Attention, Epilogue, Floats, FloatsMut, Keys, Level, Matrix, Part, Values, Visible, attend, product,
+    Attention, Bf16, Epilogue, Floats, FloatsMut, Keys, Level, Matrix, Part, Values, Visible, attend, product,
 };
 
 /// Output and input features: gate, down, output layer (an eighth of it).
 const SHAPES: [(usize, usize); 3] = [(3072, 1024), (1024, 3072), (18992, 1024)];
 
-fn numbers(n: usize) -> Vec<bf16> {
-    (0..n).map(|i| bf16::from_f32((i * 7919 % 1000) as f32 / 1000.0 - 0.5)).collect()
+fn numbers(n: usize) -> Vec<Bf16> {
+    (0..n).map(|i| Bf16::from_f32((i * 7919 % 1000) as f32 / 1000.0 - 0.5)).collect()
 }
 
 fn products(c: &mut Criterion) {
@@ -24,7 +23,7 @@ fn products(c: &mut Criterion) {
             let (x, dense) = (numbers(m * columns), numbers(rows * columns));
             let scales = numbers(rows * columns / 64);
             let codes: Vec<u8> = (0..rows * columns).map(|i| (i * 31) as u8).collect();
-            let mut out = vec![bf16::ZERO; m * rows];
+            let mut out = vec![Bf16::ZERO; m * rows];
             let affine = |bits: u32| Values::Affine {
                 bits,
                 group: 64,
@@ -60,7 +59,7 @@ fn attention(c: &mut Criterion) {
     let mut group = c.benchmark_group("attention");
     for (length, count) in [(1, 512), (1, 4096), (128, 512)] {
         let (q, k) = (numbers(length * heads * dim), numbers(kv_heads * count * dim));
-        let mut out = vec![bf16::ZERO; length * heads * dim];
+        let mut out = vec![Bf16::ZERO; length * heads * dim];
         let a = Attention {
             batch: 1,
             length,

@@ -3,8 +3,7 @@
 //! The other side is `native/host.cpp`: an MLX primitive that hands evaluated buffers to a function. It exists where
 //! `build.rs` compiles it, not on Apple, where MLX's own CPU back end is a good one.
 
-use half::{bf16, f16};
-use mlx_engine_kernels::{Floats, FloatsMut};
+use mlx_engine_kernels::{Bf16, F16, Floats, FloatsMut};
 
 use super::{Array, Dtype};
 use crate::error::Result;
@@ -21,8 +20,8 @@ pub(super) struct View<'a> {
 pub(super) enum Held<'a> {
     Here(Floats<'a>),
     F32(Vec<f32>),
-    F16(Vec<f16>),
-    Bf16(Vec<bf16>),
+    F16(Vec<F16>),
+    Bf16(Vec<Bf16>),
 }
 
 impl Held<'_> {

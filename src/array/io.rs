@@ -385,6 +385,9 @@ unsafe fn fault_in(start: *mut u8, len: usize) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Norms and biases are at most so large.
+const SMALL: u64 = 1 << 16;
+
 /// Where a tensor lies in its file.
 pub struct Located<'a> {
     /// Its name.
@@ -403,8 +406,19 @@ pub struct Located<'a> {
 /// the file must be read: not on this device, or not with these tensors.
 ///
 /// The file must not be cut short while it is mapped; replacing or removing it is fine.
-pub fn map_tensors(file: &File, name: &str, tensors: &[Located<'_>]) -> Result<Option<HashMap<String, (Array, Pages)>>> {
-    let fits = |t: &Located| t.from >= 8 && (t.from as usize).is_multiple_of(t.dtype.size());
+///
+/// Headers may have any length, and so tensors any address. The kernels do not mind in matrices of codes and half
+/// precision, which is allowed with `anywhere`; what is small is copied to where everyone can use it.
+pub fn map_tensors(
+    file: &File,
+    name: &str,
+    tensors: &[Located<'_>],
+    anywhere: bool,
+) -> Result<Option<HashMap<String, (Array, Pages)>>> {
+    let aligned = |t: &Located| (t.from as usize).is_multiple_of(t.dtype.size());
+    let tolerated = |t: &Located| anywhere && matches!(t.dtype, Dtype::F16 | Dtype::Bf16 | Dtype::U32 | Dtype::U8);
+    let small = |t: &Located| t.len <= SMALL;
+    let fits = |t: &Located| t.from >= 8 && (aligned(t) || small(t) || tolerated(t));
     let disabled = std::env::var_os("MLXE_MMAP").is_some_and(|v| v == "0");
     if disabled || !host::available() || !tensors.iter().all(fits) {
         return Ok(None);
@@ -421,7 +435,14 @@ pub fn map_tensors(file: &File, name: &str, tensors: &[Located<'_>]) -> Result<O
         if from.checked_add(len).is_none_or(|end| end > length) || elements * t.dtype.size() != len {
             return Err(Error::internal(format!("{name}: {} lies outside of the file", t.name)));
         }
-        // SAFETY: bounds, size and alignment were checked; the mapping lives as long as its owner.
+        if !aligned(t) && small(t) {
+            let mut bytes = vec![0; len];
+            file.read_exact_at(&mut bytes, t.from).map_err(|e| Error::io(&*name, e))?;
+            let array = Array::from_slice(&bytes, &[len as i32])?.view(t.dtype)?.reshape(&t.shape)?;
+            found.insert(t.name.to_owned(), (array, Pages { mapping: mapping.clone(), name: name.clone(), from, len }));
+            continue;
+        }
+        // SAFETY: bounds and size were checked, and alignment where it matters; the mapping lives as long as its owner.
         let array = unsafe { host::over(mapping.base.add(from), &t.shape, t.dtype, Box::new(mapping.clone())) }?;
         let Some(array) = array else { return Ok(None) };
         let pages = Pages { mapping: mapping.clone(), name: name.clone(), from, len };

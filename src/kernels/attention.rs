@@ -1,9 +1,7 @@
 //! Attention over cached keys and values, with what comes before it: normalisation and rotation of heads, and writing
 //! the new keys and values into the cache.
 
-use half::{bf16, f16};
-
-use super::floats::{Floats, FloatsMut, Target};
+use super::floats::{Bf16, F16, Floats, FloatsMut, Target};
 use super::level::{Level, fma, multiversion};
 use super::norm::NormParams;
 use super::pool;
@@ -282,7 +280,7 @@ impl Context<'_> {
         let (dk, dv) = (a.key_dim, a.value_dim);
         // Where queries, keys and values are in bf16 anyway, so are products.
         let halves = self.halves(b, kv_head);
-        let mut half = vec![bf16::ZERO; if halves.is_some() { rows * dk.max(BLOCK) } else { 0 }];
+        let mut half = vec![Bf16::ZERO; if halves.is_some() { rows * dk.max(BLOCK) } else { 0 }];
         with_scratch(rows * (dk + dv + BLOCK + 2) + BLOCK * dk.max(dv), |scratch| {
             let (queries, rest) = scratch.split_at_mut(rows * dk);
             let (result, rest) = rest.split_at_mut(rows * dv);
@@ -344,7 +342,7 @@ impl Context<'_> {
     }
 
     /// Keys of one head side by side, values and their distance, if products in bf16 are wanted and possible.
-    fn halves(&self, b: usize, head: usize) -> Option<(&[bf16], &[bf16], usize)> {
+    fn halves(&self, b: usize, head: usize) -> Option<(&[Bf16], &[Bf16], usize)> {
         let (Keys::Plain(Floats::Bf16(k), [kb, kh, kp]), Keys::Plain(Floats::Bf16(v), [vb, vh, vp])) =
             (self.keys, self.values)
         else {
@@ -371,17 +369,17 @@ impl Number for f32 {
     }
 }
 
-impl Number for bf16 {
+impl Number for Bf16 {
     #[inline(always)]
     fn wide(self) -> f32 {
-        f32::from_bits(u32::from(self.to_bits()) << 16)
+        self.to_f32()
     }
 }
 
-impl Number for f16 {
+impl Number for F16 {
     #[inline(always)]
     fn wide(self) -> f32 {
-        super::floats::half_to_f32(self.to_bits())
+        self.to_f32()
     }
 }
 

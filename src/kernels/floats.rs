@@ -1,8 +1,64 @@
 //! Floating-point numbers of the types that models use.
 
-use half::{bf16, f16};
-
 use super::level::multiversion;
+
+macro_rules! half {
+    ($(#[$doc:meta])* $name:ident, $half:ident, $to:expr, $from:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[repr(transparent)]
+        pub struct $name([u8; 2]);
+
+        impl $name {
+            /// 0
+            pub const ZERO: $name = $name([0; 2]);
+
+            /// The number with these bits.
+            #[inline(always)]
+            pub fn from_bits(bits: u16) -> $name {
+                $name(bits.to_ne_bytes())
+            }
+
+            /// Its bits.
+            #[inline(always)]
+            pub fn to_bits(self) -> u16 {
+                u16::from_ne_bytes(self.0)
+            }
+
+            /// Rounds to the nearest, ties to even.
+            #[inline(always)]
+            pub fn from_f32(v: f32) -> $name {
+                $from(v)
+            }
+
+            /// The same number.
+            #[inline(always)]
+            pub fn to_f32(self) -> f32 {
+                $to(self.to_bits())
+            }
+
+            /// The same numbers.
+            pub fn slice(of: &[half::$half]) -> &[$name] {
+                // SAFETY: the same bytes, with fewer demands on alignment.
+                unsafe { std::slice::from_raw_parts(of.as_ptr().cast(), of.len()) }
+            }
+
+            /// The same numbers.
+            pub fn slice_mut(of: &mut [half::$half]) -> &mut [$name] {
+                // SAFETY: as above.
+                unsafe { std::slice::from_raw_parts_mut(of.as_mut_ptr().cast(), of.len()) }
+            }
+        }
+    };
+}
+half! {
+    /// IEEE half precision, at any address: tensors in weight files lie where the header ends.
+    F16, f16, half_to_f32, |v| F16::from_bits(half::f16::from_f32(v).to_bits())
+}
+half! {
+    /// The upper half of an f32, at any address.
+    Bf16, bf16, |bits| f32::from_bits(u32::from(bits) << 16), to_bf16
+}
 
 /// The type of floating-point numbers in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,9 +77,9 @@ pub enum Floats<'a> {
     /// 32 bits.
     F32(&'a [f32]),
     /// IEEE half precision.
-    F16(&'a [f16]),
+    F16(&'a [F16]),
     /// The upper half of 32 bits.
-    Bf16(&'a [bf16]),
+    Bf16(&'a [Bf16]),
 }
 
 /// Numbers to write.
@@ -32,9 +88,9 @@ pub enum FloatsMut<'a> {
     /// 32 bits.
     F32(&'a mut [f32]),
     /// IEEE half precision.
-    F16(&'a mut [f16]),
+    F16(&'a mut [F16]),
     /// The upper half of 32 bits.
-    Bf16(&'a mut [bf16]),
+    Bf16(&'a mut [Bf16]),
 }
 
 impl<'a> Floats<'a> {
@@ -130,12 +186,12 @@ pub(super) fn half_to_f32(bits: u16) -> f32 {
 
 /// Rounds to the nearest bf16, ties to even.
 #[inline(always)]
-pub(super) fn to_bf16(v: f32) -> bf16 {
+fn to_bf16(v: f32) -> Bf16 {
     let bits = v.to_bits();
     let rounded = (bits.wrapping_add(0x7fff + ((bits >> 16) & 1))) >> 16;
     // A NaN must not be rounded into an infinity.
     let nan = (bits >> 16) | 0x40;
-    bf16::from_bits(if v.is_nan() { nan } else { rounded } as u16)
+    Bf16::from_bits(if v.is_nan() { nan } else { rounded } as u16)
 }
 
 /// Where several threads write, each its own part.
@@ -172,8 +228,8 @@ impl Target {
         unsafe {
             match self.kind {
                 Kind::F32 => FloatsMut::F32(std::slice::from_raw_parts_mut(self.data.cast::<f32>().add(from), len)),
-                Kind::F16 => FloatsMut::F16(std::slice::from_raw_parts_mut(self.data.cast::<f16>().add(from), len)),
-                Kind::Bf16 => FloatsMut::Bf16(std::slice::from_raw_parts_mut(self.data.cast::<bf16>().add(from), len)),
+                Kind::F16 => FloatsMut::F16(std::slice::from_raw_parts_mut(self.data.cast::<F16>().add(from), len)),
+                Kind::Bf16 => FloatsMut::Bf16(std::slice::from_raw_parts_mut(self.data.cast::<Bf16>().add(from), len)),
             }
         }
     }
@@ -205,15 +261,15 @@ impl FloatsMut<'_> {
 }
 
 multiversion! {
-    fn write_f16<const FMA: bool>(values: &[f32], out: &mut [f16]) {
+    fn write_f16<const FMA: bool>(values: &[f32], out: &mut [F16]) {
         for (o, v) in out.iter_mut().zip(values) {
-            *o = f16::from_f32(*v);
+            *o = F16::from_f32(*v);
         }
     }
 }
 
 multiversion! {
-    fn write_bf16<const FMA: bool>(values: &[f32], out: &mut [bf16]) {
+    fn write_bf16<const FMA: bool>(values: &[f32], out: &mut [Bf16]) {
         for (o, v) in out.iter_mut().zip(values) {
             *o = to_bf16(*v);
         }
@@ -224,6 +280,7 @@ multiversion! {
 mod tests {
     use super::super::Level;
     use super::*;
+    use half::{bf16, f16};
 
     #[test]
     fn conversions_agree_with_half() {
@@ -232,14 +289,14 @@ mod tests {
         special.extend(&values);
         for level in Level::available() {
             let mut out = vec![bf16::ZERO; special.len()];
-            FloatsMut::Bf16(&mut out).write(level, &special);
+            FloatsMut::Bf16(Bf16::slice_mut(&mut out)).write(level, &special);
             for (o, v) in out.iter().zip(&special) {
                 let want = bf16::from_f32(*v);
                 assert!(o.to_bits() == want.to_bits() || (o.is_nan() && want.is_nan()), "{v}");
             }
             let halves: Vec<f16> = special.iter().map(|v| f16::from_f32(*v)).collect();
             let mut back = vec![0.0; halves.len()];
-            Floats::F16(&halves).read(level, &mut back);
+            Floats::F16(F16::slice(&halves)).read(level, &mut back);
             assert!(back.iter().zip(&halves).all(|(b, h)| *b == h.to_f32() || b.is_nan() && h.is_nan()));
         }
     }

@@ -18,7 +18,7 @@ mod x86;
 
 pub use attention::{Append, Attention, Keys, Visible, attend};
 pub use codes::Codes;
-pub use floats::{Floats, FloatsMut, Kind};
+pub use floats::{Bf16, F16, Floats, FloatsMut, Kind};
 pub use level::Level;
 pub use norm::{NormParams, normalize};
 pub use product::{Act, Epilogue, Matrix, Part, Values, gather_rows, product};

@@ -37,16 +37,16 @@ impl Numbers {
     fn floats(&self) -> Floats<'_> {
         match self {
             Numbers::F32(v) => Floats::F32(v),
-            Numbers::F16(v) => Floats::F16(v),
-            Numbers::Bf16(v) => Floats::Bf16(v),
+            Numbers::F16(v) => Floats::F16(F16::slice(v)),
+            Numbers::Bf16(v) => Floats::Bf16(Bf16::slice(v)),
         }
     }
 
     fn floats_mut(&mut self) -> FloatsMut<'_> {
         match self {
             Numbers::F32(v) => FloatsMut::F32(v),
-            Numbers::F16(v) => FloatsMut::F16(v),
-            Numbers::Bf16(v) => FloatsMut::Bf16(v),
+            Numbers::F16(v) => FloatsMut::F16(F16::slice_mut(v)),
+            Numbers::Bf16(v) => FloatsMut::Bf16(Bf16::slice_mut(v)),
         }
     }
 

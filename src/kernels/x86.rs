@@ -6,11 +6,9 @@
 
 use std::arch::x86_64::*;
 
-use half::bf16;
-
 use super::Level;
 use super::codes::Codes;
-use super::floats::Floats;
+use super::floats::{Bf16, Floats};
 use super::product::{Grouped, Matrix, Scales, Values};
 use super::tile::{Bytes, Prepared, group_index, in_bytes, lane_block, with_scratch};
 
@@ -563,7 +561,7 @@ unsafe fn bf16_codes(bytes: &[u8], codes: Codes, k: usize, out: *mut u16) {
     // SAFETY: `k`, a multiple of 32, codes are in `bytes`, and `out` has room for them.
     unsafe {
         if codes.bits() == 4 {
-            let table = codes.table().map(|v| bf16::from_f32(v).to_bits());
+            let table = codes.table().map(|v| Bf16::from_f32(v).to_bits());
             // Twice: the lookup takes five bits, the fifth being of the next code.
             let half = _mm256_loadu_si256(table.as_ptr().cast());
             let table = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(half), half);
@@ -640,7 +638,7 @@ unsafe fn transpose(rows: *const i32, columns: usize, count: usize, out: *mut i3
 
 /// Up to [`TALL`] rows of input and a panel.
 struct Block {
-    x: *const bf16,
+    x: *const Bf16,
     k: usize,
     group: usize,
     groups: usize,
@@ -674,7 +672,7 @@ unsafe fn multiply(a: &Block, rows: usize) {
 }
 
 /// `out[i * n + s] = x[i] . rows[s]` for rows of bf16, `k` long each.
-pub(super) fn scores(x: &[bf16], k: usize, rows: &[bf16], out: &mut [f32]) {
+pub(super) fn scores(x: &[Bf16], k: usize, rows: &[Bf16], out: &mut [f32]) {
     let (m, n) = (x.len() / k, rows.len() / k);
     let w = Matrix { rows: n, columns: k, values: Values::Dense(Floats::Bf16(rows)) };
     let p = Prepared { m, k, x: Floats::Bf16(x), natural: Vec::new(), lanes: Default::default(), bytes: Default::default(), sums: Default::default() };
@@ -682,7 +680,7 @@ pub(super) fn scores(x: &[bf16], k: usize, rows: &[bf16], out: &mut [f32]) {
 }
 
 /// `out[i * n + d] += sum over s of weights[i * k + s] * values[s * stride + d]`
-pub(super) fn weigh_many(weights: &[bf16], k: usize, values: &[bf16], stride: usize, n: usize, out: &mut [f32]) {
+pub(super) fn weigh_many(weights: &[Bf16], k: usize, values: &[Bf16], stride: usize, n: usize, out: &mut [f32]) {
     let m = weights.len() / k;
     assert!(weights.len() == m * k && out.len() >= m * n && values.len() >= (k - 1) * stride + n);
     let pairs = k.div_ceil(2);
@@ -743,7 +741,7 @@ unsafe fn micro<const M: usize>(a: &Block) {
             if a.group % 2 == 1 {
                 // The last column of a plain matrix has no partner: its pair's other half is zero in the panel, and
                 // must not be read from `x`.
-                let last: [[bf16; 2]; M] = std::array::from_fn(|i| [*x.add(i * a.k), bf16::ZERO]);
+                let last: [[Bf16; 2]; M] = std::array::from_fn(|i| [*x.add(i * a.k), Bf16::ZERO]);
                 step(&mut acc, last.as_ptr().cast(), 2, panel);
             }
             if a.scales.is_null() {
@@ -783,7 +781,7 @@ unsafe fn micro<const M: usize>(a: &Block) {
 /// One pair of columns: `acc[i] += x[i] . panel`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-unsafe fn step<const M: usize>(acc: &mut [[__m512; 4]; M], x: *const bf16, stride: usize, panel: *const f32) {
+unsafe fn step<const M: usize>(acc: &mut [[__m512; 4]; M], x: *const Bf16, stride: usize, panel: *const f32) {
     // SAFETY: the caller's promise.
     unsafe {
         let mut w = [_mm512_setzero_ps(); 4];

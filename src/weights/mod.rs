@@ -66,12 +66,15 @@ impl Weights {
         dtype: Option<Dtype>,
         progress: Arc<ReadProgress>,
     ) -> Result<Weights> {
+        // MLX's own operations, which convert types and multiply in modes that the kernels lack, want aligned numbers.
+        let known = |scheme: Scheme| matches!(scheme.mode, Mode::Affine | Mode::Mxfp4);
+        let anywhere = dtype.is_none() && quantization.as_ref().is_none_or(|q| known(q.default));
         let mut tensors = HashMap::new();
         for (index, file) in checkpoint.files.iter_mut().enumerate() {
             let (handle, header) = file.take_handle()?;
             let located = file.located(header.len() as u64, &checkpoint.tensors);
             let mapped = match &located {
-                Some(located) => map_tensors(&handle, &file.name, located)?,
+                Some(located) => map_tensors(&handle, &file.name, located, anywhere)?,
                 None => None,
             };
             let offset = |name: &str| file.offsets.get(name).copied().unwrap_or(0);
