@@ -7,6 +7,7 @@
 //! Observers of tasks are called on that thread: what takes long there delays every task of the engine.
 #![forbid(unsafe_code)]
 
+mod background;
 mod generation;
 mod logits;
 mod model;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 pub use logits::Logits;
 pub use model::Model;
 pub use task::{Control, Observer, Task};
+pub(crate) use background::background;
 pub(crate) use task::{Job, Reporter, Step, in_callback};
 pub(crate) use worker::{Worker, panic_error};
 
