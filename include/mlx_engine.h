@@ -210,7 +210,7 @@ typedef struct mlxe_model_t mlxe_model_t;
 /// Text that the library made. Free with mlxe_string_free().
 typedef struct mlxe_string_t mlxe_string_t;
 
-/// Long work that was started: a load or a generation. Free with mlxe_task_free(), which neither cancels nor waits.
+/// Long work that was started: a load, a generation, a search or an estimate. Free with mlxe_task_free(), which neither cancels nor waits.
 typedef struct mlxe_task_t mlxe_task_t;
 
 /// A tokenizer. Immutable. Free with mlxe_tokenizer_free().
@@ -673,8 +673,8 @@ void mlxe_task_cancel(const struct mlxe_task_t *task);
 /// Any thread.
 bool mlxe_task_is_done(const struct mlxe_task_t *task);
 
-/// Waits until the task is over and returns what it failed with: NULL for success. A cancelled load fails with
-/// MLXE_ERROR_CANCELLED; a cancelled generation succeeds, and its statistics say that it was cancelled.
+/// Waits until the task is over and returns what it failed with: NULL for success. A cancelled load, search or estimate
+/// fails with MLXE_ERROR_CANCELLED; a cancelled generation succeeds, and its statistics say that it was cancelled.
 ///
 /// Any thread but the library's own: inside a callback it fails with MLXE_ERROR_REENTRANT.
 MLXE_MUST_USE struct mlxe_error_t *mlxe_task_wait(const struct mlxe_task_t *task);
@@ -696,6 +696,11 @@ MLXE_MUST_USE struct mlxe_error_t *mlxe_task_model(const struct mlxe_task_t *tas
 MLXE_MUST_USE
 struct mlxe_error_t *mlxe_task_stats(const struct mlxe_task_t *task,
                                      struct mlxe_generation_stats_t *out_stats);
+
+/// Waits for a search or an estimate and returns its result, JSON, which the caller owns.
+///
+/// Any thread but the library's own. Errors: as mlxe_task_wait(); MLXE_ERROR_INVALID_ARGUMENT if it is neither.
+MLXE_MUST_USE struct mlxe_error_t *mlxe_task_json(const struct mlxe_task_t *task, struct mlxe_string_t **out_json);
 
 /// Gives the task's handle up. The work goes on. NULL is fine.
 ///
