@@ -16,10 +16,10 @@ mod worker;
 
 use std::sync::Arc;
 
+pub(crate) use background::background;
 pub use logits::Logits;
 pub use model::Model;
 pub use task::{Control, Observer, Task};
-pub(crate) use background::background;
 pub(crate) use task::{Job, Reporter, Step, in_callback};
 pub(crate) use worker::{Worker, panic_error};
 

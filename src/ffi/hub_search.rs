@@ -12,7 +12,8 @@ use super::load::hub_options;
 use super::options::{self, Versioned};
 use super::task::{AnyTask, give};
 use super::{
-    DropGuard, UserData, guard, mlxe_error_t, mlxe_load_options_t, mlxe_str_t, mlxe_string_t, mlxe_task_t, out, required,
+    DropGuard, UserData, guard, mlxe_error_t, mlxe_load_options_t, mlxe_str_t, mlxe_string_t, mlxe_task_t, out,
+    required,
 };
 use crate::array::Device;
 use crate::engine::{Control, Observer, Task, background};
@@ -139,16 +140,11 @@ pub unsafe extern "C" fn mlxe_search_start(
 /// # Safety
 /// Pointers as documented for mlxe_search_start().
 #[cfg(feature = "hub")]
-unsafe fn search(
-    options: *const mlxe_load_options_t,
-    query: mlxe_str_t,
-    callbacks: Callbacks,
-) -> Result<Task<String>> {
+unsafe fn search(options: *const mlxe_load_options_t, query: mlxe_str_t, callbacks: Callbacks) -> Result<Task<String>> {
     use crate::hub::{Client, SearchQuery};
     // SAFETY: the caller's promise.
-    let (query, hub) = unsafe {
-        (SearchQuery::from_json(query.get("query")?)?, hub_options(&options::read(options, "options")?)?)
-    };
+    let (query, hub) =
+        unsafe { (SearchQuery::from_json(query.get("query")?)?, hub_options(&options::read(options, "options")?)?) };
     let client = Client::new(hub)?;
     let cancelled = client.clone();
     let work = move || to_json(&fit::search(&client, &query)?);

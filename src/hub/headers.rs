@@ -164,7 +164,12 @@ impl Client {
     }
 
     /// The headers of all files, several at a time.
-    fn headers(&self, id: &str, commit: &str, files: &[&RepoFile]) -> Result<Vec<(BTreeMap<String, TensorHeader>, u64)>> {
+    fn headers(
+        &self,
+        id: &str,
+        commit: &str,
+        files: &[&RepoFile],
+    ) -> Result<Vec<(BTreeMap<String, TensorHeader>, u64)>> {
         let next = AtomicUsize::new(0);
         let results: Vec<Mutex<Option<Result<_>>>> = files.iter().map(|_| Mutex::new(None)).collect();
         let work = || {
@@ -211,7 +216,11 @@ impl Client {
         let metadata: Metadata =
             serde_json::from_slice(&bytes[8..end as usize]).map_err(|e| bad(format!("broken header: {e}")))?;
         if metadata.data_len() as u64 != file.size - end {
-            return Err(bad(format!("{} bytes of data, the header describes {}", file.size - end, metadata.data_len())));
+            return Err(bad(format!(
+                "{} bytes of data, the header describes {}",
+                file.size - end,
+                metadata.data_len()
+            )));
         }
         let tensor = |info: &safetensors::tensor::TensorInfo| TensorHeader {
             dtype: format!("{:?}", info.dtype),

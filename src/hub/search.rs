@@ -198,9 +198,9 @@ impl Modality {
     fn of(task: Option<&str>, tags: &[String]) -> Modality {
         let tagged = |tag: &str| tags.iter().any(|t| t == tag);
         match task {
-            Some("text-generation" | "text2text-generation" | "translation" | "summarization" | "question-answering") => {
-                Modality::Text
-            }
+            Some(
+                "text-generation" | "text2text-generation" | "translation" | "summarization" | "question-answering",
+            ) => Modality::Text,
             Some("image-text-to-text" | "video-text-to-text" | "visual-question-answering" | "image-to-text") => {
                 Modality::Image
             }
@@ -463,7 +463,8 @@ struct Weights {
 impl Weights {
     fn of(entry: &Value, id: &str, tags: &[String]) -> Weights {
         let none = Map::new();
-        let counts = entry.get("safetensors").and_then(|s| s.get("parameters")).and_then(Value::as_object).unwrap_or(&none);
+        let counts =
+            entry.get("safetensors").and_then(|s| s.get("parameters")).and_then(Value::as_object).unwrap_or(&none);
         let named = parameters_of_name(id);
         let block = entry.get("config").and_then(|c| c.get("quantization_config").or_else(|| c.get("quantization")));
         let bits = block
@@ -721,7 +722,8 @@ mod tests {
     #[test]
     fn queries_are_checked() {
         assert_eq!(SearchQuery::from_json("").unwrap(), SearchQuery::default());
-        let query = SearchQuery::from_json(r#"{"size_class": "xlarge", "sort": "trending", "modality": "text"}"#).unwrap();
+        let query =
+            SearchQuery::from_json(r#"{"size_class": "xlarge", "sort": "trending", "modality": "text"}"#).unwrap();
         assert_eq!((query.size_class, query.sort), (Some(SizeClass::Xlarge), Sort::Trending));
         for (bad, word) in [
             (r#"{"limit": 0}"#, "limit"),

@@ -315,7 +315,7 @@ impl Loader {
                 // MLX's own CPU products of quantized weights are inaccurate in half precision.
                 let inaccurate = array::device() == Device::Cpu && !array::cpu::active();
                 (quantization.is_some() && inaccurate).then_some(Dtype::F32)
-            },
+            }
         };
         if let Some(dtype) = dtype {
             log::info!("{}: floating-point weights become {dtype}", self.configuration.name());

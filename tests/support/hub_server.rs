@@ -472,7 +472,8 @@ impl Shared {
             .map(|m| {
                 let mut m = m.as_object().unwrap().clone();
                 let always = |k: &str| matches!(k, "_id" | "id" | "modelId");
-                let plain = |k: &str| !matches!(k, "config" | "cardData" | "safetensors" | "author" | "lastModified" | "gated");
+                let plain =
+                    |k: &str| !matches!(k, "config" | "cardData" | "safetensors" | "author" | "lastModified" | "gated");
                 match expand.is_empty() {
                     true => m.retain(|k, _| plain(k)),
                     false => m.retain(|k, _| always(k) || expand.contains(&k.as_str())),
@@ -483,7 +484,8 @@ impl Shared {
         let answer = Answer::json(&page);
         match until < found.len() {
             true => {
-                let rest = query.iter().filter(|(k, _)| k != "cursor").map(|(k, v)| format!("{k}={}&", v.replace(' ', "+")));
+                let rest =
+                    query.iter().filter(|(k, _)| k != "cursor").map(|(k, v)| format!("{k}={}&", v.replace(' ', "+")));
                 let url = format!("HOST/api/models?{}cursor={until}", rest.collect::<String>());
                 answer.header("Link", format!("<{url}>; rel=\"next\""))
             }

@@ -93,7 +93,12 @@ fn catalogue(as_json: bool) -> Result {
             Some(false) => "too large",
             None => "",
         };
-        println!("{:20} {:52} {:>11}  {verdict}", entry.short_name, entry.id, HumanBytes(entry.weight_bytes()).to_string());
+        println!(
+            "{:20} {:52} {:>11}  {verdict}",
+            entry.short_name,
+            entry.id,
+            HumanBytes(entry.weight_bytes()).to_string()
+        );
     }
     Ok(())
 }

@@ -56,7 +56,10 @@ pub fn search(args: &SearchArgs) -> Result {
         return Ok(());
     }
     let or_none = |value: Option<String>| value.unwrap_or_else(|| "-".into());
-    println!("{:52} {:>8} {:>5} {:>11} {:>10} {:>7} {:>5}  runs", "id", "params", "bits", "memory", "downloads", "likes", "score");
+    println!(
+        "{:52} {:>8} {:>5} {:>11} {:>10} {:>7} {:>5}  runs",
+        "id", "params", "bits", "memory", "downloads", "likes", "score"
+    );
     for m in &page.models {
         println!(
             "{:52} {:>8} {:>5} {:>11} {:>10} {:>7} {:>5}  {}{}",
