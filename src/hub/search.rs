@@ -366,6 +366,7 @@ impl SearchQuery {
     }
 
     /// Whether a model is what is looked for, in all that the Hub may not have filtered.
+    #[cfg(feature = "hub")]
     fn accepts(&self, m: &ModelSummary) -> bool {
         let same = |wanted: &Option<String>, is: &Option<String>| wanted.is_none() || wanted == is;
         let modified = m.modified.as_ref().or(m.created.as_ref());

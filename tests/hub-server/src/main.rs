@@ -1,9 +1,9 @@
 //! Serves folders as models of a Hub on loopback until standard input ends.
 //!
 //! `hub-server [--rate BYTES_PER_SECOND] [--token TOKEN] ID=FOLDER...` prints its address. With a token the ids that end
-//! in `-private` can be read with it only; those that end in `-gated` cannot be read at all. A file
-//! `ID.card.json` in the current folder, with `_` for `/`, is what the list of models says of it. Lines on standard input: `rate N` limits each
-//! connection, `drop N` makes the next N large answers end in the middle.
+//! in `-private` can be read with it only; those that end in `-gated` cannot be read at all. A file `ID.card.json` in the
+//! current folder, with `_` for `/`, is what the list of models says of a model. Lines on standard input: `rate N` limits
+//! each connection, `drop N` makes the next N large answers end in the middle.
 
 #[path = "../../support/hub_server.rs"]
 #[allow(dead_code)]
