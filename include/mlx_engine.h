@@ -210,7 +210,7 @@ typedef struct mlxe_model_t mlxe_model_t;
 /// Text that the library made. Free with mlxe_string_free().
 typedef struct mlxe_string_t mlxe_string_t;
 
-/// Long work that was started: a load or a generation. Free with mlxe_task_free(), which neither cancels nor waits.
+/// Long work that was started: a load, a generation, a search or an estimate. Free with mlxe_task_free(), which neither cancels nor waits.
 typedef struct mlxe_task_t mlxe_task_t;
 
 /// A tokenizer. Immutable. Free with mlxe_tokenizer_free().
@@ -542,6 +542,23 @@ typedef struct mlxe_generate_callbacks_t {
     void (*drop)(void *user_data);
 } mlxe_generate_callbacks_t;
 
+/// Who hears of a search or an estimate. All functions may be NULL. They are called on a thread of the library. There is
+/// no on_event: such work is short and has nothing to tell before its end.
+///
+/// Once the _start function has accepted the callbacks: on_done is called exactly once, then drop exactly once, and
+/// nothing after that. If it rejects them, only drop is called; not even that if struct_size cannot be right.
+typedef struct mlxe_json_callbacks_t {
+    /// sizeof(mlxe_json_callbacks_t)
+    size_t struct_size;
+    /// Passed to all callbacks.
+    void *user_data;
+    /// The work is over. `json` is its result or NULL; `error` is what it failed with or NULL. Both are borrowed for the
+    /// call.
+    void (*on_done)(void *user_data, const char *json, const struct mlxe_error_t *error);
+    /// Nothing uses `user_data` any more.
+    void (*drop)(void *user_data);
+} mlxe_json_callbacks_t;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -673,8 +690,8 @@ void mlxe_task_cancel(const struct mlxe_task_t *task);
 /// Any thread.
 bool mlxe_task_is_done(const struct mlxe_task_t *task);
 
-/// Waits until the task is over and returns what it failed with: NULL for success. A cancelled load fails with
-/// MLXE_ERROR_CANCELLED; a cancelled generation succeeds, and its statistics say that it was cancelled.
+/// Waits until the task is over and returns what it failed with: NULL for success. A cancelled load, search or estimate
+/// fails with MLXE_ERROR_CANCELLED; a cancelled generation succeeds, and its statistics say that it was cancelled.
 ///
 /// Any thread but the library's own: inside a callback it fails with MLXE_ERROR_REENTRANT.
 MLXE_MUST_USE struct mlxe_error_t *mlxe_task_wait(const struct mlxe_task_t *task);
@@ -696,6 +713,11 @@ MLXE_MUST_USE struct mlxe_error_t *mlxe_task_model(const struct mlxe_task_t *tas
 MLXE_MUST_USE
 struct mlxe_error_t *mlxe_task_stats(const struct mlxe_task_t *task,
                                      struct mlxe_generation_stats_t *out_stats);
+
+/// Waits for a search or an estimate and returns its result, JSON, which the caller owns.
+///
+/// Any thread but the library's own. Errors: as mlxe_task_wait(); MLXE_ERROR_INVALID_ARGUMENT if it is neither.
+MLXE_MUST_USE struct mlxe_error_t *mlxe_task_json(const struct mlxe_task_t *task, struct mlxe_string_t **out_json);
 
 /// Gives the task's handle up. The work goes on. NULL is fine.
 ///
@@ -908,6 +930,70 @@ struct mlxe_error_t *mlxe_generation_stats(const struct mlxe_generation_t *gener
 ///
 /// Any thread.
 void mlxe_generation_free(struct mlxe_generation_t *generation);
+
+/// Looks for models of the Hugging Face Hub and returns at once.
+///
+/// Of `options`, which may be NULL, endpoint, token and offline are used. `query` is a JSON object, or empty: text,
+/// author, task, library ("mlx"), tags, languages, licence, gated, architecture, size_class ("tiny" under 100 million
+/// parameters, "small" to 1 billion, "medium" to 7, "large" to 13, "xlarge"), bits, modality ("text", "image", "audio",
+/// "embedding", "other"), min_bytes, max_bytes, fits_bytes, min_downloads, min_likes, since ("2025-01-31"), supported,
+/// sort ("downloads", "likes", "trending", "created", "modified", "quality"), limit (20), page. All that is given must be
+/// fulfilled; unknown keys are refused.
+///
+/// The result is a JSON object: `models`, each with id, architecture, supported, parameters, bits, weight_bytes,
+/// memory_bytes, quality and more (unknown values are null); `next`, the `page` to go on with or null; `examined`.
+///
+/// All arguments are copied. `callbacks` and `out_task` may be NULL; the task is the caller's, see mlxe_task_json().
+/// Errors: MLXE_ERROR_INVALID_ARGUMENT. Everything else is reported by the task.
+///
+/// Any thread, also inside callbacks.
+MLXE_MUST_USE
+struct mlxe_error_t *mlxe_search_start(const struct mlxe_load_options_t *options,
+                                       struct mlxe_str_t query,
+                                       const struct mlxe_json_callbacks_t *callbacks,
+                                       struct mlxe_task_t **out_task);
+
+/// Estimates what a model takes in memory and whether it fits, without loading or downloading its weights, and returns
+/// at once.
+///
+/// `options` says which model, as for mlxe_load_start(). `request` is a JSON object, or empty: context (positions, prompt
+/// and answer together; the model's, but 4096 at most), prefill_step, kv_bits, kv_group_size, max_kv_size, device ("cpu"
+/// or "gpu"; the GPU if there is one). Unknown keys are refused.
+///
+/// The result is a JSON object: name, model_type, supported, reason, parameters, bits, context_length, download_bytes,
+/// memory (context, weights, kv_cache, activations, total), memory_total and memory_available (of the machine, or of what
+/// a container or iOS allows this process), fits, largest_context. Sizes are in bytes; unknown values are null.
+///
+/// All arguments are copied. `callbacks` and `out_task` may be NULL; the task is the caller's, see mlxe_task_json().
+/// Errors: MLXE_ERROR_INVALID_ARGUMENT. Everything else is reported by the task.
+///
+/// Any thread, also inside callbacks.
+MLXE_MUST_USE
+struct mlxe_error_t *mlxe_estimate_start(const struct mlxe_load_options_t *options,
+                                         struct mlxe_str_t request,
+                                         const struct mlxe_json_callbacks_t *callbacks,
+                                         struct mlxe_task_t **out_task);
+
+/// The catalogue of well-known models, smallest first: a JSON array of objects with id, name, short_name, parameters,
+/// bits, architecture, context, default_prompt and extra_eos. `out_json` receives text that the caller owns.
+///
+/// Any thread.
+MLXE_MUST_USE struct mlxe_error_t *mlxe_catalog_json(struct mlxe_string_t **out_json);
+
+/// Adds entries to the catalogue of this process, or replaces those with the same id. `json` is an object as in
+/// mlxe_catalog_json(), or an array of them; default_prompt and extra_eos may be left out.
+/// Errors: MLXE_ERROR_INVALID_ARGUMENT; entries before the one that is refused have been added.
+///
+/// Any thread.
+MLXE_MUST_USE struct mlxe_error_t *mlxe_catalog_add(struct mlxe_str_t json);
+
+/// How models of the Hub were used: a JSON object by id, with last_used (seconds since 1970) and times. Loads by id are
+/// counted, in `usage.json` in the environment's MLXE_STATE_DIR, else in Application Support/MLXEngine on Apple and
+/// ~/.local/state/mlx-engine elsewhere; several processes may share it. `out_json` receives text that the caller owns.
+/// Errors: MLXE_ERROR_NOT_FOUND if there is no such folder; MLXE_ERROR_IO.
+///
+/// Any thread.
+MLXE_MUST_USE struct mlxe_error_t *mlxe_usage_json(struct mlxe_string_t **out_json);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -157,6 +157,26 @@ fn download() {
     run(Command::new(&binary).arg(&server.endpoint).arg("org/model").arg(dir.path().join("cache")));
 }
 
+#[cfg(feature = "hub")]
+#[test]
+fn search() {
+    use hub_server::{At, Fault, HubServer, Repo};
+    let (dir, model) = (TempDir::new("search"), TempDir::new("model"));
+    write_case("qwen3", model.path(), 2);
+    let server = HubServer::start(vec![Repo::from_folder("org/model", model.path())]);
+    let binary = dir.path().join("program");
+    compile("tests/c/search.c", &binary, Link::Shared);
+    let command = || {
+        let mut command = Command::new(&binary);
+        command.env("MLXE_STATE_DIR", dir.path().join("state"));
+        command.arg(&server.endpoint).arg("org/model").arg(dir.path().join("cache"));
+        command
+    };
+    run(&mut command());
+    server.fault(At::Storage, Fault::Stall(8), 1);
+    run(command().arg("cancel"));
+}
+
 /// MLX's statics are destroyed at the end of the process while engines still work or free: many times, because a race
 /// is lost only now and then.
 #[test]

@@ -23,6 +23,7 @@ pub mod memory;
 mod ops;
 pub mod quant;
 pub mod random;
+pub mod system;
 pub(crate) mod sys;
 
 use std::marker::PhantomData;

@@ -7,6 +7,7 @@
 //! Observers of tasks are called on that thread: what takes long there delays every task of the engine.
 #![forbid(unsafe_code)]
 
+mod background;
 mod generation;
 mod logits;
 mod model;
@@ -15,6 +16,7 @@ mod worker;
 
 use std::sync::Arc;
 
+pub(crate) use background::background;
 pub use logits::Logits;
 pub use model::Model;
 pub use task::{Control, Observer, Task};

@@ -161,6 +161,11 @@ impl<E, T: Clone> Reporter<E, T> {
         self.shared.cancelled.clone()
     }
 
+    /// Drops the observer without a word: the work was not accepted.
+    pub fn reject(&mut self) {
+        self.observer = None;
+    }
+
     /// Ends the task: `done`, drop of the observer, then whoever waits. Later calls do nothing.
     pub fn done(&mut self, result: Result<T>) {
         let Some(mut observer) = self.observer.take() else { return };

@@ -345,7 +345,7 @@ impl Observer<LoadEvent, Model> for Callbacks {
 ///
 /// # Safety
 /// The strings in `options` are valid.
-unsafe fn hub_options(options: &mlxe_load_options_t) -> Result<HubOptions> {
+pub(super) unsafe fn hub_options(options: &mlxe_load_options_t) -> Result<HubOptions> {
     // SAFETY: the caller's promise.
     let (endpoint, token, cache) = unsafe {
         (
@@ -372,7 +372,7 @@ unsafe fn hub_options(options: &mlxe_load_options_t) -> Result<HubOptions> {
 ///
 /// # Safety
 /// The strings in `options` are valid.
-unsafe fn configuration(options: &mlxe_load_options_t) -> Result<ModelConfiguration> {
+pub(super) unsafe fn configuration(options: &mlxe_load_options_t) -> Result<ModelConfiguration> {
     // SAFETY: the caller's promise.
     let (directory, id, revision, tokenizer) = unsafe {
         (

@@ -9,6 +9,7 @@
 mod engine;
 mod error;
 mod generate;
+mod hub_search;
 mod load;
 mod log;
 mod model;
@@ -23,6 +24,7 @@ mod version;
 pub use engine::*;
 pub use error::*;
 pub use generate::*;
+pub use hub_search::*;
 pub use load::*;
 pub use log::*;
 pub use model::*;

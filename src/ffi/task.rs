@@ -3,17 +3,19 @@
 use std::time::Duration;
 
 use super::generate::{mlxe_generation_stats_t, write_stats};
-use super::{free, guard, mlxe_error_t, mlxe_model_t, out, required};
+use super::{free, guard, mlxe_error_t, mlxe_model_t, mlxe_string_t, out, required};
 use crate::engine::{Model, Task};
 use crate::error::{Error, Result};
 use crate::generate::GenerationStats;
 
-/// Long work that was started: a load or a generation. Free with mlxe_task_free(), which neither cancels nor waits.
+/// Long work that was started: a load, a generation, a search or an estimate. Free with mlxe_task_free(), which neither cancels nor waits.
 pub struct mlxe_task_t(pub(super) AnyTask);
 
 pub(super) enum AnyTask {
     Load(Task<Model>),
     Generation(Task<GenerationStats>),
+    /// A search or an estimate, whose result is JSON.
+    Json(Task<String>),
 }
 
 /// Go on. What callbacks return.
@@ -31,6 +33,7 @@ pub unsafe extern "C" fn mlxe_task_cancel(task: *const mlxe_task_t) {
     match unsafe { task.as_ref() } {
         Some(mlxe_task_t(AnyTask::Load(task))) => task.cancel(),
         Some(mlxe_task_t(AnyTask::Generation(task))) => task.cancel(),
+        Some(mlxe_task_t(AnyTask::Json(task))) => task.cancel(),
         None => {}
     }
 }
@@ -44,12 +47,13 @@ pub unsafe extern "C" fn mlxe_task_is_done(task: *const mlxe_task_t) -> bool {
     match unsafe { task.as_ref() } {
         Some(mlxe_task_t(AnyTask::Load(task))) => task.is_done(),
         Some(mlxe_task_t(AnyTask::Generation(task))) => task.is_done(),
+        Some(mlxe_task_t(AnyTask::Json(task))) => task.is_done(),
         None => false,
     }
 }
 
-/// Waits until the task is over and returns what it failed with: NULL for success. A cancelled load fails with
-/// MLXE_ERROR_CANCELLED; a cancelled generation succeeds, and its statistics say that it was cancelled.
+/// Waits until the task is over and returns what it failed with: NULL for success. A cancelled load, search or estimate
+/// fails with MLXE_ERROR_CANCELLED; a cancelled generation succeeds, and its statistics say that it was cancelled.
 ///
 /// Any thread but the library's own: inside a callback it fails with MLXE_ERROR_REENTRANT.
 #[must_use]
@@ -60,6 +64,7 @@ pub unsafe extern "C" fn mlxe_task_wait(task: *const mlxe_task_t) -> *mut mlxe_e
         match &unsafe { required(task, "task") }?.0 {
             AnyTask::Load(task) => task.wait().map(drop),
             AnyTask::Generation(task) => task.wait().map(drop),
+            AnyTask::Json(task) => task.wait().map(drop),
         }
     })
 }
@@ -83,6 +88,7 @@ pub unsafe extern "C" fn mlxe_task_wait_for(
         let result = match &task.0 {
             AnyTask::Load(task) => task.wait_for(time).map(|r| r.map(drop)),
             AnyTask::Generation(task) => task.wait_for(time).map(|r| r.map(drop)),
+            AnyTask::Json(task) => task.wait_for(time).map(|r| r.map(drop)),
         };
         *done = result.is_some();
         result.unwrap_or(Ok(()))
@@ -127,6 +133,26 @@ pub unsafe extern "C" fn mlxe_task_stats(
         let stats = task.wait()?;
         // SAFETY: as documented.
         unsafe { write_stats(&stats, out_stats) }
+    })
+}
+
+/// Waits for a search or an estimate and returns its result, JSON, which the caller owns.
+///
+/// Any thread but the library's own. Errors: as mlxe_task_wait(); MLXE_ERROR_INVALID_ARGUMENT if it is neither.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_task_json(
+    task: *const mlxe_task_t,
+    out_json: *mut *mut mlxe_string_t,
+) -> *mut mlxe_error_t {
+    guard(|| {
+        // SAFETY: as documented.
+        let (task, place) = unsafe { (required(task, "task")?, out(out_json, "out_json")?) };
+        let AnyTask::Json(task) = &task.0 else {
+            return Err(Error::invalid_argument("task is neither a search nor an estimate"));
+        };
+        *place = Box::into_raw(mlxe_string_t::new(task.wait()?));
+        Ok(())
     })
 }
 

@@ -235,7 +235,7 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// `name` or `org/name`, of the characters that the Hub allows.
-fn check_id(id: &str) -> Result<()> {
+pub(super) fn check_id(id: &str) -> Result<()> {
     let part = |p: &str| {
         !p.is_empty()
             && p.len() <= 96

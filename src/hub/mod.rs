@@ -4,9 +4,12 @@
 #![forbid(unsafe_code)]
 
 mod cache;
+pub mod catalog;
+mod estimate;
 mod listing;
 mod options;
 mod progress;
+mod search;
 
 #[cfg(feature = "hub")]
 mod checksum;
@@ -14,6 +17,8 @@ mod checksum;
 mod control;
 #[cfg(feature = "hub")]
 mod download;
+#[cfg(feature = "hub")]
+mod headers;
 #[cfg(feature = "hub")]
 mod http;
 #[cfg(feature = "hub")]
@@ -24,12 +29,15 @@ mod retry;
 mod transfer;
 
 pub use cache::{cache_dir, complete_snapshot, snapshot};
+pub use estimate::{EstimateOptions, LayerShape, MemoryEstimate, ModelShape};
 pub use listing::{Listing, RepoFile};
 pub use options::{HubOptions, Token};
 pub use progress::{DownloadStage, FileProgress, Progress, Retry};
+pub use search::{Modality, ModelSummary, SearchPage, SearchQuery, SizeClass, Sort};
 
 #[cfg(feature = "hub")]
 pub use {
     download::{Check, Download, DownloadRequest},
+    headers::{RemoteModel, TensorHeader},
     http::Client,
 };

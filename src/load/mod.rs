@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod checkpoints;
+pub mod fit;
 mod info;
 mod phase;
 mod pipeline;

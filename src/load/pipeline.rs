@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-#[cfg(feature = "hub")]
 use super::ModelSource;
 use super::info::{ModelInfo, QuantizationInfo};
 use super::{DownloadStatus, LoadEvent, LoadingError, LoadingPhase, ModelConfiguration, TokenizerSource, WeightDtype};
@@ -18,6 +17,7 @@ use crate::array::{self, Array, Device, Dtype, memory};
 use crate::cache::CacheOptions;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{MAX_CONFIG, parse_json, read_json_if_there, read_text};
+use crate::hub::catalog;
 #[cfg(feature = "hub")]
 use crate::hub::{Download, DownloadRequest, DownloadStage, HubOptions};
 use crate::models::LanguageModel;
@@ -209,6 +209,7 @@ impl Loader {
             State::Initialization(built, tokenizer) => {
                 warm_up(&*built.model)?;
                 self.check_cancel()?;
+                self.note_use();
                 return Ok(Some(self.finish(*built, tokenizer)));
             }
             State::Over => return Err(Error::internal("the load is over")),
@@ -314,7 +315,7 @@ impl Loader {
                 // MLX's own CPU products of quantized weights are inaccurate in half precision.
                 let inaccurate = array::device() == Device::Cpu && !array::cpu::active();
                 (quantization.is_some() && inaccurate).then_some(Dtype::F32)
-            },
+            }
         };
         if let Some(dtype) = dtype {
             log::info!("{}: floating-point weights become {dtype}", self.configuration.name());
@@ -380,6 +381,15 @@ impl Loader {
         array::eval(&group)?;
         reading.progress.check()?;
         Ok(true)
+    }
+
+    /// Counts the use of a model of the Hub. That it cannot be written down is no reason to fail.
+    fn note_use(&self) {
+        if let ModelSource::Hub { id, .. } = &self.configuration.source
+            && let Err(e) = catalog::state_dir().and_then(|dir| catalog::UsageLog::new(dir).record(id))
+        {
+            log::debug!("{id}: the use is not recorded: {e}");
+        }
     }
 
     fn weights_event(&mut self, reading: &Reading, file: usize, bytes_done: u64, emit: Emit) {

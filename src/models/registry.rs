@@ -94,6 +94,20 @@ impl Architecture {
         }
     }
 
+    /// The specification of its decoder, for what is to be known without weights.
+    ///
+    /// # Errors
+    /// If `config.json` does not describe one that can be run.
+    pub fn spec(&self, config: &Value) -> Result<DecoderSpec> {
+        match self.build {
+            Build::Alias(of) => find(of)?.spec(config),
+            Build::Decoder(spec) => {
+                let spec = spec(config)?;
+                spec.validate().map(|()| spec)
+            }
+        }
+    }
+
     /// Builds the model from its weights.
     pub fn build(&self, config: &Value, weights: &Weights) -> Result<Box<dyn LanguageModel>> {
         match self.build {

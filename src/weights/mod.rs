@@ -12,7 +12,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-pub use checkpoint::{Checkpoint, WeightFile};
+pub use checkpoint::{Checkpoint, TensorInfo, WeightFile};
 use quantization::Quantization;
 
 use crate::array::io::{Pages, ReadProgress, map_tensors, open_safetensors};

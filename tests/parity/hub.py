@@ -32,6 +32,16 @@ FILES = {
     "model-00002-of-00002.safetensors": generator.randbytes(1_000),
     "README.md": b"# A model\n",
 }
+CARDS = {
+    "org/open": {"downloads": 500, "likes": 7, "library_name": "mlx", "pipeline_tag": "text-generation",
+                 "tags": ["mlx", "license:mit", "en"], "config": {"model_type": "llama"},
+                 "safetensors": {"parameters": {"BF16": 1000}, "total": 1000}, "cardData": {"license": "mit"}},
+    "org/some-gated": {"downloads": 900, "library_name": "mlx", "tags": ["mlx"]},
+    "org/plain": {"downloads": 100, "tags": ["pytorch"]},
+    "other/one": {"downloads": 50, "library_name": "mlx", "tags": ["mlx"]},
+}
+for name, card in CARDS.items():
+    (ROOT / (name.replace("/", "_") + ".card.json")).write_text(json.dumps(card))
 for name, data in FILES.items():
     path = ROOT / "model" / name
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,8 +49,8 @@ for name, data in FILES.items():
 NEEDED = [n for n in FILES if n != "README.md"]
 
 server = subprocess.Popen(
-    [SERVER, "--token", "hf_right", *(f"org/{name}={ROOT / 'model'}" for name in ("open", "some-private", "some-gated"))],
-    stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    [SERVER, "--token", "hf_right", *(f"{name}={ROOT / 'model'}" for name in (*CARDS, "org/some-private"))],
+    cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 ENDPOINT = server.stdout.readline().strip()
 os.environ |= {"HF_ENDPOINT": ENDPOINT, "HF_HOME": str(ROOT / "home"), "HF_HUB_DISABLE_TELEMETRY": "1",
                "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1", "HF_HUB_DISABLE_XET": "1"}
@@ -107,6 +117,27 @@ raises(RepositoryNotFoundError, lambda: api.model_info("org/some-private", token
 check(api.model_info("org/some-private", token="hf_right").private, "private, right token")
 raises(GatedRepoError, lambda: hf_hub_download("org/some-gated", "config.json", token="hf_right", cache_dir=ROOT / "x"),
        "GatedRepoError")
+
+
+def listed(**query):
+    return [m.id for m in api.list_models(**query)]
+
+
+check(listed(sort="downloads") == ["org/some-gated", "org/open", "org/plain", "other/one"], "list_models, two pages")
+check(listed(filter="mlx", author="org", sort="downloads") == ["org/some-gated", "org/open"], "its filter and author")
+check(listed(filter=["mlx", "license:mit"], pipeline_tag="text-generation", search="OPEN") == ["org/open"], "its search")
+check(listed(gated=True) == ["org/some-gated"] and "org/open" in listed(gated=False), "its gated")
+check(listed(sort="downloads", limit=2) == ["org/some-gated", "org/open"], "its limit")
+first = next(api.list_models(search="open", expand=["config", "safetensors", "downloads", "gated"]))
+check((first.config, first.safetensors.total, first.downloads, first.gated, first.tags)
+      == ({"model_type": "llama"}, 1000, 500, False, None), "expand gives what was asked for and no more")
+env = os.environ | {"HF_HUB_CACHE": str(ROOT / "search")}
+for ours, theirs in ((["--author", "org"], {"author": "org"}), (["--gated", "false"], {"gated": False}),
+                     (["open", "--licence", "mit", "--task", "text-generation"],
+                      {"search": "open", "filter": ["mlx", "license:mit"], "pipeline_tag": "text-generation"})):
+    out = subprocess.run([MLXE, "search", "--json", *ours], env=env, capture_output=True, text=True)
+    found = [m["id"] for m in json.loads(out.stdout)["models"]] if out.returncode == 0 else out.stderr
+    check(found == listed(**{"filter": "mlx", "sort": "downloads"} | theirs), f"mlxe search {ours} finds the same {found}")
 
 # 2. Python reads what mlxe has downloaded.
 out, done = mlxe(ROOT / "ours")

@@ -42,6 +42,8 @@ pub struct Repo {
     token: Option<String>,
     /// Readers must have been granted access, which nobody has.
     gated: bool,
+    /// What the list of models says of it.
+    card: Value,
 }
 
 impl Repo {
@@ -99,7 +101,7 @@ impl Repo {
             all.update(sha1.as_bytes());
             stored.insert(name, Stored { content, size, sha1, sha256 });
         }
-        Repo { id: id.into(), commit: hex(all), files: stored, token: None, gated: false }
+        Repo { id: id.into(), commit: hex(all), files: stored, token: None, gated: false, card: json!({}) }
     }
 
     /// Readable with this token only.
@@ -109,6 +111,26 @@ impl Repo {
 
     pub fn gated(self) -> Repo {
         Repo { gated: true, ..self }
+    }
+
+    /// What the list of models says of it: `downloads`, `tags`, `pipeline_tag`, `config`, `safetensors`, ...
+    pub fn card(self, card: Value) -> Repo {
+        Repo { card, ..self }
+    }
+
+    /// All that the API tells of it.
+    fn info(&self) -> Value {
+        let mut info = json!({
+            "_id": "0123456789abcdef01234567", "id": self.id, "modelId": self.id, "sha": self.commit,
+            "author": self.id.split('/').next(), "private": self.token.is_some(),
+            "gated": if self.gated { json!("auto") } else { json!(false) }, "disabled": false,
+            "downloads": 1, "likes": 0, "trendingScore": 0, "tags": [],
+            "lastModified": "2025-01-01T00:00:00.000Z", "createdAt": "2025-01-01T00:00:00.000Z",
+        });
+        for (key, value) in self.card.as_object().into_iter().flatten() {
+            info[key] = value.clone();
+        }
+        info
     }
 
     pub fn commit(&self) -> &str {
@@ -408,7 +430,73 @@ impl Shared {
         }
     }
 
+    /// The list of models, filtered, sorted and in pages as the query wants.
+    fn list(&self, request: &Seen, query: &str) -> Answer {
+        let query: Vec<(String, String)> = query
+            .split('&')
+            .filter_map(|p| p.split_once('='))
+            .map(|(k, v)| (decode(k), decode(&v.replace('+', " "))))
+            .collect();
+        let all = |key: &str| query.iter().filter(|(k, _)| k == key).map(|(_, v)| v.as_str()).collect::<Vec<_>>();
+        let first = |key: &str| all(key).first().copied();
+        let text = |v: &Value, key: &str| v.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let given = request.authorization.as_deref().and_then(|a| a.strip_prefix("Bearer "));
+        let repos = self.repos.lock().unwrap().clone();
+        let visible = repos.iter().filter(|r| r.token.is_none() || r.token.as_deref() == given);
+        let mut found: Vec<Value> = visible.map(|r| r.info()).collect();
+        found.retain(|m| {
+            let tags = m["tags"].as_array().cloned().unwrap_or_default();
+            let has = |tag: &str| {
+                tags.iter().any(|t| t == tag) || text(m, "library_name") == tag || text(m, "pipeline_tag") == tag
+            };
+            let gated = m["gated"] != json!(false);
+            all("filter").iter().all(|tag| has(tag))
+                && first("search").is_none_or(|t| text(m, "id").to_lowercase().contains(&t.to_lowercase()))
+                && first("author").is_none_or(|a| text(m, "author") == a)
+                && first("pipeline_tag").is_none_or(|t| text(m, "pipeline_tag") == t)
+                && first("gated").is_none_or(|g| (g.to_lowercase() == "true") == gated)
+        });
+        if let Some(key) = first("sort") {
+            found.sort_by(|a, b| match (a[key].as_f64(), b[key].as_f64()) {
+                (Some(a), Some(b)) => b.total_cmp(&a),
+                _ => text(b, key).cmp(&text(a, key)),
+            });
+        }
+        let limit: usize = first("limit").and_then(|n| n.parse().ok()).unwrap_or(1000);
+        let from: usize = first("cursor").and_then(|n| n.parse().ok()).unwrap_or(0);
+        // As the Hub's, a page may be shorter than what is asked for.
+        let until = (from + limit.min(PAGE)).min(found.len());
+        let expand = all("expand");
+        let page: Value = found[from.min(until)..until]
+            .iter()
+            .map(|m| {
+                let mut m = m.as_object().unwrap().clone();
+                let always = |k: &str| matches!(k, "_id" | "id" | "modelId");
+                let plain =
+                    |k: &str| !matches!(k, "config" | "cardData" | "safetensors" | "author" | "lastModified" | "gated");
+                match expand.is_empty() {
+                    true => m.retain(|k, _| plain(k)),
+                    false => m.retain(|k, _| always(k) || expand.contains(&k.as_str())),
+                }
+                Value::Object(m)
+            })
+            .collect();
+        let answer = Answer::json(&page);
+        match until < found.len() {
+            true => {
+                let rest =
+                    query.iter().filter(|(k, _)| k != "cursor").map(|(k, v)| format!("{k}={}&", v.replace(' ', "+")));
+                let url = format!("HOST/api/models?{}cursor={until}", rest.collect::<String>());
+                answer.header("Link", format!("<{url}>; rel=\"next\""))
+            }
+            false => answer,
+        }
+    }
+
     fn api(&self, request: &Seen, parts: &[&str], query: &str) -> Answer {
+        if parts == ["api", "models"] {
+            return self.list(request, query);
+        }
         let ["api", "models", org, name, rest @ ..] = parts else { return Answer::error(404, "", "no such page") };
         let repo = match self.find(&format!("{org}/{name}"), request) {
             Ok(repo) => repo,
@@ -421,13 +509,9 @@ impl Shared {
                 if !repo.knows(revision) {
                     return unknown(revision);
                 }
-                let siblings: Vec<Value> = repo.files.keys().map(|n| json!({"rfilename": n})).collect();
-                Answer::json(&json!({
-                    "_id": "0123456789abcdef01234567", "id": repo.id, "modelId": repo.id, "sha": repo.commit,
-                    "private": repo.token.is_some(), "gated": if repo.gated { json!("auto") } else { json!(false) },
-                    "disabled": false, "downloads": 1, "likes": 0, "tags": [], "siblings": siblings,
-                    "lastModified": "2025-01-01T00:00:00.000Z", "createdAt": "2025-01-01T00:00:00.000Z",
-                }))
+                let mut info = repo.info();
+                info["siblings"] = repo.files.keys().map(|n| json!({"rfilename": n})).collect();
+                Answer::json(&info)
             }
             ["tree", revision] => {
                 if !repo.knows(revision) {

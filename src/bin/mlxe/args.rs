@@ -29,6 +29,11 @@ pub enum Command {
     /// Download a model, or what is missing or new of it
     #[cfg(feature = "hub")]
     Pull(PullArgs),
+    /// Look for models on the Hub
+    #[cfg(feature = "hub")]
+    Search(SearchArgs),
+    /// Say what a model takes in memory and whether it fits, without downloading it
+    Fit(FitArgs),
     /// Load a model and show what happens
     Load(LoadArgs),
     /// Turn text into token ids
@@ -348,6 +353,101 @@ pub struct PullArgs {
     #[arg(long)]
     pub revision: Option<String>,
     /// Prints progress and result as lines of JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[cfg(feature = "hub")]
+#[derive(Args)]
+pub struct SearchArgs {
+    /// Part of the id
+    pub text: Option<String>,
+    /// User or organisation
+    #[arg(long)]
+    pub author: Option<String>,
+    /// text-generation, image-text-to-text, ...
+    #[arg(long)]
+    pub task: Option<String>,
+    /// The library that models are made for; an empty text for any
+    #[arg(long, default_value = "mlx")]
+    pub library: String,
+    /// A tag; may be given several times
+    #[arg(long)]
+    pub tag: Vec<String>,
+    /// The code of a language (en, de, ...); may be given several times
+    #[arg(long)]
+    pub language: Vec<String>,
+    /// apache-2.0, mit, ...
+    #[arg(long)]
+    pub licence: Option<String>,
+    /// Only models that access must be asked for (true), or that are open (false)
+    #[arg(long, value_name = "BOOL")]
+    pub gated: Option<bool>,
+    /// model_type of the configuration: qwen3, ...
+    #[arg(long)]
+    pub architecture: Option<String>,
+    /// tiny (under 100M parameters), small (to 1B), medium (to 7B), large (to 13B) or xlarge
+    #[arg(long, value_name = "CLASS")]
+    pub size: Option<String>,
+    /// Bits of the weights
+    #[arg(long)]
+    pub bits: Option<u32>,
+    /// text, image, audio, embedding or other
+    #[arg(long)]
+    pub modality: Option<String>,
+    /// Gigabytes (10^9 bytes) of weights at most
+    #[arg(long, value_name = "GB")]
+    pub max_size: Option<f64>,
+    /// Gigabytes (10^9 bytes) of estimated memory at most
+    #[arg(long, value_name = "GB")]
+    pub fits: Option<f64>,
+    /// Downloads of the last month at least
+    #[arg(long, value_name = "N")]
+    pub min_downloads: Option<u64>,
+    /// Likes at least
+    #[arg(long, value_name = "N")]
+    pub min_likes: Option<u64>,
+    /// Changed at this date or later
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    pub since: Option<String>,
+    /// Only models that mlxe can run
+    #[arg(long)]
+    pub supported: bool,
+    /// downloads, likes, trending, created, modified or quality
+    #[arg(long, default_value = "downloads")]
+    pub sort: String,
+    /// Results at most
+    #[arg(long, short = 'n', default_value_t = 20, value_name = "N")]
+    pub limit: usize,
+    /// Where the last page ended
+    #[arg(long)]
+    pub page: Option<String>,
+    /// Prints JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct FitArgs {
+    /// A model's directory, its id on the Hub, or its short name in the catalogue; without one, all of the catalogue
+    #[arg(value_name = "DIR|ID|NAME")]
+    pub model: Option<String>,
+    /// With an id: branch, tag or commit
+    #[arg(long)]
+    pub revision: Option<String>,
+    /// Positions, prompt and answer together; the model's, but 4096 at most, if not given
+    #[arg(long, value_name = "N")]
+    pub context: Option<u64>,
+    /// Quantizes keys and values to this many bits
+    #[arg(long, value_name = "BITS")]
+    pub kv_bits: Option<u64>,
+    /// Keeps only this many positions of keys and values
+    #[arg(long, value_name = "N")]
+    pub max_kv_size: Option<u64>,
+    /// Where it is to run; the GPU if there is one
+    #[arg(long, value_enum)]
+    pub device: Option<DeviceArg>,
+    /// Prints JSON
     #[arg(long)]
     pub json: bool,
 }

@@ -2,12 +2,15 @@
 
 mod args;
 mod bench;
+mod fit;
 mod generate;
 mod info;
 mod load;
 #[cfg(feature = "hub")]
 mod pull;
 mod run;
+#[cfg(feature = "hub")]
+mod search;
 mod text;
 
 use std::process::ExitCode;
@@ -51,6 +54,9 @@ fn main() -> ExitCode {
         Command::Logits(a) => generate::logits(&a),
         #[cfg(feature = "hub")]
         Command::Pull(a) => pull::pull(&a),
+        #[cfg(feature = "hub")]
+        Command::Search(a) => search::search(&a),
+        Command::Fit(a) => fit::fit(&a),
         Command::Load(a) => load::load_command(&a),
         Command::Tokenize(a) => text::tokenize(&a),
         Command::Template(a) => text::template(&a),

@@ -1,8 +1,9 @@
 //! Serves folders as models of a Hub on loopback until standard input ends.
 //!
 //! `hub-server [--rate BYTES_PER_SECOND] [--token TOKEN] ID=FOLDER...` prints its address. With a token the ids that end
-//! in `-private` can be read with it only; those that end in `-gated` cannot be read at all. Lines on standard input:
-//! `rate N` limits each connection, `drop N` makes the next N large answers end in the middle.
+//! in `-private` can be read with it only; those that end in `-gated` cannot be read at all. A file `ID.card.json` in the
+//! current folder, with `_` for `/`, is what the list of models says of a model. Lines on standard input: `rate N` limits
+//! each connection, `drop N` makes the next N large answers end in the middle.
 
 #[path = "../../support/hub_server.rs"]
 #[allow(dead_code)]
@@ -19,7 +20,9 @@ fn main() {
             "--token" => token = arguments.next().expect("--token TOKEN"),
             other => {
                 let (id, folder) = other.split_once('=').expect("ID=FOLDER");
-                let repo = Repo::from_folder(id, folder.as_ref());
+                let card = std::fs::read(format!("{}.card.json", id.replace('/', "_"))).ok();
+                let card = card.map_or(serde_json::json!({}), |c| serde_json::from_slice(&c).expect("a card is JSON"));
+                let repo = Repo::from_folder(id, folder.as_ref()).card(card);
                 repos.push(match () {
                     () if id.ends_with("-private") => repo.private(&token),
                     () if id.ends_with("-gated") => repo.gated(),

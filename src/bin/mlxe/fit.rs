@@ -1,0 +1,104 @@
+//! `mlxe fit`
+
+use std::path::Path;
+
+use indicatif::HumanBytes;
+use mlx_engine::Error;
+use mlx_engine::array::{Device, system};
+use mlx_engine::hub::EstimateOptions;
+use mlx_engine::hub::catalog::{self, CatalogEntry};
+use mlx_engine::load::ModelConfiguration;
+use mlx_engine::load::fit::{self, Fit};
+use serde_json::json;
+
+use crate::Result;
+use crate::args::{DeviceArg, FitArgs};
+use crate::info::short_count;
+
+pub fn fit(args: &FitArgs) -> Result {
+    let Some(name) = &args.model else { return catalogue(args.json) };
+    let path = Path::new(name);
+    let configuration = match (path.exists(), catalog::find(name)) {
+        (false, Some(entry)) => ModelConfiguration::hub(entry.id, args.revision.clone()),
+        (false, None) if name.split('/').count() == 2 && !name.starts_with(['.', '/']) => {
+            ModelConfiguration::hub(name, args.revision.clone())
+        }
+        _ => ModelConfiguration::directory(path),
+    };
+    let options = EstimateOptions {
+        context: args.context,
+        prefill_step: None,
+        kv_bits: args.kv_bits,
+        kv_group_size: None,
+        max_kv_size: args.max_kv_size,
+    };
+    let device = match args.device {
+        Some(DeviceArg::Cpu) => Device::Cpu,
+        Some(DeviceArg::Gpu) => Device::Gpu,
+        None => Device::best(),
+    };
+    let found = fit::fit(&configuration, device, &options)?;
+    match args.json {
+        true => println!("{}", serde_json::to_string(&found).map_err(|e| Error::internal(e.to_string()))?),
+        false => show(&found),
+    }
+    Ok(())
+}
+
+fn show(fit: &Fit) {
+    let or_none = |value: Option<String>| value.unwrap_or_else(|| "-".into());
+    let bytes = |n: u64| HumanBytes(n).to_string();
+    let runs = match &fit.reason {
+        None => "yes".to_owned(),
+        Some(reason) => format!("no: {reason}"),
+    };
+    let verdict = match fit.fits {
+        Some(true) => "yes",
+        Some(false) => "no",
+        None => "not known",
+    };
+    for (name, value) in [
+        ("name", fit.name.clone()),
+        ("architecture", fit.model_type.clone()),
+        ("runs", runs),
+        ("parameters", short_count(fit.parameters)),
+        ("bits", or_none(fit.bits.map(|b| b.to_string()))),
+        ("download", bytes(fit.download_bytes)),
+        ("context", fit.memory.context.to_string()),
+        ("weights", bytes(fit.memory.weights)),
+        ("KV cache", bytes(fit.memory.kv_cache)),
+        ("activations", bytes(fit.memory.activations)),
+        ("memory", bytes(fit.memory.total)),
+        ("available", or_none(fit.memory_available.map(bytes))),
+        ("of", or_none(fit.memory_total.map(bytes))),
+        ("fits", verdict.to_owned()),
+        ("longest context", or_none(fit.largest_context.map(|n| n.to_string()))),
+    ] {
+        println!("{name:16} {value}");
+    }
+}
+
+/// All well-known models, by their round figures.
+fn catalogue(as_json: bool) -> Result {
+    let available = system::memory().map(|m| m.available);
+    let fits = |e: &CatalogEntry| available.map(|a| e.weight_bytes() + e.weight_bytes() / 10 <= a - a / 8);
+    if as_json {
+        let row = |e: &CatalogEntry| json!({"id": e.id, "short_name": e.short_name, "weight_bytes": e.weight_bytes(), "fits": fits(e)});
+        println!("{}", catalog::entries().iter().map(row).collect::<serde_json::Value>());
+        return Ok(());
+    }
+    for entry in catalog::entries() {
+        let verdict = match fits(&entry) {
+            Some(true) => "fits",
+            Some(false) => "too large",
+            None => "",
+        };
+        println!(
+            "{:20} {:52} {:>11}  {verdict}",
+            entry.short_name,
+            entry.id,
+            HumanBytes(entry.weight_bytes()).to_string()
+        );
+    }
+    Ok(())
+}

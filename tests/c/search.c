@@ -1,0 +1,120 @@
+// Looks for a model and estimates it before it is downloaded. Arguments: endpoint, id, cache folder.
+#include "check.h"
+
+typedef struct {
+    int done, drop, failed;
+    char json[4096];
+} seen_t;
+
+static void on_done(void *user_data, const char *json, const mlxe_error_t *error) {
+    seen_t *seen = user_data;
+    CHECK(seen->drop == 0);
+    seen->done++;
+    CHECK((json == NULL) != (error == NULL));
+    if (error != NULL) {
+        seen->failed = mlxe_error_code(error);
+    } else {
+        CHECK(strlen(json) < sizeof seen->json);
+        strcpy(seen->json, json);
+    }
+}
+
+static void on_drop(void *user_data) {
+    ((seen_t *)user_data)->drop++;
+}
+
+static mlxe_json_callbacks_t callbacks_for(seen_t *seen) {
+    memset(seen, 0, sizeof *seen);
+    mlxe_json_callbacks_t callbacks = {0};
+    callbacks.struct_size = sizeof callbacks;
+    callbacks.user_data = seen;
+    callbacks.on_done = on_done;
+    callbacks.drop = on_drop;
+    return callbacks;
+}
+
+static void refused(mlxe_error_t *error, const char *word) {
+    CHECK(mlxe_error_code(error) == MLXE_ERROR_INVALID_ARGUMENT);
+    CHECK(strstr(mlxe_error_message(error), word) != NULL);
+    mlxe_error_free(error);
+}
+
+// The server stalls in the middle of an answer.
+static void cancel_at_once(mlxe_load_options_t *options, const char *id) {
+    options->id = mlxe_str(id);
+    seen_t seen;
+    mlxe_json_callbacks_t callbacks = callbacks_for(&seen);
+    mlxe_task_t *task = NULL;
+    OK(mlxe_estimate_start(options, MLXE_STR(""), &callbacks, &task));
+    bool done = true;
+    OK(mlxe_task_wait_for(task, 0.5, &done));
+    CHECK(!done && seen.done == 0);
+    mlxe_task_cancel(task);
+    FAILS(MLXE_ERROR_CANCELLED, mlxe_task_wait_for(task, 0.3, &done));
+    CHECK(done && seen.done == 1 && seen.drop == 1 && seen.failed == MLXE_ERROR_CANCELLED);
+    mlxe_task_free(task);
+}
+
+int main(int argc, char **argv) {
+    CHECK(argc == 4 || argc == 5);
+    mlxe_load_options_t options;
+    mlxe_load_options_init(&options);
+    options.endpoint = mlxe_str(argv[1]);
+    options.cache_directory = mlxe_str(argv[3]);
+    seen_t seen;
+    mlxe_json_callbacks_t callbacks = callbacks_for(&seen);
+    mlxe_task_t *task = NULL;
+    mlxe_string_t *json = NULL;
+
+    if (argc == 5) {
+        cancel_at_once(&options, argv[2]);
+        return 0;
+    }
+
+    OK(mlxe_search_start(&options, MLXE_STR("{\"library\": \"\", \"limit\": 5}"), &callbacks, &task));
+    OK(mlxe_task_json(task, &json));
+    CHECK(strstr(mlxe_string_data(json), argv[2]) != NULL);
+    CHECK(seen.done == 1 && seen.drop == 1 && strcmp(seen.json, mlxe_string_data(json)) == 0);
+    mlxe_string_free(json);
+    mlxe_model_t *model = NULL;
+    refused(mlxe_task_model(task, &model), "not a load");
+    mlxe_task_free(task);
+
+    // What is refused is dropped, and nothing else happens.
+    callbacks = callbacks_for(&seen);
+    refused(mlxe_search_start(&options, MLXE_STR("{\"limt\": 5}"), &callbacks, &task), "limt");
+    CHECK(seen.done == 0 && seen.drop == 1);
+    callbacks = callbacks_for(&seen);
+    refused(mlxe_estimate_start(NULL, MLXE_STR(""), &callbacks, &task), "options");
+    CHECK(seen.done == 0 && seen.drop == 1);
+
+    options.id = mlxe_str(argv[2]);
+    callbacks = callbacks_for(&seen);
+    refused(mlxe_estimate_start(&options, MLXE_STR("{\"kv_bits\": 7}"), &callbacks, &task), "kv_bits");
+    callbacks = callbacks_for(&seen);
+    OK(mlxe_estimate_start(&options, MLXE_STR("{\"context\": 64, \"device\": \"cpu\"}"), &callbacks, &task));
+    OK(mlxe_task_wait(task));
+    CHECK(seen.done == 1 && seen.drop == 1 && seen.failed == 0);
+    CHECK(strstr(seen.json, "\"supported\":true") != NULL && strstr(seen.json, "\"kv_cache\":") != NULL);
+    mlxe_task_free(task);
+
+    // Without callbacks, and for what is not there.
+    options.id = MLXE_STR("org/absent");
+    OK(mlxe_estimate_start(&options, MLXE_STR(""), NULL, &task));
+    mlxe_error_t *error = mlxe_task_json(task, &json);
+    CHECK(mlxe_error_code(error) == MLXE_ERROR_ACCESS_DENIED);
+    mlxe_error_free(error);
+    mlxe_task_free(task);
+
+    OK(mlxe_catalog_add(MLXE_STR("{\"id\": \"org/mine\", \"name\": \"Mine\", \"short_name\": \"mine\", \"parameters\": 1000,"
+                                 "\"bits\": 4, \"architecture\": \"a\", \"context\": 10}")));
+    OK(mlxe_catalog_json(&json));
+    CHECK(strstr(mlxe_string_data(json), "org/mine") != NULL);
+    mlxe_string_free(json);
+    refused(mlxe_catalog_add(MLXE_STR("{\"id\": \"../x\"}")), "entry");
+    OK(mlxe_usage_json(&json));
+    CHECK(mlxe_string_data(json)[0] == '{');
+    mlxe_string_free(json);
+    puts("found");
+    return 0;
+}
