@@ -17,19 +17,26 @@ mod download;
 #[cfg(feature = "hub")]
 mod http;
 #[cfg(feature = "hub")]
+mod disk;
+#[cfg(feature = "hub")]
 mod ranges;
 #[cfg(feature = "hub")]
 mod retry;
+#[cfg(feature = "hub")]
+mod storage;
 #[cfg(feature = "hub")]
 mod transfer;
 
 pub use cache::{cache_dir, complete_snapshot, snapshot};
 pub use listing::{Listing, RepoFile};
 pub use options::{HubOptions, Token};
-pub use progress::{DownloadStage, FileProgress, Progress, Retry};
+pub use progress::{Activity, DownloadStage, FileProgress, Progress, Retry};
 
 #[cfg(feature = "hub")]
 pub use {
     download::{Check, Download, DownloadRequest},
     http::Client,
+    storage::{
+        Import, InUse, Moved, Problem, Prune, Pruned, Removed, Revision, Storage, StoredModel, Verification, WhatIsWrong,
+    },
 };
