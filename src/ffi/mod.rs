@@ -9,6 +9,8 @@
 mod engine;
 mod error;
 mod generate;
+mod hub;
+mod hub_work;
 mod load;
 mod log;
 mod model;
@@ -23,6 +25,7 @@ mod version;
 pub use engine::*;
 pub use error::*;
 pub use generate::*;
+pub use hub::*;
 pub use load::*;
 pub use log::*;
 pub use model::*;

@@ -1,19 +1,28 @@
 //! Tasks: long work that was started.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::generate::{mlxe_generation_stats_t, write_stats};
-use super::{free, guard, mlxe_error_t, mlxe_model_t, out, required};
+use super::{free, guard, mlxe_error_t, mlxe_model_t, mlxe_string_t, out, required};
 use crate::engine::{Model, Task};
 use crate::error::{Error, Result};
 use crate::generate::GenerationStats;
 
-/// Long work that was started: a load or a generation. Free with mlxe_task_free(), which neither cancels nor waits.
+/// Long work that was started: a load, a generation, a download or other work on models. Free with mlxe_task_free(), which neither cancels nor waits.
 pub struct mlxe_task_t(pub(super) AnyTask);
 
 pub(super) enum AnyTask {
     Load(Task<Model>),
     Generation(Task<GenerationStats>),
+    Hub(HubTask),
+}
+
+/// Work on models, whose result is JSON.
+pub(super) struct HubTask {
+    pub task: Task<String>,
+    pub paused: Arc<AtomicBool>,
 }
 
 /// Go on. What callbacks return.
@@ -31,6 +40,7 @@ pub unsafe extern "C" fn mlxe_task_cancel(task: *const mlxe_task_t) {
     match unsafe { task.as_ref() } {
         Some(mlxe_task_t(AnyTask::Load(task))) => task.cancel(),
         Some(mlxe_task_t(AnyTask::Generation(task))) => task.cancel(),
+        Some(mlxe_task_t(AnyTask::Hub(hub))) => hub.task.cancel(),
         None => {}
     }
 }
@@ -44,6 +54,7 @@ pub unsafe extern "C" fn mlxe_task_is_done(task: *const mlxe_task_t) -> bool {
     match unsafe { task.as_ref() } {
         Some(mlxe_task_t(AnyTask::Load(task))) => task.is_done(),
         Some(mlxe_task_t(AnyTask::Generation(task))) => task.is_done(),
+        Some(mlxe_task_t(AnyTask::Hub(hub))) => hub.task.is_done(),
         None => false,
     }
 }
@@ -60,6 +71,7 @@ pub unsafe extern "C" fn mlxe_task_wait(task: *const mlxe_task_t) -> *mut mlxe_e
         match &unsafe { required(task, "task") }?.0 {
             AnyTask::Load(task) => task.wait().map(drop),
             AnyTask::Generation(task) => task.wait().map(drop),
+            AnyTask::Hub(hub) => hub.task.wait().map(drop),
         }
     })
 }
@@ -83,6 +95,7 @@ pub unsafe extern "C" fn mlxe_task_wait_for(
         let result = match &task.0 {
             AnyTask::Load(task) => task.wait_for(time).map(|r| r.map(drop)),
             AnyTask::Generation(task) => task.wait_for(time).map(|r| r.map(drop)),
+            AnyTask::Hub(hub) => hub.task.wait_for(time).map(|r| r.map(drop)),
         };
         *done = result.is_some();
         result.unwrap_or(Ok(()))
@@ -128,6 +141,55 @@ pub unsafe extern "C" fn mlxe_task_stats(
         // SAFETY: as documented.
         unsafe { write_stats(&stats, out_stats) }
     })
+}
+
+/// Waits for a task of a hub and writes its result, JSON as the function that started it says, to `out_json`, which the
+/// caller owns.
+///
+/// Any thread but the library's own. Errors: as mlxe_task_wait(); MLXE_ERROR_INVALID_ARGUMENT if it is no such task.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_task_result(
+    task: *const mlxe_task_t,
+    out_json: *mut *mut mlxe_string_t,
+) -> *mut mlxe_error_t {
+    guard(|| {
+        // SAFETY: as documented.
+        let (task, place) = unsafe { (required(task, "task")?, out(out_json, "out_json")?) };
+        let AnyTask::Hub(hub) = &task.0 else {
+            return Err(Error::invalid_argument("task is not one of a hub"));
+        };
+        *place = Box::into_raw(mlxe_string_t::new(hub.task.wait()?));
+        Ok(())
+    })
+}
+
+/// Pauses a task of a hub: a download closes its connections, other work stops where it is. Any number of times; does
+/// nothing to other tasks, after the end, or if `task` is NULL. A paused task can be cancelled.
+///
+/// Any thread, also inside callbacks.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_task_pause(task: *const mlxe_task_t) {
+    // SAFETY: NULL or a live task, as documented.
+    unsafe { set_paused(task, true) }
+}
+
+/// Lets a paused task go on.
+///
+/// Any thread, also inside callbacks.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_task_resume(task: *const mlxe_task_t) {
+    // SAFETY: NULL or a live task, as documented.
+    unsafe { set_paused(task, false) }
+}
+
+/// # Safety
+/// `task` is NULL or live.
+unsafe fn set_paused(task: *const mlxe_task_t, paused: bool) {
+    // SAFETY: the caller's promise.
+    if let Some(mlxe_task_t(AnyTask::Hub(hub))) = unsafe { task.as_ref() } {
+        hub.paused.store(paused, Ordering::Release);
+    }
 }
 
 /// Gives the task's handle up. The work goes on. NULL is fine.

@@ -8,6 +8,8 @@ mod load;
 #[cfg(feature = "hub")]
 mod pull;
 mod run;
+#[cfg(feature = "hub")]
+mod storage;
 mod text;
 
 use std::process::ExitCode;
@@ -51,6 +53,18 @@ fn main() -> ExitCode {
         Command::Logits(a) => generate::logits(&a),
         #[cfg(feature = "hub")]
         Command::Pull(a) => pull::pull(&a),
+        #[cfg(feature = "hub")]
+        Command::List(a) => storage::list(&a),
+        #[cfg(feature = "hub")]
+        Command::Verify(a) => storage::verify(&a),
+        #[cfg(feature = "hub")]
+        Command::Rm(a) => storage::remove(&a),
+        #[cfg(feature = "hub")]
+        Command::Prune(a) => storage::prune(&a),
+        #[cfg(feature = "hub")]
+        Command::Import(a) => storage::import(&a),
+        #[cfg(feature = "hub")]
+        Command::Mv(a) => storage::relocate(&a),
         Command::Load(a) => load::load_command(&a),
         Command::Tokenize(a) => text::tokenize(&a),
         Command::Template(a) => text::template(&a),

@@ -151,6 +151,14 @@ impl Storage {
         self.describe(id, &self.usage())
     }
 
+    /// Whether anything of a model is there.
+    ///
+    /// # Errors
+    /// If the id is malformed.
+    pub fn has(&self, id: &str) -> Result<bool> {
+        Ok(self.repository(id)?.root.is_dir())
+    }
+
     /// Bytes that all models take on the disk.
     ///
     /// # Errors

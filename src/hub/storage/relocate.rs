@@ -87,8 +87,8 @@ impl Storage {
             Err(e) => return Err(disk(&to.root, e)),
         }
         let usage = self.usage().get(id).copied();
-        let _ = target.change_usage(|record| drop(usage.map(|u| record.insert(id.to_owned(), u))));
-        let _ = self.change_usage(|record| drop(record.remove(id)));
+        let _ = target.change_usage(|record| record.extend(usage.map(|u| (id.to_owned(), u))));
+        let _ = self.change_usage(|record| record.retain(|other, _| other != id));
         Ok(true)
     }
 }

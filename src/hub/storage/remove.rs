@@ -66,7 +66,7 @@ impl Storage {
             _ => {
                 self.throw_away(&repository.root)?;
                 // The record is of no use any more; if it stays, nothing is lost.
-                let _ = self.change_usage(|record| drop(record.remove(id)));
+                let _ = self.change_usage(|record| record.retain(|other, _| other != id));
             }
         }
         let left = self.info(id).map_or(0, |m| m.bytes);

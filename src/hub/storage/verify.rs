@@ -101,7 +101,7 @@ impl Storage {
                 true => Some(repository.own(id)?),
                 false => repository.share()?,
             };
-            let mut found = Model { id, repository, problems: Vec::new() };
+            let mut found = Model { id, repository, listed: listed(repository), problems: Vec::new() };
             found.check_links();
             for blob in blobs {
                 result.bytes += found.check_content(blob, &mut meter)?;
@@ -111,6 +111,11 @@ impl Storage {
             let mut problems = found.problems;
             if fix {
                 problems.iter_mut().try_for_each(repair)?;
+                // What pointed to damaged files points nowhere now.
+                let links = files_below(&repository.root.join("snapshots"));
+                for link in links.iter().filter(|l| !l.exists()) {
+                    fs::remove_file(link).map_err(|e| disk(link, e))?;
+                }
             }
             result.problems.extend(problems);
         }
@@ -139,7 +144,19 @@ fn blobs_of(repository: &Repository) -> Vec<PathBuf> {
     all
 }
 
-/// Removes what is in the way. A damaged file goes together with what points to it.
+/// What the listings say of a file: by the name of its blob, and by its place in a snapshot.
+fn listed(repository: &Repository) -> HashMap<PathBuf, RepoFile> {
+    let mut all = HashMap::new();
+    for commit in folder_names(&repository.root.join("snapshots")) {
+        for file in repository.listing(&commit).into_iter().flat_map(|l| l.files.into_values()) {
+            all.insert(repository.pointer(&commit, &file.path), file.clone());
+            all.insert(repository.blob(file.etag()), file);
+        }
+    }
+    all
+}
+
+/// Removes what is in the way.
 fn repair(problem: &mut Problem) -> Result<()> {
     if matches!(problem.problem, WhatIsWrong::Missing) {
         return Ok(());
@@ -156,6 +173,7 @@ fn repair(problem: &mut Problem) -> Result<()> {
 struct Model<'a> {
     id: &'a str,
     repository: &'a Repository,
+    listed: HashMap<PathBuf, RepoFile>,
     problems: Vec<Problem>,
 }
 
@@ -179,13 +197,10 @@ impl Model<'_> {
                     Ok(target) if !target.starts_with(&root) => {
                         self.report(&path, WhatIsWrong::Outside, "leads out of the model's folder");
                     }
-                    Ok(_) if path.extension().is_some_and(|e| e == "json") && !path.to_string_lossy().contains("index") => {
-                        // Whatever the checksum says: what is no JSON cannot be loaded.
-                        if fs::metadata(&path).is_ok_and(|m| (1..1 << 20).contains(&m.len()))
-                            && path.ends_with("config.json")
-                            && let Err(e) = read_json(&path)
-                        {
-                            self.report(&path, WhatIsWrong::Unreadable, e.message());
+                    // Whatever the checksum says: what is no JSON cannot be loaded.
+                    Ok(_) if path == folder.join("config.json") => {
+                        if let Err(e) = read_json(&path) {
+                            self.report(&path, WhatIsWrong::Unreadable, &e.to_string());
                         }
                     }
                     Ok(_) => {}
@@ -210,18 +225,6 @@ impl Model<'_> {
         listing.small_files().into_iter().chain(weights).map(|f| f.path.clone()).collect()
     }
 
-    /// What the listings say of a file: by the name of its blob, and by its place in a snapshot.
-    fn listed(&self) -> HashMap<PathBuf, RepoFile> {
-        let mut all = HashMap::new();
-        for commit in folder_names(&self.repository.root.join("snapshots")) {
-            for file in self.repository.listing(&commit).into_iter().flat_map(|l| l.files.into_values()) {
-                all.insert(self.repository.pointer(&commit, &file.path), file.clone());
-                all.insert(self.repository.blob(file.etag()), file);
-            }
-        }
-        all
-    }
-
     /// Size and checksum. Returns the bytes read.
     fn check_content(&mut self, path: &Path, meter: &mut Meter) -> Result<u64> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -234,7 +237,7 @@ impl Model<'_> {
         };
         let size = file.metadata().map_err(|e| Error::io(path, e))?.len();
         meter.file(format!("{}/{name}", self.id), size)?;
-        let listed = self.listed().remove(path);
+        let listed = self.listed.get(path).cloned();
         if let Some(listed) = listed.as_ref().filter(|l| l.size != size) {
             self.report(path, WhatIsWrong::Size, &format!("{size} bytes instead of {}", listed.size));
             meter.add(size)?;
@@ -271,7 +274,7 @@ impl Model<'_> {
         Ok(read)
     }
 
-    /// What takes room and serves nobody; and what points to damaged blobs, which goes with them.
+    /// What takes room and serves nobody.
     fn check_rest(&mut self) {
         let running: HashSet<String> =
             self.repository.incomplete().into_iter().filter(|b| !matches!(self.repository.try_lock(b), Ok(Some(_)))).collect();
