@@ -139,6 +139,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 test-swift: nightly ## the Swift package, its examples and documentation; ThreadSanitizer
 	@$(call need,clang,clang)
 	$(CARGO) build --locked --lib
+	$(CARGO) build --locked --package hub-server
 	$(CARGO_TSAN) build --locked --target $(HOST) --no-default-features --lib
 	tools/swift/test.sh "$(TARGET)/debug" "$(TSAN_FOLDER)/$(HOST)/debug"
 
