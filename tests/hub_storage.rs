@@ -15,7 +15,8 @@ use std::time::{Duration, SystemTime};
 
 use hub_server::{HubServer, Repo};
 use mlx_engine::hub::{
-    Activity, Download, DownloadRequest, HubOptions, Import, Prune, Storage, StoredModel, WhatIsWrong, complete_snapshot,
+    Activity, Download, DownloadRequest, HubOptions, Import, Prune, Storage, StoredModel, WhatIsWrong,
+    complete_snapshot,
 };
 use mlx_engine::{ErrorKind, Result};
 use serde_json::Value;
@@ -133,7 +134,11 @@ fn what_is_no_model_is_not_imported() {
     let folder = dir.path().join("source");
     let refused = |id: &str, kind: ErrorKind, word: &str| {
         let error = import(&storage, &folder, id, false).unwrap_err();
-        assert!(error.kind() == kind && error.to_string().contains(word), "{kind:?} {word}: {:?} {error}", error.kind());
+        assert!(
+            error.kind() == kind && error.to_string().contains(word),
+            "{kind:?} {word}: {:?} {error}",
+            error.kind()
+        );
         assert_eq!(storage.list().unwrap(), []);
     };
     refused("a/b", ErrorKind::NotFound, "no such folder");
@@ -222,7 +227,10 @@ fn the_longest_unused_go_first() {
     // What is in use stays.
     let guard = storage.in_use("a/new").unwrap().unwrap();
     let pruned = storage.prune(&Prune { budget: 0, ..Default::default() }, &mut quiet).unwrap();
-    assert_eq!((ids(&pruned), pruned.busy.as_slice(), pruned.within_budget), (vec!["a/kept".into()], &["a/new".to_owned()][..], false));
+    assert_eq!(
+        (ids(&pruned), pruned.busy.as_slice(), pruned.within_budget),
+        (vec!["a/kept".into()], &["a/new".to_owned()][..], false)
+    );
     assert_eq!(storage.remove("a/new", None).unwrap_err().kind(), ErrorKind::Busy);
     drop(guard);
     let uses = storage.info("a/new").unwrap().uses;

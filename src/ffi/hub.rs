@@ -107,8 +107,7 @@ pub struct mlxe_hub_callbacks_t {
     pub on_event: Option<unsafe extern "C" fn(user_data: *mut c_void, event: *const mlxe_hub_event_t) -> i32>,
     /// The task is over. `json` is its result, or NULL; `error` is what it failed with, or NULL. Both are borrowed for
     /// the call.
-    pub on_done:
-        Option<unsafe extern "C" fn(user_data: *mut c_void, json: *const c_char, error: *const mlxe_error_t)>,
+    pub on_done: Option<unsafe extern "C" fn(user_data: *mut c_void, json: *const c_char, error: *const mlxe_error_t)>,
     /// Nothing uses `user_data` any more.
     pub drop: Option<unsafe extern "C" fn(user_data: *mut c_void)>,
 }
@@ -259,7 +258,8 @@ unsafe fn start(
         let work = work()?;
         let paused = Arc::new(AtomicBool::new(false));
         let shared = paused.clone();
-        let task = Reporter::spawn(Box::new(observer), move |reporter| work(&mut Reported { reporter, paused: shared }))?;
+        let task =
+            Reporter::spawn(Box::new(observer), move |reporter| work(&mut Reported { reporter, paused: shared }))?;
         // SAFETY: the caller's promise.
         unsafe { give(AnyTask::Hub(HubTask { task, paused }), out_task) }
     })
@@ -355,10 +355,7 @@ pub unsafe extern "C" fn mlxe_hub_directory(hub: *const mlxe_hub_t) -> *const c_
 /// Any thread. Reads the directory, which takes milliseconds.
 #[must_use]
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn mlxe_hub_list(
-    hub: *const mlxe_hub_t,
-    out_json: *mut *mut mlxe_string_t,
-) -> *mut mlxe_error_t {
+pub unsafe extern "C" fn mlxe_hub_list(hub: *const mlxe_hub_t, out_json: *mut *mut mlxe_string_t) -> *mut mlxe_error_t {
     guard(|| {
         // SAFETY: as documented.
         let (hub, place) = unsafe { (required(hub, "hub")?, out(out_json, "out_json")?) };
@@ -405,8 +402,7 @@ pub unsafe extern "C" fn mlxe_hub_remove(
 ) -> *mut mlxe_error_t {
     guard(|| {
         // SAFETY: as documented.
-        let (hub, id, revision) =
-            unsafe { (required(hub, "hub")?, id.get("id")?, revision.get_optional("revision")?) };
+        let (hub, id, revision) = unsafe { (required(hub, "hub")?, id.get("id")?, revision.get_optional("revision")?) };
         let json = work::remove(&hub.options, id, revision)?;
         // SAFETY: as documented.
         if let Some(place) = unsafe { out_json.as_mut() } {

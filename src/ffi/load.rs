@@ -360,9 +360,7 @@ unsafe fn configuration(options: &mlxe_load_options_t) -> Result<ModelConfigurat
         (None, Some(id)) => {
             let configuration = ModelConfiguration::hub(id, revision.map(str::to_owned));
             // SAFETY: the caller's promise.
-            let hub = unsafe {
-                hub_options(options.cache_directory, options.endpoint, options.token, options.offline)
-            };
+            let hub = unsafe { hub_options(options.cache_directory, options.endpoint, options.token, options.offline) };
             configuration.with_hub(hub?)
         }
         _ => return Err(Error::invalid_argument("set either options.directory or options.id")),

@@ -35,9 +35,9 @@ fn models_dir(apple: bool, set: impl Fn(&str) -> Option<PathBuf>) -> Option<Path
     let named = ["MLXE_MODELS_DIR", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"].iter().find_map(|n| set(n));
     named.or_else(|| set("HF_HOME").map(|d| d.join("hub"))).or_else(|| match apple {
         true => set("HOME").map(|d| d.join("Library/Application Support/MLXEngine/models")),
-        false => set("XDG_CACHE_HOME")
-            .or_else(|| set("HOME").map(|d| d.join(".cache")))
-            .map(|d| d.join("huggingface/hub")),
+        false => {
+            set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|d| d.join(".cache"))).map(|d| d.join("huggingface/hub"))
+        }
     })
 }
 

@@ -82,7 +82,10 @@ mod tests {
     #[test]
     fn the_mark_for_backups_is_a_property_list() {
         let hex: String = excluded().iter().map(|b| format!("{b:02x}")).collect();
-        assert_eq!(hex, "62706c69737430305f1011636f6d2e6170706c652e6261636b75706408000000000000010100000000000000010000000000000000000000000000001c");
+        assert_eq!(
+            hex,
+            "62706c69737430305f1011636f6d2e6170706c652e6261636b75706408000000000000010100000000000000010000000000000000000000000000001c"
+        );
     }
 
     #[test]

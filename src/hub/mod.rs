@@ -13,11 +13,11 @@ mod checksum;
 #[cfg(feature = "hub")]
 mod control;
 #[cfg(feature = "hub")]
+mod disk;
+#[cfg(feature = "hub")]
 mod download;
 #[cfg(feature = "hub")]
 mod http;
-#[cfg(feature = "hub")]
-mod disk;
 #[cfg(feature = "hub")]
 mod ranges;
 #[cfg(feature = "hub")]
@@ -37,6 +37,7 @@ pub use {
     download::{Check, Download, DownloadRequest},
     http::Client,
     storage::{
-        Import, InUse, Moved, Problem, Prune, Pruned, Removed, Revision, Storage, StoredModel, Verification, WhatIsWrong,
+        Import, InUse, Moved, Problem, Prune, Pruned, Removed, Revision, Storage, StoredModel, Verification,
+        WhatIsWrong,
     },
 };

@@ -272,7 +272,8 @@ impl Loader {
         };
         let options = self.configuration.hub.clone().map_or_else(HubOptions::from_env, Ok)?;
         // What cannot be run is not downloaded.
-        let request = DownloadRequest { check: Some(Box::new(check_config)), ..DownloadRequest::new(id, revision.clone()) };
+        let request =
+            DownloadRequest { check: Some(Box::new(check_config)), ..DownloadRequest::new(id, revision.clone()) };
         Download::start(options, request).map(State::Downloading)
     }
 
@@ -343,7 +344,7 @@ impl Loader {
                 // MLX's own CPU products of quantized weights are inaccurate in half precision.
                 let inaccurate = array::device() == Device::Cpu && !array::cpu::active();
                 (quantization.is_some() && inaccurate).then_some(Dtype::F32)
-            },
+            }
         };
         if let Some(dtype) = dtype {
             log::info!("{}: floating-point weights become {dtype}", self.configuration.name());

@@ -30,7 +30,8 @@ fn watched<T: Serialize>(
     let mut shown: Option<(Instant, usize)> = None;
     let result = work(&mut |activity| {
         // Often enough for people and programs; each file is told of.
-        let recent = |(at, file): (Instant, usize)| file == activity.file_index && at.elapsed() < Duration::from_millis(50);
+        let recent =
+            |(at, file): (Instant, usize)| file == activity.file_index && at.elapsed() < Duration::from_millis(50);
         if shown.is_some_and(recent) {
             return Ok(());
         }
@@ -106,7 +107,14 @@ pub fn info(directory: &DirectoryArg, id: &str, json: bool) -> Result {
     }
     for r in &model.revisions {
         let state = if r.complete { "" } else { ", incomplete" };
-        println!("{:14} {} {} ({} files, {}{state})", "revision", r.commit, r.refs.join(" "), r.files, HumanBytes(r.bytes));
+        println!(
+            "{:14} {} {} ({} files, {}{state})",
+            "revision",
+            r.commit,
+            r.refs.join(" "),
+            r.files,
+            HumanBytes(r.bytes)
+        );
     }
     Ok(())
 }

@@ -71,7 +71,8 @@ impl Repository {
     /// For whoever removes, replaces or moves the model: neither a download of ours nor one of the Python libraries is
     /// under way, and nobody loads it.
     pub(super) fn own(&self, id: &str) -> Result<InUse> {
-        let busy = || Error::new(ErrorKind::Busy, format!("{id} is being downloaded, loaded or changed; try again later"));
+        let busy =
+            || Error::new(ErrorKind::Busy, format!("{id} is being downloaded, loaded or changed; try again later"));
         // Loads are short where they find everything; a moment's patience spares the caller a second try.
         let guard = lock(&self.lock_path(), Duration::from_millis(200))?.ok_or_else(busy)?;
         for blob in self.incomplete() {
@@ -84,8 +85,10 @@ impl Repository {
     pub(super) fn incomplete(&self) -> Vec<String> {
         let names = fs::read_dir(self.root.join("blobs")).into_iter().flatten().flatten();
         let names = names.filter_map(|e| e.file_name().into_string().ok());
-        let mut blobs: Vec<String> =
-            names.filter(|n| n.ends_with(".incomplete")).filter_map(|n| Some(n.split_once('.')?.0.to_owned())).collect();
+        let mut blobs: Vec<String> = names
+            .filter(|n| n.ends_with(".incomplete"))
+            .filter_map(|n| Some(n.split_once('.')?.0.to_owned()))
+            .collect();
         blobs.dedup();
         blobs
     }

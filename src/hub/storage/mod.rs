@@ -137,7 +137,8 @@ impl Storage {
             Err(e) => return Err(Error::io(&self.root, e)),
         };
         let names = entries.flatten().filter_map(|e| e.file_name().into_string().ok());
-        let id = |name: String| Some(name.strip_prefix("models--")?.replace("--", "/")).filter(|id| check_id(id).is_ok());
+        let id =
+            |name: String| Some(name.strip_prefix("models--")?.replace("--", "/")).filter(|id| check_id(id).is_ok());
         let mut ids: Vec<String> = names.filter_map(id).collect();
         ids.sort_unstable();
         Ok(ids)

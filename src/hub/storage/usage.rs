@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::super::cache::write;
-use super::lock::lock;
 use super::Storage;
+use super::lock::lock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::read_text;
 

@@ -123,8 +123,15 @@ impl Storage {
             let bytes = files_below(&path).iter().filter_map(|f| fs::metadata(f).ok()).map(|m| m.len()).sum();
             let name = path.strip_prefix(&self.root).unwrap_or(&path).display().to_string();
             let message = format!("{name}: left by a process that was killed");
-            let mut problem =
-                Problem { id: String::new(), file: name, problem: WhatIsWrong::Leftover, message, bytes, fixed: false, path };
+            let mut problem = Problem {
+                id: String::new(),
+                file: name,
+                problem: WhatIsWrong::Leftover,
+                message,
+                bytes,
+                fixed: false,
+                path,
+            };
             problem.fixed = fix && fs::remove_dir_all(&problem.path).is_ok();
             result.problems.push(problem);
         }
@@ -137,8 +144,7 @@ impl Storage {
 /// The files whose content is checked: blobs that are whole, and what lies in snapshots itself.
 fn blobs_of(repository: &Repository) -> Vec<PathBuf> {
     let part = |p: &PathBuf| p.to_string_lossy().contains(".incomplete");
-    let mut all: Vec<PathBuf> =
-        files_below(&repository.root.join("blobs")).into_iter().filter(|p| !part(p)).collect();
+    let mut all: Vec<PathBuf> = files_below(&repository.root.join("blobs")).into_iter().filter(|p| !part(p)).collect();
     let own = files_below(&repository.root.join("snapshots")).into_iter();
     all.extend(own.filter(|p| fs::symlink_metadata(p).is_ok_and(|m| m.is_file())));
     all
@@ -276,8 +282,12 @@ impl Model<'_> {
 
     /// What takes room and serves nobody.
     fn check_rest(&mut self) {
-        let running: HashSet<String> =
-            self.repository.incomplete().into_iter().filter(|b| !matches!(self.repository.try_lock(b), Ok(Some(_)))).collect();
+        let running: HashSet<String> = self
+            .repository
+            .incomplete()
+            .into_iter()
+            .filter(|b| !matches!(self.repository.try_lock(b), Ok(Some(_))))
+            .collect();
         for path in files_below(&self.repository.root) {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let blob = name.split('.').next().unwrap_or_default();

@@ -160,7 +160,9 @@ public final class ModelHub: Sendable {
     ///   - dryRun: Only says what would go.
     /// - Throws: ``EngineError``, or `CancellationError` if the task is cancelled.
     @discardableResult
-    public func prune(toFit budget: UInt64, keeping keep: [String] = [], dryRun: Bool = false) async throws -> PruneReport {
+    public func prune(
+        toFit budget: UInt64, keeping keep: [String] = [], dryRun: Bool = false
+    ) async throws -> PruneReport {
         try await run({ _ in }) { observer, slot in
             try withStrs(keep) { keep in
                 try observer.start(slot) {
