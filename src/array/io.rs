@@ -309,14 +309,7 @@ impl Mapping {
         // meets a page of its own and not a fault.
         let base = unsafe {
             let protection = libc::PROT_READ | libc::PROT_WRITE;
-            libc::mmap(
-                std::ptr::null_mut(),
-                len,
-                protection,
-                libc::MAP_PRIVATE | libc::MAP_NORESERVE,
-                file.as_raw_fd(),
-                0,
-            )
+            libc::mmap(std::ptr::null_mut(), len, protection, libc::MAP_PRIVATE | libc::MAP_NORESERVE, file.as_raw_fd(), 0)
         };
         if base == libc::MAP_FAILED {
             return Err(std::io::Error::last_os_error());
@@ -410,11 +403,7 @@ pub struct Located<'a> {
 /// the file must be read: not on this device, or not with these tensors.
 ///
 /// The file must not be cut short while it is mapped; replacing or removing it is fine.
-pub fn map_tensors(
-    file: &File,
-    name: &str,
-    tensors: &[Located<'_>],
-) -> Result<Option<HashMap<String, (Array, Pages)>>> {
+pub fn map_tensors(file: &File, name: &str, tensors: &[Located<'_>]) -> Result<Option<HashMap<String, (Array, Pages)>>> {
     let fits = |t: &Located| t.from >= 8 && (t.from as usize).is_multiple_of(t.dtype.size());
     let disabled = std::env::var_os("MLXE_MMAP").is_some_and(|v| v == "0");
     if disabled || !host::available() || !tensors.iter().all(fits) {

@@ -71,8 +71,7 @@ pub(super) fn lane_block(bits: usize) -> usize {
 impl<'a> Prepared<'a> {
     pub fn new(level: Level, x: Floats<'a>, m: usize, parts: &[Part<'_>], parallel: bool) -> Prepared<'a> {
         let k = parts[0].weight.columns;
-        let mut this =
-            Prepared { m, k, x, natural: vec![0.0; m * k], lanes: Default::default(), sums: Default::default() };
+        let mut this = Prepared { m, k, x, natural: vec![0.0; m * k], lanes: Default::default(), sums: Default::default() };
         let mut lanes = [false; 2];
         for part in parts {
             let Some(q) = part.weight.grouped() else { continue };
@@ -223,8 +222,7 @@ fn few(level: Level, w: &Matrix<'_>, from: usize, n: usize, p: &Prepared<'_>, ti
 fn many(level: Level, w: &Matrix<'_>, from: usize, n: usize, p: &Prepared<'_>, tile: &mut [f32]) {
     let (m, k) = (p.m, p.k);
     // `panel` is n x k: the product with its transpose.
-    let multiply =
-        |panel: &[f32], tile: &mut [f32]| matmul((m, k, n), &p.natural, (k, 1), panel, (1, k), tile, n, false);
+    let multiply = |panel: &[f32], tile: &mut [f32]| matmul((m, k, n), &p.natural, (k, 1), panel, (1, k), tile, n, false);
     if let Values::Dense(Floats::F32(values)) = w.values {
         return multiply(&values[from * k..(from + n) * k], tile);
     }

@@ -461,11 +461,9 @@ unsafe fn bf16_codes(bytes: &[u8], codes: Codes, k: usize, out: *mut u16) {
                 _ => bytes_of::<8>(at),
             };
             // Integers of up to eight bits are exact in bf16: the upper half of their f32.
-            let upper = |bytes| {
-                _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(_mm512_castps_si512(_mm512_cvtepi32_ps(
-                    _mm512_cvtepu8_epi32(bytes),
-                ))))
-            };
+            let upper = |bytes| _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(_mm512_castps_si512(
+                _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes)),
+            )));
             _mm256_storeu_si256(out.add(i).cast(), upper(_mm256_castsi256_si128(codes)));
             _mm256_storeu_si256(out.add(i + 16).cast(), upper(_mm256_extracti128_si256::<1>(codes)));
         }
@@ -554,8 +552,7 @@ unsafe fn multiply(a: &Block, rows: usize) {
 pub(super) fn scores(x: &[bf16], k: usize, rows: &[bf16], out: &mut [f32]) {
     let (m, n) = (x.len() / k, rows.len() / k);
     let w = Matrix { rows: n, columns: k, values: Values::Dense(Floats::Bf16(rows)) };
-    let p =
-        Prepared { m, k, x: Floats::Bf16(x), natural: Vec::new(), lanes: Default::default(), sums: Default::default() };
+    let p = Prepared { m, k, x: Floats::Bf16(x), natural: Vec::new(), lanes: Default::default(), sums: Default::default() };
     many_bf16(&w, 0, n, &p, &mut out[..m * n]);
 }
 
