@@ -76,7 +76,17 @@ fn attention(c: &mut Criterion) {
         };
         group.bench_function(format!("{length} of {count}"), |b| {
             let keys = Keys::Plain(Floats::Bf16(&k), [kv_heads * count * dim, count * dim, dim]);
-            b.iter(|| attend(Level::get(), &a, (Floats::Bf16(&q), [0, heads * dim, dim]), keys, keys, count, FloatsMut::Bf16(black_box(&mut out))));
+            b.iter(|| {
+                attend(
+                    Level::get(),
+                    &a,
+                    (Floats::Bf16(&q), [0, heads * dim, dim]),
+                    keys,
+                    keys,
+                    count,
+                    FloatsMut::Bf16(black_box(&mut out)),
+                )
+            });
         });
     }
     group.finish();

@@ -103,6 +103,9 @@
 /// The disk has no room for what is to be written.
 #define MLXE_ERROR_DISK_FULL 19
 
+/// Somebody else, here or in another process, is working on the same model.
+#define MLXE_ERROR_BUSY 20
+
 /// No messages.
 #define MLXE_LOG_OFF 0
 
@@ -204,13 +207,17 @@ typedef struct mlxe_error_t mlxe_error_t;
 /// which cancels it.
 typedef struct mlxe_generation_t mlxe_generation_t;
 
+/// A models directory, and how to reach the Hub that fills it. Free with mlxe_hub_free(); tasks do not need it.
+typedef struct mlxe_hub_t mlxe_hub_t;
+
 /// A loaded model. Free with mlxe_model_free(); generations keep it alive, so the order of freeing does not matter.
 typedef struct mlxe_model_t mlxe_model_t;
 
 /// Text that the library made. Free with mlxe_string_free().
 typedef struct mlxe_string_t mlxe_string_t;
 
-/// Long work that was started: a load, a generation, a search or an estimate. Free with mlxe_task_free(), which neither cancels nor waits.
+/// Long work that was started: a load, a generation, a search, a download or other work on models. Free with
+/// mlxe_task_free(), which neither cancels nor waits.
 typedef struct mlxe_task_t mlxe_task_t;
 
 /// A tokenizer. Immutable. Free with mlxe_tokenizer_free().
@@ -311,7 +318,7 @@ typedef struct mlxe_load_options_t {
     /// With `id`: an access token, sent to the endpoint only; empty for the environment's (HF_TOKEN, or the file of
     /// `hf auth login`).
     struct mlxe_str_t token;
-    /// With `id`: the cache folder; empty for the one that the Python libraries use too.
+    /// With `id`: the models directory; empty for the one that mlxe_hub_options_t says.
     struct mlxe_str_t cache_directory;
     /// With `id`: uses only the local cache, never the network. The environment's HF_HUB_OFFLINE=1 does the same.
     bool offline;
@@ -389,6 +396,93 @@ typedef struct mlxe_load_callbacks_t {
     /// Nothing uses `user_data` any more.
     void (*drop)(void *user_data);
 } mlxe_load_callbacks_t;
+
+/// Where models lie and where they come from. Initialise with mlxe_hub_options_init().
+typedef struct mlxe_hub_options_t {
+    /// sizeof(mlxe_hub_options_t)
+    size_t struct_size;
+    /// The models directory; empty for the environment's (MLXE_MODELS_DIR, HF_HUB_CACHE, HF_HOME), else on Apple's
+    /// systems "~/Library/Application Support/MLXEngine/models", elsewhere the cache of the Python libraries.
+    struct mlxe_str_t directory;
+    /// The Hub or a mirror of it; empty for the environment's HF_ENDPOINT or the public Hub.
+    struct mlxe_str_t endpoint;
+    /// An access token, sent to the endpoint only; empty for the environment's.
+    struct mlxe_str_t token;
+    /// Never uses the network. The environment's HF_HUB_OFFLINE=1 does the same.
+    bool offline;
+} mlxe_hub_options_t;
+
+/// How far work on models is. Valid for the call it is passed to, with all that it points to.
+typedef struct mlxe_hub_event_t {
+    /// sizeof of the library's struct; later versions append fields.
+    size_t struct_size;
+    /// "listing", "config" and "weights" while downloading; "verifying", "copying", "removing". Later versions may have
+    /// more.
+    const char *stage;
+    /// The file at hand; the model where whole models are moved or removed. Empty where there is none.
+    const char *file;
+    /// Its number, from 1; 0 where there is none.
+    uint32_t file_index;
+    /// How many files are known so far.
+    uint32_t total_files;
+    /// Bytes of the file that are done.
+    uint64_t file_bytes_done;
+    /// Bytes of the file.
+    uint64_t file_bytes_total;
+    /// Bytes that are done, over all files.
+    uint64_t bytes_done;
+    /// Bytes of all files known so far: the weights of a download come to the small files.
+    uint64_t bytes_total;
+    /// Bytes a second, lately.
+    double bytes_per_second;
+    /// Seconds that the rest will take at that speed; negative if that is not known.
+    double remaining_seconds;
+    /// While waiting before another try: seconds that the wait takes.
+    double retry_seconds;
+    /// While waiting before another try: what went wrong, else NULL.
+    const char *retry_reason;
+    /// While waiting before another try: how many tries have failed in a row; else 0.
+    uint32_t retry_attempt;
+    /// While waiting before another try: how many may fail before the task does; else 0.
+    uint32_t retry_limit;
+    /// Whether the task is paused.
+    bool is_paused;
+} mlxe_hub_event_t;
+
+/// Who hears of work on models. All functions may be NULL. They are called on a thread of the task, one at a time.
+///
+/// Once a function has accepted the callbacks: on_done is called exactly once, then drop exactly once, and nothing after
+/// that. If it rejects them, only drop is called; not even that if struct_size cannot be right.
+typedef struct mlxe_hub_callbacks_t {
+    /// sizeof(mlxe_hub_callbacks_t)
+    size_t struct_size;
+    /// Passed to all callbacks.
+    void *user_data;
+    /// Something happened. Return MLXE_CONTINUE or MLXE_CANCEL.
+    int32_t (*on_event)(void *user_data, const struct mlxe_hub_event_t *event);
+    /// The task is over. `json` is its result, or NULL; `error` is what it failed with, or NULL. Both are borrowed for
+    /// the call.
+    void (*on_done)(void *user_data, const char *json, const struct mlxe_error_t *error);
+    /// Nothing uses `user_data` any more.
+    void (*drop)(void *user_data);
+} mlxe_hub_callbacks_t;
+
+/// Who hears of a search or an estimate. All functions may be NULL. They are called on a thread of the library. There is
+/// no on_event: such work is short and has nothing to tell before its end.
+///
+/// Once the _start function has accepted the callbacks: on_done is called exactly once, then drop exactly once, and
+/// nothing after that. If it rejects them, only drop is called; not even that if struct_size cannot be right.
+typedef struct mlxe_json_callbacks_t {
+    /// sizeof(mlxe_json_callbacks_t)
+    size_t struct_size;
+    /// Passed to all callbacks.
+    void *user_data;
+    /// The work is over. `json` is its result or NULL; `error` is what it failed with or NULL. Both are borrowed for the
+    /// call.
+    void (*on_done)(void *user_data, const char *json, const struct mlxe_error_t *error);
+    /// Nothing uses `user_data` any more.
+    void (*drop)(void *user_data);
+} mlxe_json_callbacks_t;
 
 /// How to render chat messages. Initialise with mlxe_template_options_init().
 typedef struct mlxe_template_options_t {
@@ -541,23 +635,6 @@ typedef struct mlxe_generate_callbacks_t {
     /// Nothing uses `user_data` any more.
     void (*drop)(void *user_data);
 } mlxe_generate_callbacks_t;
-
-/// Who hears of a search or an estimate. All functions may be NULL. They are called on a thread of the library. There is
-/// no on_event: such work is short and has nothing to tell before its end.
-///
-/// Once the _start function has accepted the callbacks: on_done is called exactly once, then drop exactly once, and
-/// nothing after that. If it rejects them, only drop is called; not even that if struct_size cannot be right.
-typedef struct mlxe_json_callbacks_t {
-    /// sizeof(mlxe_json_callbacks_t)
-    size_t struct_size;
-    /// Passed to all callbacks.
-    void *user_data;
-    /// The work is over. `json` is its result or NULL; `error` is what it failed with or NULL. Both are borrowed for the
-    /// call.
-    void (*on_done)(void *user_data, const char *json, const struct mlxe_error_t *error);
-    /// Nothing uses `user_data` any more.
-    void (*drop)(void *user_data);
-} mlxe_json_callbacks_t;
 
 #ifdef __cplusplus
 extern "C" {
@@ -714,10 +791,24 @@ MLXE_MUST_USE
 struct mlxe_error_t *mlxe_task_stats(const struct mlxe_task_t *task,
                                      struct mlxe_generation_stats_t *out_stats);
 
-/// Waits for a search or an estimate and returns its result, JSON, which the caller owns.
+/// Waits for a task of a hub, a search or an estimate and writes its result, JSON as the function that started it says, to `out_json`, which the
+/// caller owns.
 ///
-/// Any thread but the library's own. Errors: as mlxe_task_wait(); MLXE_ERROR_INVALID_ARGUMENT if it is neither.
-MLXE_MUST_USE struct mlxe_error_t *mlxe_task_json(const struct mlxe_task_t *task, struct mlxe_string_t **out_json);
+/// Any thread but the library's own. Errors: as mlxe_task_wait(); MLXE_ERROR_INVALID_ARGUMENT if it is no such task.
+MLXE_MUST_USE
+struct mlxe_error_t *mlxe_task_result(const struct mlxe_task_t *task,
+                                      struct mlxe_string_t **out_json);
+
+/// Pauses a task of a hub: a download closes its connections, other work stops where it is. Any number of times; does
+/// nothing to other tasks, after the end, or if `task` is NULL. A paused task can be cancelled.
+///
+/// Any thread, also inside callbacks.
+void mlxe_task_pause(const struct mlxe_task_t *task);
+
+/// Lets a paused task go on.
+///
+/// Any thread, also inside callbacks.
+void mlxe_task_resume(const struct mlxe_task_t *task);
 
 /// Gives the task's handle up. The work goes on. NULL is fine.
 ///
@@ -751,6 +842,196 @@ struct mlxe_error_t *mlxe_load(const struct mlxe_engine_t *engine,
                                const struct mlxe_load_options_t *options,
                                const struct mlxe_load_callbacks_t *callbacks,
                                struct mlxe_model_t **out_model);
+
+/// Sets all options to their defaults. Does nothing if `options` is NULL.
+void mlxe_hub_options_init(struct mlxe_hub_options_t *options);
+
+/// Opens a models directory, which need not exist.
+///
+/// `options` may be NULL for the defaults. `out_hub` receives the hub, which the caller owns.
+/// Errors: MLXE_ERROR_INVALID_ARGUMENT; MLXE_ERROR_NOT_FOUND if the environment names no place for models.
+///
+/// Any thread.
+MLXE_MUST_USE struct mlxe_error_t *mlxe_hub_new(const struct mlxe_hub_options_t *options, struct mlxe_hub_t **out_hub);
+
+/// Frees a hub. Its tasks go on. NULL is fine.
+void mlxe_hub_free(struct mlxe_hub_t *hub);
+
+/// The models directory. Borrowed: valid until the hub is freed. The empty string if `hub` is NULL.
+///
+/// Any thread.
+const char *mlxe_hub_directory(const struct mlxe_hub_t *hub);
+
+/// Lists the models on the disk: a JSON array of
+/// {"id", "complete", "bytes", "partial_bytes", "last_used", "uses", "model_type", "directory", "revisions": [{"commit",
+/// "refs", "complete", "files", "bytes", "directory"}]}. Times are seconds since 1970.
+///
+/// `out_json` receives the text, which the caller owns. Errors: MLXE_ERROR_IO.
+///
+/// Any thread. Reads the directory, which takes milliseconds.
+MLXE_MUST_USE
+struct mlxe_error_t *mlxe_hub_list(const struct mlxe_hub_t *hub,
+                                   struct mlxe_string_t **out_json);
+
+/// Describes one model on the disk: an element of mlxe_hub_list()'s array.
+///
+/// `out_json` receives the text, which the caller owns. Errors: MLXE_ERROR_NOT_FOUND, MLXE_ERROR_INVALID_ARGUMENT.
+///
+/// Any thread.
+MLXE_MUST_USE
+struct mlxe_error_t *mlxe_hub_info(const struct mlxe_hub_t *hub,
+                                   struct mlxe_str_t id,
+                                   struct mlxe_string_t **out_json);
+
+/// Removes a model from the disk, or one revision of it: {"id", "bytes"}, the bytes that are free now.
+///
+/// An empty `revision` (branch, tag or commit) removes all. `out_json` may be NULL; else it receives the text, which the
+/// caller owns. A model that is loaded already is not disturbed.
+/// Errors: MLXE_ERROR_NOT_FOUND; MLXE_ERROR_BUSY while it is downloaded or loaded, here or in another process;
+/// MLXE_ERROR_IO.
+///
+/// Any thread. May take a second for many gigabytes.
+MLXE_MUST_USE
+struct mlxe_error_t *mlxe_hub_remove(const struct mlxe_hub_t *hub,
+                                     struct mlxe_str_t id,
+                                     struct mlxe_str_t revision,
+                                     struct mlxe_string_t **out_json);
+
+/// Starts a download of all that a model needs and the disk lacks. What has arrived stays when it is cancelled or
+/// killed, and the next download goes on there. Result: {"id", "commit", "directory"}.
+///
+/// An empty `revision` is "main". `callbacks` may be NULL. `out_task` may be NULL; otherwise it receives the task, which
+/// the caller owns. Errors: MLXE_ERROR_INVALID_ARGUMENT. Everything else is reported by the task.
+///
+/// Any thread, also inside callbacks.
+MLXE_MUST_USE
+struct mlxe_error_t *mlxe_hub_pull_start(const struct mlxe_hub_t *hub,
+                                         struct mlxe_str_t id,
+                                         struct mlxe_str_t revision,
+                                         const struct mlxe_hub_callbacks_t *callbacks,
+                                         struct mlxe_task_t **out_task);
+
+/// Starts a check of a model, or of all if `id` is empty: that all files are there, their sizes and checksums, and what
+/// killed processes have left. With `fix` what is damaged or of no use is removed; the next download brings it again.
+/// Result: {"models", "files", "bytes", "sound", "problems": [{"id", "file", "problem", "message", "bytes", "fixed"}]},
+/// where a problem is "missing", "dangling", "size", "checksum", "outside", "unreadable", "leftover" or "unreferenced".
+///
+/// Callbacks, task and errors: as mlxe_hub_pull_start().
+///
+/// Any thread, also inside callbacks.
+MLXE_MUST_USE
+struct mlxe_error_t *mlxe_hub_verify_start(const struct mlxe_hub_t *hub,
+                                           struct mlxe_str_t id,
+                                           bool fix,
+                                           const struct mlxe_hub_callbacks_t *callbacks,
+                                           struct mlxe_task_t **out_task);
+
+/// Starts taking a folder with a model into the models directory as `id`. It is checked first and becomes visible when
+/// it is whole. With `link` weights are hard-linked where the file system can: both are then one file. Result: as
+/// mlxe_hub_info().
+///
+/// Callbacks, task and errors: as mlxe_hub_pull_start().
+///
+/// Any thread, also inside callbacks.
+MLXE_MUST_USE
+struct mlxe_error_t *mlxe_hub_import_start(const struct mlxe_hub_t *hub,
+                                           struct mlxe_str_t folder,
+                                           struct mlxe_str_t id,
+                                           bool link,
+                                           const struct mlxe_hub_callbacks_t *callbacks,
+                                           struct mlxe_task_t **out_task);
+
+/// Starts moving all models to another directory, each atomically: by a rename, or by a copy to another file system.
+/// The hub still names the old directory; open a new one afterwards. Result: {"directory", "moved", "stayed"}.
+///
+/// Callbacks, task and errors: as mlxe_hub_pull_start().
+///
+/// Any thread, also inside callbacks.
+MLXE_MUST_USE
+struct mlxe_error_t *mlxe_hub_move_start(const struct mlxe_hub_t *hub,
+                                         struct mlxe_str_t directory,
+                                         const struct mlxe_hub_callbacks_t *callbacks,
+                                         struct mlxe_task_t **out_task);
+
+/// Starts removing models, those first that were not used for the longest time, until the others take `budget` bytes or
+/// less. The `keep_count` ids in `keep` stay (NULL if there are none), and so does what is in use at the moment. With
+/// `dry_run` nothing is removed. Result: {"removed": [{"id", "bytes"}], "busy", "bytes", "within_budget"}.
+///
+/// Callbacks, task and errors: as mlxe_hub_pull_start().
+///
+/// Any thread, also inside callbacks.
+MLXE_MUST_USE
+struct mlxe_error_t *mlxe_hub_prune_start(const struct mlxe_hub_t *hub,
+                                          uint64_t budget,
+                                          const struct mlxe_str_t *keep,
+                                          size_t keep_count,
+                                          bool dry_run,
+                                          const struct mlxe_hub_callbacks_t *callbacks,
+                                          struct mlxe_task_t **out_task);
+
+/// Looks for models of the Hugging Face Hub and returns at once.
+///
+/// Of `options`, which may be NULL, endpoint, token and offline are used. `query` is a JSON object, or empty: text,
+/// author, task, library ("mlx"), tags, languages, licence, gated, architecture, size_class ("tiny" under 100 million
+/// parameters, "small" to 1 billion, "medium" to 7, "large" to 13, "xlarge"), bits, modality ("text", "image", "audio",
+/// "embedding", "other"), min_bytes, max_bytes, fits_bytes, min_downloads, min_likes, since ("2025-01-31"), supported,
+/// sort ("downloads", "likes", "trending", "created", "modified", "quality"), limit (20), page. All that is given must be
+/// fulfilled; unknown keys are refused.
+///
+/// The result is a JSON object: `models`, each with id, architecture, supported, parameters, bits, weight_bytes,
+/// memory_bytes, quality and more (unknown values are null); `next`, the `page` to go on with or null; `examined`.
+///
+/// All arguments are copied. `callbacks` and `out_task` may be NULL; the task is the caller's, see mlxe_task_result().
+/// Errors: MLXE_ERROR_INVALID_ARGUMENT. Everything else is reported by the task.
+///
+/// Any thread, also inside callbacks.
+MLXE_MUST_USE
+struct mlxe_error_t *mlxe_search_start(const struct mlxe_load_options_t *options,
+                                       struct mlxe_str_t query,
+                                       const struct mlxe_json_callbacks_t *callbacks,
+                                       struct mlxe_task_t **out_task);
+
+/// Estimates what a model takes in memory and whether it fits, without loading or downloading its weights, and returns
+/// at once.
+///
+/// `options` says which model, as for mlxe_load_start(). `request` is a JSON object, or empty: context (positions, prompt
+/// and answer together; the model's, but 4096 at most), prefill_step, kv_bits, kv_group_size, max_kv_size, device ("cpu"
+/// or "gpu"; the GPU if there is one). Unknown keys are refused.
+///
+/// The result is a JSON object: name, model_type, supported, reason, parameters, bits, context_length, download_bytes,
+/// memory (context, weights, kv_cache, activations, total), memory_total and memory_available (of the machine, or of what
+/// a container or iOS allows this process), fits, largest_context. Sizes are in bytes; unknown values are null.
+///
+/// All arguments are copied. `callbacks` and `out_task` may be NULL; the task is the caller's, see mlxe_task_result().
+/// Errors: MLXE_ERROR_INVALID_ARGUMENT. Everything else is reported by the task.
+///
+/// Any thread, also inside callbacks.
+MLXE_MUST_USE
+struct mlxe_error_t *mlxe_estimate_start(const struct mlxe_load_options_t *options,
+                                         struct mlxe_str_t request,
+                                         const struct mlxe_json_callbacks_t *callbacks,
+                                         struct mlxe_task_t **out_task);
+
+/// The catalogue of well-known models, smallest first: a JSON array of objects with id, name, short_name, parameters,
+/// bits, architecture, context, default_prompt and extra_eos. `out_json` receives text that the caller owns.
+///
+/// Any thread.
+MLXE_MUST_USE struct mlxe_error_t *mlxe_catalog_json(struct mlxe_string_t **out_json);
+
+/// Adds entries to the catalogue of this process, or replaces those with the same id. `json` is an object as in
+/// mlxe_catalog_json(), or an array of them; default_prompt and extra_eos may be left out.
+/// Errors: MLXE_ERROR_INVALID_ARGUMENT; entries before the one that is refused have been added.
+///
+/// Any thread.
+MLXE_MUST_USE struct mlxe_error_t *mlxe_catalog_add(struct mlxe_str_t json);
+
+/// How models of the Hub were used: a JSON object by id, with last_used (seconds since 1970) and times. Loads by id are
+/// counted, in `usage.json` in the environment's MLXE_STATE_DIR, else in Application Support/MLXEngine on Apple and
+/// ~/.local/state/mlx-engine elsewhere; several processes may share it. `out_json` receives text that the caller owns.
+/// Errors: MLXE_ERROR_NOT_FOUND if there is no such folder; MLXE_ERROR_IO.
+///
+/// Any thread.
+MLXE_MUST_USE struct mlxe_error_t *mlxe_usage_json(struct mlxe_string_t **out_json);
 
 /// Another handle of the same model. `out_model` receives it; the caller owns it.
 ///
@@ -930,70 +1211,6 @@ struct mlxe_error_t *mlxe_generation_stats(const struct mlxe_generation_t *gener
 ///
 /// Any thread.
 void mlxe_generation_free(struct mlxe_generation_t *generation);
-
-/// Looks for models of the Hugging Face Hub and returns at once.
-///
-/// Of `options`, which may be NULL, endpoint, token and offline are used. `query` is a JSON object, or empty: text,
-/// author, task, library ("mlx"), tags, languages, licence, gated, architecture, size_class ("tiny" under 100 million
-/// parameters, "small" to 1 billion, "medium" to 7, "large" to 13, "xlarge"), bits, modality ("text", "image", "audio",
-/// "embedding", "other"), min_bytes, max_bytes, fits_bytes, min_downloads, min_likes, since ("2025-01-31"), supported,
-/// sort ("downloads", "likes", "trending", "created", "modified", "quality"), limit (20), page. All that is given must be
-/// fulfilled; unknown keys are refused.
-///
-/// The result is a JSON object: `models`, each with id, architecture, supported, parameters, bits, weight_bytes,
-/// memory_bytes, quality and more (unknown values are null); `next`, the `page` to go on with or null; `examined`.
-///
-/// All arguments are copied. `callbacks` and `out_task` may be NULL; the task is the caller's, see mlxe_task_json().
-/// Errors: MLXE_ERROR_INVALID_ARGUMENT. Everything else is reported by the task.
-///
-/// Any thread, also inside callbacks.
-MLXE_MUST_USE
-struct mlxe_error_t *mlxe_search_start(const struct mlxe_load_options_t *options,
-                                       struct mlxe_str_t query,
-                                       const struct mlxe_json_callbacks_t *callbacks,
-                                       struct mlxe_task_t **out_task);
-
-/// Estimates what a model takes in memory and whether it fits, without loading or downloading its weights, and returns
-/// at once.
-///
-/// `options` says which model, as for mlxe_load_start(). `request` is a JSON object, or empty: context (positions, prompt
-/// and answer together; the model's, but 4096 at most), prefill_step, kv_bits, kv_group_size, max_kv_size, device ("cpu"
-/// or "gpu"; the GPU if there is one). Unknown keys are refused.
-///
-/// The result is a JSON object: name, model_type, supported, reason, parameters, bits, context_length, download_bytes,
-/// memory (context, weights, kv_cache, activations, total), memory_total and memory_available (of the machine, or of what
-/// a container or iOS allows this process), fits, largest_context. Sizes are in bytes; unknown values are null.
-///
-/// All arguments are copied. `callbacks` and `out_task` may be NULL; the task is the caller's, see mlxe_task_json().
-/// Errors: MLXE_ERROR_INVALID_ARGUMENT. Everything else is reported by the task.
-///
-/// Any thread, also inside callbacks.
-MLXE_MUST_USE
-struct mlxe_error_t *mlxe_estimate_start(const struct mlxe_load_options_t *options,
-                                         struct mlxe_str_t request,
-                                         const struct mlxe_json_callbacks_t *callbacks,
-                                         struct mlxe_task_t **out_task);
-
-/// The catalogue of well-known models, smallest first: a JSON array of objects with id, name, short_name, parameters,
-/// bits, architecture, context, default_prompt and extra_eos. `out_json` receives text that the caller owns.
-///
-/// Any thread.
-MLXE_MUST_USE struct mlxe_error_t *mlxe_catalog_json(struct mlxe_string_t **out_json);
-
-/// Adds entries to the catalogue of this process, or replaces those with the same id. `json` is an object as in
-/// mlxe_catalog_json(), or an array of them; default_prompt and extra_eos may be left out.
-/// Errors: MLXE_ERROR_INVALID_ARGUMENT; entries before the one that is refused have been added.
-///
-/// Any thread.
-MLXE_MUST_USE struct mlxe_error_t *mlxe_catalog_add(struct mlxe_str_t json);
-
-/// How models of the Hub were used: a JSON object by id, with last_used (seconds since 1970) and times. Loads by id are
-/// counted, in `usage.json` in the environment's MLXE_STATE_DIR, else in Application Support/MLXEngine on Apple and
-/// ~/.local/state/mlx-engine elsewhere; several processes may share it. `out_json` receives text that the caller owns.
-/// Errors: MLXE_ERROR_NOT_FOUND if there is no such folder; MLXE_ERROR_IO.
-///
-/// Any thread.
-MLXE_MUST_USE struct mlxe_error_t *mlxe_usage_json(struct mlxe_string_t **out_json);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -53,11 +53,13 @@ pub enum ErrorKind {
     AccessDenied = 18,
     /// The disk has no room for what is to be written.
     DiskFull = 19,
+    /// Somebody else, here or in another process, is working on the same model.
+    Busy = 20,
 }
 
 impl ErrorKind {
     /// Every kind, in the order of its code.
-    pub const ALL: [ErrorKind; 19] = [
+    pub const ALL: [ErrorKind; 20] = [
         ErrorKind::InvalidArgument,
         ErrorKind::NotFound,
         ErrorKind::Io,
@@ -77,6 +79,7 @@ impl ErrorKind {
         ErrorKind::Internal,
         ErrorKind::AccessDenied,
         ErrorKind::DiskFull,
+        ErrorKind::Busy,
     ];
 
     /// The number this kind has in the C API.

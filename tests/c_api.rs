@@ -177,6 +177,19 @@ fn search() {
     run(command().arg("cancel"));
 }
 
+#[cfg(feature = "hub")]
+#[test]
+fn hub() {
+    use hub_server::{At, Fault, HubServer, Repo};
+    let (dir, model) = (TempDir::new("hub"), TempDir::new("model"));
+    write_case("qwen3", model.path(), 2);
+    let server = HubServer::start(vec![Repo::from_folder("org/model", model.path())]);
+    server.fault(At::Storage, Fault::Status(503, Some(1)), 1);
+    let binary = dir.path().join("program");
+    compile("tests/c/hub.c", &binary, Link::Shared);
+    run(Command::new(&binary).arg(&server.endpoint).arg("org/model").arg(dir.path()).arg(model.path()));
+}
+
 /// MLX's statics are destroyed at the end of the process while engines still work or free: many times, because a race
 /// is lost only now and then.
 #[test]

@@ -110,7 +110,11 @@ fn tensors_may_lie_anywhere() {
     let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     let prompt: Vec<u32> = (5..40).collect();
     let answer = |model: &Model| {
-        support::tokens(model, &prompt, GenerateOptions { max_tokens: Some(24), ignore_eos: true, ..Default::default() })
+        support::tokens(
+            model,
+            &prompt,
+            GenerateOptions { max_tokens: Some(24), ignore_eos: true, ..Default::default() },
+        )
     };
     let engine = cpu_engine();
     let want = answer(&load(&engine, bare(&source)).unwrap());

@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
-use mlx_engine_kernels::{
-    Append, Attention, Epilogue, Keys, Level, Matrix, NormParams, Part, Values, Visible, attend, gather_rows, normalize,
-    product,
-};
 pub use mlx_engine_kernels::{Act, Rotation, pool};
+use mlx_engine_kernels::{
+    Append, Attention, Epilogue, Keys, Level, Matrix, NormParams, Part, Values, Visible, attend, gather_rows,
+    normalize, product,
+};
 
 use super::fast::Mask;
 use super::host::{self, Held, View};
@@ -65,7 +65,9 @@ impl Weight<'_> {
         match self {
             Weight::Dense(w) => matches!(w.dtype(), Dtype::F32 | Dtype::F16 | Dtype::Bf16).then_some(Stored::Dense),
             Weight::Quantized(q) => match q.scheme.mode {
-                Mode::Affine => Some(Stored::Affine { bits: q.scheme.bits as u32, group: q.scheme.group_size as usize }),
+                Mode::Affine => {
+                    Some(Stored::Affine { bits: q.scheme.bits as u32, group: q.scheme.group_size as usize })
+                }
                 Mode::Mxfp4 => Some(Stored::Mxfp4),
                 Mode::Mxfp8 | Mode::Nvfp4 => None,
             },
@@ -140,13 +142,9 @@ impl Stored {
         let rows = inputs.views[at].dim(0);
         let values = match self {
             Stored::Dense => Values::Dense(floats(0)),
-            Stored::Affine { bits, group } => Values::Affine {
-                bits,
-                group,
-                codes: inputs.views[at].bytes(),
-                scales: floats(1),
-                biases: floats(2),
-            },
+            Stored::Affine { bits, group } => {
+                Values::Affine { bits, group, codes: inputs.views[at].bytes(), scales: floats(1), biases: floats(2) }
+            }
             Stored::Mxfp4 => Values::Mxfp4 { codes: inputs.views[at].bytes(), scales: inputs.views[at + 1].bytes() },
         };
         Matrix { rows, columns, values }
@@ -547,7 +545,8 @@ impl CachedAttention {
     /// `q` is `[batch, length, heads * head_dim]`, `k` and `v` alike; the result is like `q`.
     pub fn run(&self, q: &Array, k: &Array, v: &Array, store: &mut Store) -> Result<Array> {
         let &[batch, length, _] = q.shape() else { return Err(unfit("attention", &[q])) };
-        let (query, key) = ([batch, length, self.heads * self.head_dim], [batch, length, self.kv_heads * self.head_dim]);
+        let (query, key) =
+            ([batch, length, self.heads * self.head_dim], [batch, length, self.kv_heads * self.head_dim]);
         if q.shape() != query || k.shape() != key || v.shape() != key || k.dtype() != v.dtype() {
             return Err(unfit("attention", &[q, k, v]));
         }

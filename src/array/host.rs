@@ -262,7 +262,13 @@ mod native {
         device::device() == Device::Cpu
     }
 
-    unsafe extern "C" fn run(work: *mut c_void, ins: *const Buffer, n_ins: usize, outs: *const Buffer, n_outs: usize) -> c_int {
+    unsafe extern "C" fn run(
+        work: *mut c_void,
+        ins: *const Buffer,
+        n_ins: usize,
+        outs: *const Buffer,
+        n_outs: usize,
+    ) -> c_int {
         // SAFETY: native/host.cpp passes what `operation` gave it, and buffers of evaluated arrays.
         let (work, ins, outs) = unsafe { (&*work.cast::<Work>(), views(ins, n_ins), views(outs, n_outs)) };
         match catch_unwind(AssertUnwindSafe(|| work(&ins, &outs))) {

@@ -23,8 +23,8 @@ pub mod memory;
 mod ops;
 pub mod quant;
 pub mod random;
-pub mod system;
 pub(crate) mod sys;
+pub mod system;
 
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;

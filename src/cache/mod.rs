@@ -248,7 +248,13 @@ impl LayerCache {
 
     /// Does what `attention` describes with queries, keys and values as the projections made them, `[batch, length,
     /// heads * features]`, where this cache can.
-    pub fn attend_fused(&mut self, attention: &CachedAttention, q: &Array, k: &Array, v: &Array) -> Option<Result<Array>> {
+    pub fn attend_fused(
+        &mut self,
+        attention: &CachedAttention,
+        q: &Array,
+        k: &Array,
+        v: &Array,
+    ) -> Option<Result<Array>> {
         match self {
             LayerCache::Stored(store) => Some(attention.run(q, k, v, store)),
             _ => None,

@@ -142,6 +142,39 @@ impl<E, T: Clone> Reporter<E, T> {
         (Reporter { observer: Some(observer), shared: shared.clone() }, Task { shared })
     }
 
+    /// The task's end of the work: `work` runs on a thread of its own, on which the observer is called.
+    ///
+    /// # Errors
+    /// If the system gives no thread; then the observer is only dropped.
+    pub fn spawn(
+        observer: Box<dyn Observer<E, T>>,
+        work: impl FnOnce(&mut Self) -> Result<T> + Send + 'static,
+    ) -> Result<Task<T>>
+    where
+        E: 'static,
+        T: Send + 'static,
+    {
+        let (mut reporter, task) = Self::new(observer);
+        // Given over through a channel, so that it comes back where there is no thread.
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+        let run = move || {
+            enter_engine_thread();
+            let Ok(mut reporter): std::result::Result<Self, _> = receiver.recv() else { return };
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&mut reporter)));
+            reporter.done(result.unwrap_or_else(|payload| Err(super::panic_error(&*payload))));
+        };
+        match std::thread::Builder::new().name("mlx-hub".into()).spawn(run) {
+            Ok(_) => {
+                let _ = sender.send(reporter);
+                Ok(task)
+            }
+            Err(e) => {
+                drop(reporter.observer.take());
+                Err(Error::new(ErrorKind::Io, "cannot start a thread").with_source(e))
+            }
+        }
+    }
+
     /// Tells the observer; its wish to cancel takes effect like any cancel.
     pub fn event(&mut self, event: &E) {
         if let Some(observer) = &mut self.observer

@@ -61,6 +61,8 @@ pub const MLXE_ERROR_INTERNAL: i32 = 17;
 pub const MLXE_ERROR_ACCESS_DENIED: i32 = 18;
 /// The disk has no room for what is to be written.
 pub const MLXE_ERROR_DISK_FULL: i32 = 19;
+/// Somebody else, here or in another process, is working on the same model.
+pub const MLXE_ERROR_BUSY: i32 = 20;
 
 /// The error's code, one of MLXE_ERROR_*; MLXE_OK if `error` is NULL. Later versions may have more codes.
 ///

@@ -6,11 +6,11 @@ use std::ptr::null;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::load::configuration;
 #[cfg(feature = "hub")]
-use super::load::hub_options;
+use super::hub::hub_options;
+use super::load::configuration;
 use super::options::{self, Versioned};
-use super::task::{AnyTask, give};
+use super::task::{AnyTask, HubTask, give};
 use super::{
     DropGuard, UserData, guard, mlxe_error_t, mlxe_load_options_t, mlxe_str_t, mlxe_string_t, mlxe_task_t, out,
     required,
@@ -116,7 +116,7 @@ fn to_json<T: Serialize>(value: &T) -> Result<String> {
 /// The result is a JSON object: `models`, each with id, architecture, supported, parameters, bits, weight_bytes,
 /// memory_bytes, quality and more (unknown values are null); `next`, the `page` to go on with or null; `examined`.
 ///
-/// All arguments are copied. `callbacks` and `out_task` may be NULL; the task is the caller's, see mlxe_task_json().
+/// All arguments are copied. `callbacks` and `out_task` may be NULL; the task is the caller's, see mlxe_task_result().
 /// Errors: MLXE_ERROR_INVALID_ARGUMENT. Everything else is reported by the task.
 ///
 /// Any thread, also inside callbacks.
@@ -132,9 +132,14 @@ pub unsafe extern "C" fn mlxe_search_start(
         // SAFETY: pointers as documented. The callbacks come first, so that drop is called whatever else is wrong.
         unsafe {
             let callbacks = Callbacks::read(callbacks)?;
-            give(AnyTask::Json(search(options, query, callbacks)?), out_task)
+            give(json_task(search(options, query, callbacks)?), out_task)
         }
     })
+}
+
+/// Such work ends soon: pausing it does nothing.
+fn json_task(task: Task<String>) -> AnyTask {
+    AnyTask::Hub(HubTask { task, paused: Default::default() })
 }
 
 /// # Safety
@@ -143,8 +148,11 @@ pub unsafe extern "C" fn mlxe_search_start(
 unsafe fn search(options: *const mlxe_load_options_t, query: mlxe_str_t, callbacks: Callbacks) -> Result<Task<String>> {
     use crate::hub::{Client, SearchQuery};
     // SAFETY: the caller's promise.
-    let (query, hub) =
-        unsafe { (SearchQuery::from_json(query.get("query")?)?, hub_options(&options::read(options, "options")?)?) };
+    let (query, hub) = unsafe {
+        let o = options::read(options, "options")?;
+        let hub = hub_options(o.cache_directory, o.endpoint, o.token, o.offline)?;
+        (SearchQuery::from_json(query.get("query")?)?, hub)
+    };
     let client = Client::new(hub)?;
     let cancelled = client.clone();
     let work = move || to_json(&fit::search(&client, &query)?);
@@ -169,7 +177,7 @@ unsafe fn search(_: *const mlxe_load_options_t, _: mlxe_str_t, _: Callbacks) -> 
 /// memory (context, weights, kv_cache, activations, total), memory_total and memory_available (of the machine, or of what
 /// a container or iOS allows this process), fits, largest_context. Sizes are in bytes; unknown values are null.
 ///
-/// All arguments are copied. `callbacks` and `out_task` may be NULL; the task is the caller's, see mlxe_task_json().
+/// All arguments are copied. `callbacks` and `out_task` may be NULL; the task is the caller's, see mlxe_task_result().
 /// Errors: MLXE_ERROR_INVALID_ARGUMENT. Everything else is reported by the task.
 ///
 /// Any thread, also inside callbacks.
@@ -188,7 +196,7 @@ pub unsafe extern "C" fn mlxe_estimate_start(
             let configuration = configuration(&options::read(required(options, "options")?, "options")?)?;
             let (device, request) = estimate_request(request.get("request")?)?;
             let task = estimate(configuration, device, request, callbacks)?;
-            give(AnyTask::Json(task), out_task)
+            give(json_task(task), out_task)
         }
     })
 }

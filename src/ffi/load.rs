@@ -3,6 +3,7 @@
 use std::ffi::{c_char, c_void};
 use std::path::PathBuf;
 
+use super::hub::hub_options;
 use super::options::{self, Versioned};
 use super::task::{AnyTask, give};
 use super::{
@@ -12,7 +13,6 @@ use super::{
 use crate::array::Dtype;
 use crate::engine::{Control, Model, Observer, Task};
 use crate::error::{Error, Result};
-use crate::hub::{HubOptions, Token};
 use crate::load::{Checkpoints, LoadEvent, LoadingPhase, ModelConfiguration, TokenizerSource, WeightDtype};
 
 /// Finding the model and reading its configuration.
@@ -64,7 +64,7 @@ pub struct mlxe_load_options_t {
     /// With `id`: an access token, sent to the endpoint only; empty for the environment's (HF_TOKEN, or the file of
     /// `hf auth login`).
     pub token: mlxe_str_t,
-    /// With `id`: the cache folder; empty for the one that the Python libraries use too.
+    /// With `id`: the models directory; empty for the one that mlxe_hub_options_t says.
     pub cache_directory: mlxe_str_t,
     /// With `id`: uses only the local cache, never the network. The environment's HF_HUB_OFFLINE=1 does the same.
     pub offline: bool,
@@ -341,33 +341,6 @@ impl Observer<LoadEvent, Model> for Callbacks {
     }
 }
 
-/// How to reach the Hub: what the caller says, else the environment.
-///
-/// # Safety
-/// The strings in `options` are valid.
-pub(super) unsafe fn hub_options(options: &mlxe_load_options_t) -> Result<HubOptions> {
-    // SAFETY: the caller's promise.
-    let (endpoint, token, cache) = unsafe {
-        (
-            options.endpoint.get_optional("options.endpoint")?,
-            options.token.get_optional("options.token")?,
-            options.cache_directory.get_optional("options.cache_directory")?,
-        )
-    };
-    let mut hub = match cache {
-        Some(cache) => HubOptions::with_cache(cache)?,
-        None => HubOptions::from_env()?,
-    };
-    hub.offline |= options.offline;
-    if let Some(endpoint) = endpoint {
-        hub.endpoint = endpoint.to_owned();
-    }
-    if let Some(token) = token {
-        hub.token = Token::new(token)?;
-    }
-    Ok(hub)
-}
-
 /// The caller's options.
 ///
 /// # Safety
@@ -387,7 +360,8 @@ pub(super) unsafe fn configuration(options: &mlxe_load_options_t) -> Result<Mode
         (None, Some(id)) => {
             let configuration = ModelConfiguration::hub(id, revision.map(str::to_owned));
             // SAFETY: the caller's promise.
-            configuration.with_hub(unsafe { hub_options(options) }?)
+            let hub = unsafe { hub_options(options.cache_directory, options.endpoint, options.token, options.offline) };
+            configuration.with_hub(hub?)
         }
         _ => return Err(Error::invalid_argument("set either options.directory or options.id")),
     };

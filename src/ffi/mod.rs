@@ -9,7 +9,9 @@
 mod engine;
 mod error;
 mod generate;
+mod hub;
 mod hub_search;
+mod hub_work;
 mod load;
 mod log;
 mod model;
@@ -24,6 +26,7 @@ mod version;
 pub use engine::*;
 pub use error::*;
 pub use generate::*;
+pub use hub::*;
 pub use hub_search::*;
 pub use load::*;
 pub use log::*;

@@ -1,5 +1,7 @@
 //! Tasks: long work that was started.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::generate::{mlxe_generation_stats_t, write_stats};
@@ -8,14 +10,20 @@ use crate::engine::{Model, Task};
 use crate::error::{Error, Result};
 use crate::generate::GenerationStats;
 
-/// Long work that was started: a load, a generation, a search or an estimate. Free with mlxe_task_free(), which neither cancels nor waits.
+/// Long work that was started: a load, a generation, a search, a download or other work on models. Free with
+/// mlxe_task_free(), which neither cancels nor waits.
 pub struct mlxe_task_t(pub(super) AnyTask);
 
 pub(super) enum AnyTask {
     Load(Task<Model>),
     Generation(Task<GenerationStats>),
-    /// A search or an estimate, whose result is JSON.
-    Json(Task<String>),
+    Hub(HubTask),
+}
+
+/// Work on models, whose result is JSON.
+pub(super) struct HubTask {
+    pub task: Task<String>,
+    pub paused: Arc<AtomicBool>,
 }
 
 /// Go on. What callbacks return.
@@ -33,7 +41,7 @@ pub unsafe extern "C" fn mlxe_task_cancel(task: *const mlxe_task_t) {
     match unsafe { task.as_ref() } {
         Some(mlxe_task_t(AnyTask::Load(task))) => task.cancel(),
         Some(mlxe_task_t(AnyTask::Generation(task))) => task.cancel(),
-        Some(mlxe_task_t(AnyTask::Json(task))) => task.cancel(),
+        Some(mlxe_task_t(AnyTask::Hub(hub))) => hub.task.cancel(),
         None => {}
     }
 }
@@ -47,7 +55,7 @@ pub unsafe extern "C" fn mlxe_task_is_done(task: *const mlxe_task_t) -> bool {
     match unsafe { task.as_ref() } {
         Some(mlxe_task_t(AnyTask::Load(task))) => task.is_done(),
         Some(mlxe_task_t(AnyTask::Generation(task))) => task.is_done(),
-        Some(mlxe_task_t(AnyTask::Json(task))) => task.is_done(),
+        Some(mlxe_task_t(AnyTask::Hub(hub))) => hub.task.is_done(),
         None => false,
     }
 }
@@ -64,7 +72,7 @@ pub unsafe extern "C" fn mlxe_task_wait(task: *const mlxe_task_t) -> *mut mlxe_e
         match &unsafe { required(task, "task") }?.0 {
             AnyTask::Load(task) => task.wait().map(drop),
             AnyTask::Generation(task) => task.wait().map(drop),
-            AnyTask::Json(task) => task.wait().map(drop),
+            AnyTask::Hub(hub) => hub.task.wait().map(drop),
         }
     })
 }
@@ -88,7 +96,7 @@ pub unsafe extern "C" fn mlxe_task_wait_for(
         let result = match &task.0 {
             AnyTask::Load(task) => task.wait_for(time).map(|r| r.map(drop)),
             AnyTask::Generation(task) => task.wait_for(time).map(|r| r.map(drop)),
-            AnyTask::Json(task) => task.wait_for(time).map(|r| r.map(drop)),
+            AnyTask::Hub(hub) => hub.task.wait_for(time).map(|r| r.map(drop)),
         };
         *done = result.is_some();
         result.unwrap_or(Ok(()))
@@ -136,24 +144,53 @@ pub unsafe extern "C" fn mlxe_task_stats(
     })
 }
 
-/// Waits for a search or an estimate and returns its result, JSON, which the caller owns.
+/// Waits for a task of a hub, a search or an estimate and writes its result, JSON as the function that started it says, to `out_json`, which the
+/// caller owns.
 ///
-/// Any thread but the library's own. Errors: as mlxe_task_wait(); MLXE_ERROR_INVALID_ARGUMENT if it is neither.
+/// Any thread but the library's own. Errors: as mlxe_task_wait(); MLXE_ERROR_INVALID_ARGUMENT if it is no such task.
 #[must_use]
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn mlxe_task_json(
+pub unsafe extern "C" fn mlxe_task_result(
     task: *const mlxe_task_t,
     out_json: *mut *mut mlxe_string_t,
 ) -> *mut mlxe_error_t {
     guard(|| {
         // SAFETY: as documented.
         let (task, place) = unsafe { (required(task, "task")?, out(out_json, "out_json")?) };
-        let AnyTask::Json(task) = &task.0 else {
-            return Err(Error::invalid_argument("task is neither a search nor an estimate"));
+        let AnyTask::Hub(hub) = &task.0 else {
+            return Err(Error::invalid_argument("task has no such result"));
         };
-        *place = Box::into_raw(mlxe_string_t::new(task.wait()?));
+        *place = Box::into_raw(mlxe_string_t::new(hub.task.wait()?));
         Ok(())
     })
+}
+
+/// Pauses a task of a hub: a download closes its connections, other work stops where it is. Any number of times; does
+/// nothing to other tasks, after the end, or if `task` is NULL. A paused task can be cancelled.
+///
+/// Any thread, also inside callbacks.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_task_pause(task: *const mlxe_task_t) {
+    // SAFETY: NULL or a live task, as documented.
+    unsafe { set_paused(task, true) }
+}
+
+/// Lets a paused task go on.
+///
+/// Any thread, also inside callbacks.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_task_resume(task: *const mlxe_task_t) {
+    // SAFETY: NULL or a live task, as documented.
+    unsafe { set_paused(task, false) }
+}
+
+/// # Safety
+/// `task` is NULL or live.
+unsafe fn set_paused(task: *const mlxe_task_t, paused: bool) {
+    // SAFETY: the caller's promise.
+    if let Some(mlxe_task_t(AnyTask::Hub(hub))) = unsafe { task.as_ref() } {
+        hub.paused.store(paused, Ordering::Release);
+    }
 }
 
 /// Gives the task's handle up. The work goes on. NULL is fine.

@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 
+#[cfg(feature = "hub")]
+use super::disk::disk;
 use super::listing::Listing;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::read_text;
@@ -21,12 +23,22 @@ const MAX_LISTING: u64 = 64 << 20;
 const MAX_INDEX: u64 = 64 << 20;
 const INDEX: &str = "model.safetensors.index.json";
 
-/// The cache's folder: `HF_HUB_CACHE`, else `HF_HOME/hub`, else `~/.cache/huggingface/hub`.
+/// The models directory: `MLXE_MODELS_DIR`, else `HF_HUB_CACHE`, else `HF_HOME/hub`; else on Apple's systems
+/// `~/Library/Application Support/MLXEngine/models`, which in an app's sandbox is the app's own and which no cloud
+/// syncs; elsewhere the cache of the Python libraries, `~/.cache/huggingface/hub`.
 pub fn cache_dir() -> Result<PathBuf> {
-    set("HF_HUB_CACHE")
-        .or_else(|| set("HUGGINGFACE_HUB_CACHE"))
-        .or_else(|| home().map(|d| d.join("hub")))
-        .ok_or_else(|| Error::not_found("no model cache: neither HF_HUB_CACHE, HF_HOME nor HOME is set"))
+    models_dir(cfg!(target_vendor = "apple"), set)
+        .ok_or_else(|| Error::not_found("no models directory: neither MLXE_MODELS_DIR, HF_HOME nor HOME is set"))
+}
+
+fn models_dir(apple: bool, set: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
+    let named = ["MLXE_MODELS_DIR", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"].iter().find_map(|n| set(n));
+    named.or_else(|| set("HF_HOME").map(|d| d.join("hub"))).or_else(|| match apple {
+        true => set("HOME").map(|d| d.join("Library/Application Support/MLXEngine/models")),
+        false => {
+            set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|d| d.join(".cache"))).map(|d| d.join("huggingface/hub"))
+        }
+    })
 }
 
 fn set(name: &str) -> Option<PathBuf> {
@@ -70,9 +82,9 @@ pub fn complete_snapshot(cache: &Path, id: &str, revision: Option<&str>) -> Resu
 /// The folder of one model in a cache, and its parts.
 #[derive(Clone, Debug)]
 pub(super) struct Repository {
-    root: PathBuf,
+    pub(super) root: PathBuf,
     #[cfg(feature = "hub")]
-    locks: PathBuf,
+    pub(super) locks: PathBuf,
 }
 
 impl Repository {
@@ -196,7 +208,7 @@ impl Repository {
     pub fn try_lock(&self, etag: &str) -> Result<Option<File>> {
         let path = self.locks.join(format!("{etag}.lock"));
         create_folder_of(&path)?;
-        let failed = |e| Error::io(&path, e);
+        let failed = |e| disk(&path, e);
         let file = File::options().create(true).write(true).truncate(false).open(&path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
@@ -215,7 +227,7 @@ impl Repository {
 #[cfg(feature = "hub")]
 pub(super) fn create_folder_of(path: &Path) -> Result<()> {
     let folder = path.parent().unwrap_or(path);
-    fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))
+    fs::create_dir_all(folder).map_err(|e| disk(folder, e))
 }
 
 /// Writes a small file so that readers see the old text or the new one.
@@ -230,7 +242,7 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let result = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
     result.map_err(|e| {
         let _ = fs::remove_file(&temporary);
-        Error::io(path, e)
+        disk(path, e)
     })
 }
 
@@ -274,6 +286,21 @@ mod tests {
         for id in ["gpt2", "mlx-community/Qwen3-4B-4bit", "a_b/c.d-e"] {
             check_id(id).unwrap();
         }
+    }
+
+    #[test]
+    fn the_models_directory_has_a_place_on_every_platform() {
+        let of = |apple, all: &[(&str, &str)]| {
+            let set = |name: &str| all.iter().find(|(n, _)| *n == name).map(|(_, v)| PathBuf::from(v));
+            models_dir(apple, set).map(|p| p.display().to_string()).unwrap_or_default()
+        };
+        assert_eq!(of(true, &[("HOME", "/h")]), "/h/Library/Application Support/MLXEngine/models");
+        assert_eq!(of(false, &[("HOME", "/h")]), "/h/.cache/huggingface/hub");
+        assert_eq!(of(false, &[("HOME", "/h"), ("XDG_CACHE_HOME", "/x")]), "/x/huggingface/hub");
+        assert_eq!(of(true, &[("HOME", "/h"), ("HF_HOME", "/f")]), "/f/hub");
+        assert_eq!(of(false, &[("HF_HOME", "/f"), ("HF_HUB_CACHE", "/c")]), "/c");
+        assert_eq!(of(true, &[("HF_HUB_CACHE", "/c"), ("MLXE_MODELS_DIR", "/m")]), "/m");
+        assert_eq!(of(false, &[]), "");
     }
 
     #[test]

@@ -10,13 +10,20 @@ pub(super) struct Checksum(Context);
 impl Checksum {
     pub fn of(file: &RepoFile) -> Self {
         match file.sha256 {
-            Some(_) => Checksum(Context::new(&SHA256)),
-            None => {
-                let mut context = Context::new(&SHA1_FOR_LEGACY_USE_ONLY);
-                context.update(format!("blob {}\0", file.size).as_bytes());
-                Checksum(context)
-            }
+            Some(_) => Checksum::sha256(),
+            None => Checksum::git(file.size),
         }
+    }
+
+    pub fn sha256() -> Self {
+        Checksum(Context::new(&SHA256))
+    }
+
+    /// Of a file of this many bytes.
+    pub fn git(size: u64) -> Self {
+        let mut context = Context::new(&SHA1_FOR_LEGACY_USE_ONLY);
+        context.update(format!("blob {size}\0").as_bytes());
+        Checksum(context)
     }
 
     pub fn update(&mut self, bytes: &[u8]) {

@@ -10,6 +10,7 @@ use parking_lot::{Condvar, Mutex};
 use serde_json::Value;
 
 use super::cache::{Repository, check_revision};
+use super::disk::{check_room, prepare};
 use super::http::{Client, Subject, encode};
 use super::listing::{Listing, MAX_FILES, RepoFile};
 use super::options::HubOptions;
@@ -20,8 +21,6 @@ use crate::error::{Error, ErrorKind, Result};
 /// How long a cancelled download may take to end by itself before whoever waits is told that it is over. Connecting
 /// cannot be interrupted; its thread then ends later, without touching anything.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// Room that is left on the disk.
-const MARGIN: u64 = 32 << 20;
 /// Pages of a listing at most.
 const MAX_PAGES: usize = 200;
 
@@ -185,6 +184,14 @@ impl Shared {
         if self.client.options().offline {
             return self.offline();
         }
+        prepare(&self.client.options().cache)?;
+        // Nobody removes or moves the model meanwhile.
+        let _in_use = loop {
+            match self.repository.share()? {
+                Some(guard) => break guard,
+                None => self.client.control().sleep(Duration::from_millis(20))?,
+            }
+        };
         let commit = self.find_commit()?;
         *self.commit.lock() = Some(commit.clone());
         let listing = self.list(&commit)?;
@@ -287,7 +294,8 @@ impl Shared {
         if missing.is_empty() {
             return Ok(());
         }
-        self.check_room(missing.iter().map(|t| t.missing_bytes()).sum())?;
+        let needed = missing.iter().map(|t| t.missing_bytes()).sum();
+        check_room(&self.client.options().cache, needed, &self.id)?;
         let pool = Arc::new(Pool { working: Mutex::new(0), changed: Condvar::new(), transfers: missing });
         let workers = self.client.options().connections.clamp(1, 64);
         for slot in 1..=workers {
@@ -347,21 +355,6 @@ impl Shared {
                 (None, true) => control.sleep(Duration::from_millis(20))?,
                 (None, false) => return Ok(()),
             }
-        }
-    }
-
-    fn check_room(&self, needed: u64) -> Result<()> {
-        let cache = &self.client.options().cache;
-        // The cache may not be there yet.
-        let there = cache.ancestors().find(|p| p.is_dir()).unwrap_or(Path::new("/"));
-        let Ok(stat) = rustix::fs::statvfs(there) else { return Ok(()) };
-        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-        match needed.saturating_add(MARGIN) <= free {
-            true => Ok(()),
-            false => Err(Error::new(
-                ErrorKind::DiskFull,
-                format!("{} needs {needed} more bytes in {}, where {free} are free", self.id, cache.display()),
-            )),
         }
     }
 

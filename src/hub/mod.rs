@@ -16,6 +16,8 @@ mod checksum;
 #[cfg(feature = "hub")]
 mod control;
 #[cfg(feature = "hub")]
+mod disk;
+#[cfg(feature = "hub")]
 mod download;
 #[cfg(feature = "hub")]
 mod headers;
@@ -26,13 +28,15 @@ mod ranges;
 #[cfg(feature = "hub")]
 mod retry;
 #[cfg(feature = "hub")]
+mod storage;
+#[cfg(feature = "hub")]
 mod transfer;
 
 pub use cache::{cache_dir, complete_snapshot, snapshot};
 pub use estimate::{EstimateOptions, LayerShape, MemoryEstimate, ModelShape};
 pub use listing::{Listing, RepoFile};
 pub use options::{HubOptions, Token};
-pub use progress::{DownloadStage, FileProgress, Progress, Retry};
+pub use progress::{Activity, DownloadStage, FileProgress, Progress, Retry};
 pub use search::{Modality, ModelSummary, SearchPage, SearchQuery, SizeClass, Sort};
 
 #[cfg(feature = "hub")]
@@ -40,4 +44,8 @@ pub use {
     download::{Check, Download, DownloadRequest},
     headers::{RemoteModel, TensorHeader},
     http::Client,
+    storage::{
+        Import, InUse, Moved, Problem, Prune, Pruned, Removed, Revision, Storage, StoredModel, Verification,
+        WhatIsWrong,
+    },
 };

@@ -79,6 +79,61 @@ impl Progress {
     }
 }
 
+/// How far any work on models is: a download, a check, a copy.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Activity {
+    /// `listing`, `config`, `weights` (downloads); `verifying`, `copying`, `removing`.
+    pub stage: &'static str,
+    /// The file at hand, or the model where whole models are moved.
+    pub file: String,
+    /// Its number, from 1; 0 where there is none.
+    pub file_index: usize,
+    /// How many there are.
+    pub total_files: usize,
+    /// Bytes of it that are done.
+    pub file_done: u64,
+    /// Its bytes.
+    pub file_size: u64,
+    /// Bytes that are done, over all files.
+    pub bytes_done: u64,
+    /// Bytes of all files known so far.
+    pub bytes_total: u64,
+    /// In the last seconds.
+    pub bytes_per_second: f64,
+    /// At that speed.
+    pub remaining: Option<Duration>,
+    /// A failure that is being waited out.
+    pub retry: Option<Retry>,
+    /// Whether it is paused.
+    pub paused: bool,
+}
+
+impl From<&Progress> for Activity {
+    fn from(progress: &Progress) -> Self {
+        let unfinished = progress.files.iter().position(|f| !f.finished);
+        let place = unfinished.or_else(|| progress.files.len().checked_sub(1));
+        let file = place.map(|p| &progress.files[p]);
+        Activity {
+            stage: match progress.stage {
+                DownloadStage::Listing => "listing",
+                DownloadStage::Config => "config",
+                DownloadStage::Weights | DownloadStage::Over => "weights",
+            },
+            file: file.map_or_else(String::new, |f| f.name.clone()),
+            file_index: place.map_or(0, |p| p + 1),
+            total_files: progress.files.len(),
+            file_done: file.map_or(0, |f| f.done),
+            file_size: file.map_or(0, |f| f.size),
+            bytes_done: progress.bytes_done,
+            bytes_total: progress.bytes_total,
+            bytes_per_second: progress.bytes_per_second,
+            remaining: progress.remaining,
+            retry: progress.retry.clone(),
+            paused: progress.paused,
+        }
+    }
+}
+
 /// Speed over the last seconds.
 #[cfg(feature = "hub")]
 #[derive(Default)]

@@ -19,6 +19,7 @@ use ureq::http::HeaderMap;
 
 use super::cache::{Repository, create_folder_of, write};
 use super::checksum::Checksum;
+use super::disk::disk;
 use super::http::{Client, Reply, Subject, encode, io_text, network, reader};
 use super::listing::RepoFile;
 use super::progress::Retry;
@@ -701,14 +702,4 @@ fn fill(body: &mut impl Read, buffer: &mut [u8]) -> (usize, io::Result<()>) {
 
 fn plain_etag(etag: &str) -> String {
     etag.trim_start_matches("W/").trim_matches('"').to_owned()
-}
-
-/// An error of the disk.
-pub(super) fn disk(path: &std::path::Path, error: io::Error) -> Error {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            Error::new(ErrorKind::DiskFull, format!("no room left for {}", path.display())).with_source(error)
-        }
-        _ => Error::io(path, error),
-    }
 }

@@ -64,7 +64,17 @@ pub enum Keys<'a> {
 
 impl<'a> Keys<'a> {
     /// Positions `from..from + n` of one head as f32.
-    fn read(&self, level: Level, a: &Attention<'_>, b: usize, head: usize, from: usize, n: usize, dim: usize, out: &mut [f32]) {
+    fn read(
+        &self,
+        level: Level,
+        a: &Attention<'_>,
+        b: usize,
+        head: usize,
+        from: usize,
+        n: usize,
+        dim: usize,
+        out: &mut [f32],
+    ) {
         for (i, row) in out.chunks_exact_mut(dim).take(n).enumerate() {
             match self {
                 Keys::Plain(values, [sb, sh, sp]) => {
@@ -104,7 +114,10 @@ impl Append<'_> {
     /// If sizes do not fit each other.
     pub fn write(self, level: Level, batch: usize, length: usize, kv_heads: usize, dim: usize) {
         assert_eq!(self.new.len(), batch * length * kv_heads * dim, "new keys or values");
-        assert!(self.cache.len() == batch * kv_heads * self.capacity * dim && self.at + length <= self.capacity, "cache");
+        assert!(
+            self.cache.len() == batch * kv_heads * self.capacity * dim && self.at + length <= self.capacity,
+            "cache"
+        );
         let cache = Target::new(self.cache);
         let angles = self.rotation.map(|r| r.angles(self.offset, length));
         let before = Before { norm: self.norm.as_ref(), angles: angles.as_ref() };
@@ -130,7 +143,15 @@ impl Append<'_> {
 ///
 /// # Panics
 /// If sizes do not fit each other.
-pub fn attend(level: Level, a: &Attention<'_>, queries: (Floats<'_>, [usize; 3]), keys: Keys<'_>, values: Keys<'_>, count: usize, out: FloatsMut<'_>) {
+pub fn attend(
+    level: Level,
+    a: &Attention<'_>,
+    queries: (Floats<'_>, [usize; 3]),
+    keys: Keys<'_>,
+    values: Keys<'_>,
+    count: usize,
+    out: FloatsMut<'_>,
+) {
     assert_eq!(out.len(), a.batch * a.length * a.heads * a.value_dim, "result");
     assert!(a.kv_heads > 0 && a.heads.is_multiple_of(a.kv_heads) && count >= 1, "heads");
     if let Visible::Mask(mask) = a.visible {
@@ -305,7 +326,9 @@ impl Context<'_> {
                         matmul((rows, dk, here), queries, (dk, 1), block, (1, dk), scores, here, false);
                     }
                 }
-                for (r, (row, state)) in scores.chunks_exact_mut(here).zip(state.chunks_exact_mut(2)).take(rows).enumerate() {
+                for (r, (row, state)) in
+                    scores.chunks_exact_mut(here).zip(state.chunks_exact_mut(2)).take(rows).enumerate()
+                {
                     let query = from + r / group;
                     self.cap_and_mask(row, query, s);
                     let (low, high) = self.range(query);

@@ -4,6 +4,9 @@
 //! accumulated in f32, whatever the types of inputs and results. Each kernel exists in plain Rust, compiled once for
 //! every instruction set of [`Level`], and by hand where that pays; the choice is made at run time.
 
+// Loops over registers and lanes read best by index, and kernels take what they take.
+#![allow(clippy::needless_range_loop, clippy::too_many_arguments)]
+
 mod attention;
 mod codes;
 mod floats;

@@ -90,7 +90,8 @@ pub fn run(tasks: usize, body: &Body<'_>) {
     }
     // SAFETY: only the lifetime changes. Workers use the reference between joining and leaving, and this call ends
     // after all of them have left.
-    let mut reference: &'static Body<'static> = unsafe { std::mem::transmute::<&Body<'_>, &'static Body<'static>>(body) };
+    let mut reference: &'static Body<'static> =
+        unsafe { std::mem::transmute::<&Body<'_>, &'static Body<'static>>(body) };
     pool.body.store(&mut reference, Ordering::Relaxed);
     pool.next.store(0, Ordering::Relaxed);
     pool.tasks.store(tasks, Ordering::Relaxed);

@@ -186,7 +186,14 @@ pub enum Epilogue<'a> {
 ///
 /// # Panics
 /// If sizes do not fit each other.
-pub fn product(level: Level, x: Floats<'_>, m: usize, parts: &[Part<'_>], epilogue: Epilogue<'_>, out: Vec<FloatsMut<'_>>) {
+pub fn product(
+    level: Level,
+    x: Floats<'_>,
+    m: usize,
+    parts: &[Part<'_>],
+    epilogue: Epilogue<'_>,
+    out: Vec<FloatsMut<'_>>,
+) {
     let k = parts[0].weight.columns;
     assert_eq!(x.len(), m * k, "input");
     for part in parts {

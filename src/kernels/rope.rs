@@ -31,7 +31,15 @@ impl Rotation {
     ///
     /// # Panics
     /// If sizes do not fit each other.
-    pub fn rotate(&self, level: Level, x: Floats<'_>, length: usize, features: usize, offset: usize, out: FloatsMut<'_>) {
+    pub fn rotate(
+        &self,
+        level: Level,
+        x: Floats<'_>,
+        length: usize,
+        features: usize,
+        offset: usize,
+        out: FloatsMut<'_>,
+    ) {
         assert!(self.dims <= features && x.len() == out.len() && x.len().is_multiple_of(length * features), "rope");
         let angles = self.angles(offset, length);
         let target = Target::new(out);

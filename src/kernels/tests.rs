@@ -120,13 +120,9 @@ impl Stored {
     fn matrix(&self) -> Matrix<'_> {
         let values = match &self.kind {
             Storage::Dense(values) => Values::Dense(values.floats()),
-            Storage::Affine { bits, group, codes, scales, biases } => Values::Affine {
-                bits: *bits,
-                group: *group,
-                codes,
-                scales: scales.floats(),
-                biases: biases.floats(),
-            },
+            Storage::Affine { bits, group, codes, scales, biases } => {
+                Values::Affine { bits: *bits, group: *group, codes, scales: scales.floats(), biases: biases.floats() }
+            }
             Storage::Mxfp4 { codes, scales } => Values::Mxfp4 { codes, scales },
         };
         Matrix { rows: self.rows, columns: self.columns, values }
@@ -240,7 +236,9 @@ fn several_parts_biases_and_epilogues() {
                 let want: Vec<f64> = a.iter().zip(residual.exact()).map(|(a, r)| a * 0.5 + r).collect();
                 check(&oa, &want, scale, &what("residual"));
 
-                let gelu = |x: f64| 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh());
+                let gelu = |x: f64| {
+                    0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh())
+                };
                 let acts: [(Act, &dyn Fn(f64) -> f64); 3] =
                     [(Act::Silu, &|x| x / (1.0 + (-x).exp())), (Act::GeluTanh, &gelu), (Act::Relu, &|x| x.max(0.0))];
                 for (act, f) in acts {
@@ -286,7 +284,8 @@ fn embedding_rows() {
         for level in Level::available() {
             let mut out = Numbers::zeros(Kind::F32, 3 * 128);
             gather_rows(level, &stored.matrix(), &[19, 0, 7], out.floats_mut());
-            let want: Vec<f64> = [19, 0, 7].iter().flat_map(|r| stored.exact[r * 128..(r + 1) * 128].to_vec()).collect();
+            let want: Vec<f64> =
+                [19, 0, 7].iter().flat_map(|r| stored.exact[r * 128..(r + 1) * 128].to_vec()).collect();
             check(&out, &want, 1.0, &format!("{name}, {}", level.name()));
         }
     }
@@ -298,7 +297,8 @@ fn norms() {
     for kind in KINDS {
         for size in [1, 20, 64, 1000] {
             let x = Numbers::random(&mut rng, kind, 5 * size, 3.0);
-            let (weight, bias) = (Numbers::random(&mut rng, kind, size, 1.0), Numbers::random(&mut rng, kind, size, 1.0));
+            let (weight, bias) =
+                (Numbers::random(&mut rng, kind, size, 1.0), Numbers::random(&mut rng, kind, size, 1.0));
             for center in [false, true] {
                 let mut want = Vec::new();
                 for row in x.exact().chunks_exact(size) {
@@ -307,10 +307,7 @@ fn norms() {
                     let variance = row.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n;
                     let factor = 1.0 / (variance + 1e-5).sqrt();
                     want.extend(
-                        row.iter()
-                            .zip(weight.exact())
-                            .zip(bias.exact())
-                            .map(|((v, w), b)| (v - mean) * factor * w + b),
+                        row.iter().zip(weight.exact()).zip(bias.exact()).map(|((v, w), b)| (v - mean) * factor * w + b),
                     );
                 }
                 for level in Level::available() {
@@ -338,7 +335,15 @@ struct Reference {
 
 impl Reference {
     /// `q` `[batch][length][heads][dk]`; `k`, `v` `[batch][kv_heads][count][..]`.
-    fn run(&self, q: &[f64], k: &[f64], v: &[f64], scale: f64, cap: Option<f64>, sees: &dyn Fn(usize, usize) -> bool) -> Vec<f64> {
+    fn run(
+        &self,
+        q: &[f64],
+        k: &[f64],
+        v: &[f64],
+        scale: f64,
+        cap: Option<f64>,
+        sees: &dyn Fn(usize, usize) -> bool,
+    ) -> Vec<f64> {
         let mut out = Vec::new();
         for b in 0..self.batch {
             for i in 0..self.length {
@@ -368,8 +373,13 @@ impl Reference {
 #[test]
 fn attention() {
     let mut rng = SmallRng::seed_from_u64(7);
-    let shapes = [(1, 1, 4, 2, 64, 64, 1), (2, 1, 6, 2, 40, 24, 37), (1, 1, 8, 2, 128, 128, 600), (2, 9, 4, 4, 16, 16, 9),
-        (1, 70, 4, 2, 32, 48, 330)];
+    let shapes = [
+        (1, 1, 4, 2, 64, 64, 1),
+        (2, 1, 6, 2, 40, 24, 37),
+        (1, 1, 8, 2, 128, 128, 600),
+        (2, 9, 4, 4, 16, 16, 9),
+        (1, 70, 4, 2, 32, 48, 330),
+    ];
     for (batch, length, heads, kv_heads, dk, dv, count) in shapes {
         let reference = Reference { batch, length, heads, kv_heads, dk, dv, count };
         let mask: Vec<bool> = (0..length * count).map(|i| i % count == 0 || rng.random_range(0..3) > 0).collect();
@@ -387,7 +397,8 @@ fn attention() {
             ];
             for (visible, softcap, sees) in cases {
                 let scale = 0.2f32;
-                let want = reference.run(&q.exact(), &k.exact(), &v.exact(), scale.into(), softcap.map(f64::from), sees);
+                let want =
+                    reference.run(&q.exact(), &k.exact(), &v.exact(), scale.into(), softcap.map(f64::from), sees);
                 let a = Attention {
                     batch,
                     length,

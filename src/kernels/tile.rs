@@ -84,7 +84,8 @@ impl Bytes {
         let (block, steps) = (lane_block(bits), 8 / bits);
         let blocks = k.div_ceil(block);
         let m = x.len() / k;
-        let mut this = Bytes { parts: vec![0; m * blocks * 2 * block], scales: vec![0.0; m * blocks], sums: Default::default() };
+        let mut this =
+            Bytes { parts: vec![0; m * blocks * 2 * block], scales: vec![0.0; m * blocks], sums: Default::default() };
         let mut rounded = vec![0.0; k];
         for (r, row) in x.chunks_exact(k).enumerate() {
             for (b, values) in row.chunks(block).enumerate() {
@@ -151,7 +152,15 @@ pub(super) fn lane_block(bits: usize) -> usize {
 impl<'a> Prepared<'a> {
     pub fn new(level: Level, x: Floats<'a>, m: usize, parts: &[Part<'_>], parallel: bool) -> Prepared<'a> {
         let k = parts[0].weight.columns;
-        let mut this = Prepared { m, k, x, natural: vec![0.0; m * k], lanes: Default::default(), bytes: Default::default(), sums: Default::default() };
+        let mut this = Prepared {
+            m,
+            k,
+            x,
+            natural: vec![0.0; m * k],
+            lanes: Default::default(),
+            bytes: Default::default(),
+            sums: Default::default(),
+        };
         let mut lanes = [false; 2];
         // By width: whether, and with sums over groups of which sizes.
         let mut bytes = [None; 3];
@@ -162,7 +171,8 @@ impl<'a> Prepared<'a> {
             }
             if m <= FEW && level >= Level::Avx512 {
                 if in_bytes(q.codes, x.kind()) {
-                    let groups: &mut [bool; 3] = bytes[q.codes.bits().trailing_zeros() as usize - 1].get_or_insert([false; 3]);
+                    let groups: &mut [bool; 3] =
+                        bytes[q.codes.bits().trailing_zeros() as usize - 1].get_or_insert([false; 3]);
                     groups[group_index(q.group)] = true;
                 } else if by_table(q.codes) {
                     lanes[q.codes.bits() / 4] = true;
@@ -328,7 +338,8 @@ fn few(level: Level, w: &Matrix<'_>, from: usize, n: usize, p: &Prepared<'_>, ti
 fn many(level: Level, w: &Matrix<'_>, from: usize, n: usize, p: &Prepared<'_>, tile: &mut [f32]) {
     let (m, k) = (p.m, p.k);
     // `panel` is n x k: the product with its transpose.
-    let multiply = |panel: &[f32], tile: &mut [f32]| matmul((m, k, n), &p.natural, (k, 1), panel, (1, k), tile, n, false);
+    let multiply =
+        |panel: &[f32], tile: &mut [f32]| matmul((m, k, n), &p.natural, (k, 1), panel, (1, k), tile, n, false);
     if let Values::Dense(Floats::F32(values)) = w.values {
         return multiply(&values[from * k..(from + n) * k], tile);
     }

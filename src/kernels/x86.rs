@@ -79,7 +79,11 @@ pub(super) fn few(w: &Matrix<'_>, from: usize, n: usize, p: &Prepared<'_>, tile:
     };
     let groups = p.k / q.group;
     let row_bytes = p.k * q.codes.bits() / 8;
-    let integers = if in_bytes(q.codes, p.x.kind()) { p.bytes[q.codes.bits().trailing_zeros() as usize - 1].as_ref() } else { None };
+    let integers = if in_bytes(q.codes, p.x.kind()) {
+        p.bytes[q.codes.bits().trailing_zeros() as usize - 1].as_ref()
+    } else {
+        None
+    };
     // What the next block needs, whoever computes it.
     let next = (from + n).min(w.rows) * groups..(from + 2 * n).min(w.rows) * groups;
     q.scales.prefetch(next.clone());
@@ -584,9 +588,11 @@ unsafe fn bf16_codes(bytes: &[u8], codes: Codes, k: usize, out: *mut u16) {
                 _ => bytes_of::<8>(at),
             };
             // Integers of up to eight bits are exact in bf16: the upper half of their f32.
-            let upper = |bytes| _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(_mm512_castps_si512(
-                _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes)),
-            )));
+            let upper = |bytes| {
+                _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(_mm512_castps_si512(_mm512_cvtepi32_ps(
+                    _mm512_cvtepu8_epi32(bytes),
+                ))))
+            };
             _mm256_storeu_si256(out.add(i).cast(), upper(_mm256_castsi256_si128(codes)));
             _mm256_storeu_si256(out.add(i + 16).cast(), upper(_mm256_extracti128_si256::<1>(codes)));
         }
@@ -675,7 +681,15 @@ unsafe fn multiply(a: &Block, rows: usize) {
 pub(super) fn scores(x: &[Bf16], k: usize, rows: &[Bf16], out: &mut [f32]) {
     let (m, n) = (x.len() / k, rows.len() / k);
     let w = Matrix { rows: n, columns: k, values: Values::Dense(Floats::Bf16(rows)) };
-    let p = Prepared { m, k, x: Floats::Bf16(x), natural: Vec::new(), lanes: Default::default(), bytes: Default::default(), sums: Default::default() };
+    let p = Prepared {
+        m,
+        k,
+        x: Floats::Bf16(x),
+        natural: Vec::new(),
+        lanes: Default::default(),
+        bytes: Default::default(),
+        sums: Default::default(),
+    };
     many_bf16(&w, 0, n, &p, &mut out[..m * n]);
 }
 

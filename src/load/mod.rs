@@ -10,6 +10,7 @@ mod pipeline;
 pub use checkpoints::{Checkpoint, Checkpoints, Stage};
 pub use info::{ModelInfo, QuantizationInfo};
 pub use phase::{DownloadStatus, LoadEvent, LoadingError, LoadingPhase};
+pub use pipeline::check_config;
 pub(crate) use pipeline::{Loaded, Loader};
 
 use std::path::PathBuf;

@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::files::{MAX_CONFIG, parse_json, read_json_if_there, read_text};
 use crate::hub::catalog;
 #[cfg(feature = "hub")]
-use crate::hub::{Download, DownloadRequest, DownloadStage, HubOptions};
+use crate::hub::{Download, DownloadRequest, DownloadStage, HubOptions, InUse, Storage};
 use crate::models::LanguageModel;
 use crate::models::registry::{self, Architecture};
 use crate::tokenizer::{Tokenizer, TokenizerOptions};
@@ -41,6 +41,9 @@ pub struct Loader {
     progress: f64,
     /// While downloading.
     download: Option<DownloadStatus>,
+    /// While the files of a model of the Hub are read, nobody removes or moves them.
+    #[cfg(feature = "hub")]
+    in_use: Option<InUse>,
     state: State,
 }
 
@@ -109,6 +112,8 @@ impl Loader {
             phase: LoadingPhase::DownloadingConfig,
             progress: 0.0,
             download: None,
+            #[cfg(feature = "hub")]
+            in_use: None,
             state: State::Configuration,
         }
     }
@@ -147,6 +152,8 @@ impl Loader {
     /// Frees what was read. For gigabytes that takes a while, so it comes after everyone was told.
     pub fn discard(&mut self) {
         self.state = State::Over;
+        #[cfg(feature = "hub")]
+        drop(self.in_use.take());
         let _ = array::synchronize();
         memory::clear_cache();
     }
@@ -164,6 +171,8 @@ impl Loader {
         self.state = match std::mem::replace(&mut self.state, State::Over) {
             State::Configuration => {
                 self.enter(LoadingPhase::DownloadingConfig, emit);
+                #[cfg(feature = "hub")]
+                self.use_model()?;
                 match self.configuration.resolve()? {
                     Some(directory) => State::Weights(Box::new(self.configure(directory)?)),
                     None => self.start_download()?,
@@ -179,6 +188,7 @@ impl Loader {
                     let directory = directory?;
                     self.download_event(&download, emit);
                     self.download = None;
+                    self.use_model()?;
                     State::Weights(Box::new(self.configure(directory)?))
                 }
             },
@@ -210,6 +220,8 @@ impl Loader {
                 warm_up(&*built.model)?;
                 self.check_cancel()?;
                 self.note_use();
+                #[cfg(feature = "hub")]
+                drop(self.in_use.take());
                 return Ok(Some(self.finish(*built, tokenizer)));
             }
             State::Over => return Err(Error::internal("the load is over")),
@@ -236,6 +248,24 @@ impl Loader {
         Ok(Configured { directory, architecture, config, eos, tokenizer })
     }
 
+    /// Keeps the model from being removed until this load is over.
+    #[cfg(feature = "hub")]
+    fn use_model(&mut self) -> Result<()> {
+        let ModelSource::Hub { id, .. } = &self.configuration.source else { return Ok(()) };
+        let directory = match &self.configuration.hub {
+            Some(options) => options.cache.clone(),
+            None => crate::hub::cache_dir()?,
+        };
+        let storage = Storage::new(directory);
+        // What is not there yet is kept by its download.
+        if !storage.has(id)? {
+            return Ok(());
+        }
+        let busy = || Error::new(ErrorKind::Busy, format!("{id} is being removed or moved"));
+        self.in_use = Some(storage.in_use(id)?.ok_or_else(busy)?);
+        Ok(())
+    }
+
     #[cfg(feature = "hub")]
     fn start_download(&self) -> Result<State> {
         let ModelSource::Hub { id, revision } = &self.configuration.source else {
@@ -243,8 +273,8 @@ impl Loader {
         };
         let options = self.configuration.hub.clone().map_or_else(HubOptions::from_env, Ok)?;
         // What cannot be run is not downloaded.
-        let check = |path: &Path| read_config(path).map(drop);
-        let request = DownloadRequest { check: Some(Box::new(check)), ..DownloadRequest::new(id, revision.clone()) };
+        let request =
+            DownloadRequest { check: Some(Box::new(check_config)), ..DownloadRequest::new(id, revision.clone()) };
         Download::start(options, request).map(State::Downloading)
     }
 
@@ -432,6 +462,14 @@ impl Loader {
         };
         Loaded { network: built.model, tokenizer, info, config }
     }
+}
+
+/// Looks at a `config.json` as a load does, before anything large is read.
+///
+/// # Errors
+/// If it is malformed, or names an architecture that is not supported.
+pub fn check_config(path: &Path) -> Result<()> {
+    read_config(path).map(drop)
 }
 
 /// Reads `config.json` and finds the architecture that it names.

@@ -72,7 +72,7 @@ int main(int argc, char **argv) {
     }
 
     OK(mlxe_search_start(&options, MLXE_STR("{\"library\": \"\", \"limit\": 5}"), &callbacks, &task));
-    OK(mlxe_task_json(task, &json));
+    OK(mlxe_task_result(task, &json));
     CHECK(strstr(mlxe_string_data(json), argv[2]) != NULL);
     CHECK(seen.done == 1 && seen.drop == 1 && strcmp(seen.json, mlxe_string_data(json)) == 0);
     mlxe_string_free(json);
@@ -101,7 +101,7 @@ int main(int argc, char **argv) {
     // Without callbacks, and for what is not there.
     options.id = MLXE_STR("org/absent");
     OK(mlxe_estimate_start(&options, MLXE_STR(""), NULL, &task));
-    mlxe_error_t *error = mlxe_task_json(task, &json);
+    mlxe_error_t *error = mlxe_task_result(task, &json);
     CHECK(mlxe_error_code(error) == MLXE_ERROR_ACCESS_DENIED);
     mlxe_error_free(error);
     mlxe_task_free(task);

@@ -11,7 +11,7 @@ mkdir -p "$work"
 
 # The library, and the MLX that it finds beside itself, wherever these are.
 export BIND="$library $(dirname "$(realpath "$library/mlx-engine/mlx")") ${instrumented:-}"
-export KEEP="MLXE_TEST_ROUNDS"
+export KEEP="MLXE_TEST_ROUNDS MLXE_HUB_SERVER"
 export MLX_ENGINE_LIB_DIR=$library
 in_swift() { tools/swift/with-swift.sh "$@"; }
 step() { printf '\n== %s\n' "$*"; }
@@ -25,6 +25,10 @@ in_swift swift format lint --strict --recursive Package.swift swift/Sources swif
     swift/Examples/Package.swift swift/Examples/Sources swift/Examples/Tests swift/Examples/Apps
 
 # One test at a time: some measure memory.
+# The server that downloads are tested with lies beside the library.
+[ -x "$library/hub-server" ] || { echo "$library/hub-server is missing: cargo build --package hub-server" >&2; exit 1; }
+export MLXE_HUB_SERVER=$library/hub-server
+
 step "package"
 in_swift swift test --no-parallel "${flags[@]}"
 
@@ -58,6 +62,8 @@ in_swift tools/swift/docs.sh "$work"
 if [ -n "$instrumented" ]; then
     step "ThreadSanitizer"
     export MLX_ENGINE_LIB_DIR=$instrumented
+    # This library has no downloads.
+    unset MLXE_HUB_SERVER
     # First that it sees a race where there is one.
     mkdir -p "$work/race"
     cat > "$work/race/race.swift" <<'SWIFT'

@@ -7,7 +7,20 @@ pub fn generate(check: bool) -> Result {
     let config = cbindgen::Config::from_file(root().join("cbindgen.toml"))?;
     let mut builder = cbindgen::Builder::new().with_config(config);
     // In the order in which a reader wants them.
-    for file in ["version", "error", "text", "log", "engine", "task", "load", "model", "tokenizer", "generate", "hub_search"] {
+    for file in [
+        "version",
+        "error",
+        "text",
+        "log",
+        "engine",
+        "task",
+        "load",
+        "hub",
+        "hub_search",
+        "model",
+        "tokenizer",
+        "generate",
+    ] {
         builder = builder.with_src(root().join(format!("src/ffi/{file}.rs")));
     }
     let mut text = Vec::new();

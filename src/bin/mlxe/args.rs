@@ -34,13 +34,31 @@ pub enum Command {
     Search(SearchArgs),
     /// Say what a model takes in memory and whether it fits, without downloading it
     Fit(FitArgs),
+    /// List the models on the disk
+    #[cfg(feature = "hub")]
+    List(ListArgs),
+    /// Check models on the disk: files, sizes, checksums, leftovers
+    #[cfg(feature = "hub")]
+    Verify(VerifyArgs),
+    /// Remove models from the disk
+    #[cfg(feature = "hub")]
+    Rm(RmArgs),
+    /// Remove the models that were not used for the longest time until the rest fits a budget
+    #[cfg(feature = "hub")]
+    Prune(PruneArgs),
+    /// Take a folder with a model into the models directory
+    #[cfg(feature = "hub")]
+    Import(ImportArgs),
+    /// Move all models to another directory
+    #[cfg(feature = "hub")]
+    Mv(MvArgs),
     /// Load a model and show what happens
     Load(LoadArgs),
     /// Turn text into token ids
     Tokenize(TokenizeArgs),
     /// Render chat messages with a model's template
     Template(TemplateArgs),
-    /// Say what is known about a model
+    /// Say what is known about a model; with an id, what of it is on the disk
     Info(InfoArgs),
     /// List the supported architectures
     Models(ModelsArgs),
@@ -118,6 +136,160 @@ impl ModelArgs {
         };
         configuration.with_tokenizer(tokenizer).with_dtype(dtype)
     }
+}
+
+/// Like [`ModelArgs`], where there need not be a model.
+#[derive(Args, Clone)]
+pub struct OptionalModelArgs {
+    /// Loads a model, from its directory or by its id, and says what is known about it
+    #[arg(long, short, value_name = "DIR|ID")]
+    pub model: Option<String>,
+    /// With an id: branch, tag or commit
+    #[arg(long)]
+    pub revision: Option<String>,
+    /// Take the tokenizer from this directory
+    #[arg(long, value_name = "DIR")]
+    pub tokenizer: Option<PathBuf>,
+    /// What floating-point weights are converted to
+    #[arg(long, value_enum, default_value_t = DtypeArg::Auto)]
+    pub dtype: DtypeArg,
+    /// Where to compute; the GPU if there is one
+    #[arg(long, value_enum)]
+    pub device: Option<DeviceArg>,
+}
+
+impl OptionalModelArgs {
+    pub fn given(&self) -> Option<ModelArgs> {
+        let this = self.clone();
+        Some(ModelArgs {
+            model: this.model?,
+            revision: this.revision,
+            tokenizer: this.tokenizer,
+            dtype: this.dtype,
+            device: this.device,
+            threads: None,
+        })
+    }
+}
+
+/// Where models lie.
+#[cfg(feature = "hub")]
+#[derive(Args, Clone)]
+pub struct DirectoryArg {
+    /// The models directory; else MLXE_MODELS_DIR, HF_HUB_CACHE or HF_HOME, else the platform's
+    #[arg(long = "models-dir", value_name = "DIR")]
+    pub directory: Option<PathBuf>,
+}
+
+#[cfg(feature = "hub")]
+#[derive(Args)]
+pub struct ListArgs {
+    #[command(flatten)]
+    pub directory: DirectoryArg,
+    /// Prints JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[cfg(feature = "hub")]
+#[derive(Args)]
+pub struct VerifyArgs {
+    /// The model; all if not given
+    #[arg(value_name = "ID")]
+    pub id: Option<String>,
+    /// Removes what is damaged, left over or of no use
+    #[arg(long)]
+    pub fix: bool,
+    #[command(flatten)]
+    pub directory: DirectoryArg,
+    /// Prints progress and result as lines of JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[cfg(feature = "hub")]
+#[derive(Args)]
+pub struct RmArgs {
+    /// The models
+    #[arg(value_name = "ID", required = true)]
+    pub ids: Vec<String>,
+    /// Removes only this branch, tag or commit
+    #[arg(long)]
+    pub revision: Option<String>,
+    #[command(flatten)]
+    pub directory: DirectoryArg,
+    /// Prints JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[cfg(feature = "hub")]
+#[derive(Args)]
+pub struct PruneArgs {
+    /// What all models together may take, e.g. 20G, 500M or 0
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub budget: u64,
+    /// A model that stays; may be given several times
+    #[arg(long, value_name = "ID")]
+    pub keep: Vec<String>,
+    /// Only says what would go
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub directory: DirectoryArg,
+    /// Prints progress and result as lines of JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Bytes, with a decimal unit behind them or none.
+#[cfg(feature = "hub")]
+fn size(text: &str) -> Result<u64, String> {
+    let upper = text.to_uppercase();
+    let number = upper.trim_end_matches('B');
+    let (number, unit) = match number.chars().last() {
+        Some('K') => (&number[..number.len() - 1], 1e3),
+        Some('M') => (&number[..number.len() - 1], 1e6),
+        Some('G') => (&number[..number.len() - 1], 1e9),
+        Some('T') => (&number[..number.len() - 1], 1e12),
+        _ => (number, 1.0),
+    };
+    match number.trim().parse::<f64>() {
+        Ok(n) if n >= 0.0 && n * unit < 1e18 => Ok((n * unit) as u64),
+        _ => Err(format!("{text:?} is no size such as 20G or 500M")),
+    }
+}
+
+#[cfg(feature = "hub")]
+#[derive(Args)]
+pub struct ImportArgs {
+    /// Has config.json, weights and tokenizer
+    #[arg(value_name = "FOLDER")]
+    pub folder: PathBuf,
+    /// The name it will have: organisation/name
+    #[arg(value_name = "ID")]
+    pub id: String,
+    /// Hard-links the weights instead of copying them, where the file system can
+    #[arg(long)]
+    pub link: bool,
+    #[command(flatten)]
+    pub directory: DirectoryArg,
+    /// Prints progress and result as lines of JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[cfg(feature = "hub")]
+#[derive(Args)]
+pub struct MvArgs {
+    /// Where the models will be
+    #[arg(value_name = "DIR")]
+    pub to: PathBuf,
+    #[command(flatten)]
+    pub directory: DirectoryArg,
+    /// Prints progress and result as lines of JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// How to choose tokens.
@@ -336,8 +508,15 @@ pub struct TemplateArgs {
 
 #[derive(Args)]
 pub struct InfoArgs {
+    /// A model's id: says what of it is on the disk, without loading it
+    #[cfg(feature = "hub")]
+    #[arg(value_name = "ID", conflicts_with = "model")]
+    pub id: Option<String>,
+    #[cfg(feature = "hub")]
     #[command(flatten)]
-    pub model: ModelArgs,
+    pub directory: DirectoryArg,
+    #[command(flatten)]
+    pub model: OptionalModelArgs,
     /// Prints JSON
     #[arg(long)]
     pub json: bool,
@@ -352,6 +531,8 @@ pub struct PullArgs {
     /// Branch, tag or commit
     #[arg(long)]
     pub revision: Option<String>,
+    #[command(flatten)]
+    pub directory: DirectoryArg,
     /// Prints progress and result as lines of JSON
     #[arg(long)]
     pub json: bool,

@@ -18,7 +18,13 @@ pub fn short_count(n: u64) -> String {
 }
 
 pub fn info(args: &InfoArgs) -> Result {
-    let model = load(&args.model, true)?;
+    #[cfg(feature = "hub")]
+    if let Some(id) = &args.id {
+        return crate::storage::info(&args.directory, id, args.json);
+    }
+    let given = args.model.given();
+    let missing = || mlx_engine::Error::invalid_argument("which model? give its id, or --model with its directory");
+    let model = load(&given.ok_or_else(missing)?, true)?;
     let info = model.info();
     if args.json {
         println!("{}", serde_json::to_string(info).map_err(|e| mlx_engine::Error::internal(e.to_string()))?);

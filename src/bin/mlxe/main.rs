@@ -11,6 +11,8 @@ mod pull;
 mod run;
 #[cfg(feature = "hub")]
 mod search;
+#[cfg(feature = "hub")]
+mod storage;
 mod text;
 
 use std::process::ExitCode;
@@ -57,6 +59,17 @@ fn main() -> ExitCode {
         #[cfg(feature = "hub")]
         Command::Search(a) => search::search(&a),
         Command::Fit(a) => fit::fit(&a),
+        Command::List(a) => storage::list(&a),
+        #[cfg(feature = "hub")]
+        Command::Verify(a) => storage::verify(&a),
+        #[cfg(feature = "hub")]
+        Command::Rm(a) => storage::remove(&a),
+        #[cfg(feature = "hub")]
+        Command::Prune(a) => storage::prune(&a),
+        #[cfg(feature = "hub")]
+        Command::Import(a) => storage::import(&a),
+        #[cfg(feature = "hub")]
+        Command::Mv(a) => storage::relocate(&a),
         Command::Load(a) => load::load_command(&a),
         Command::Tokenize(a) => text::tokenize(&a),
         Command::Template(a) => text::template(&a),

@@ -8,14 +8,14 @@ use mlx_engine::hub::{Download, DownloadRequest, HubOptions, Progress};
 use serde_json::{Value, json};
 
 use crate::Result;
-use crate::args::PullArgs;
+use crate::args::{DirectoryArg, PullArgs};
 
 /// How often progress is shown.
 const TICK: Duration = Duration::from_millis(100);
 
 pub fn pull(args: &PullArgs) -> Result {
     let request = DownloadRequest::new(&args.id, args.revision.clone());
-    let download = Download::start(HubOptions::from_env()?, request)?;
+    let download = Download::start(options(&args.directory)?, request)?;
     let mut bars = Bars::new();
     let mut last = Value::Null;
     let result = loop {
@@ -47,7 +47,11 @@ pub fn pull(args: &PullArgs) -> Result {
     }
 }
 
-fn print(json: &Value) -> Result {
+fn options(directory: &DirectoryArg) -> Result<HubOptions> {
+    Ok(directory.directory.as_ref().map_or_else(HubOptions::from_env, HubOptions::with_cache)?)
+}
+
+pub fn print(json: &Value) -> Result {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{json}")?;
     Ok(out.flush()?)

@@ -1,7 +1,7 @@
 //! Softmax attention of the decoder.
 
-use super::spec::{AttentionBias, AttentionSpec, HeadWeights, Projection, QkNorm};
 use super::Residual;
+use super::spec::{AttentionBias, AttentionSpec, HeadWeights, Projection, QkNorm};
 use crate::array::cpu::{self, CachedAttention};
 use crate::array::fast::{Mask, layer_norm};
 use crate::array::{Array, stack};

@@ -75,6 +75,12 @@ extension EngineError.Code {
     public static let contextFull = Self(MLXE_ERROR_CONTEXT_FULL)
     /// An invariant of the library did not hold. This is a bug in the library.
     public static let `internal` = Self(MLXE_ERROR_INTERNAL)
+    /// A server wants a token, or the token's account may not read this.
+    public static let accessDenied = Self(MLXE_ERROR_ACCESS_DENIED)
+    /// The disk has no room for what is to be written.
+    public static let diskFull = Self(MLXE_ERROR_DISK_FULL)
+    /// Somebody else, here or in another process, is working on the same model.
+    public static let busy = Self(MLXE_ERROR_BUSY)
 
     /// The codes that have names, which are printed in place of their numbers.
     static let names: [Self: String] = [
@@ -83,6 +89,7 @@ extension EngineError.Code {
         .template: "template", .mlx: "mlx", .outOfMemory: "outOfMemory", .cancelled: "cancelled",
         .reentrant: "reentrant", .panic: "panic", .poisoned: "poisoned", .network: "network",
         .contextFull: "contextFull", .internal: "internal",
+        .accessDenied: "accessDenied", .diskFull: "diskFull", .busy: "busy",
     ]
 }
 

@@ -24,12 +24,12 @@ public struct ModelLoading: AsyncSequence, Sendable {
     /// On Apple's systems its description is the phase's. Cancelling it cancels the load.
     public let progress: Progress
 
-    private let outcome: Outcome
+    private let outcome: Outcome<LanguageModel>
     private let slot: TaskSlot
 
     init(_ configuration: ModelConfiguration, engine: Engine?) {
         let slot = TaskSlot()
-        let outcome = Outcome()
+        let outcome = Outcome<LanguageModel>()
         let progress = Progress(totalUnitCount: 1000)
         progress.isCancellable = true
         progress.cancellationHandler = { slot.cancel() }
@@ -77,43 +77,6 @@ public struct ModelLoading: AsyncSequence, Sendable {
     /// Cancels the load. Does nothing once it is over.
     public func cancel() {
         slot.cancel()
-    }
-}
-
-/// What becomes of a load: told once, asked for any number of times.
-private final class Outcome: Sendable {
-    typealias Waiter = CheckedContinuation<LanguageModel, any Error>
-
-    private struct State {
-        var result: Result<LanguageModel, any Error>?
-        var waiters: [Waiter] = []
-    }
-
-    private let state = Locked(State())
-
-    func finish(_ result: Result<LanguageModel, any Error>) {
-        let waiters = state.withLock { state in
-            defer { state.waiters = [] }
-            state.result = result
-            return state.waiters
-        }
-        for waiter in waiters {
-            waiter.resume(with: result)
-        }
-    }
-
-    func value() async throws -> LanguageModel {
-        try await withCheckedThrowingContinuation { waiter in
-            let result = state.withLock { state in
-                if state.result == nil {
-                    state.waiters.append(waiter)
-                }
-                return state.result
-            }
-            if let result {
-                waiter.resume(with: result)
-            }
-        }
     }
 }
 

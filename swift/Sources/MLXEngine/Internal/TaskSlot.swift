@@ -5,6 +5,7 @@ final class TaskSlot: Sendable {
     private struct State {
         var task: Handle?
         var isCancelled = false
+        var isPaused = false
     }
 
     private let state = Locked(State())
@@ -17,12 +18,15 @@ final class TaskSlot: Sendable {
     /// Starts a task and keeps it.
     func start(_ call: (inout OpaquePointer?) -> OpaquePointer?) throws(EngineError) {
         let task = try make(free: { mlxe_task_free($0) }, call)
-        let cancelNow = state.withLock { state in
+        let (cancelNow, pauseNow) = state.withLock { state in
             state.task = task
-            return state.isCancelled
+            return (state.isCancelled, state.isPaused)
         }
         if cancelNow {
             mlxe_task_cancel(task.pointer)
+        }
+        if pauseNow {
+            mlxe_task_pause(task.pointer)
         }
     }
 
@@ -34,6 +38,26 @@ final class TaskSlot: Sendable {
         }
         if let task {
             mlxe_task_cancel(task.pointer)
+        }
+    }
+
+    /// Pauses the task, now or as soon as it has started.
+    func pause() {
+        setPaused(true)
+    }
+
+    /// Lets it go on.
+    func resume() {
+        setPaused(false)
+    }
+
+    private func setPaused(_ paused: Bool) {
+        // Under the lock, so that the last wish wins.
+        state.withLock { state in
+            state.isPaused = paused
+            if let task = state.task {
+                paused ? mlxe_task_pause(task.pointer) : mlxe_task_resume(task.pointer)
+            }
         }
     }
 }

@@ -1,0 +1,547 @@
+//! Models on the disk and on the Hugging Face Hub.
+
+use std::ffi::{CString, c_char, c_void};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::hub_work::{self as work, Reports};
+use super::options::{self, Versioned};
+use super::task::{AnyTask, HubTask, give};
+use super::{
+    DropGuard, MLXE_CANCEL, TextBuffer, UserData, free, guard, mlxe_error_t, mlxe_str_t, mlxe_string_t, mlxe_task_t,
+    out, required, slice,
+};
+use crate::engine::{Control, Observer, Reporter};
+use crate::error::{Error, Result};
+use crate::hub::{Activity, HubOptions, Token};
+
+/// A models directory, and how to reach the Hub that fills it. Free with mlxe_hub_free(); tasks do not need it.
+pub struct mlxe_hub_t {
+    options: HubOptions,
+    directory: CString,
+}
+
+/// Where models lie and where they come from. Initialise with mlxe_hub_options_init().
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct mlxe_hub_options_t {
+    /// sizeof(mlxe_hub_options_t)
+    pub struct_size: usize,
+    /// The models directory; empty for the environment's (MLXE_MODELS_DIR, HF_HUB_CACHE, HF_HOME), else on Apple's
+    /// systems "~/Library/Application Support/MLXEngine/models", elsewhere the cache of the Python libraries.
+    pub directory: mlxe_str_t,
+    /// The Hub or a mirror of it; empty for the environment's HF_ENDPOINT or the public Hub.
+    pub endpoint: mlxe_str_t,
+    /// An access token, sent to the endpoint only; empty for the environment's.
+    pub token: mlxe_str_t,
+    /// Never uses the network. The environment's HF_HUB_OFFLINE=1 does the same.
+    pub offline: bool,
+}
+
+// SAFETY: repr(C), begins with the size; C's bool has no forbidden patterns.
+unsafe impl Versioned for mlxe_hub_options_t {
+    const FIRST_SIZE: usize = 64;
+
+    fn defaults() -> Self {
+        mlxe_hub_options_t {
+            struct_size: std::mem::size_of::<Self>(),
+            directory: mlxe_str_t::EMPTY,
+            endpoint: mlxe_str_t::EMPTY,
+            token: mlxe_str_t::EMPTY,
+            offline: false,
+        }
+    }
+}
+
+/// How far work on models is. Valid for the call it is passed to, with all that it points to.
+#[repr(C)]
+pub struct mlxe_hub_event_t {
+    /// sizeof of the library's struct; later versions append fields.
+    pub struct_size: usize,
+    /// "listing", "config" and "weights" while downloading; "verifying", "copying", "removing". Later versions may have
+    /// more.
+    pub stage: *const c_char,
+    /// The file at hand; the model where whole models are moved or removed. Empty where there is none.
+    pub file: *const c_char,
+    /// Its number, from 1; 0 where there is none.
+    pub file_index: u32,
+    /// How many files are known so far.
+    pub total_files: u32,
+    /// Bytes of the file that are done.
+    pub file_bytes_done: u64,
+    /// Bytes of the file.
+    pub file_bytes_total: u64,
+    /// Bytes that are done, over all files.
+    pub bytes_done: u64,
+    /// Bytes of all files known so far: the weights of a download come to the small files.
+    pub bytes_total: u64,
+    /// Bytes a second, lately.
+    pub bytes_per_second: f64,
+    /// Seconds that the rest will take at that speed; negative if that is not known.
+    pub remaining_seconds: f64,
+    /// While waiting before another try: seconds that the wait takes.
+    pub retry_seconds: f64,
+    /// While waiting before another try: what went wrong, else NULL.
+    pub retry_reason: *const c_char,
+    /// While waiting before another try: how many tries have failed in a row; else 0.
+    pub retry_attempt: u32,
+    /// While waiting before another try: how many may fail before the task does; else 0.
+    pub retry_limit: u32,
+    /// Whether the task is paused.
+    pub is_paused: bool,
+}
+
+/// Who hears of work on models. All functions may be NULL. They are called on a thread of the task, one at a time.
+///
+/// Once a function has accepted the callbacks: on_done is called exactly once, then drop exactly once, and nothing after
+/// that. If it rejects them, only drop is called; not even that if struct_size cannot be right.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct mlxe_hub_callbacks_t {
+    /// sizeof(mlxe_hub_callbacks_t)
+    pub struct_size: usize,
+    /// Passed to all callbacks.
+    pub user_data: *mut c_void,
+    /// Something happened. Return MLXE_CONTINUE or MLXE_CANCEL.
+    pub on_event: Option<unsafe extern "C" fn(user_data: *mut c_void, event: *const mlxe_hub_event_t) -> i32>,
+    /// The task is over. `json` is its result, or NULL; `error` is what it failed with, or NULL. Both are borrowed for
+    /// the call.
+    pub on_done: Option<unsafe extern "C" fn(user_data: *mut c_void, json: *const c_char, error: *const mlxe_error_t)>,
+    /// Nothing uses `user_data` any more.
+    pub drop: Option<unsafe extern "C" fn(user_data: *mut c_void)>,
+}
+
+// SAFETY: repr(C), begins with the size; pointers and optional functions.
+unsafe impl Versioned for mlxe_hub_callbacks_t {
+    const FIRST_SIZE: usize = 40;
+    const SET_UP: &str = "set it to sizeof the struct";
+
+    fn defaults() -> Self {
+        mlxe_hub_callbacks_t {
+            struct_size: std::mem::size_of::<Self>(),
+            user_data: std::ptr::null_mut(),
+            on_event: None,
+            on_done: None,
+            drop: None,
+        }
+    }
+}
+
+/// The caller's callbacks as an observer.
+struct Callbacks {
+    callbacks: mlxe_hub_callbacks_t,
+    user_data: UserData,
+    stage: TextBuffer,
+    file: TextBuffer,
+    reason: TextBuffer,
+    /// Last, so that it is dropped when nothing else is left.
+    _drop: DropGuard,
+}
+
+// SAFETY: as for UserData.
+unsafe impl Send for Callbacks {}
+
+impl Callbacks {
+    /// Reads the caller's struct. From here on `drop` is called whatever happens, unless the struct is unreadable.
+    ///
+    /// # Safety
+    /// `callbacks` is NULL or points to a struct as large as it says.
+    unsafe fn read(callbacks: *const mlxe_hub_callbacks_t) -> Result<Self> {
+        // SAFETY: the caller's promise.
+        let (callbacks, rest) = unsafe { options::read_known(callbacks, "callbacks") }?;
+        let user_data = UserData { pointer: callbacks.user_data, drop: callbacks.drop };
+        let observer = Callbacks {
+            callbacks,
+            user_data,
+            stage: TextBuffer::default(),
+            file: TextBuffer::default(),
+            reason: TextBuffer::default(),
+            _drop: DropGuard(user_data),
+        };
+        rest.map(|()| observer)
+    }
+
+    fn translate(&mut self, activity: &Activity) -> mlxe_hub_event_t {
+        let retry = activity.retry.as_ref();
+        mlxe_hub_event_t {
+            struct_size: std::mem::size_of::<mlxe_hub_event_t>(),
+            stage: self.stage.set(activity.stage),
+            file: self.file.set(&activity.file),
+            file_index: activity.file_index as u32,
+            total_files: activity.total_files as u32,
+            file_bytes_done: activity.file_done,
+            file_bytes_total: activity.file_size,
+            bytes_done: activity.bytes_done,
+            bytes_total: activity.bytes_total,
+            bytes_per_second: activity.bytes_per_second,
+            remaining_seconds: activity.remaining.map_or(-1.0, |r| r.as_secs_f64()),
+            retry_seconds: retry.map_or(0.0, |r| r.wait.as_secs_f64()),
+            retry_reason: retry.map_or(std::ptr::null(), |r| self.reason.set(&r.reason)),
+            retry_attempt: retry.map_or(0, |r| r.attempt),
+            retry_limit: retry.map_or(0, |r| r.of),
+            is_paused: activity.paused,
+        }
+    }
+}
+
+impl Observer<Activity, String> for Callbacks {
+    fn event(&mut self, activity: &Activity) -> Control {
+        let Some(on_event) = self.callbacks.on_event else { return Control::Continue };
+        let event = self.translate(activity);
+        // SAFETY: the caller gave function and data for each other; the event lives for the call.
+        match unsafe { on_event(self.user_data.pointer, &event) } {
+            MLXE_CANCEL => Control::Cancel,
+            _ => Control::Continue,
+        }
+    }
+
+    fn done(&mut self, result: &Result<String>) {
+        let Some(on_done) = self.callbacks.on_done else { return };
+        let pointer = self.user_data.pointer;
+        // SAFETY: as above; text and error live for the call.
+        unsafe {
+            match result {
+                Ok(json) => on_done(pointer, self.file.set(json), std::ptr::null()),
+                Err(error) => on_done(pointer, std::ptr::null(), &mlxe_error_t::new(error)),
+            }
+        }
+    }
+}
+
+/// The task's end of the work.
+struct Reported<'a> {
+    reporter: &'a mut Reporter<Activity, String>,
+    paused: Arc<AtomicBool>,
+}
+
+impl Reports for Reported<'_> {
+    fn report(&mut self, activity: &Activity) -> Result<()> {
+        self.reporter.event(activity);
+        // A download pauses itself: its connections have to be closed.
+        let waits = matches!(activity.stage, "verifying" | "copying" | "removing");
+        if waits && self.wants_pause() && !self.is_cancelled() {
+            self.reporter.event(&Activity { paused: true, ..activity.clone() });
+            while self.wants_pause() && !self.is_cancelled() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        match self.is_cancelled() {
+            true => Err(Error::cancelled()),
+            false => Ok(()),
+        }
+    }
+
+    fn wants_pause(&self) -> bool {
+        self.paused.load(Ordering::Acquire)
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.reporter.is_cancelled()
+    }
+}
+
+type Work = Box<dyn FnOnce(&mut dyn Reports) -> Result<String> + Send>;
+
+/// Starts work on a thread of its own. The callbacks are read first, so that drop is called whatever else is wrong.
+///
+/// # Safety
+/// Pointers as documented for the functions below.
+unsafe fn start(
+    callbacks: *const mlxe_hub_callbacks_t,
+    out_task: *mut *mut mlxe_task_t,
+    work: impl FnOnce() -> Result<Work>,
+) -> *mut mlxe_error_t {
+    guard(|| {
+        // SAFETY: the caller's promise.
+        let observer = unsafe { Callbacks::read(callbacks) }?;
+        let work = work()?;
+        let paused = Arc::new(AtomicBool::new(false));
+        let shared = paused.clone();
+        let task =
+            Reporter::spawn(Box::new(observer), move |reporter| work(&mut Reported { reporter, paused: shared }))?;
+        // SAFETY: the caller's promise.
+        unsafe { give(AnyTask::Hub(HubTask { task, paused }), out_task) }
+    })
+}
+
+/// Sets all options to their defaults. Does nothing if `options` is NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_hub_options_init(options: *mut mlxe_hub_options_t) {
+    if !options.is_null() {
+        // SAFETY: the caller has room for the struct of this header's version.
+        unsafe { options.write(Versioned::defaults()) }
+    }
+}
+
+/// Opens a models directory, which need not exist.
+///
+/// `options` may be NULL for the defaults. `out_hub` receives the hub, which the caller owns.
+/// Errors: MLXE_ERROR_INVALID_ARGUMENT; MLXE_ERROR_NOT_FOUND if the environment names no place for models.
+///
+/// Any thread.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_hub_new(
+    options: *const mlxe_hub_options_t,
+    out_hub: *mut *mut mlxe_hub_t,
+) -> *mut mlxe_error_t {
+    guard(|| {
+        // SAFETY: pointers as documented.
+        let (options, place) = unsafe { (options::read(options, "options")?, out(out_hub, "out_hub")?) };
+        // SAFETY: as documented.
+        let options = unsafe { hub_options(options.directory, options.endpoint, options.token, options.offline) }?;
+        let path = options.cache.display().to_string();
+        let directory = CString::new(path).map_err(|_| Error::invalid_argument("options.directory contains a NUL"))?;
+        *place = Box::into_raw(Box::new(mlxe_hub_t { options, directory }));
+        Ok(())
+    })
+}
+
+/// How to reach the Hub: what the caller says, else the environment.
+///
+/// # Safety
+/// The strings are valid.
+pub(super) unsafe fn hub_options(
+    directory: mlxe_str_t,
+    endpoint: mlxe_str_t,
+    token: mlxe_str_t,
+    offline: bool,
+) -> Result<HubOptions> {
+    // SAFETY: the caller's promise.
+    let (directory, endpoint, token) = unsafe {
+        (
+            directory.get_optional("the models directory")?,
+            endpoint.get_optional("options.endpoint")?,
+            token.get_optional("options.token")?,
+        )
+    };
+    let mut hub = match directory {
+        Some(directory) => HubOptions::with_cache(directory)?,
+        None => HubOptions::from_env()?,
+    };
+    hub.offline |= offline;
+    if let Some(endpoint) = endpoint {
+        hub.endpoint = endpoint.to_owned();
+    }
+    if let Some(token) = token {
+        hub.token = Token::new(token)?;
+    }
+    Ok(hub)
+}
+
+/// Frees a hub. Its tasks go on. NULL is fine.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_hub_free(hub: *mut mlxe_hub_t) {
+    // SAFETY: NULL or an owned hub, as documented.
+    unsafe { free(hub) }
+}
+
+/// The models directory. Borrowed: valid until the hub is freed. The empty string if `hub` is NULL.
+///
+/// Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_hub_directory(hub: *const mlxe_hub_t) -> *const c_char {
+    // SAFETY: NULL or a live hub, as documented.
+    unsafe { hub.as_ref() }.map_or(c"".as_ptr(), |h| h.directory.as_ptr())
+}
+
+/// Lists the models on the disk: a JSON array of
+/// {"id", "complete", "bytes", "partial_bytes", "last_used", "uses", "model_type", "directory", "revisions": [{"commit",
+/// "refs", "complete", "files", "bytes", "directory"}]}. Times are seconds since 1970.
+///
+/// `out_json` receives the text, which the caller owns. Errors: MLXE_ERROR_IO.
+///
+/// Any thread. Reads the directory, which takes milliseconds.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_hub_list(hub: *const mlxe_hub_t, out_json: *mut *mut mlxe_string_t) -> *mut mlxe_error_t {
+    guard(|| {
+        // SAFETY: as documented.
+        let (hub, place) = unsafe { (required(hub, "hub")?, out(out_json, "out_json")?) };
+        *place = Box::into_raw(mlxe_string_t::new(work::list(&hub.options)?));
+        Ok(())
+    })
+}
+
+/// Describes one model on the disk: an element of mlxe_hub_list()'s array.
+///
+/// `out_json` receives the text, which the caller owns. Errors: MLXE_ERROR_NOT_FOUND, MLXE_ERROR_INVALID_ARGUMENT.
+///
+/// Any thread.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_hub_info(
+    hub: *const mlxe_hub_t,
+    id: mlxe_str_t,
+    out_json: *mut *mut mlxe_string_t,
+) -> *mut mlxe_error_t {
+    guard(|| {
+        // SAFETY: as documented.
+        let (hub, id, place) = unsafe { (required(hub, "hub")?, id.get("id")?, out(out_json, "out_json")?) };
+        *place = Box::into_raw(mlxe_string_t::new(work::info(&hub.options, id)?));
+        Ok(())
+    })
+}
+
+/// Removes a model from the disk, or one revision of it: {"id", "bytes"}, the bytes that are free now.
+///
+/// An empty `revision` (branch, tag or commit) removes all. `out_json` may be NULL; else it receives the text, which the
+/// caller owns. A model that is loaded already is not disturbed.
+/// Errors: MLXE_ERROR_NOT_FOUND; MLXE_ERROR_BUSY while it is downloaded or loaded, here or in another process;
+/// MLXE_ERROR_IO.
+///
+/// Any thread. May take a second for many gigabytes.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_hub_remove(
+    hub: *const mlxe_hub_t,
+    id: mlxe_str_t,
+    revision: mlxe_str_t,
+    out_json: *mut *mut mlxe_string_t,
+) -> *mut mlxe_error_t {
+    guard(|| {
+        // SAFETY: as documented.
+        let (hub, id, revision) = unsafe { (required(hub, "hub")?, id.get("id")?, revision.get_optional("revision")?) };
+        let json = work::remove(&hub.options, id, revision)?;
+        // SAFETY: as documented.
+        if let Some(place) = unsafe { out_json.as_mut() } {
+            *place = Box::into_raw(mlxe_string_t::new(json));
+        }
+        Ok(())
+    })
+}
+
+/// Starts a download of all that a model needs and the disk lacks. What has arrived stays when it is cancelled or
+/// killed, and the next download goes on there. Result: {"id", "commit", "directory"}.
+///
+/// An empty `revision` is "main". `callbacks` may be NULL. `out_task` may be NULL; otherwise it receives the task, which
+/// the caller owns. Errors: MLXE_ERROR_INVALID_ARGUMENT. Everything else is reported by the task.
+///
+/// Any thread, also inside callbacks.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_hub_pull_start(
+    hub: *const mlxe_hub_t,
+    id: mlxe_str_t,
+    revision: mlxe_str_t,
+    callbacks: *const mlxe_hub_callbacks_t,
+    out_task: *mut *mut mlxe_task_t,
+) -> *mut mlxe_error_t {
+    // SAFETY: pointers as documented.
+    unsafe {
+        start(callbacks, out_task, || {
+            let hub = required(hub, "hub")?.options.clone();
+            let id = id.get("id")?.to_owned();
+            let revision = revision.get_optional("revision")?.map(str::to_owned);
+            Ok(Box::new(move |to| work::pull(&hub, &id, revision, to)))
+        })
+    }
+}
+
+/// Starts a check of a model, or of all if `id` is empty: that all files are there, their sizes and checksums, and what
+/// killed processes have left. With `fix` what is damaged or of no use is removed; the next download brings it again.
+/// Result: {"models", "files", "bytes", "sound", "problems": [{"id", "file", "problem", "message", "bytes", "fixed"}]},
+/// where a problem is "missing", "dangling", "size", "checksum", "outside", "unreadable", "leftover" or "unreferenced".
+///
+/// Callbacks, task and errors: as mlxe_hub_pull_start().
+///
+/// Any thread, also inside callbacks.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_hub_verify_start(
+    hub: *const mlxe_hub_t,
+    id: mlxe_str_t,
+    fix: bool,
+    callbacks: *const mlxe_hub_callbacks_t,
+    out_task: *mut *mut mlxe_task_t,
+) -> *mut mlxe_error_t {
+    // SAFETY: pointers as documented.
+    unsafe {
+        start(callbacks, out_task, || {
+            let hub = required(hub, "hub")?.options.clone();
+            let id = id.get_optional("id")?.map(str::to_owned);
+            Ok(Box::new(move |to| work::verify(&hub, id.as_deref(), fix, to)))
+        })
+    }
+}
+
+/// Starts taking a folder with a model into the models directory as `id`. It is checked first and becomes visible when
+/// it is whole. With `link` weights are hard-linked where the file system can: both are then one file. Result: as
+/// mlxe_hub_info().
+///
+/// Callbacks, task and errors: as mlxe_hub_pull_start().
+///
+/// Any thread, also inside callbacks.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_hub_import_start(
+    hub: *const mlxe_hub_t,
+    folder: mlxe_str_t,
+    id: mlxe_str_t,
+    link: bool,
+    callbacks: *const mlxe_hub_callbacks_t,
+    out_task: *mut *mut mlxe_task_t,
+) -> *mut mlxe_error_t {
+    // SAFETY: pointers as documented.
+    unsafe {
+        start(callbacks, out_task, || {
+            let hub = required(hub, "hub")?.options.clone();
+            let (folder, id) = (folder.get("folder")?.to_owned(), id.get("id")?.to_owned());
+            Ok(Box::new(move |to| work::import(&hub, &folder, &id, link, to)))
+        })
+    }
+}
+
+/// Starts moving all models to another directory, each atomically: by a rename, or by a copy to another file system.
+/// The hub still names the old directory; open a new one afterwards. Result: {"directory", "moved", "stayed"}.
+///
+/// Callbacks, task and errors: as mlxe_hub_pull_start().
+///
+/// Any thread, also inside callbacks.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_hub_move_start(
+    hub: *const mlxe_hub_t,
+    directory: mlxe_str_t,
+    callbacks: *const mlxe_hub_callbacks_t,
+    out_task: *mut *mut mlxe_task_t,
+) -> *mut mlxe_error_t {
+    // SAFETY: pointers as documented.
+    unsafe {
+        start(callbacks, out_task, || {
+            let hub = required(hub, "hub")?.options.clone();
+            let directory = directory.get("directory")?.to_owned();
+            Ok(Box::new(move |to| work::relocate(&hub, &directory, to)))
+        })
+    }
+}
+
+/// Starts removing models, those first that were not used for the longest time, until the others take `budget` bytes or
+/// less. The `keep_count` ids in `keep` stay (NULL if there are none), and so does what is in use at the moment. With
+/// `dry_run` nothing is removed. Result: {"removed": [{"id", "bytes"}], "busy", "bytes", "within_budget"}.
+///
+/// Callbacks, task and errors: as mlxe_hub_pull_start().
+///
+/// Any thread, also inside callbacks.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_hub_prune_start(
+    hub: *const mlxe_hub_t,
+    budget: u64,
+    keep: *const mlxe_str_t,
+    keep_count: usize,
+    dry_run: bool,
+    callbacks: *const mlxe_hub_callbacks_t,
+    out_task: *mut *mut mlxe_task_t,
+) -> *mut mlxe_error_t {
+    // SAFETY: pointers as documented.
+    unsafe {
+        start(callbacks, out_task, || {
+            let hub = required(hub, "hub")?.options.clone();
+            let keep = slice(keep, keep_count, "keep")?;
+            let keep = keep.iter().map(|id| id.get("keep").map(str::to_owned)).collect::<Result<Vec<_>>>()?;
+            Ok(Box::new(move |to| work::prune(&hub, budget, keep, dry_run, to)))
+        })
+    }
+}

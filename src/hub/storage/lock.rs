@@ -1,0 +1,95 @@
+//! Who may do what with a model at the same time, in this process and in others.
+//!
+//! Downloads and loads share a model; removing, importing and moving need it alone. The locks of single blobs, which
+//! downloads take and which the Python libraries know, are separate.
+
+use std::fs::{self, File, TryLockError};
+use std::io::ErrorKind as Io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::super::cache::{Repository, create_folder_of};
+use super::super::disk::disk;
+use crate::error::{Error, ErrorKind, Result};
+
+/// A lock that ends with the value, or with the process however that ends.
+#[derive(Debug)]
+pub struct InUse {
+    _file: Option<File>,
+}
+
+/// `None` while somebody else has the lock.
+pub(super) fn try_lock(path: &Path, alone: bool) -> Result<Option<InUse>> {
+    let file = match open(path) {
+        Ok(file) => file,
+        // Nobody can change what is read-only: whoever only reads needs no lock.
+        Err(error) if !alone && error.kind() == ErrorKind::Io => return Ok(Some(InUse { _file: None })),
+        Err(error) => return Err(error),
+    };
+    match if alone { file.try_lock() } else { file.try_lock_shared() } {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(None),
+        // A file system without locks: one process at a time is the most that can be asked for.
+        Err(TryLockError::Error(e)) if e.kind() == Io::Unsupported => return Ok(Some(InUse { _file: None })),
+        Err(TryLockError::Error(e)) => return Err(disk(path, e)),
+    }
+    // Somebody may have removed the file between opening and locking it; then the lock holds nobody off.
+    let same = fs::metadata(path).is_ok_and(|at| file.metadata().is_ok_and(|m| m.ino() == at.ino()));
+    Ok(same.then_some(InUse { _file: Some(file) }))
+}
+
+/// Like [`try_lock`] alone, but tries for a while.
+pub(super) fn lock(path: &Path, patience: Duration) -> Result<Option<InUse>> {
+    let until = Instant::now() + patience;
+    loop {
+        match try_lock(path, true)? {
+            None if Instant::now() < until => std::thread::sleep(Duration::from_millis(5)),
+            other => return Ok(other),
+        }
+    }
+}
+
+fn open(path: &Path) -> Result<File> {
+    if let Ok(file) = File::open(path) {
+        return Ok(file);
+    }
+    create_folder_of(path)?;
+    File::options().create(true).append(true).open(path).map_err(|e| disk(path, e))
+}
+
+impl Repository {
+    fn lock_path(&self) -> std::path::PathBuf {
+        self.locks.join("mlx-engine.lock")
+    }
+
+    /// For whoever downloads or reads the model; `None` while somebody has it alone.
+    pub(in super::super) fn share(&self) -> Result<Option<InUse>> {
+        try_lock(&self.lock_path(), false)
+    }
+
+    /// For whoever removes, replaces or moves the model: neither a download of ours nor one of the Python libraries is
+    /// under way, and nobody loads it.
+    pub(super) fn own(&self, id: &str) -> Result<InUse> {
+        let busy =
+            || Error::new(ErrorKind::Busy, format!("{id} is being downloaded, loaded or changed; try again later"));
+        // Loads are short where they find everything; a moment's patience spares the caller a second try.
+        let guard = lock(&self.lock_path(), Duration::from_millis(200))?.ok_or_else(busy)?;
+        for blob in self.incomplete() {
+            self.try_lock(&blob)?.ok_or_else(busy)?;
+        }
+        Ok(guard)
+    }
+
+    /// The blobs of which a part is there.
+    pub(super) fn incomplete(&self) -> Vec<String> {
+        let names = fs::read_dir(self.root.join("blobs")).into_iter().flatten().flatten();
+        let names = names.filter_map(|e| e.file_name().into_string().ok());
+        let mut blobs: Vec<String> = names
+            .filter(|n| n.ends_with(".incomplete"))
+            .filter_map(|n| Some(n.split_once('.')?.0.to_owned()))
+            .collect();
+        blobs.dedup();
+        blobs
+    }
+}

@@ -1,0 +1,303 @@
+//! The models directory: what is in it, what may go, and how it gets elsewhere.
+//!
+//! The layout is that of the Python libraries. What this module keeps beside the models lies in `.locks/mlx-engine`,
+//! because those libraries look into no other folder that begins with a dot: the record of usage, and two folders in
+//! which models are built before they are renamed to their place (`new`) and lie after they were renamed away (`old`).
+//! A rename is atomic, so a model is there or it is not, whenever a process is killed.
+
+mod import;
+mod lock;
+mod relocate;
+mod remove;
+mod usage;
+mod verify;
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::cache::{Repository, check_id, create_folder_of};
+use super::progress::{Activity, Speed};
+use crate::error::{Error, Result};
+use crate::files::{read_json, read_text};
+
+pub use import::Import;
+pub use lock::InUse;
+pub use relocate::Moved;
+pub use remove::{Prune, Pruned, Removed};
+pub use verify::{Problem, Verification, WhatIsWrong};
+
+/// Files of one snapshot that are looked at, and how deep their folders go.
+const MAX_FILES: usize = 100_000;
+const MAX_DEPTH: usize = 16;
+
+/// A models directory.
+#[derive(Clone, Debug)]
+pub struct Storage {
+    root: PathBuf,
+}
+
+/// A model in it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StoredModel {
+    /// `organisation/name`
+    pub id: String,
+    /// Whether it can be loaded: all files of at least one revision are there.
+    pub complete: bool,
+    /// Bytes on the disk.
+    pub bytes: u64,
+    /// Those of them that belong to files of which only a part is there.
+    pub partial_bytes: u64,
+    /// When it was last loaded, else when it came, in seconds since 1970.
+    pub last_used: u64,
+    /// How often it was loaded.
+    pub uses: u64,
+    /// `model_type` of its configuration.
+    pub model_type: Option<String>,
+    /// The folder of the whole.
+    pub directory: PathBuf,
+    /// Its revisions.
+    pub revisions: Vec<Revision>,
+}
+
+/// One commit of a model.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Revision {
+    /// Its commit.
+    pub commit: String,
+    /// Branches and tags that point to it.
+    pub refs: Vec<String>,
+    /// Whether all that a model needs is there.
+    pub complete: bool,
+    /// How many files it has.
+    pub files: usize,
+    /// Their bytes; revisions share files that are the same.
+    pub bytes: u64,
+    /// Where they are.
+    pub directory: PathBuf,
+}
+
+/// Hears how far the work is. An error ends it.
+pub(super) type Watch<'a> = &'a mut dyn FnMut(&Activity) -> Result<()>;
+
+impl Storage {
+    /// The models directory at `root`, which need not exist.
+    pub fn new(root: impl Into<PathBuf>) -> Storage {
+        Storage { root: root.into() }
+    }
+
+    /// Where it is.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn own_folder(&self) -> PathBuf {
+        self.root.join(".locks/mlx-engine")
+    }
+
+    fn repository(&self, id: &str) -> Result<Repository> {
+        Repository::new(&self.root, id)
+    }
+
+    /// A fresh name in the folder `new` or `old`.
+    fn fresh(&self, folder: &str) -> Result<PathBuf> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let unique = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = self.own_folder().join(folder).join(unique);
+        create_folder_of(&path)?;
+        Ok(path)
+    }
+
+    /// All models, in the order of their ids.
+    ///
+    /// # Errors
+    /// If the directory cannot be read. One that does not exist is empty.
+    pub fn list(&self) -> Result<Vec<StoredModel>> {
+        let usage = self.usage();
+        let mut models = Vec::new();
+        for id in self.ids()? {
+            // Somebody may remove it meanwhile.
+            if let Ok(model) = self.describe(&id, &usage) {
+                models.push(model);
+            }
+        }
+        Ok(models)
+    }
+
+    fn ids(&self) -> Result<Vec<String>> {
+        let entries = match fs::read_dir(&self.root) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(Error::io(&self.root, e)),
+        };
+        let names = entries.flatten().filter_map(|e| e.file_name().into_string().ok());
+        let id =
+            |name: String| Some(name.strip_prefix("models--")?.replace("--", "/")).filter(|id| check_id(id).is_ok());
+        let mut ids: Vec<String> = names.filter_map(id).collect();
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    /// One model.
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub fn info(&self, id: &str) -> Result<StoredModel> {
+        self.describe(id, &self.usage())
+    }
+
+    /// Whether anything of a model is there.
+    ///
+    /// # Errors
+    /// If the id is malformed.
+    pub fn has(&self, id: &str) -> Result<bool> {
+        Ok(self.repository(id)?.root.is_dir())
+    }
+
+    /// Bytes that all models take on the disk.
+    ///
+    /// # Errors
+    /// As [`list`](Self::list).
+    pub fn bytes(&self) -> Result<u64> {
+        Ok(self.list()?.iter().map(|m| m.bytes).sum())
+    }
+
+    /// Keeps a model from being removed or moved while it is read, and notes that it is used. `None` while somebody
+    /// changes it.
+    ///
+    /// # Errors
+    /// If the id is malformed, or the directory fails.
+    pub fn in_use(&self, id: &str) -> Result<Option<InUse>> {
+        let guard = self.repository(id)?.share()?;
+        if guard.is_some() {
+            self.mark_used(id);
+        }
+        Ok(guard)
+    }
+
+    fn missing(&self, id: &str) -> Error {
+        Error::not_found(format!("{id} is not in the models directory {}", self.root.display()))
+    }
+
+    fn describe(&self, id: &str, usage: &usage::Record) -> Result<StoredModel> {
+        let repository = self.repository(id)?;
+        if !repository.root.is_dir() {
+            return Err(self.missing(id));
+        }
+        let mut refs: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let folder = repository.root.join("refs");
+        for file in files_below(&folder) {
+            if let (Ok(name), Ok(commit)) = (file.strip_prefix(&folder), read_text(&file, 256)) {
+                refs.entry(commit.trim().to_owned()).or_default().push(name.display().to_string());
+            }
+        }
+        let mut revisions = Vec::new();
+        for commit in folder_names(&repository.root.join("snapshots")) {
+            let directory = repository.snapshot(&commit);
+            let files = files_below(&directory);
+            let sizes = files.iter().filter_map(|f| fs::metadata(f).ok());
+            revisions.push(Revision {
+                complete: repository.is_complete(&commit),
+                refs: refs.remove(&commit).unwrap_or_default(),
+                bytes: sizes.map(|m| m.len()).sum(),
+                files: files.len(),
+                directory,
+                commit,
+            });
+        }
+        revisions.sort_by(|a, b| (!a.complete, &a.commit).cmp(&(!b.complete, &b.commit)));
+        let (mut bytes, mut partial_bytes, mut came, mut seen) = (0, 0, 0, HashSet::new());
+        for path in files_below(&repository.root) {
+            let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
+            if metadata.is_file() && seen.insert((metadata.dev(), metadata.ino())) {
+                // Files on their way have holes.
+                let partial = path.to_string_lossy().contains(".incomplete");
+                let held = if partial { metadata.len().min(metadata.blocks() * 512) } else { metadata.len() };
+                bytes += held;
+                partial_bytes += if partial { held } else { 0 };
+            }
+            came = came.max(metadata.modified().map_or(0, usage::since_1970));
+        }
+        let usage = usage.get(id).copied().unwrap_or_default();
+        let config = revisions.first().and_then(|r| read_json(&r.directory.join("config.json")).ok());
+        let text = |key: &str| config.as_ref()?.get(key).and_then(Value::as_str).map(str::to_owned);
+        Ok(StoredModel {
+            complete: revisions.iter().any(|r| r.complete),
+            model_type: text("model_type"),
+            id: id.to_owned(),
+            bytes,
+            partial_bytes,
+            last_used: if usage.last_used > 0 { usage.last_used } else { came },
+            uses: usage.uses,
+            directory: repository.root,
+            revisions,
+        })
+    }
+}
+
+/// Files and links in a folder and the folders in it. Links to folders are not followed.
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    fn walk(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() && depth < MAX_DEPTH => walk(&entry.path(), depth + 1, found),
+                Ok(kind) if !kind.is_dir() && found.len() < MAX_FILES => found.push(entry.path()),
+                _ => {}
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(folder, 0, &mut found);
+    found.sort_unstable();
+    found
+}
+
+/// The names of the folders in a folder.
+fn folder_names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let folders = entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));
+    let mut names: Vec<String> = folders.filter_map(|e| e.file_name().into_string().ok()).collect();
+    names.sort_unstable();
+    names
+}
+
+/// Counts what is done and tells it.
+struct Meter<'a> {
+    watch: Watch<'a>,
+    activity: Activity,
+    speed: Speed,
+    /// Bytes that went through our hands; those that were there do not make us faster.
+    handled: u64,
+}
+
+impl<'a> Meter<'a> {
+    fn new(stage: &'static str, total_files: usize, bytes_total: u64, watch: Watch<'a>) -> Self {
+        let activity = Activity { stage, total_files, bytes_total, ..Default::default() };
+        Meter { watch, activity, speed: Speed::default(), handled: 0 }
+    }
+
+    fn file(&mut self, name: impl Into<String>, size: u64) -> Result<()> {
+        self.activity.file = name.into();
+        self.activity.file_index += 1;
+        (self.activity.file_done, self.activity.file_size) = (0, size);
+        self.add(0)
+    }
+
+    fn add(&mut self, bytes: u64) -> Result<()> {
+        self.handled += bytes;
+        self.activity.file_done += bytes;
+        self.activity.bytes_done += bytes;
+        let speed = self.speed.measure(self.handled, Instant::now());
+        self.activity.bytes_per_second = speed;
+        let left = self.activity.bytes_total.saturating_sub(self.activity.bytes_done);
+        let seconds = (speed > 0.0).then(|| left as f64 / speed);
+        self.activity.remaining = seconds.and_then(|s| std::time::Duration::try_from_secs_f64(s).ok());
+        (self.watch)(&self.activity)
+    }
+}

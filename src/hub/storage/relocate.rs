@@ -1,0 +1,130 @@
+//! Moving the models directory.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::super::cache::create_folder_of;
+use super::super::disk::{check_room, disk, prepare};
+use super::import::{Staging, sync_folder};
+use super::{Meter, Storage, Watch, files_below};
+use crate::error::{Error, ErrorKind, Result};
+
+/// What moving gave.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Moved {
+    /// Where the models are now.
+    pub directory: PathBuf,
+    /// The models that are there now.
+    pub moved: Vec<String>,
+    /// Models that stayed because somebody uses them at this moment, or because others of their names are there.
+    pub stayed: Vec<String>,
+}
+
+impl Storage {
+    /// Moves all models to another directory, one after the other: by a rename, or to another file system by a copy
+    /// that becomes visible when it is whole, before the original goes. Killed at any moment, each model is whole in
+    /// one place or in both, and moving again goes on. Whatever else lies in the directory stays.
+    ///
+    /// # Errors
+    /// If either directory cannot be written to, the disk is full, or `watch` says so.
+    pub fn relocate(&self, to: &Path, watch: Watch<'_>) -> Result<Moved> {
+        prepare(to)?;
+        let full = |p: &Path| fs::canonicalize(p).map_err(|e| Error::io(p, e));
+        let (from, to) = (full(&self.root)?, full(to)?);
+        if from == to || to.starts_with(&from) || from.starts_with(&to) {
+            return Err(Error::invalid_argument(format!(
+                "{} and {} lie within each other",
+                from.display(),
+                to.display()
+            )));
+        }
+        let target = Storage::new(&to);
+        let models = self.list()?;
+        let mut meter = Meter::new("copying", models.len(), models.iter().map(|m| m.bytes).sum(), watch);
+        let mut result = Moved { directory: to, ..Default::default() };
+        self.sweep();
+        target.sweep();
+        for model in models {
+            meter.file(&model.id, model.bytes)?;
+            let before = meter.activity.bytes_done;
+            match self.relocate_model(&target, &model.id, model.bytes, &mut meter) {
+                Ok(true) => result.moved.push(model.id),
+                Ok(false) => result.stayed.push(model.id),
+                Err(e) if e.kind() == ErrorKind::Busy => result.stayed.push(model.id),
+                Err(e) => return Err(e),
+            }
+            meter.add((before + model.bytes).saturating_sub(meter.activity.bytes_done))?;
+        }
+        Ok(result)
+    }
+
+    /// False if another model of that name is in its place.
+    fn relocate_model(&self, target: &Storage, id: &str, bytes: u64, meter: &mut Meter) -> Result<bool> {
+        let (from, to) = (self.repository(id)?, target.repository(id)?);
+        let (_alone, _alone_there) = (from.own(id)?, to.own(id)?);
+        if to.root.exists() {
+            // A killed move leaves a model in both places.
+            let same = contents(&from.root).is_some_and(|c| Some(c) == contents(&to.root));
+            if same {
+                self.throw_away(&from.root)?;
+            }
+            return Ok(same);
+        }
+        match fs::rename(&from.root, &to.root) {
+            Ok(()) => {}
+            Err(e) if e.kind() == std::io::ErrorKind::CrossesDevices => {
+                check_room(&target.root, bytes, id)?;
+                let staging = Staging::new(target)?;
+                let copy = staging.folder.join("model");
+                copy_tree(&from.root, &copy, meter)?;
+                fs::rename(&copy, &to.root).map_err(|e| disk(&to.root, e))?;
+                sync_folder(&target.root);
+                self.throw_away(&from.root)?;
+            }
+            Err(e) => return Err(disk(&to.root, e)),
+        }
+        let usage = self.usage().get(id).copied();
+        let _ = target.change_usage(|record| record.extend(usage.map(|u| (id.to_owned(), u))));
+        let _ = self.change_usage(|record| record.retain(|other, _| other != id));
+        Ok(true)
+    }
+}
+
+/// What a folder has, without reading it: names, sizes, and where links point.
+fn contents(folder: &Path) -> Option<Vec<(PathBuf, u64, Option<PathBuf>)>> {
+    let mut all = Vec::new();
+    for path in files_below(folder) {
+        let metadata = fs::symlink_metadata(&path).ok()?;
+        let link = metadata.is_symlink().then(|| fs::read_link(&path)).transpose().ok()?;
+        all.push((path.strip_prefix(folder).ok()?.to_owned(), metadata.len(), link));
+    }
+    Some(all)
+}
+
+fn copy_tree(from: &Path, to: &Path, meter: &mut Meter) -> Result<()> {
+    let mut buffer = vec![0; 1 << 20];
+    for path in files_below(from) {
+        let Ok(name) = path.strip_prefix(from) else { continue };
+        let copy = to.join(name);
+        create_folder_of(&copy)?;
+        if let Ok(link) = fs::read_link(&path) {
+            std::os::unix::fs::symlink(link, &copy).map_err(|e| disk(&copy, e))?;
+            continue;
+        }
+        let mut source = File::open(&path).map_err(|e| Error::io(&path, e))?;
+        let mut out = File::create(&copy).map_err(|e| disk(&copy, e))?;
+        loop {
+            let n = source.read(&mut buffer).map_err(|e| Error::io(&path, e))?;
+            if n == 0 {
+                break;
+            }
+            out.write_all(&buffer[..n]).map_err(|e| disk(&copy, e))?;
+            meter.add(n as u64)?;
+        }
+        out.sync_all().map_err(|e| disk(&copy, e))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,142 @@
+import Foundation
+
+/// How far work on models is: a download, a check, a copy.
+public struct HubProgress: Sendable, Equatable {
+    /// `listing`, `config` and `weights` while downloading; `verifying`, `copying`, `removing`.
+    public var stage: String
+    /// The file at hand; the model where whole models are moved or removed.
+    public var file: String
+    /// Its number, from 1; 0 where there is none.
+    public var fileIndex: Int
+    /// How many files are known so far.
+    public var totalFiles: Int
+    /// Bytes of the file that are done.
+    public var fileBytesDone: UInt64
+    /// Bytes of the file.
+    public var fileBytesTotal: UInt64
+    /// Bytes that are done, over all files.
+    public var bytesDone: UInt64
+    /// Bytes of all files known so far.
+    public var bytesTotal: UInt64
+    /// Bytes a second, lately.
+    public var bytesPerSecond: Double
+    /// Seconds that the rest will take at that speed; nil if that is not known.
+    public var remaining: TimeInterval?
+    /// What went wrong, while waiting before another try.
+    public var retryReason: String?
+    /// Whether it is paused.
+    public var isPaused: Bool
+
+    /// How much is done, 0 to 1.
+    public var fractionCompleted: Double {
+        bytesTotal == 0 ? 0 : Double(bytesDone) / Double(bytesTotal)
+    }
+}
+
+/// A model on the disk.
+public struct StoredModel: Sendable, Hashable, Codable, Identifiable {
+    /// One commit of a model.
+    public struct Revision: Sendable, Hashable, Codable {
+        /// Its commit.
+        public let commit: String
+        /// Branches and tags that point to it.
+        public let refs: [String]
+        /// Whether all that a model needs is there.
+        public let complete: Bool
+        /// How many files it has.
+        public let files: Int
+        /// Their bytes; revisions share files that are the same.
+        public let bytes: UInt64
+        /// Where they are: what ``LanguageModel/load(directory:engine:phaseHandler:)`` takes.
+        public let directory: String
+    }
+
+    /// The model's name, `organisation/name`.
+    public let id: String
+    /// Whether it can be loaded.
+    public let complete: Bool
+    /// Bytes on the disk.
+    public let bytes: UInt64
+    /// Those of them that belong to files of which only a part is there.
+    public let partialBytes: UInt64
+    /// When it was last loaded, else when it came, in seconds since 1970.
+    public let lastUsed: UInt64
+    /// How often it was loaded.
+    public let uses: UInt64
+    /// Its architecture, as `config.json` names it.
+    public let modelType: String?
+    /// Its revisions.
+    public let revisions: [Revision]
+
+    enum CodingKeys: String, CodingKey {
+        case id, complete, bytes, uses, revisions
+        case partialBytes = "partial_bytes"
+        case lastUsed = "last_used"
+        case modelType = "model_type"
+    }
+}
+
+/// What a check of models found.
+public struct VerificationReport: Sendable, Hashable, Codable {
+    /// Something that is not as it should be.
+    public struct Problem: Sendable, Hashable, Codable {
+        /// The model; empty for what belongs to none.
+        public let id: String
+        /// The file, from the model's folder.
+        public let file: String
+        /// `missing`, `dangling`, `size`, `checksum`, `outside`, `unreadable`, `leftover` or `unreferenced`.
+        public let problem: String
+        /// A sentence for people.
+        public let message: String
+        /// Bytes it takes.
+        public let bytes: UInt64
+        /// Whether it was removed.
+        public let fixed: Bool
+    }
+
+    /// The models that were looked at.
+    public let models: [String]
+    /// Files whose content was read.
+    public let files: Int
+    /// Their bytes.
+    public let bytes: UInt64
+    /// Whether all models are whole. Leftovers and unreferenced files only take room.
+    public let sound: Bool
+    /// What is wrong.
+    public let problems: [Problem]
+}
+
+/// What moving the models directory gave.
+public struct MoveReport: Sendable, Hashable, Codable {
+    /// Where the models are now.
+    public let directory: String
+    /// The models that are there now.
+    public let moved: [String]
+    /// Models that stayed because they are in use, or because others of their names are there.
+    public let stayed: [String]
+}
+
+/// What pruning gave.
+public struct PruneReport: Sendable, Hashable, Codable {
+    /// A model that went.
+    public struct Removed: Sendable, Hashable, Codable {
+        /// The model's name.
+        public let id: String
+        /// Bytes that are free now.
+        public let bytes: UInt64
+    }
+
+    /// The models that went, the longest unused first.
+    public let removed: [Removed]
+    /// Models that had to stay because they are in use.
+    public let busy: [String]
+    /// Bytes that the others take.
+    public let bytes: UInt64
+    /// Whether that is within the budget.
+    public let withinBudget: Bool
+
+    enum CodingKeys: String, CodingKey {
+        case removed, busy, bytes
+        case withinBudget = "within_budget"
+    }
+}

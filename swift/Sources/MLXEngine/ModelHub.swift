@@ -1,0 +1,195 @@
+import CMLXEngine
+import Foundation
+
+/// The models on the disk, and downloads from the Hugging Face Hub or a mirror of it.
+///
+/// ```swift
+/// let hub = try ModelHub()
+/// let download = hub.download(id: "organisation/name")
+/// for try await progress in download {
+///     print(progress.file, progress.fractionCompleted)
+/// }
+/// let model = try await LanguageModel.load(directory: download.directory)
+/// ```
+///
+/// Processes may share a models directory: what one downloads or loads, another does not remove.
+public final class ModelHub: Sendable {
+    /// Hears how far work is, on a thread of the library.
+    public typealias ProgressHandler = @Sendable (HubProgress) -> Void
+
+    /// The models directory.
+    public let directory: URL
+
+    private let handle: Handle
+
+    /// A models directory, which need not exist.
+    ///
+    /// - Parameters:
+    ///   - directory: Where models lie; nil for `MLXE_MODELS_DIR`, `HF_HUB_CACHE` or `HF_HOME` of the environment, else
+    ///     on Apple's systems `Application Support/MLXEngine/models`, which backups leave out, elsewhere the cache of
+    ///     the Python libraries.
+    ///   - endpoint: The Hub or a mirror of it; nil for `HF_ENDPOINT`, else the public Hub.
+    ///   - token: An access token, sent to the endpoint only; nil for the environment's.
+    ///   - offline: Never uses the network.
+    /// - Throws: ``EngineError``
+    public init(directory: URL? = nil, endpoint: URL? = nil, token: String? = nil, offline: Bool = false) throws {
+        handle = try withStr(directory?.path) { directory in
+            try withStr(endpoint?.absoluteString) { endpoint in
+                try withStr(token) { token in
+                    var options = mlxe_hub_options_t()
+                    mlxe_hub_options_init(&options)
+                    (options.directory, options.endpoint, options.token) = (directory, endpoint, token)
+                    options.offline = offline
+                    return try make(free: { mlxe_hub_free($0) }) { mlxe_hub_new(&options, &$0) }
+                }
+            }
+        }
+        self.directory = URL(filePath: text(mlxe_hub_directory(handle.pointer)) ?? "", directoryHint: .isDirectory)
+    }
+
+    /// Downloads what a model needs and the disk lacks. What has arrived stays, so a download that was cancelled, or
+    /// whose app was killed, goes on where it was.
+    ///
+    /// - Parameters:
+    ///   - id: The model's name, `organisation/name`.
+    ///   - revision: A branch, tag or commit.
+    public func download(id: String, revision: String = "main") -> ModelDownload {
+        ModelDownload { observer, slot in
+            try withStr(id) { id in
+                try withStr(revision) { revision in
+                    try observer.start(slot) { mlxe_hub_pull_start(self.handle.pointer, id, revision, $0, &$1) }
+                }
+            }
+        }
+    }
+
+    /// The models on the disk, in the order of their ids.
+    ///
+    /// - Throws: ``EngineError``
+    public func models() async throws -> [StoredModel] {
+        try decodeJSON([StoredModel].self, try makeString { mlxe_hub_list(handle.pointer, &$0) })
+    }
+
+    /// One model on the disk.
+    ///
+    /// - Throws: ``EngineError``, with ``EngineError/Code/notFound`` if it is not there.
+    public func model(id: String) async throws -> StoredModel {
+        try decodeJSON(
+            StoredModel.self, try withStr(id) { id in try makeString { mlxe_hub_info(handle.pointer, id, &$0) } })
+    }
+
+    /// Removes a model from the disk, or one revision of it. A model that is loaded already is not disturbed.
+    ///
+    /// - Parameters:
+    ///   - id: The model's name.
+    ///   - revision: A branch, tag or commit; nil for all.
+    /// - Returns: Bytes that are free now.
+    /// - Throws: ``EngineError``, with ``EngineError/Code/busy`` while it is downloaded or being loaded.
+    @discardableResult
+    public func remove(id: String, revision: String? = nil) async throws -> UInt64 {
+        let json = try withStr(id) { id in
+            try withStr(revision) { revision in
+                try makeString { mlxe_hub_remove(handle.pointer, id, revision, &$0) }
+            }
+        }
+        return try decodeJSON(RemovedModel.self, json).bytes
+    }
+
+    /// Checks that files are there, their sizes and checksums, and what killed processes have left.
+    ///
+    /// - Parameters:
+    ///   - id: The model's name; nil for all models.
+    ///   - fix: Removes what is damaged or of no use; the next download brings it again.
+    ///   - progressHandler: Hears how far it is.
+    /// - Throws: ``EngineError``, or `CancellationError` if the task is cancelled.
+    public func verify(
+        id: String? = nil, fix: Bool = false, progressHandler: @escaping ProgressHandler = { _ in }
+    ) async throws -> VerificationReport {
+        try await run(progressHandler) { observer, slot in
+            try withStr(id) { id in
+                try observer.start(slot) { mlxe_hub_verify_start(self.handle.pointer, id, fix, $0, &$1) }
+            }
+        }
+    }
+
+    /// Takes a folder with a model into the models directory. It is checked first and appears when it is whole.
+    ///
+    /// - Parameters:
+    ///   - folder: Has `config.json`, weights and tokenizer.
+    ///   - id: The name it will have, `organisation/name`.
+    ///   - link: Hard-links the weights where the file system can: both are then one file.
+    ///   - progressHandler: Hears how far it is.
+    /// - Throws: ``EngineError``, or `CancellationError` if the task is cancelled.
+    @discardableResult
+    public func importModel(
+        from folder: URL, id: String, link: Bool = false, progressHandler: @escaping ProgressHandler = { _ in }
+    ) async throws -> StoredModel {
+        try await run(progressHandler) { observer, slot in
+            try withStr(folder.path) { folder in
+                try withStr(id) { id in
+                    try observer.start(slot) {
+                        mlxe_hub_import_start(self.handle.pointer, folder, id, link, $0, &$1)
+                    }
+                }
+            }
+        }
+    }
+
+    /// Moves all models to another directory, one after the other. This hub still names the old one; make a new hub.
+    ///
+    /// - Parameters:
+    ///   - directory: Where the models will be.
+    ///   - progressHandler: Hears how far it is.
+    /// - Throws: ``EngineError``, or `CancellationError` if the task is cancelled; moving again goes on.
+    @discardableResult
+    public func move(
+        to directory: URL, progressHandler: @escaping ProgressHandler = { _ in }
+    ) async throws -> MoveReport {
+        try await run(progressHandler) { observer, slot in
+            try withStr(directory.path) { directory in
+                try observer.start(slot) { mlxe_hub_move_start(self.handle.pointer, directory, $0, &$1) }
+            }
+        }
+    }
+
+    /// Removes the models that were not used for the longest time until the others fit a budget.
+    ///
+    /// - Parameters:
+    ///   - budget: Bytes that all models together may take.
+    ///   - keep: Ids of models that stay.
+    ///   - dryRun: Only says what would go.
+    /// - Throws: ``EngineError``, or `CancellationError` if the task is cancelled.
+    @discardableResult
+    public func prune(
+        toFit budget: UInt64, keeping keep: [String] = [], dryRun: Bool = false
+    ) async throws -> PruneReport {
+        try await run({ _ in }) { observer, slot in
+            try withStrs(keep) { keep in
+                try observer.start(slot) {
+                    mlxe_hub_prune_start(
+                        self.handle.pointer, budget, keep.baseAddress, keep.count, dryRun, $0, &$1)
+                }
+            }
+        }
+    }
+
+    private func run<Value: Decodable & Sendable>(
+        _ progressHandler: @escaping ProgressHandler, start: (HubObserver, TaskSlot) throws -> Void
+    ) async throws -> Value {
+        let slot = TaskSlot()
+        let json: String = try await withTaskCancellationHandler {
+            try Task.checkCancellation()
+            return try await withCheckedThrowingContinuation { continuation in
+                HubObserver.run(
+                    slot: slot, onProgress: progressHandler, onDone: { continuation.resume(with: $0) }, start: start)
+            }
+        } onCancel: {
+            slot.cancel()
+        }
+        return try decodeJSON(Value.self, json)
+    }
+}
+
+private struct RemovedModel: Decodable {
+    let bytes: UInt64
+}

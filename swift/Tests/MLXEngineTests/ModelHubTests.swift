@@ -1,0 +1,132 @@
+import Foundation
+import Testing
+
+@testable import MLXEngine
+
+/// The server of the Rust tests, as a program. tools/swift/test.sh says where it is.
+final class TestHub {
+    let endpoint: URL
+    private let process = Process()
+    private let input = Pipe()
+
+    init(rate: Int = 0) throws {
+        let path = try #require(ProcessInfo.processInfo.environment["MLXE_HUB_SERVER"])
+        let output = Pipe()
+        process.executableURL = URL(filePath: path)
+        process.arguments = ["--rate", String(rate), "org/tiny=\(Fixtures.tiny.path)"]
+        (process.standardInput, process.standardOutput) = (input, output)
+        try process.run()
+        var line = Data()
+        while !line.contains(10) {
+            let more = output.fileHandleForReading.availableData
+            try #require(!more.isEmpty)
+            line += more
+        }
+        let text = String(decoding: line, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
+        endpoint = try #require(URL(string: text))
+    }
+
+    func setRate(_ rate: Int) throws {
+        try input.fileHandleForWriting.write(contentsOf: Data("rate \(rate)\n".utf8))
+    }
+
+    deinit {
+        try? input.fileHandleForWriting.close()
+        process.waitUntilExit()
+    }
+}
+
+@Suite(.enabled(if: ProcessInfo.processInfo.environment["MLXE_HUB_SERVER"] != nil))
+struct ModelHubTests {
+    static let slow = 300_000
+
+    func withHub(rate: Int = 0, _ body: (ModelHub, TestHub) async throws -> Void) async throws {
+        let server = try TestHub(rate: rate)
+        let folder = FileManager.default.temporaryDirectory.appending(path: "mlx-hub-\(UUID().uuidString)")
+        defer { try? FileManager.default.removeItem(at: folder) }
+        try await body(ModelHub(directory: folder, endpoint: server.endpoint), server)
+    }
+
+    @Test func aDownloadTellsHowFarItIsAndCanBeLoaded() async throws {
+        try await withHub { hub, _ in
+            #expect(try await hub.models().isEmpty)
+            let download = hub.download(id: "org/tiny")
+            var last: HubProgress?
+            for try await progress in download {
+                #expect(progress.bytesDone >= 0 && progress.fractionCompleted <= 1)
+                last = progress
+            }
+            #expect(last?.fractionCompleted == 1 && last?.stage == "weights")
+            let model = try await LanguageModel.load(directory: download.directory)
+            #expect(model.info.modelType == "qwen3")
+            let stored = try await hub.model(id: "org/tiny")
+            #expect(stored.complete && stored.modelType == "qwen3" && stored.revisions.first?.refs == ["main"])
+            #expect(try await hub.models() == [stored])
+            let report = try await hub.verify()
+            #expect(report.sound && report.problems.isEmpty && report.models == ["org/tiny"])
+            #expect(try await hub.remove(id: "org/tiny") == stored.bytes)
+            #expect(await engineError { try await hub.model(id: "org/tiny") }?.code == .notFound)
+        }
+    }
+
+    @Test func aDownloadPausesAndGoesOn() async throws {
+        try await withHub(rate: Self.slow) { hub, server in
+            let download = hub.download(id: "org/tiny")
+            download.pause()
+            var paused = false
+            for try await progress in download {
+                if progress.isPaused {
+                    paused = true
+                    try server.setRate(0)
+                    download.resume()
+                }
+            }
+            #expect(paused)
+            #expect(try await hub.model(id: "org/tiny").complete)
+        }
+    }
+
+    @Test func cancellingTheTaskCancelsTheDownload() async throws {
+        try await withHub(rate: Self.slow) { hub, server in
+            let download = hub.download(id: "org/tiny")
+            let reader = Task {
+                for try await progress in download where progress.stage == "weights" {
+                    withUnsafeCurrentTask { $0?.cancel() }
+                }
+            }
+            _ = await reader.result
+            await #expect(throws: CancellationError.self) { try await download.directory }
+            // What has arrived is kept, and the next download ends well.
+            try server.setRate(0)
+            _ = try await hub.download(id: "org/tiny").directory
+            #expect(try await hub.model(id: "org/tiny").complete)
+        }
+    }
+
+    @Test func whatIsNotThereIsAnError() async throws {
+        try await withHub { hub, _ in
+            #expect(await engineError { try await hub.download(id: "org/absent").directory }?.code == .accessDenied)
+            #expect(await engineError { try await hub.download(id: "../x").directory }?.code == .invalidArgument)
+            let folder = URL(filePath: "/nowhere")
+            #expect(await engineError { try await hub.importModel(from: folder, id: "a/b") }?.code == .notFound)
+        }
+    }
+
+    @Test func modelsAreImportedMovedAndPruned() async throws {
+        try await withHub { hub, server in
+            let seen = Collected<HubProgress>()
+            let stored = try await hub.importModel(from: Fixtures.tiny, id: "local/tiny") { seen.append($0) }
+            #expect(stored.complete && seen.values.last?.fractionCompleted == 1)
+            let other = FileManager.default.temporaryDirectory.appending(path: "mlx-hub-\(UUID().uuidString)")
+            defer { try? FileManager.default.removeItem(at: other) }
+            #expect(try await hub.move(to: other).moved == ["local/tiny"])
+            #expect(try await hub.models().isEmpty)
+            let there = try ModelHub(directory: other, endpoint: server.endpoint, offline: true)
+            #expect(try await there.prune(toFit: 0, keeping: ["local/tiny"]).removed.isEmpty)
+            #expect(try await there.prune(toFit: 0, dryRun: true).removed.map(\.id) == ["local/tiny"])
+            #expect(try await there.models().count == 1)
+            #expect(try await there.prune(toFit: 0).withinBudget)
+            #expect(try await there.models().isEmpty)
+        }
+    }
+}
