@@ -2,6 +2,7 @@
 #![cfg(feature = "hub")]
 
 #[path = "support/hub_server.rs"]
+#[allow(dead_code)]
 mod hub_server;
 mod support;
 

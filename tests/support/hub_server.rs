@@ -3,9 +3,6 @@
 //! Two ports: the Hub itself, and the storage that it redirects large files to. `make hub-parity` proves with the
 //! official Python client that it answers as the Hub does.
 
-// Each test uses its part of it.
-#![allow(dead_code)]
-
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
