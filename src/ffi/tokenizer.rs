@@ -104,8 +104,9 @@ pub unsafe extern "C" fn mlxe_tokenizer_encode(
 
 /// Turns token ids into text.
 ///
-/// `skip_special_tokens` leaves out tokens such as end-of-sequence. `out_text` receives the text; the caller owns it.
-/// Errors: MLXE_ERROR_TOKENIZER if an id is not in the vocabulary.
+/// `skip_special_tokens` leaves out tokens such as end-of-sequence. Ids that are not in the vocabulary are left out too:
+/// output layers may be larger than it. `out_text` receives the text; the caller owns it.
+/// Errors: MLXE_ERROR_INVALID_ARGUMENT.
 ///
 /// Any thread.
 #[must_use]
