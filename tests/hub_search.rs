@@ -56,7 +56,11 @@ fn check(dir: &Path, context: usize, options: &EstimateOptions) {
     // How many results are in flight at once depends on how far the engine's thread is ahead of MLX's: up to 1.5 MB here,
     // which counts in models of a few megabytes alone.
     let apart = (estimate.total as f64 - peak as f64).abs();
-    assert!(off.abs() <= 10.0 || apart <= 1.5e6, "{}: {options:?}: peak {peak}, {estimate:?}, {off:+.1} %", dir.display());
+    assert!(
+        off.abs() <= 10.0 || apart <= 1.5e6,
+        "{}: {options:?}: peak {peak}, {estimate:?}, {off:+.1} %",
+        dir.display()
+    );
 }
 
 /// A checkpoint with random weights, plain bf16 or 4 bits.
