@@ -133,8 +133,6 @@ nightly:
 test-tsan: nightly ## the Rust library with ThreadSanitizer (nightly compiler)
 	MLXE_TEST_ROUNDS=20 TSAN_OPTIONS="suppressions=$(CURDIR)/tests/c/tsan.supp halt_on_error=1" \
 	$(CARGO_TSAN) test --target $(HOST) --no-default-features --test stress
-	TSAN_OPTIONS="suppressions=$(CURDIR)/tests/c/tsan.supp halt_on_error=1" MLXE_THREADS=4 \
-	$(CARGO_TSAN) test --target $(HOST) --package mlx-engine-kernels -- pool attention several_parts norms
 
 # Where there is no Swift 6, tools/swift makes a Debian root that has it, once; about 2 GB in the cache.
 TARGET := $(or $(CARGO_TARGET_DIR),target)
