@@ -15,7 +15,7 @@ TSAN_FOLDER ?= $(or $(CARGO_TARGET_DIR),target)/tsan
 LINT_FOLDER ?= $(or $(CARGO_TARGET_DIR),target)/lint
 
 .PHONY: help demo test lint parity bench build header install test-c nightly test-sanitizers test-asan test-valgrind \
-        test-tsan test-swift bench-swift check-apple lint-workflows
+        test-tsan test-cuda test-swift bench-swift check-apple lint-workflows
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -83,6 +83,9 @@ hub-parity: build hub-server $(HUB_VENV)/bin/python ## the official Python clien
 
 hub-bench: build hub-server $(HUB_VENV)/bin/python ## downloads beside the official Python client
 	$(HUB_VENV)/bin/python benches/hub.py $(HUB_SERVER) $(MLXE)
+
+test-cuda: ## the kernels for CUDA, where there is a GPU; MLX_PREFIX or the CUDA wheel (MLXE_MLX_PACKAGE)
+	MLXE_MLX_PACKAGE=$(or $(MLXE_MLX_PACKAGE),mlx-cuda-13) $(CARGO) test --locked --lib -- cuda
 
 parity: build $(VENV)/bin/python ## compare with mlx-lm on random checkpoints (SEEDS=5)
 	$(VENV)/bin/python tests/parity/parity.py target/release/mlxe --seeds $(or $(SEEDS),5)

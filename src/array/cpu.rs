@@ -3,6 +3,7 @@
 //! Only for threads that compute on the CPU of a host that is not Apple's: [`active`] says so. Everything is
 //! accumulated in f32. Shapes are checked here, so that a mistake is an error and not a panic in a kernel.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 pub use mlx_engine_kernels::{Act, Rotation, pool};
@@ -14,7 +15,7 @@ use mlx_engine_kernels::{
 use super::fast::Mask;
 use super::host::{self, Held, View};
 use super::quant::{Mode, Quantized};
-use super::{Array, Dtype};
+use super::{Array, Dtype, cuda};
 use crate::error::{Error, Result};
 
 /// Whether operations of this thread run through these kernels.
@@ -74,14 +75,14 @@ impl Weight<'_> {
         }
     }
 
-    fn rows(&self) -> i32 {
+    pub(super) fn rows(&self) -> i32 {
         match self {
             Weight::Dense(w) => w.dim(0),
             Weight::Quantized(q) => q.packed.dim(0),
         }
     }
 
-    fn columns(&self) -> i32 {
+    pub(super) fn columns(&self) -> i32 {
         match self {
             Weight::Dense(w) => w.dim(-1),
             Weight::Quantized(q) => q.packed.dim(-1) * 32 / q.scheme.bits,
@@ -98,7 +99,7 @@ impl Weight<'_> {
         promoted(x, own)
     }
 
-    fn push_to<'a>(&'a self, inputs: &mut Vec<&'a Array>) {
+    pub(super) fn push_to<'a>(&'a self, inputs: &mut Vec<&'a Array>) {
         match self {
             Weight::Dense(w) => inputs.push(w),
             Weight::Quantized(q) => {
@@ -453,6 +454,8 @@ pub struct CachedAttention {
     pub norms: Option<(f32, Array, Array)>,
     /// Rotation of queries and keys.
     pub rotation: Option<Arc<Rotation>>,
+    /// What the kernels for CUDA make of it.
+    pub prepared: OnceCell<cuda::Prepared>,
 }
 
 /// Keys and values of a sequence in buffers that operations write in place, one after the other.

@@ -12,6 +12,7 @@
 
 mod convert;
 pub mod cpu;
+pub mod cuda;
 mod device;
 mod dtype;
 mod error;

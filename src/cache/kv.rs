@@ -1,7 +1,9 @@
 //! Keys and values of all positions.
 
-use crate::array::{Array, concatenate, zeros};
-use crate::error::Result;
+use crate::array::cpu::CachedAttention;
+use crate::array::cuda::{self, InPlace};
+use crate::array::{Array, Dtype, concatenate, zeros};
+use crate::error::{Error, Result};
 
 /// Positions by which a buffer grows.
 pub(super) const STEP: i32 = 256;
@@ -17,9 +19,8 @@ impl Growing {
     /// Appends `new` and returns all that is there.
     pub fn append(&mut self, new: &Array) -> Result<Array> {
         let n = new.dim(-2);
-        let capacity = self.buffer.as_ref().map_or(0, |b| b.dim(-2));
-        if self.len + n > capacity {
-            self.grow(new, n)?;
+        if self.is_full(n) {
+            self.grow(new.shape(), new.dtype())?;
         }
         let buffer = self.buffer.take().expect("grown above");
         let mut start = vec![0; new.ndim()];
@@ -33,11 +34,17 @@ impl Growing {
         self.all()
     }
 
-    fn grow(&mut self, like: &Array, n: i32) -> Result<()> {
-        let mut shape = like.shape().to_vec();
+    /// Whether `n` more need a larger buffer.
+    pub fn is_full(&self, n: i32) -> bool {
+        self.len + n > self.buffer.as_ref().map_or(0, |b| b.dim(-2))
+    }
+
+    /// Makes room for what has the shape `new`.
+    pub fn grow(&mut self, new: &[i32], dtype: Dtype) -> Result<()> {
+        let mut shape = new.to_vec();
         let axis = shape.len() - 2;
-        shape[axis] = (n + STEP - 1) / STEP * STEP;
-        let more = zeros(&shape, like.dtype())?;
+        shape[axis] = (shape[axis] + STEP - 1) / STEP * STEP;
+        let more = zeros(&shape, dtype)?;
         self.buffer = Some(match self.buffer.take() {
             None => more,
             Some(old) => concatenate([&old.slice_axis(-2, 0, self.len)?, &more], -2)?,
@@ -67,14 +74,38 @@ impl Growing {
 pub struct Kv {
     keys: Growing,
     values: Growing,
+    in_place: InPlace,
 }
 
 impl Kv {
     pub(super) fn append(&mut self, keys: &Array, values: &Array) -> Result<(Array, Array)> {
+        self.in_place.settle()?;
         Ok((self.keys.append(keys)?, self.values.append(values)?))
     }
 
-    pub(super) fn all(&self) -> Result<(Array, Array)> {
+    /// Appends one position and attends, in one operation.
+    pub(super) fn attend(&mut self, attention: &CachedAttention, q: &Array, k: &Array, v: &Array) -> Result<Array> {
+        if self.keys.is_full(1) {
+            self.in_place.settle()?;
+            let shape = [q.dim(0), attention.kv_heads, 1, attention.head_dim];
+            self.keys.grow(&shape, k.dtype())?;
+            self.values.grow(&shape, v.dtype())?;
+        }
+        let (Some(keys), Some(values)) = (self.keys.array(), self.values.array()) else {
+            return Err(Error::internal("an empty cache was read"));
+        };
+        let at = self.keys.len();
+        let positions = vec![at; q.dim(0) as usize];
+        let cached = (keys, values);
+        let prepared = &attention.prepared;
+        let out = cuda::attend(attention, prepared, [q, k, v], cached, (at, &positions), &mut self.in_place)?;
+        self.keys.len += 1;
+        self.values.len += 1;
+        Ok(out)
+    }
+
+    pub(super) fn all(&mut self) -> Result<(Array, Array)> {
+        self.in_place.settle()?;
         Ok((self.keys.all()?, self.values.all()?))
     }
 
@@ -88,6 +119,6 @@ impl Kv {
     }
 
     pub(super) fn arrays(&self) -> Vec<&Array> {
-        self.keys.array().into_iter().chain(self.values.array()).collect()
+        self.keys.array().into_iter().chain(self.values.array()).chain(self.in_place.arrays()).collect()
     }
 }

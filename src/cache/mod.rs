@@ -15,6 +15,7 @@ use quantized::QuantizedKv;
 use rotating::Rotating;
 
 use crate::array::cpu::{self, CachedAttention, Store};
+use crate::array::cuda;
 use crate::array::fast::Mask;
 use crate::array::quant::{Mode, Scheme};
 use crate::array::{Array, Dtype, arange};
@@ -239,6 +240,7 @@ impl LayerCache {
                     softcap: params.softcap,
                     norms: None,
                     rotation: None,
+                    prepared: Default::default(),
                 };
                 let out = attention.run(&flat(queries)?, &flat(keys)?, &flat(values)?, store)?;
                 out.reshape(&[out.dim(0), out.dim(1), heads, dim])?.swap_axes(1, 2)
@@ -257,6 +259,7 @@ impl LayerCache {
     ) -> Option<Result<Array>> {
         match self {
             LayerCache::Stored(store) => Some(attention.run(q, k, v, store)),
+            LayerCache::Kv(kv) if cuda::attends(attention, q, k) => Some(kv.attend(attention, q, k, v)),
             _ => None,
         }
     }

@@ -161,7 +161,7 @@ pub struct Part<'a> {
 }
 
 /// An activation function of gated layers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Act {
     /// `x * sigmoid(x)`
     Silu,

@@ -1,11 +1,36 @@
 //! Linear maps and embeddings, plain or quantized: whichever the checkpoint has.
 
-use super::Activation;
+use super::{Activation, Norm};
 use crate::array::cpu::{self, Then};
+use crate::array::cuda;
 use crate::array::quant::Quantized;
 use crate::array::{Array, Dtype};
 use crate::error::{Error, Result};
 use crate::weights::{Matrix, Weights};
+
+/// What a layer reads: an array, normalised first where there is a norm.
+#[derive(Clone, Copy)]
+pub struct Input<'a> {
+    x: &'a Array,
+    norm: Option<&'a Norm>,
+}
+
+impl<'a> Input<'a> {
+    /// An array as it is.
+    pub fn plain(x: &'a Array) -> Input<'a> {
+        Input { x, norm: None }
+    }
+
+    /// What `norm` makes of an array.
+    pub fn normed(x: &'a Array, norm: &'a Norm) -> Input<'a> {
+        Input { x, norm: Some(norm) }
+    }
+
+    /// The array to read.
+    pub fn array(&self) -> Result<Array> {
+        self.norm.map_or_else(|| Ok(self.x.clone()), |norm| norm.forward(self.x))
+    }
+}
 
 /// `x @ weight^T + bias`
 pub struct Linear {
@@ -33,8 +58,8 @@ impl Linear {
 
     /// `x` is `[.., inputs]`; the result `[.., outputs]`.
     pub fn forward(&self, x: &Array) -> Result<Array> {
-        if let Some(part) = self.kernel() {
-            return only(cpu::linear(x, &[part], Then::Store)?);
+        if let Some(results) = fused(Input::plain(x), [self], Then::Store) {
+            return only(results?);
         }
         let y = match (&self.weight, &self.transposed) {
             (_, Some(transposed)) => x.matmul(transposed)?,
@@ -48,8 +73,8 @@ impl Linear {
 
     /// `residual + factor * forward(x)`
     pub fn forward_add(&self, x: &Array, residual: &Array, factor: Option<f32>) -> Result<Array> {
-        if let Some(part) = self.kernel() {
-            return only(cpu::linear(x, &[part], Then::Add(residual, factor.unwrap_or(1.0)))?);
+        if let Some(results) = fused(Input::plain(x), [self], Then::Add(residual, factor.unwrap_or(1.0))) {
+            return only(results?);
         }
         let y = self.forward(x)?;
         match factor {
@@ -58,15 +83,41 @@ impl Linear {
         }
     }
 
-    /// The layer as the CPU kernels take it, where they are in use.
-    fn kernel(&self) -> Option<(cpu::Weight<'_>, Option<&Array>)> {
-        kernel(&self.weight).map(|weight| (weight, self.bias.as_ref()))
+    fn part(&self) -> (cpu::Weight<'_>, Option<&Array>) {
+        (part(&self.weight), self.bias.as_ref())
+    }
+
+    /// Whether there are kernels that take it as one part of several.
+    fn has_kernel(&self) -> bool {
+        let weight = part(&self.weight);
+        (cpu::active() && weight.is_supported()) || cuda::supports(&weight)
     }
 }
 
-/// `N` linear maps of the same input, which the CPU kernels take as parts of one operation.
+/// Products over one input, and what follows them, as one operation; `None` where there is no kernel for that.
+fn fused<'a, const N: usize>(x: Input<'a>, layers: [&'a Linear; N], then: Then<'a>) -> Option<Result<Vec<Array>>> {
+    let parts = layers.map(Linear::part);
+    if cpu::active() {
+        let known = parts.iter().all(|(weight, _)| weight.is_supported());
+        return known.then(|| cpu::linear(&x.array()?, &parts, then));
+    }
+    if !cuda::active() {
+        return None;
+    }
+    match x.norm.map(Norm::rms) {
+        None => cuda::linear(x.x, None, &parts, &then),
+        Some(Some(norm)) => cuda::linear(x.x, Some(norm), &parts, &then),
+        // Another norm: an operation of its own.
+        Some(None) => match x.array() {
+            Ok(x) => cuda::linear(&x, None, &parts, &then),
+            Err(e) => Some(Err(e)),
+        },
+    }
+}
+
+/// `N` linear maps of the same input, which our kernels take as parts of one operation.
 ///
-/// On a GPU matrices that are stored one by one stay so: joined into one when loading, they decoded 5 % slower on an H200
+/// For MLX's own operations on a GPU, matrices that are stored one by one stay so: joined into one when loading, they decoded 5 % slower on an H200
 /// (Llama-3.1-8B, 4 bits), and no faster in a small model.
 pub struct Joint<const N: usize>(Form<N>);
 
@@ -87,7 +138,7 @@ impl<const N: usize> Joint<N> {
     pub fn fused(w: &Weights, path: &str, rows: [i32; N], inputs: i32, bias: bool) -> Result<Joint<N>> {
         let whole = Linear::load(w, path, inputs, rows.iter().sum(), bias)?;
         let ends = ends(&rows);
-        if whole.kernel().is_none() {
+        if !whole.has_kernel() {
             return Ok(Joint(Form::Whole(whole, ends)));
         }
         let mut from = 0;
@@ -106,12 +157,15 @@ impl<const N: usize> Joint<N> {
     }
 
     /// `x` is `[.., inputs]`; one result a layer.
-    pub fn forward(&self, x: &Array) -> Result<[Array; N]> {
+    pub fn forward(&self, x: Input) -> Result<[Array; N]> {
         let results = match &self.0 {
-            Form::Whole(layer, ends) => layer.forward(x)?.split_at(ends, -1)?,
-            Form::Parts(layers) => match layers.iter().map(Linear::kernel).collect::<Option<Vec<_>>>() {
-                Some(parts) => cpu::linear(x, &parts, Then::Store)?,
-                None => layers.iter().map(|l| l.forward(x)).collect::<Result<_>>()?,
+            Form::Whole(layer, ends) => layer.forward(&x.array()?)?.split_at(ends, -1)?,
+            Form::Parts(layers) => match fused(x, layers.each_ref(), Then::Store) {
+                Some(results) => results?,
+                None => {
+                    let x = x.array()?;
+                    layers.iter().map(|l| l.forward(&x)).collect::<Result<_>>()?
+                }
             },
         };
         results.try_into().map_err(|_| Error::internal("products"))
@@ -120,11 +174,11 @@ impl<const N: usize> Joint<N> {
 
 impl Joint<2> {
     /// `activation(first(x)) * second(x)`
-    pub fn gated(&self, activation: Activation, x: &Array) -> Result<Array> {
-        if let (Some(act), Form::Parts([gate, up])) = (activation.kernel(), &self.0)
-            && let (Some(gate), Some(up)) = (gate.kernel(), up.kernel())
+    pub fn gated(&self, activation: Activation, x: Input) -> Result<Array> {
+        if let (Some(act), Form::Parts(layers)) = (activation.kernel(), &self.0)
+            && let Some(results) = fused(x, layers.each_ref(), Then::Gate(act))
         {
-            return only(cpu::linear(x, &[gate, up], Then::Gate(act))?);
+            return only(results?);
         }
         let [gate, up] = self.forward(x)?;
         activation.apply(&gate)? * up
@@ -143,15 +197,11 @@ fn ends(sizes: &[i32]) -> Vec<i32> {
         .collect()
 }
 
-fn kernel(weight: &Matrix) -> Option<cpu::Weight<'_>> {
-    if !cpu::active() {
-        return None;
-    }
-    let weight = match weight {
+fn part(weight: &Matrix) -> cpu::Weight<'_> {
+    match weight {
         Matrix::Dense(w) => cpu::Weight::Dense(w),
         Matrix::Quantized(q) => cpu::Weight::Quantized(q),
-    };
-    weight.is_supported().then_some(weight)
+    }
 }
 
 fn only(results: Vec<Array>) -> Result<Array> {
@@ -178,7 +228,8 @@ impl Embedding {
 
     /// The rows of `tokens` (u32, any shape): `[.., features]`.
     pub fn forward(&self, tokens: &Array) -> Result<Array> {
-        if let Some(table) = kernel(&self.weight) {
+        let table = part(&self.weight);
+        if cpu::active() && table.is_supported() {
             return cpu::embedding(table, tokens, self.dtype());
         }
         match &self.weight {
@@ -207,8 +258,12 @@ impl Embedding {
 
     /// The table used as the output layer: `x @ weight^T`.
     pub fn as_linear(&self, x: &Array) -> Result<Array> {
-        if let Some(weight) = kernel(&self.weight) {
+        let weight = part(&self.weight);
+        if cpu::active() && weight.is_supported() {
             return only(cpu::linear(x, &[(weight, None)], Then::Store)?);
+        }
+        if let Some(results) = cuda::linear(x, None, &[(weight, None)], &Then::Store) {
+            return only(results?);
         }
         matmul_transposed(&self.weight, x)
     }

@@ -7,6 +7,6 @@ mod norm;
 pub mod rope;
 
 pub use activation::Activation;
-pub use linear::{Embedding, Joint, Linear};
+pub use linear::{Embedding, Input, Joint, Linear};
 pub use norm::{Norm, NormKind, NormSpec};
 pub use rope::{Rope, RopeSpec};

@@ -3,11 +3,12 @@
 use super::Residual;
 use super::spec::{AttentionBias, AttentionSpec, HeadWeights, Projection, QkNorm};
 use crate::array::cpu::{self, CachedAttention};
+use crate::array::cuda;
 use crate::array::fast::{Mask, layer_norm};
 use crate::array::{Array, stack};
 use crate::cache::{AttentionParams, LayerCache};
 use crate::error::Result;
-use crate::nn::{Joint, Linear, Norm, Rope};
+use crate::nn::{Input, Joint, Linear, Norm, Rope};
 use crate::weights::Weights;
 
 pub struct Attention {
@@ -79,9 +80,9 @@ impl Attention {
     }
 
     /// `x` is `[batch, length, hidden]`, and so is the result, added to the residual stream if one is given.
-    pub fn forward(&self, x: &Array, mask: &Mask, cache: &mut LayerCache, onto: Option<Residual>) -> Result<Array> {
-        let (batch, length) = (x.dim(0), x.dim(1));
+    pub fn forward(&self, x: Input, mask: &Mask, cache: &mut LayerCache, onto: Option<Residual>) -> Result<Array> {
         let [mut q, mut k, v] = self.projections.forward(x)?;
+        let (batch, length) = (q.dim(0), q.dim(1));
         if let QkNorms::Projection { q: q_norm, k: k_norm } = &self.norms {
             (q, k) = (q_norm.forward(&q)?, k_norm.forward(&k)?);
         }
@@ -130,7 +131,7 @@ fn fused(spec: &AttentionSpec, norms: &QkNorms, rope: Option<&Rope>) -> Option<C
         Some(rope) => Some(rope.rotation()?.clone()),
         None => None,
     };
-    cpu::active().then_some(CachedAttention {
+    (cpu::active() || cuda::active()).then(|| CachedAttention {
         heads: spec.heads,
         kv_heads: spec.kv_heads,
         head_dim: spec.head_dim,
@@ -138,6 +139,7 @@ fn fused(spec: &AttentionSpec, norms: &QkNorms, rope: Option<&Rope>) -> Option<C
         softcap: spec.softcap,
         norms,
         rotation,
+        prepared: Default::default(),
     })
 }
 

@@ -4,7 +4,7 @@ use super::Residual;
 use super::spec::{Ffn, Names, Projection};
 use crate::array::Array;
 use crate::error::Result;
-use crate::nn::{Activation, Joint, Linear};
+use crate::nn::{Activation, Input, Joint, Linear};
 use crate::weights::Weights;
 
 pub enum FeedForward {
@@ -38,13 +38,13 @@ impl FeedForward {
     }
 
     /// The result is added to the residual stream if one is given.
-    pub fn forward(&self, x: &Array, onto: Option<Residual>) -> Result<Array> {
+    pub fn forward(&self, x: Input, onto: Option<Residual>) -> Result<Array> {
         match self {
             FeedForward::Gated { gate_up, down, activation } => {
                 Residual::add(onto, down, &gate_up.gated(*activation, x)?)
             }
             FeedForward::Plain { up, down, activation } => {
-                Residual::add(onto, down, &activation.apply(&up.forward(x)?)?)
+                Residual::add(onto, down, &activation.apply(&up.forward(&x.array()?)?)?)
             }
         }
     }

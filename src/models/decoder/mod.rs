@@ -14,7 +14,7 @@ use crate::array::fast::Mask;
 use crate::cache::{Cache, CacheOptions, LayerCache};
 use crate::error::Result;
 use crate::models::LanguageModel;
-use crate::nn::{Embedding, Linear, Norm};
+use crate::nn::{Embedding, Input, Linear, Norm};
 use crate::weights::Weights;
 use attention::Attention;
 use ffn::FeedForward;
@@ -200,22 +200,22 @@ impl Layer {
         };
         match &self.norms {
             Norms::Pre { mixer, ffn } => {
-                let x = self.mixer.forward(&mixer.forward(&x)?, mask, cache, onto(&x))?;
-                self.ffn.forward(&ffn.forward(&x)?, onto(&x))
+                let x = self.mixer.forward(Input::normed(&x, mixer), mask, cache, onto(&x))?;
+                self.ffn.forward(Input::normed(&x, ffn), onto(&x))
             }
             Norms::Sandwich { before_mixer, after_mixer, before_ffn, after_ffn } => {
-                let mixed = self.mixer.forward(&before_mixer.forward(&x)?, mask, cache, None)?;
+                let mixed = self.mixer.forward(Input::normed(&x, before_mixer), mask, cache, None)?;
                 let x = (&x + scaled(after_mixer.forward(&mixed)?))?;
-                &x + scaled(after_ffn.forward(&self.ffn.forward(&before_ffn.forward(&x)?, None)?)?)
+                &x + scaled(after_ffn.forward(&self.ffn.forward(Input::normed(&x, before_ffn), None)?)?)
             }
             Norms::Post { mixer, ffn } => {
-                let x = (&x + scaled(mixer.forward(&self.mixer.forward(&x, mask, cache, None)?)?))?;
-                &x + scaled(ffn.forward(&self.ffn.forward(&x, None)?)?)
+                let x = (&x + scaled(mixer.forward(&self.mixer.forward(Input::plain(&x), mask, cache, None)?)?))?;
+                &x + scaled(ffn.forward(&self.ffn.forward(Input::plain(&x), None)?)?)
             }
             Norms::Parallel { both } => {
                 let n = both.forward(&x)?;
-                let x = self.mixer.forward(&n, mask, cache, onto(&x))?;
-                self.ffn.forward(&n, onto(&x))
+                let x = self.mixer.forward(Input::plain(&n), mask, cache, onto(&x))?;
+                self.ffn.forward(Input::plain(&n), onto(&x))
             }
         }
     }
