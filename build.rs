@@ -194,8 +194,10 @@ fn compile_mlx_c(mlx_c: &Path, mlx_include: &Path) -> Result<(), String> {
         .collect();
     sources.sort();
     // What our kernels need beside it.
-    println!("cargo:rerun-if-changed=native/host.cpp");
-    sources.push("native/host.cpp".into());
+    for source in ["native/host.cpp", "native/cuda.cpp"] {
+        println!("cargo:rerun-if-changed={source}");
+        sources.push(source.into());
+    }
     cc::Build::new()
         .cpp(true)
         .std("c++20")

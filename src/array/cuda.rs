@@ -1,23 +1,24 @@
-//! Fused operations of a decoding step on CUDA, as kernels that MLX compiles when they first run.
+//! Fused operations of a decoding step on CUDA, as kernels of our own.
 //!
 //! A step of a small model is bound by the host's time for each operation, one of a large model by how fast weights are
 //! read; so these do as much as they can in one operation, and read each weight once for all sequences of a batch. For
 //! up to [`FEW`] rows of input in bfloat16 or half, and weights in the same type or in 4 or 8 bits; everything else is
 //! MLX's. Metal has good kernels of its own. `MLXE_GPU_KERNELS=0` turns these off.
 
+mod kernel;
+
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
-use std::ffi::{CStr, CString};
 use std::fmt::Write as _;
 use std::rc::Rc;
 
 use once_cell::sync::Lazy;
 
+use self::kernel::{Kernel, Launch, Source};
 use super::cpu::{Act, CachedAttention, Then, Weight};
 use super::device::{self, Device};
-use super::error::{check, install_handler, take};
 use super::quant::Mode;
-use super::{Array, ArrayVec, Dtype, sys, zeros};
+use super::{Array, Dtype, zeros};
 use crate::error::{Error, Result};
 
 /// Rows of input that the kernels take.
@@ -28,112 +29,6 @@ static WANTED: Lazy<bool> = Lazy::new(|| std::env::var_os("MLXE_GPU_KERNELS").is
 /// Whether operations of this thread may run through these kernels.
 pub fn active() -> bool {
     cfg!(not(target_vendor = "apple")) && device::device() == Device::Gpu && *WANTED
-}
-
-/// A kernel of MLX's `fast.cuda_kernel`.
-struct Kernel {
-    raw: sys::mlx_fast_cuda_kernel,
-}
-
-/// What a kernel is launched with: shapes and types of its outputs, blocks, threads of a block, constants of its source.
-struct Launch<'a> {
-    outputs: &'a [(&'a [i32], Dtype)],
-    blocks: [usize; 3],
-    threads: usize,
-    dtype: Dtype,
-}
-
-impl Kernel {
-    fn new(name: &str, inputs: &[String], outputs: &[String], header: &str, body: &str) -> Result<Kernel> {
-        install_handler();
-        let text = |s: &str| CString::new(s).map_err(|_| Error::internal("a kernel's text has a NUL"));
-        let (name, header, body) = (text(name)?, text(&compact(header))?, text(&compact(body))?);
-        let (inputs, outputs) = (Strings::new(inputs)?, Strings::new(outputs)?);
-        // SAFETY: all strings are valid for the call, which copies them.
-        let raw = unsafe {
-            sys::mlx_fast_cuda_kernel_new(name.as_ptr(), inputs.0, outputs.0, body.as_ptr(), header.as_ptr(), true, 0)
-        };
-        match raw.ctx.is_null() {
-            false => Ok(Kernel { raw }),
-            true => Err(take("cuda_kernel")),
-        }
-    }
-
-    /// Lazy results. The kernel's type `T` is `launch.dtype`.
-    fn run(&self, inputs: &[&Array], launch: &Launch) -> Result<Vec<Array>> {
-        let inputs = ArrayVec::new(inputs.iter().copied())?;
-        let config = Config::new()?;
-        for (shape, dtype) in launch.outputs {
-            // SAFETY: the configuration is valid, and so is the shape.
-            let rc = unsafe {
-                sys::mlx_fast_cuda_kernel_config_add_output_arg(config.0, shape.as_ptr(), shape.len(), dtype.raw())
-            };
-            check(rc, "cuda_kernel output")?;
-        }
-        let [x, y, z] = launch.blocks.map(|n| n as i32);
-        let threads = launch.threads as i32;
-        let mut out = ArrayVec::empty();
-        // SAFETY: all handles are valid.
-        let rc = unsafe {
-            sys::mlx_fast_cuda_kernel_config_set_grid(config.0, x * threads, y, z)
-                | sys::mlx_fast_cuda_kernel_config_set_thread_group(config.0, threads, 1, 1)
-                | sys::mlx_fast_cuda_kernel_config_add_template_arg_dtype(config.0, c"T".as_ptr(), launch.dtype.raw())
-                | sys::mlx_fast_cuda_kernel_apply(&mut out.raw, self.raw, inputs.raw, config.0, device::stream())
-        };
-        check(rc, "cuda_kernel")?;
-        out.into_vec()
-    }
-}
-
-impl Drop for Kernel {
-    fn drop(&mut self) {
-        // SAFETY: `self` owns it.
-        unsafe { sys::mlx_fast_cuda_kernel_free(self.raw) };
-    }
-}
-
-struct Config(sys::mlx_fast_cuda_kernel_config);
-
-impl Config {
-    fn new() -> Result<Config> {
-        // SAFETY: no arguments.
-        let config = Config(unsafe { sys::mlx_fast_cuda_kernel_config_new() });
-        if config.0.ctx.is_null() { Err(take("cuda_kernel_config")) } else { Ok(config) }
-    }
-}
-
-impl Drop for Config {
-    fn drop(&mut self) {
-        // SAFETY: `self` owns it.
-        unsafe { sys::mlx_fast_cuda_kernel_config_free(self.0) };
-    }
-}
-
-/// mlx-c's list of strings.
-struct Strings(sys::mlx_vector_string);
-
-impl Strings {
-    fn new(texts: &[String]) -> Result<Strings> {
-        let texts = texts.iter().map(|t| CString::new(t.as_str())).collect::<std::result::Result<Vec<_>, _>>();
-        let texts = texts.map_err(|_| Error::internal("a kernel's argument has a NUL"))?;
-        let mut pointers: Vec<_> = texts.iter().map(|t: &CString| CStr::as_ptr(t)).collect();
-        // SAFETY: the pointers are valid for the call, which copies the strings.
-        let list = Strings(unsafe { sys::mlx_vector_string_new_data(pointers.as_mut_ptr(), pointers.len()) });
-        if list.0.ctx.is_null() { Err(take("vector_string")) } else { Ok(list) }
-    }
-}
-
-impl Drop for Strings {
-    fn drop(&mut self) {
-        // SAFETY: `self` owns it.
-        unsafe { sys::mlx_vector_string_free(self.0) };
-    }
-}
-
-/// The source without comments and indentation: MLX copies and hashes it whenever a kernel is used.
-fn compact(source: &str) -> String {
-    let lines = source.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//"));
-    lines.fold(String::with_capacity(source.len()), |text, line| text + line + "\n")
 }
 
 fn floats(dtype: Dtype) -> bool {
@@ -162,6 +57,7 @@ pub fn supports(weight: &Weight<'_>) -> bool {
 /// What tells one kernel for products from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct LinearKey {
+    dtype: Dtype,
     bits: i32,
     group: i32,
     warps: usize,
@@ -227,7 +123,7 @@ pub fn linear(
     let (then_key, joint) = match then {
         Then::Store => (ThenKey::Store, 1),
         Then::Add(residual, factor) => {
-            if weights.len() != 1 || !same(residual) || residual.shape() != shapes[0] {
+            if weights.len() != 1 || !factor.is_finite() || !same(residual) || residual.shape() != shapes[0] {
                 return None;
             }
             (ThenKey::Add(factor.to_bits()), 1)
@@ -249,7 +145,7 @@ pub fn linear(
     // Few tiles leave multiprocessors idle unless each has many warps.
     let warps = if tiles < 264 && columns / group >= 32 { 16 } else { 8 };
     let norm_key = norm.map(|(eps, _)| eps.to_bits());
-    let key = LinearKey { bits, group, warps, biases, parts: weights.len(), norm: norm_key, then: then_key };
+    let key = LinearKey { dtype, bits, group, warps, biases, parts: weights.len(), norm: norm_key, then: then_key };
     let mut inputs = vec![x];
     for (weight, bias) in weights {
         weight.push_to(&mut inputs);
@@ -260,7 +156,9 @@ pub fn linear(
     }
     inputs.extend(norm.map(|(_, weight)| weight));
     let outputs: Vec<(&[i32], Dtype)> = shapes.iter().map(|s| (s.as_slice(), dtype)).collect();
-    let launch = Launch { outputs: &outputs, blocks: [tiles, 1, 1], threads: warps * 32, dtype };
+    let rows = x.size() as i32 / columns;
+    let scalars: Vec<i32> = [rows, columns].into_iter().chain(weights.iter().map(|(w, _)| w.rows())).collect();
+    let launch = Launch { outputs: &outputs, scalars: &scalars, blocks: [tiles, 1, 1], threads: warps * 32 };
     Some(key.kernel().and_then(|kernel| kernel.run(&inputs, &launch)))
 }
 
@@ -269,27 +167,27 @@ impl LinearKey {
         if let Some(kernel) = LINEAR.with(|known| known.borrow().get(self).cloned()) {
             return Ok(kernel);
         }
-        let kernel = Rc::new(self.build()?);
+        let kernel = Rc::new(self.build(Kernel::new)?);
         LINEAR.with(|known| known.borrow_mut().insert(*self, kernel.clone()));
         Ok(kernel)
     }
 
     /// The kernel's text: which matrices a block takes, and what becomes of its sums.
-    fn build(&self) -> Result<Kernel> {
+    fn build(&self, compile: impl FnOnce(&Source) -> Result<Kernel>) -> Result<Kernel> {
         let coded = self.bits < 16;
-        let mut inputs = vec!["x".to_owned()];
+        let mut inputs = vec![("T", "x".to_owned())];
         for i in 0..self.parts {
-            inputs.push(format!("w{i}"));
+            inputs.push(("uint32_t", format!("w{i}")));
             if coded {
-                inputs.extend([format!("s{i}"), format!("b{i}")]);
+                inputs.extend([("T", format!("s{i}")), ("T", format!("b{i}"))]);
             }
             if self.biases[i] {
-                inputs.push(format!("c{i}"));
+                inputs.push(("T", format!("c{i}")));
             }
         }
-        let matrix = |i: usize| {
-            let scales = if coded { format!("s{i}, b{i}") } else { "nullptr, nullptr".into() };
-            format!("{{reinterpret_cast<const uint32_t*>(w{i}), {scales}, w{i}_shape[0]}}")
+        let matrix = |i: usize| match coded {
+            true => format!("{{w{i}, s{i}, b{i}, rows{i}}}"),
+            false => format!("{{w{i}, nullptr, nullptr, rows{i}}}"),
         };
         let biased = |i: usize, sum: &str| match self.biases[i] {
             true => format!("({sum} + float(c{i}[feature]))"),
@@ -309,7 +207,7 @@ impl LinearKey {
                 let _ = write!(then, "out0[at] = T({act}({}) * {});", biased(0, "total[0]"), biased(1, "total[1]"));
             }
             ThenKey::Add(factor) => {
-                inputs.push("residual".into());
+                inputs.push(("T", "residual".into()));
                 let (factor, sum) = (f32::from_bits(factor), biased(0, "total[0]"));
                 let _ = write!(choose, "mats[0] = {};", matrix(0));
                 let _ = write!(then, "out0[at] = T(float(residual[at]) + {} * {sum});", literal(factor));
@@ -333,11 +231,12 @@ impl LinearKey {
             }
         }
         let results = if tiles == 2 { 1 } else { self.parts };
-        let outputs: Vec<String> = (0..results).map(|i| format!("out{i}")).collect();
+        let outputs: Vec<_> = (0..results).map(|i| ("T", format!("out{i}"))).collect();
         if self.norm.is_some() {
-            inputs.push("norm".into());
+            inputs.push(("T", "norm".into()));
         }
-        let header = include_str!("cuda/linear.cu");
+        let scalars: Vec<String> =
+            ["m".to_owned(), "k".to_owned()].into_iter().chain((0..self.parts).map(|i| format!("rows{i}"))).collect();
         let body = format!(
             "constexpr int BITS = {}, GROUP = {}, TILES = {tiles}, WARPS = {};\nconstexpr bool NORM = {};\nconstexpr float EPS \
              = {};\n{}",
@@ -351,7 +250,15 @@ impl LinearKey {
                 .replace("THEN", &then)
                 .replace("NORM_WEIGHT", if self.norm.is_some() { "norm" } else { "static_cast<const T*>(nullptr)" }),
         );
-        Kernel::new("mlxe_linear", &inputs, &outputs, header, &body)
+        compile(&Source {
+            name: "mlxe_linear",
+            dtype: self.dtype,
+            inputs: &inputs,
+            outputs: &outputs,
+            scalars: &scalars,
+            header: include_str!("cuda/linear.cu"),
+            body: &body,
+        })
     }
 }
 
@@ -367,38 +274,20 @@ pub struct Prepared {
 }
 
 thread_local! {
-    static ATTENTION: RefCell<HashMap<String, Rc<Kernel>>> = RefCell::default();
+    static ATTENTION: RefCell<HashMap<(Dtype, String), Rc<Kernel>>> = RefCell::default();
     /// The places of the last step: all layers have the same.
     static PLACES: RefCell<Option<(Vec<i32>, Array)>> = const { RefCell::new(None) };
 }
 
 impl Prepared {
-    fn new(a: &CachedAttention) -> Result<Prepared> {
-        let rotated = a.rotation.as_ref().map_or(0, |r| r.dims);
-        let body = format!(
-            "constexpr int DIM = {}, HEADS = {}, KV_HEADS = {}, ROTATED = {rotated};\nconstexpr bool NORM = {}, INTERLEAVED = \
-             {};\nconstexpr float EPS = {}, MAGNITUDE = {}, SCALE = {}, CAP = {};\n{}",
-            a.head_dim,
-            a.heads,
-            a.kv_heads,
-            a.norms.is_some(),
-            a.rotation.as_ref().is_some_and(|r| r.interleaved),
-            literal(a.norms.as_ref().map_or(0.0, |n| n.0)),
-            literal(a.rotation.as_ref().map_or(1.0, |r| r.magnitude)),
-            literal(a.scale),
-            literal(a.softcap.unwrap_or(0.0)),
-            include_str!("cuda/attention_body.cu")
-        );
-        let known = ATTENTION.with(|known| known.borrow().get(&body).cloned());
+    fn new(a: &CachedAttention, dtype: Dtype) -> Result<Prepared> {
+        let body = attention_body(a);
+        let known = ATTENTION.with(|known| known.borrow().get(&(dtype, body.clone())).cloned());
         let kernel = match known {
             Some(kernel) => kernel,
             None => {
-                let names = |list: &str| list.split(' ').map(str::to_owned).collect::<Vec<_>>();
-                let inputs = names("q k v keys values places counts before frequencies q_norm k_norm");
-                let outputs = names("out written partial");
-                let header = include_str!("cuda/attention.cu");
-                let kernel = Rc::new(Kernel::new("mlxe_attention", &inputs, &outputs, header, &body)?);
-                ATTENTION.with(|known| known.borrow_mut().insert(body, kernel.clone()));
+                let kernel = Rc::new(attention_kernel(dtype, &body, Kernel::new)?);
+                ATTENTION.with(|known| known.borrow_mut().insert((dtype, body), kernel.clone()));
                 kernel
             }
         };
@@ -406,6 +295,46 @@ impl Prepared {
         let frequencies = Array::from_slice(frequencies, &[frequencies.len() as i32])?;
         Ok(Prepared { kernel, frequencies })
     }
+}
+
+/// The kernel's text, with what it is made for.
+fn attention_body(a: &CachedAttention) -> String {
+    let rotated = a.rotation.as_ref().map_or(0, |r| r.dims);
+    format!(
+        "constexpr int DIM = {}, HEADS = {}, KV_HEADS = {}, ROTATED = {rotated};\nconstexpr bool NORM = {}, INTERLEAVED = \
+         {};\nconstexpr float EPS = {}, MAGNITUDE = {}, SCALE = {}, CAP = {};\n{}",
+        a.head_dim,
+        a.heads,
+        a.kv_heads,
+        a.norms.is_some(),
+        a.rotation.as_ref().is_some_and(|r| r.interleaved),
+        literal(a.norms.as_ref().map_or(0.0, |n| n.0)),
+        literal(a.rotation.as_ref().map_or(1.0, |r| r.magnitude)),
+        literal(a.scale),
+        literal(a.softcap.unwrap_or(0.0)),
+        include_str!("cuda/attention_body.cu")
+    )
+}
+
+fn attention_kernel(dtype: Dtype, body: &str, compile: impl FnOnce(&Source) -> Result<Kernel>) -> Result<Kernel> {
+    let named = |t: &'static str, list: &str| list.split(' ').map(|name| (t, name.to_owned())).collect::<Vec<_>>();
+    let inputs = [
+        named("T", "q k v keys values"),
+        named("int", "places"),
+        named("unsigned", "counts before"),
+        named("float", "frequencies"),
+        named("T", "q_norm k_norm"),
+    ];
+    let outputs = [named("T", "out"), named("unsigned", "written"), named("float", "partial")];
+    compile(&Source {
+        name: "mlxe_attention",
+        dtype,
+        inputs: &inputs.concat(),
+        outputs: &outputs.concat(),
+        scalars: &["capacity".into()],
+        header: include_str!("cuda/attention.cu"),
+        body,
+    })
 }
 
 /// A cache that the kernel writes to in place: buffers `[batch, kv heads, capacity, features]` that nobody else uses, and
@@ -469,7 +398,7 @@ pub fn attend(
     let prepared = match prepared.get() {
         Some(prepared) => prepared,
         None => {
-            let made = Prepared::new(a)?;
+            let made = Prepared::new(a, dtype)?;
             prepared.get_or_init(|| made)
         }
     };
@@ -490,9 +419,9 @@ pub fn attend(
     };
     let launch = Launch {
         outputs: &[(&query, dtype), (&[heads], Dtype::U32), (&[partial], Dtype::F32)],
+        scalars: &[capacity],
         blocks: [a.heads as usize, shares, batch as usize],
         threads: 512,
-        dtype,
     };
     let inputs = [q, k, v, keys, values, &places, &counts, &before, &prepared.frequencies, q_norm, k_norm];
     let mut results = prepared.kernel.run(&inputs, &launch)?.into_iter();
@@ -578,6 +507,43 @@ mod tests {
             x.iter().zip(weight).map(|(v, w)| v * scale * w).collect::<Vec<_>>()
         };
         x.chunks(weight.len()).flat_map(row).collect()
+    }
+
+    /// Needs CUDA's compiler, but no GPU.
+    #[test]
+    fn all_kernels_compile() {
+        if !Kernel::can_compile() {
+            return;
+        }
+        let key = |bits, group, then| {
+            let parts =
+                if matches!(then, ThenKey::Store) { 3 } else { 1 + usize::from(matches!(then, ThenKey::Gate(_))) };
+            let norm = Some(1e-6f32.to_bits());
+            LinearKey { dtype: Dtype::Bf16, bits, group, warps: 8, biases: [true, false, true], parts, norm, then }
+        };
+        let keys = [
+            key(4, 64, ThenKey::Gate(Act::Silu)),
+            key(8, 32, ThenKey::Gate(Act::GeluTanh)),
+            key(16, 32, ThenKey::Store),
+            LinearKey { dtype: Dtype::F16, norm: None, warps: 16, ..key(4, 128, ThenKey::Add(0.5f32.to_bits())) },
+        ];
+        let attention = CachedAttention {
+            heads: 8,
+            kv_heads: 2,
+            head_dim: 64,
+            scale: 0.125,
+            softcap: Some(30.0),
+            norms: None,
+            rotation: None,
+            prepared: Default::default(),
+        };
+        for architecture in ["sm_80", "sm_90"] {
+            for key in keys {
+                key.build(|source| Kernel::compiled(source, architecture)).unwrap();
+            }
+            let body = attention_body(&attention);
+            attention_kernel(Dtype::F16, &body, |source| Kernel::compiled(source, architecture)).unwrap();
+        }
     }
 
     #[test]

@@ -2,7 +2,6 @@
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const int head = blockIdx.x, sequence = blockIdx.z, share = blockIdx.y, shares = gridDim.y;
   const int kv_head = head / (HEADS / KV_HEADS);
-  const int capacity = keys_shape[2];
   // Where the new key goes; the sequence begins where its first position is.
   const int at = places[0], position = places[1 + sequence];
   const int begin = at - position;

@@ -3,50 +3,7 @@
 // scales and biases are applied to sums in f32, a group at a time.
 //
 // Compile-time: BITS (16: plain numbers), GROUP (columns with one scale; 32 where there are none), TILES (matrices computed
-// together), NORM, EPS (RMS norm of x before the products), T (half or bfloat16).
-
-template <typename T>
-struct Mma;
-
-template <>
-struct Mma<__nv_bfloat16> {
-  // 128 + code: bfloat16 has seven bits behind the point.
-  static constexpr uint32_t kOffsetBits = 0x43004300, kOnes = 0x3f803f80;
-  static constexpr float kOffset = 128.0f;
-  __device__ static void run(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-    asm(
-        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-  }
-  __device__ static uint32_t pack(float low, float high) {
-    __nv_bfloat162 v = __floats2bfloat162_rn(low, high);
-    return reinterpret_cast<uint32_t&>(v);
-  }
-  __device__ static float2 unpack(uint32_t v) {
-    return {__uint_as_float(v << 16), __uint_as_float(v & 0xffff0000u)};
-  }
-};
-
-template <>
-struct Mma<__half> {
-  // 1024 + code: half has ten bits behind the point.
-  static constexpr uint32_t kOffsetBits = 0x64006400, kOnes = 0x3c003c00;
-  static constexpr float kOffset = 1024.0f;
-  __device__ static void run(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-    asm(
-        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-  }
-  __device__ static uint32_t pack(float low, float high) {
-    __half2 v = __floats2half2_rn(low, high);
-    return reinterpret_cast<uint32_t&>(v);
-  }
-  __device__ static float2 unpack(uint32_t v) {
-    return __half22float2(reinterpret_cast<__half2&>(v));
-  }
-};
+// together), NORM, EPS (RMS norm of x before the products), T.
 
 // A matrix of the product: its rows, codes or numbers, and what scales them.
 template <typename T>

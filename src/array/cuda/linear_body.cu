@@ -1,9 +1,4 @@
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const int k = x_shape[x_ndim - 1];
-  int m = 1;
-  for (int i = 0; i < x_ndim - 1; i++) {
-    m *= x_shape[i];
-  }
   int tile = blockIdx.x;
   Matrix<T> mats[TILES];
   CHOOSE
