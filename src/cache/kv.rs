@@ -14,6 +14,32 @@ pub(super) struct Growing {
 }
 
 impl Growing {
+    /// All of `buffer`.
+    pub fn full(buffer: Array) -> Growing {
+        Growing { len: buffer.dim(-2), buffer: Some(buffer) }
+    }
+
+    /// What is there, or nothing of the shape that `rows` of `like` would have; `None` where that is empty too.
+    pub fn filled(&self, rows: i32, like: &Growing) -> Result<Option<Array>> {
+        match (&self.buffer, &like.buffer) {
+            (Some(_), _) => self.all().map(Some),
+            (None, Some(like)) => {
+                let mut shape = like.shape().to_vec();
+                (shape[0], shape[2]) = (rows, 0);
+                zeros(&shape, like.dtype()).map(Some)
+            }
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// Forgets the first `n`.
+    pub fn drop_first(&mut self, n: i32) -> Result<()> {
+        if let Some(buffer) = &self.buffer {
+            *self = Growing::full(buffer.slice_axis(-2, n, self.len)?);
+        }
+        Ok(())
+    }
+
     /// Appends `new` and returns all that is there.
     pub fn append(&mut self, new: &Array) -> Result<Array> {
         let n = new.dim(-2);
@@ -70,6 +96,11 @@ pub struct Kv {
 }
 
 impl Kv {
+    /// These, `[batch, kv heads, positions, features]`.
+    pub(super) fn new(keys: Array, values: Array) -> Kv {
+        Kv { keys: Growing::full(keys), values: Growing::full(values) }
+    }
+
     pub(super) fn append(&mut self, keys: &Array, values: &Array) -> Result<(Array, Array)> {
         Ok((self.keys.append(keys)?, self.values.append(values)?))
     }

@@ -8,8 +8,12 @@ use super::level::{Level, fma, multiversion};
 use super::pool;
 use super::product::{Matrix, Part, Values, in_bf16};
 
-/// Up to this many rows of input are computed as dot products.
-pub(super) const FEW: usize = 4;
+/// Up to this many rows of input are computed as dot products, each exactly as it would be alone: sequences that are
+/// decoded together get what they get on their own.
+pub(super) const FEW: usize = 16;
+
+/// Rows of input that are multiplied at a time when they are few.
+pub(super) const PIECE: usize = 4;
 
 thread_local! {
     static FREE: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
@@ -70,6 +74,7 @@ pub(super) fn by_table(codes: Codes) -> bool {
 /// Rows of `x` as 16-bit integers with a scale for each block, the upper and the lower byte apart, in the order in which
 /// the kernel for few rows meets the codes: byte `b` of 64 in step `j` of a block is for code `b * 8 / bits + j`.
 pub(super) struct Bytes {
+    rows: usize,
     /// `[rows][blocks][upper, lower][steps][64]`
     pub parts: Vec<i8>,
     /// `[rows][blocks]`
@@ -85,7 +90,7 @@ impl Bytes {
         let blocks = k.div_ceil(block);
         let m = x.len() / k;
         let mut this =
-            Bytes { parts: vec![0; m * blocks * 2 * block], scales: vec![0.0; m * blocks], sums: Default::default() };
+            Bytes { rows: m, parts: vec![0; m * blocks * 2 * block], scales: vec![0.0; m * blocks], sums: Default::default() };
         let mut rounded = vec![0.0; k];
         for (r, row) in x.chunks_exact(k).enumerate() {
             for (b, values) in row.chunks(block).enumerate() {
@@ -109,6 +114,13 @@ impl Bytes {
             }
         }
         this
+    }
+
+    /// Parts and scales of the rows from this one on.
+    #[cfg(target_arch = "x86_64")]
+    pub fn from(&self, row: usize) -> (*const i8, *const f32) {
+        let blocks = self.scales.len() / self.rows;
+        (self.parts[row * (self.parts.len() / self.rows)..].as_ptr(), self.scales[row * blocks..].as_ptr())
     }
 }
 
@@ -317,7 +329,7 @@ pub(super) fn compute(level: Level, w: &Matrix<'_>, from: usize, n: usize, p: &P
     many(level, w, from, n, p, tile);
 }
 
-/// Few rows: dot products with the rows of the weights.
+/// Few rows: dot products with the rows of the weights, `PIECE` rows of input at a time.
 fn few(level: Level, w: &Matrix<'_>, from: usize, n: usize, p: &Prepared<'_>, tile: &mut [f32]) {
     #[cfg(target_arch = "x86_64")]
     if level >= Level::Avx512 {

@@ -1,9 +1,9 @@
 //! Softmax attention of the decoder.
 
-use super::Residual;
+use super::{At, Residual};
 use super::spec::{AttentionBias, AttentionSpec, HeadWeights, Projection, QkNorm};
 use crate::array::cpu::{self, CachedAttention};
-use crate::array::fast::{Mask, layer_norm};
+use crate::array::fast::layer_norm;
 use crate::array::{Array, stack};
 use crate::cache::{AttentionParams, LayerCache};
 use crate::error::Result;
@@ -79,7 +79,7 @@ impl Attention {
     }
 
     /// `x` is `[batch, length, hidden]`, and so is the result, added to the residual stream if one is given.
-    pub fn forward(&self, x: &Array, mask: &Mask, cache: &mut LayerCache, onto: Option<Residual>) -> Result<Array> {
+    pub fn forward(&self, x: &Array, at: &At, cache: &mut LayerCache, onto: Option<Residual>) -> Result<Array> {
         let (batch, length) = (x.dim(0), x.dim(1));
         let [mut q, mut k, v] = self.projections.forward(x)?;
         if let QkNorms::Projection { q: q_norm, k: k_norm } = &self.norms {
@@ -106,10 +106,9 @@ impl Attention {
             }
         }
         if let Some(rope) = &self.rope {
-            let offset = cache.position();
-            (q, k) = (rope.apply(&q, offset)?, rope.apply(&k, offset)?);
+            (q, k) = (rope.apply(&q, at.offset)?, rope.apply(&k, at.offset)?);
         }
-        let out = cache.attend(&q, &k, &v, mask, &self.params)?;
+        let out = cache.attend(&q, &k, &v, &at.mask, &self.params)?;
         let out = if length == 1 { out } else { out.swap_axes(1, 2)? };
         Residual::add(onto, &self.output, &out.reshape(&[batch, length, self.heads * self.head_dim])?)
     }
