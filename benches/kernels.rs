@@ -6,8 +6,7 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use mlx_engine_kernels::{
-    Attention, Bf16, Epilogue, Floats, FloatsMut, Keys, Level, Matrix, Over, Part, Values, Visible, attend,
-    product,
+    Attention, Bf16, Epilogue, Floats, FloatsMut, Keys, Level, Matrix, Over, Part, Values, Visible, attend, product,
 };
 
 /// Output and input features: gate, down, output layer (an eighth of it).

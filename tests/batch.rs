@@ -312,7 +312,13 @@ fn staggered_starts_cancels_and_panics_leave_the_others_alone() {
 /// Counted by events: `name` and whether it was a token.
 type Order = Arc<Mutex<Vec<(char, bool)>>>;
 
-fn noted(model: &Model, order: &Order, name: char, prompt: Vec<u32>, options: GenerateOptions) -> Task<GenerationStats> {
+fn noted(
+    model: &Model,
+    order: &Order,
+    name: char,
+    prompt: Vec<u32>,
+    options: GenerateOptions,
+) -> Task<GenerationStats> {
     let order = order.clone();
     let observer = move |event: &GenerationEvent| {
         order.lock().unwrap().push((name, matches!(event, GenerationEvent::Token { .. })));

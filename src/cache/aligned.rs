@@ -1,9 +1,9 @@
 //! Keys and values of several sequences in one buffer.
 
+use super::LayerCache;
 use super::attention::{AttentionParams, attend};
 use super::kv::{Growing, Kv, STEP};
 use super::rotating::Rotating;
-use super::LayerCache;
 use crate::array::fast::Mask;
 use crate::array::{Array, Dtype, arange, concatenate};
 use crate::error::{Error, Result};

@@ -446,7 +446,7 @@ fn attention() {
                     let values = Keys::Plain(v.floats(), [kv_heads * count * dv, count * dv, dv]);
                     let mut out = Numbers::zeros(kind, want.len());
                     let over = Over { attention: a, queries: (q.floats(), q_strides), keys, values, count };
-            attend(level, &over, out.floats_mut());
+                    attend(level, &over, out.floats_mut());
                     let what = format!("{length} of {count} positions, {kind:?}, {visible:?}, {}", level.name());
                     // Where everything is in bf16, queries and weights are rounded to it before they are multiplied.
                     let rounded = kind == Kind::Bf16 && length > 1;

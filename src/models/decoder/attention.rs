@@ -1,7 +1,7 @@
 //! Softmax attention of the decoder.
 
-use super::{At, Residual};
 use super::spec::{AttentionBias, AttentionSpec, HeadWeights, Projection, QkNorm};
+use super::{At, Residual};
 use crate::array::cpu::{self, CachedAttention};
 use crate::array::fast::layer_norm;
 use crate::array::{Array, stack};
