@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::{Model, Reporter, panic_error};
 use crate::cache::{Cache, CacheOptions, Layout};
 use crate::error::{Error, Result};
-use crate::generate::{Batch, GenerationEvent, GenerationStats, Sequence, StopReason};
+use crate::generate::{Batch, GenerationEvent, GenerationStats, Next, Sequence, StopReason};
 use crate::models::LanguageModel;
 
 /// Who hears of a generation.
@@ -55,6 +55,17 @@ impl Stream {
                 Some(Err(error))
             }
         }
+    }
+
+    /// Takes the next token, unless the observer of what came before wants none.
+    fn take(&mut self, next: Next) -> Option<Result<GenerationStats>> {
+        let prompt = |sequence: &mut Sequence, emit: &mut dyn FnMut(&GenerationEvent)| {
+            sequence.finish_prompt(emit);
+            Ok(None)
+        };
+        self.guarded(prompt)
+            .or_else(|| self.cancelled())
+            .or_else(|| self.guarded(|sequence, emit| sequence.accept(next, emit)))
     }
 
     /// Ends it if it was cancelled.
@@ -138,12 +149,8 @@ impl Decoding {
         let sequences: Vec<&Sequence> = self.streams.iter().map(|s| &s.sequence).collect();
         // Nobody can join while a step is under way.
         let mut step = self.batch.step(&sequences, self.joining.is_empty())?;
-        let mut results: Vec<_> = self
-            .streams
-            .iter_mut()
-            .zip(step.nexts())
-            .map(|(stream, next)| stream.guarded(|sequence, emit| sequence.accept(next, emit)))
-            .collect();
+        let mut results: Vec<_> =
+            self.streams.iter_mut().zip(step.nexts()).map(|(stream, next)| stream.take(next)).collect();
         self.leave(|_, row| results[row].take())
     }
 

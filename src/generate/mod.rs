@@ -16,4 +16,4 @@ pub(crate) use batch::Batch;
 pub use options::{GenerateOptions, GenerationEvent, GenerationStats, StopReason, TokenInfo};
 pub(crate) use prefill::Prefill;
 pub(crate) use request::{ModelFacts, Request, check_tokens};
-pub(crate) use sequence::Sequence;
+pub(crate) use sequence::{Next, Sequence};

@@ -70,6 +70,13 @@ impl Sequence {
         emit(&GenerationEvent::Prefill { processed: self.processed, total: self.request.prompt.len() });
     }
 
+    /// The last token of the prompt was processed, if it was not before.
+    pub fn finish_prompt(&mut self, emit: Emit) {
+        if self.processed < self.request.prompt.len() {
+            self.advance(1, emit);
+        }
+    }
+
     /// Whether its tokens may be chosen on the device.
     pub(super) fn is_greedy(&self) -> bool {
         self.request.sampler.is_greedy() && !self.request.sampler.wants_logprobs()
@@ -100,9 +107,6 @@ impl Sequence {
                 TokenInfo { id: sampled.token, logprob: wants.then_some(sampled.logprob), top: sampled.top }
             }
         };
-        if self.processed < self.request.prompt.len() {
-            self.advance(1, emit);
-        }
         let now = Instant::now();
         self.clock.prompt_done.get_or_insert(now);
         if self.request.eos.contains(&token.id) {

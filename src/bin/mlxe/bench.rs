@@ -46,7 +46,7 @@ fn run(model: &Model, prompt: &[u32], options: &GenerateOptions, batch: usize) -
     let stats = tasks.iter().map(|task| task.wait()).collect::<mlx_engine::Result<Vec<_>>>()?;
     let of = |stream: usize| tokens.iter().filter(move |(s, _)| *s == stream).map(|(_, at)| *at);
     let all_began = (0..batch).filter_map(|s| of(s).next()).max().unwrap_or(started);
-    let first_ended = (0..batch).filter_map(|s| of(s).last()).min().unwrap_or(started);
+    let first_ended = (0..batch).filter_map(|s| of(s).next_back()).min().unwrap_or(started);
     let between = tokens.iter().filter(|(_, at)| *at > all_began && *at <= first_ended).count();
     let rate = |n: usize, from: Instant, to: Instant| n as f64 / to.saturating_duration_since(from).as_secs_f64();
     Ok(Run {
