@@ -6,7 +6,7 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use mlx_engine_kernels::{
-    Attention, Bf16, Epilogue, Floats, FloatsMut, Keys, Level, Matrix, Part, Values, Visible, attend, product,
+    Attention, Bf16, Epilogue, Floats, FloatsMut, Keys, Level, Matrix, Over, Part, Values, Visible, attend, product,
 };
 
 /// Output and input features: gate, down, output layer (an eighth of it).
@@ -17,7 +17,7 @@ fn numbers(n: usize) -> Vec<Bf16> {
 }
 
 fn products(c: &mut Criterion) {
-    for m in [1, 8, 128] {
+    for m in [1, 2, 4, 8, 16, 128] {
         let mut group = c.benchmark_group(format!("{m} rows"));
         for (rows, columns) in SHAPES {
             let (x, dense) = (numbers(m * columns), numbers(rows * columns));
@@ -76,17 +76,9 @@ fn attention(c: &mut Criterion) {
         };
         group.bench_function(format!("{length} of {count}"), |b| {
             let keys = Keys::Plain(Floats::Bf16(&k), [kv_heads * count * dim, count * dim, dim]);
-            b.iter(|| {
-                attend(
-                    Level::get(),
-                    &a,
-                    (Floats::Bf16(&q), [0, heads * dim, dim]),
-                    keys,
-                    keys,
-                    count,
-                    FloatsMut::Bf16(black_box(&mut out)),
-                )
-            });
+            let queries = (Floats::Bf16(&q), [0, heads * dim, dim]);
+            let over = Over { attention: a, queries, keys, values: keys, count };
+            b.iter(|| attend(Level::get(), &over, FloatsMut::Bf16(black_box(&mut out))));
         });
     }
     group.finish();

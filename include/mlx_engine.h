@@ -243,6 +243,10 @@ typedef struct mlxe_engine_options_t {
     size_t cache_limit;
     /// Bytes at which MLX waits for running work before it allocates more, in the whole process; 0 leaves MLX's limit.
     size_t memory_limit;
+    /// Generations of one model that are decoded together at most, one token of each a step; 0 for 8. 1 decodes each for
+    /// itself. Each gets the tokens that it would get alone; on a CPU exactly so for up to 16, beyond and on a GPU but for
+    /// rounding.
+    size_t max_batch;
 } mlxe_engine_options_t;
 
 /// MLX's memory in bytes, for the whole process.

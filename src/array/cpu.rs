@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 pub use mlx_engine_kernels::{Act, Rotation, pool};
 use mlx_engine_kernels::{
-    Append, Attention, Epilogue, Keys, Level, Matrix, NormParams, Part, Values, Visible, attend, gather_rows,
-    normalize, product,
+    Append, Attention, Epilogue, Keys, Level, Matrix, NormParams, Over, Part, Values, Visible, attend, attend_all,
+    gather_rows, normalize, product,
 };
 
 use super::fast::Mask;
@@ -289,13 +289,15 @@ pub fn norm(x: &Array, center: bool, eps: f32, weight: Option<&Array>, bias: Opt
     )?)
 }
 
-/// Rotates `[.., length, features]`, whose first position is `offset`.
-pub fn rotate(x: &Array, rotation: &Arc<Rotation>, offset: i32) -> Result<Array> {
-    let &[.., length, features] = x.shape() else { return Err(unfit("rope", &[x])) };
-    if rotation.dims > features as usize || offset < 0 {
+/// Rotates `[batch, .., length, features]`. `offsets` has the first position of each sequence, or one for all.
+pub fn rotate(x: &Array, rotation: &Arc<Rotation>, offsets: &[i32]) -> Result<Array> {
+    let &[batch, .., length, features] = x.shape() else { return Err(unfit("rope", &[x])) };
+    let fit = offsets.len() == 1 || offsets.len() == batch as usize;
+    if rotation.dims > features as usize || !fit || offsets.iter().any(|&n| n < 0) {
         return Err(unfit("rope", &[x]));
     }
     let rotation = rotation.clone();
+    let offsets: Vec<usize> = offsets.iter().map(|&n| n as usize).collect();
     one(host::operation(
         &[x],
         &[(x.shape(), x.dtype())],
@@ -304,7 +306,7 @@ pub fn rotate(x: &Array, rotation: &Arc<Rotation>, offset: i32) -> Result<Array>
             let (length, features) = (length as usize, features as usize);
             // SAFETY: the output of this operation.
             let out = unsafe { outs[0].floats_mut() };
-            rotation.rotate(Level::get(), x.get(), length, features, offset as usize, out);
+            rotation.rotate(Level::get(), x.get(), length, features, &offsets, out);
         }),
     )?)
 }
@@ -432,8 +434,9 @@ pub fn attention(
         assert!(q.dim(3) == 1 || q.stride(3) == 1, "features of a head lie side by side");
         let queries = (q.spanned(), [q.stride(0), q.stride(2), q.stride(1)]);
         let (keys, values) = (remembered(1, stored[0], key_dim), remembered(second, stored[1], value_dim));
+        let over = Over { attention: a, queries, keys, values, count: count as usize };
         // SAFETY: the output of this operation.
-        attend(Level::get(), &a, queries, keys, values, count as usize, unsafe { outs[0].floats_mut() });
+        attend(Level::get(), &over, unsafe { outs[0].floats_mut() });
     };
     one(host::operation(&inputs, &[(&shape, dtype)], Box::new(work))?)?.swap_axes(1, 2)
 }
@@ -544,32 +547,41 @@ fn copy_positions(ins: &[View<'_>], outs: &[View<'_>]) {
 }
 
 impl CachedAttention {
-    /// Appends keys and values to the store and attends over it, every position seeing itself and those before it.
-    /// `q` is `[batch, length, heads * head_dim]`, `k` and `v` alike; the result is like `q`.
-    pub fn run(&self, q: &Array, k: &Array, v: &Array, store: &mut Store) -> Result<Array> {
+    /// Appends keys and values to the stores and attends over them, every position seeing itself and those before it.
+    /// `q` is `[batch, length, heads * head_dim]`, `k` and `v` alike; the result is like `q`. One store has all
+    /// sequences, or each sequence has its own.
+    pub fn run(&self, q: &Array, k: &Array, v: &Array, stores: &mut [&mut Store]) -> Result<Array> {
         let &[batch, length, _] = q.shape() else { return Err(unfit("attention", &[q])) };
         let (query, key) =
             ([batch, length, self.heads * self.head_dim], [batch, length, self.kv_heads * self.head_dim]);
-        if q.shape() != query || k.shape() != key || v.shape() != key || k.dtype() != v.dtype() {
+        let fit = q.shape() == query && k.shape() == key && v.shape() == key && k.dtype() == v.dtype();
+        if !fit || !(stores.len() == 1 || stores.len() == batch as usize) {
             return Err(unfit("attention", &[q, k, v]));
         }
-        store.reserve(batch, self.kv_heads, self.head_dim, length, k.dtype())?;
-        let (keys, values) = store.buffers.as_ref().expect("just reserved");
-        let at = store.len as usize;
-        let mut inputs = vec![q, k, v, keys, values];
+        let rows = batch / stores.len() as i32;
+        for store in stores.iter_mut() {
+            store.reserve(rows, self.kv_heads, self.head_dim, length, k.dtype())?;
+        }
+        let mut inputs = vec![q, k, v];
         let eps = self.norms.as_ref().map(|(eps, q_norm, k_norm)| {
             inputs.extend([q_norm, k_norm]);
             *eps
         });
-        // Only for its order.
-        inputs.extend(&store.written);
+        let first = inputs.len();
+        for store in stores.iter() {
+            let (keys, values) = store.buffers.as_ref().expect("just reserved");
+            inputs.extend([keys, values]);
+        }
+        // Only for their order.
+        inputs.extend(stores.iter().filter_map(|s| s.written.as_ref()));
+        let lengths: Vec<usize> = stores.iter().map(|s| s.len as usize).collect();
         let (heads, kv_heads, dim) = (self.heads as usize, self.kv_heads as usize, self.head_dim as usize);
         let (scale, softcap, rotation) = (self.scale, self.softcap, self.rotation.clone());
-        let (batch, length) = (batch as usize, length as usize);
+        let (rows, length) = (rows as usize, length as usize);
         let work = move |ins: &[View<'_>], outs: &[View<'_>]| {
             let level = Level::get();
             let (q, k, v) = (ins[0].floats(), ins[1].floats(), ins[2].floats());
-            let weights = eps.map(|eps| (eps, ins[5].floats(), ins[6].floats()));
+            let weights = eps.map(|eps| (eps, ins[3].floats(), ins[4].floats()));
             let norm = |second: bool| {
                 weights.as_ref().map(|(eps, q, k)| NormParams {
                     center: false,
@@ -578,38 +590,55 @@ impl CachedAttention {
                     bias: None,
                 })
             };
-            let capacity = ins[3].dim(2);
-            let append = |new: &Held<'_>, cache: &View<'_>, norm, rotation| {
-                // SAFETY: only the operations of this store use the buffer, one after the other.
-                let cache = unsafe { cache.floats_mut() };
-                let append = Append { new: new.get(), norm, rotation, offset: at, cache, capacity, at };
-                append.write(level, batch, length, kv_heads, dim);
-            };
-            append(&k, &ins[3], norm(true), rotation.as_deref());
-            append(&v, &ins[4], None, None);
-            let a = Attention {
-                batch,
-                length,
-                heads,
-                kv_heads,
-                key_dim: dim,
-                value_dim: dim,
-                scale,
-                softcap,
-                norm: norm(false),
-                rotation: rotation.as_deref(),
-                offset: at,
-                visible: Visible::Causal(None),
-            };
-            let strides = [kv_heads * capacity * dim, capacity * dim, dim];
-            let (keys, values) = (Keys::Plain(ins[3].spanned(), strides), Keys::Plain(ins[4].spanned(), strides));
-            let queries = (q.get(), [length * heads * dim, heads * dim, dim]);
+            let (query, key) = (rows * length * heads * dim, rows * length * kv_heads * dim);
+            let all: Vec<Over> = lengths
+                .iter()
+                .enumerate()
+                .map(|(i, &at)| {
+                    let (keys, values) = (&ins[first + 2 * i], &ins[first + 2 * i + 1]);
+                    let capacity = keys.dim(2);
+                    let append = |new: &Held<'_>, cache: &View<'_>, norm, rotation| {
+                        let new = new.get().slice(i * key, key);
+                        // SAFETY: only the operations of this store use the buffer, one after the other.
+                        let cache = unsafe { cache.floats_mut() };
+                        let append = Append { new, norm, rotation, offset: at, cache, capacity, at };
+                        append.write(level, rows, length, kv_heads, dim);
+                    };
+                    append(&k, keys, norm(true), rotation.as_deref());
+                    append(&v, values, None, None);
+                    let attention = Attention {
+                        batch: rows,
+                        length,
+                        heads,
+                        kv_heads,
+                        key_dim: dim,
+                        value_dim: dim,
+                        scale,
+                        softcap,
+                        norm: norm(false),
+                        rotation: rotation.as_deref(),
+                        offset: at,
+                        visible: Visible::Causal(None),
+                    };
+                    let strides = [kv_heads * capacity * dim, capacity * dim, dim];
+                    Over {
+                        attention,
+                        queries: (q.get().slice(i * query, query), [length * heads * dim, heads * dim, dim]),
+                        keys: Keys::Plain(keys.spanned(), strides),
+                        values: Keys::Plain(values.spanned(), strides),
+                        count: at + length,
+                    }
+                })
+                .collect();
             // SAFETY: the output of this operation.
-            attend(level, &a, queries, keys, values, at + length, unsafe { outs[0].floats_mut() });
+            attend_all(level, &all, unsafe { outs[0].floats_mut() });
         };
         let mut results = host::operation(&inputs, &[(q.shape(), q.dtype()), (&[1], Dtype::U8)], Box::new(work))?;
-        store.written = results.pop();
-        store.len += length as i32;
+        let written = results.pop();
+        for store in stores {
+            store.written.clone_from(&written);
+            store.len += length as i32;
+        }
         one(results)
     }
 }

@@ -7,7 +7,7 @@
 
 mod kernel;
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::rc::Rc;
@@ -347,11 +347,8 @@ pub struct InPlace {
 
 impl InPlace {
     /// Waits for what was written. Before anything but [`attend`] uses the buffers: MLX does not know of it.
-    pub fn settle(&mut self) -> Result<()> {
-        match self.written.take() {
-            Some(written) => written.eval(),
-            None => Ok(()),
-        }
+    pub fn settle(&self) -> Result<()> {
+        self.written.as_ref().map_or(Ok(()), Array::eval)
     }
 
     /// What to compute so that everything is written.
@@ -375,7 +372,6 @@ pub fn attends(a: &CachedAttention, q: &Array, k: &Array) -> bool {
 /// positions, which lie before `at`.
 pub fn attend(
     a: &CachedAttention,
-    prepared: &OnceCell<Prepared>,
     [q, k, v]: [&Array; 3],
     (keys, values): (&Array, &Array),
     (at, positions): (i32, &[i32]),
@@ -395,11 +391,11 @@ pub fn attend(
     if !fits {
         return Err(Error::mlx(format!("attention: shapes do not fit: {q:?}, {k:?}, {v:?}, {keys:?} at {at}")));
     }
-    let prepared = match prepared.get() {
+    let prepared = match a.prepared.get() {
         Some(prepared) => prepared,
         None => {
             let made = Prepared::new(a, dtype)?;
-            prepared.get_or_init(|| made)
+            a.prepared.get_or_init(|| made)
         }
     };
     let places = places(at, positions)?;
@@ -653,7 +649,7 @@ mod tests {
                 let (at, positions) = (at + step, positions.iter().map(|p| p + step).collect::<Vec<_>>());
                 let q = array(&[batch, 1, heads * dim], 31 + step as u32, dtype);
                 let [k, v] = [41, 51].map(|s| array(&[batch, 1, kv_heads * dim], s + step as u32, dtype));
-                let out = attend(&a, &a.prepared, [&q, &k, &v], (&cache[0], &cache[1]), (at, &positions), &mut order);
+                let out = attend(&a, [&q, &k, &v], (&cache[0], &cache[1]), (at, &positions), &mut order);
                 let (qs, ks, vs) = (values(&q), values(&k), values(&v));
                 let turned = |head: &[f64], norm: &Array, position: i32| {
                     let mut head = if normed { normalised(head, &values(norm), 1e-6) } else { head.to_vec() };

@@ -33,15 +33,35 @@ pub enum RopeBase<'a> {
     Freqs(&'a Array),
 }
 
+impl<'a> RopeBase<'a> {
+    fn raw(self) -> (sys::mlx_optional_float, Option<&'a Array>) {
+        match self {
+            RopeBase::Base(value) => (sys::mlx_optional_float { value, has_value: true }, None),
+            RopeBase::Freqs(freqs) => (sys::mlx_optional_float { value: 0.0, has_value: false }, Some(freqs)),
+        }
+    }
+}
+
 /// Rotary position embedding of the first `dims` of the last axis; the axis before it is the position, starting at
 /// `offset`. `interleaved` pairs neighbours (`traditional` in MLX), else element `i` is paired with `i + dims / 2`.
 #[track_caller]
 pub fn rope(x: &Array, dims: i32, interleaved: bool, base: RopeBase<'_>, scale: f32, offset: i32) -> Result<Array> {
-    let (base, freqs) = match base {
-        RopeBase::Base(value) => (sys::mlx_optional_float { value, has_value: true }, None),
-        RopeBase::Freqs(freqs) => (sys::mlx_optional_float { value: 0.0, has_value: false }, Some(freqs)),
-    };
+    let (base, freqs) = base.raw();
     call!(mlx_fast_rope(x.raw, dims, interleaved, base, scale, offset, or_null(freqs)))
+}
+
+/// [`rope`] of `[batch, .., length, features]` where each sequence starts at its own of the `offsets`, i32 `[batch]`.
+#[track_caller]
+pub fn rope_at(
+    x: &Array,
+    dims: i32,
+    interleaved: bool,
+    base: RopeBase<'_>,
+    scale: f32,
+    offsets: &Array,
+) -> Result<Array> {
+    let (base, freqs) = base.raw();
+    call!(mlx_fast_rope_dynamic(x.raw, dims, interleaved, base, scale, offsets.raw, or_null(freqs)))
 }
 
 /// Which keys a query may see.

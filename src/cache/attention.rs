@@ -17,11 +17,13 @@ pub struct AttentionParams {
 
 /// Attention with plain keys and values, fused where MLX can.
 pub(super) fn attend(q: &Array, k: &Array, v: &Array, mask: &Mask, params: &AttentionParams) -> Result<Array> {
-    if cpu::active() {
+    // The kernels know one mask for all sequences.
+    let each = matches!(mask, Mask::Array(m) if m.ndim() > 2);
+    if cpu::active() && !each {
         let (keys, values) = (Remembered::Plain(k), Remembered::Plain(v));
         return cpu::attention(q, keys, values, params.scale, params.softcap, mask);
     }
-    if params.softcap.is_none() {
+    if params.softcap.is_none() && !cpu::active() {
         return scaled_dot_product_attention(q, k, v, params.scale, mask, None);
     }
     let keys = k.expand_dims(2)?.swap_axes(-1, -2)?;
@@ -51,6 +53,8 @@ pub(super) fn grouped(
     let allowed = match mask {
         Mask::None => None,
         Mask::Causal => Some(causal_mask(length, kv_length - length, None)?),
+        // [batch, heads, ..], where scores also have an axis for the heads of a group.
+        Mask::Array(mask) if mask.ndim() == 4 => Some(mask.expand_dims(1)?),
         Mask::Array(mask) => Some(mask.clone()),
     };
     if let Some(allowed) = allowed {

@@ -16,6 +16,32 @@ pub(super) struct Growing {
 }
 
 impl Growing {
+    /// All of `buffer`.
+    pub fn full(buffer: Array) -> Growing {
+        Growing { len: buffer.dim(-2), buffer: Some(buffer) }
+    }
+
+    /// What is there, or nothing of the shape that `rows` of `like` would have; `None` where that is empty too.
+    pub fn filled(&self, rows: i32, like: &Growing) -> Result<Option<Array>> {
+        match (&self.buffer, &like.buffer) {
+            (Some(_), _) => self.all().map(Some),
+            (None, Some(like)) => {
+                let mut shape = like.shape().to_vec();
+                (shape[0], shape[2]) = (rows, 0);
+                zeros(&shape, like.dtype()).map(Some)
+            }
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// Forgets the first `n`.
+    pub fn drop_first(&mut self, n: i32) -> Result<()> {
+        if let Some(buffer) = &self.buffer {
+            *self = Growing::full(buffer.slice_axis(-2, n, self.len)?);
+        }
+        Ok(())
+    }
+
     /// Appends `new` and returns all that is there.
     pub fn append(&mut self, new: &Array) -> Result<Array> {
         let n = new.dim(-2);
@@ -72,21 +98,40 @@ impl Growing {
 /// Keys and values as they are.
 #[derive(Default)]
 pub struct Kv {
-    keys: Growing,
-    values: Growing,
+    pub(super) keys: Growing,
+    pub(super) values: Growing,
     in_place: InPlace,
 }
 
 impl Kv {
+    /// These, `[batch, kv heads, positions, features]`.
+    pub(super) fn new(keys: Array, values: Array) -> Kv {
+        Kv::of(Growing::full(keys), Growing::full(values))
+    }
+
+    pub(super) fn of(keys: Growing, values: Growing) -> Kv {
+        Kv { keys, values, in_place: InPlace::default() }
+    }
+
+    /// Waits for what is written in place. Before the buffers are read.
+    pub(super) fn settle(&self) -> Result<()> {
+        self.in_place.settle()
+    }
+
     pub(super) fn append(&mut self, keys: &Array, values: &Array) -> Result<(Array, Array)> {
-        self.in_place.settle()?;
+        self.settle()?;
         Ok((self.keys.append(keys)?, self.values.append(values)?))
     }
 
-    /// Appends one position and attends, in one operation.
-    pub(super) fn attend(&mut self, attention: &CachedAttention, q: &Array, k: &Array, v: &Array) -> Result<Array> {
+    /// Appends one position a sequence, each of which has had so many, and attends, in one operation.
+    pub(super) fn attend(
+        &mut self,
+        attention: &CachedAttention,
+        [q, k, v]: [&Array; 3],
+        positions: &[i32],
+    ) -> Result<Array> {
         if self.keys.is_full(1) {
-            self.in_place.settle()?;
+            self.settle()?;
             let shape = [q.dim(0), attention.kv_heads, 1, attention.head_dim];
             self.keys.grow(&shape, k.dtype())?;
             self.values.grow(&shape, v.dtype())?;
@@ -95,17 +140,14 @@ impl Kv {
             return Err(Error::internal("an empty cache was read"));
         };
         let at = self.keys.len();
-        let positions = vec![at; q.dim(0) as usize];
-        let cached = (keys, values);
-        let prepared = &attention.prepared;
-        let out = cuda::attend(attention, prepared, [q, k, v], cached, (at, &positions), &mut self.in_place)?;
+        let out = cuda::attend(attention, [q, k, v], (keys, values), (at, positions), &mut self.in_place)?;
         self.keys.len += 1;
         self.values.len += 1;
         Ok(out)
     }
 
-    pub(super) fn all(&mut self) -> Result<(Array, Array)> {
-        self.in_place.settle()?;
+    pub(super) fn all(&self) -> Result<(Array, Array)> {
+        self.settle()?;
         Ok((self.keys.all()?, self.values.all()?))
     }
 

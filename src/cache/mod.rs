@@ -4,11 +4,13 @@
 //! keys are stored decides how they are multiplied. Semantics as in mlx-lm 0.32.2 (`models/cache.py`).
 #![forbid(unsafe_code)]
 
+mod aligned;
 mod attention;
 mod kv;
 mod quantized;
 mod rotating;
 
+use aligned::Aligned;
 pub use attention::AttentionParams;
 use kv::Kv;
 use quantized::QuantizedKv;
@@ -18,7 +20,7 @@ use crate::array::cpu::{self, CachedAttention, Store};
 use crate::array::cuda;
 use crate::array::fast::Mask;
 use crate::array::quant::{Mode, Scheme};
-use crate::array::{Array, Dtype, arange};
+use crate::array::{Array, Dtype, arange, concatenate};
 use crate::error::{Error, Result};
 
 /// How keys and values are kept.
@@ -87,7 +89,23 @@ pub enum LayerCacheSpec {
 /// Positions that a bounded cache keeps from the beginning of the sequence.
 const KEPT: i32 = 4;
 
-/// The state of all layers for one sequence (or a batch of equally long ones).
+/// How the caches of sequences that are decoded together are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// As they are, each for itself: the CPU kernels attend over all of them in one operation.
+    Rows,
+    /// In one buffer, where that is possible, because on a GPU every operation costs time of the host.
+    Aligned,
+}
+
+impl Layout {
+    /// The better one on this thread's device.
+    pub fn best() -> Layout {
+        if cpu::active() { Layout::Rows } else { Layout::Aligned }
+    }
+}
+
+/// The state of all layers for one sequence, or for several that are decoded together.
 pub struct Cache {
     /// One a layer.
     pub layers: Vec<LayerCache>,
@@ -124,6 +142,31 @@ impl Cache {
         self.layers.first().map_or(0, LayerCache::position)
     }
 
+    /// The same for each sequence; one number where the cache does not tell them apart.
+    pub fn positions(&self) -> Vec<i32> {
+        self.layers.first().map_or_else(Vec::new, LayerCache::positions)
+    }
+
+    /// Adds a sequence, of the same model and with the same options, behind those that are here. From then on steps are
+    /// `[sequences, 1]`. After an error neither is to be used.
+    pub fn push(&mut self, other: Cache, layout: Layout) -> Result<()> {
+        if self.quantization != other.quantization || self.layers.len() != other.layers.len() {
+            return Err(Error::internal("caches of different kinds cannot be joined"));
+        }
+        // What is going to be quantized is kept apart.
+        let layout = if self.quantization.is_some() { Layout::Rows } else { layout };
+        for (layer, other) in self.layers.iter_mut().zip(other.layers) {
+            layer.push(other, layout)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a sequence out; at least one stays. After an error the cache is not to be used.
+    pub fn remove(&mut self, row: usize) -> Result<Cache> {
+        let layers = self.layers.iter_mut().map(|layer| layer.remove(row)).collect::<Result<_>>()?;
+        Ok(Cache { layers, quantization: self.quantization })
+    }
+
     /// The arrays to compute so that the cache depends on nothing that is still to be computed.
     pub fn arrays(&self) -> Vec<&Array> {
         self.layers.iter().flat_map(LayerCache::arrays).collect()
@@ -132,24 +175,17 @@ impl Cache {
     /// Quantizes layers that have passed the configured position. Called after each chunk and step.
     pub fn settle(&mut self) -> Result<()> {
         let Some(q) = self.quantization else { return Ok(()) };
-        for layer in &mut self.layers {
-            let (keys, values) = match layer {
-                LayerCache::Kv(kv) if kv.position() > 0 && kv.position() >= q.start => kv.all()?,
-                LayerCache::Stored(store) if !store.is_empty() && store.len() >= q.start => store.all()?,
-                _ => continue,
-            };
-            *layer = LayerCache::Quantized(QuantizedKv::new(&keys, &values, q.scheme())?);
-        }
-        Ok(())
+        self.layers.iter_mut().try_for_each(|layer| layer.settle(q))
     }
 
-    /// Forgets the last `positions`. Returns false, changing nothing, where some layer no longer could.
+    /// Forgets the last `positions` of one sequence. Returns false, changing nothing, where some layer no longer could.
     pub fn trim(&mut self, positions: i32) -> bool {
         if positions == 0 {
             return true;
         }
         let possible = self.layers.iter().all(|layer| match layer {
             LayerCache::Rotating(r) => r.can_trim(),
+            LayerCache::Rows(_) | LayerCache::Aligned(_) => false,
             _ => true,
         });
         if !possible || positions > self.position() {
@@ -161,6 +197,7 @@ impl Cache {
                 LayerCache::Stored(store) => store.trim(positions),
                 LayerCache::Quantized(kv) => kv.trim(positions),
                 LayerCache::Rotating(r) => r.trim(positions),
+                LayerCache::Rows(_) | LayerCache::Aligned(_) => unreachable!("refused above"),
             }
         }
         true
@@ -187,22 +224,101 @@ pub enum LayerCache {
     Quantized(QuantizedKv),
     /// The latest positions.
     Rotating(Rotating),
+    /// Several sequences, each as it is.
+    Rows(Vec<LayerCache>),
+    /// Several sequences in one buffer.
+    Aligned(Aligned),
 }
 
 impl LayerCache {
-    /// How many positions have been processed: the position of the next token.
+    fn push(&mut self, other: LayerCache, layout: Layout) -> Result<()> {
+        match self {
+            LayerCache::Rows(rows) => rows.push(other),
+            LayerCache::Aligned(aligned) => {
+                let other = Aligned::new(&other)?.ok_or_else(|| Error::internal("caches of different kinds"))?;
+                aligned.push(other)?;
+            }
+            _ => {
+                if layout == Layout::Aligned
+                    && let (Some(mut aligned), Some(other)) = (Aligned::new(self)?, Aligned::new(&other)?)
+                {
+                    aligned.push(other)?;
+                    *self = LayerCache::Aligned(aligned);
+                    return Ok(());
+                }
+                let first = std::mem::replace(self, LayerCache::Rows(Vec::new()));
+                *self = LayerCache::Rows(vec![first, other]);
+            }
+        }
+        Ok(())
+    }
+
+    /// What is left of two sequences is again a cache of one.
+    fn remove(&mut self, row: usize) -> Result<LayerCache> {
+        match self {
+            LayerCache::Rows(rows) if row < rows.len() && rows.len() > 1 => {
+                let removed = rows.remove(row);
+                if let [_] = rows[..] {
+                    *self = rows.remove(0);
+                }
+                Ok(removed)
+            }
+            LayerCache::Aligned(aligned) if row < aligned.positions().len() && aligned.positions().len() > 1 => {
+                let removed = aligned.row(row)?;
+                match aligned.positions().len() {
+                    2 => *self = aligned.row(1 - row)?,
+                    _ => aligned.remove(row)?,
+                }
+                Ok(removed)
+            }
+            _ => Err(Error::internal(format!("there is no sequence {row} that could leave"))),
+        }
+    }
+
+    fn settle(&mut self, q: KvQuantization) -> Result<()> {
+        let (keys, values) = match self {
+            LayerCache::Rows(rows) => return rows.iter_mut().try_for_each(|row| row.settle(q)),
+            LayerCache::Kv(kv) if kv.position() > 0 && kv.position() >= q.start => kv.all()?,
+            LayerCache::Stored(store) if !store.is_empty() && store.len() >= q.start => store.all()?,
+            _ => return Ok(()),
+        };
+        *self = LayerCache::Quantized(QuantizedKv::new(&keys, &values, q.scheme())?);
+        Ok(())
+    }
+
+    fn positions(&self) -> Vec<i32> {
+        match self {
+            LayerCache::Rows(rows) => rows.iter().map(LayerCache::position).collect(),
+            LayerCache::Aligned(aligned) => aligned.positions().to_vec(),
+            _ => vec![self.position()],
+        }
+    }
+
+    /// What distinguishes the masks of layers in one step: those of the same window have the same.
+    pub fn window(&self) -> Option<i32> {
+        match self {
+            LayerCache::Rotating(r) => Some(r.size()),
+            LayerCache::Aligned(aligned) => aligned.window(),
+            _ => None,
+        }
+    }
+
+    /// How many positions have been processed: the position of the next token (of the first sequence).
     pub fn position(&self) -> i32 {
         match self {
             LayerCache::Kv(kv) => kv.position(),
             LayerCache::Stored(store) => store.len(),
             LayerCache::Quantized(kv) => kv.position(),
             LayerCache::Rotating(r) => r.position(),
+            LayerCache::Rows(rows) => rows.first().map_or(0, LayerCache::position),
+            LayerCache::Aligned(aligned) => aligned.positions().first().copied().unwrap_or(0),
         }
     }
 
     /// The mask for `n` new positions.
     pub fn mask(&self, n: i32) -> Result<Mask> {
         match self {
+            LayerCache::Aligned(aligned) => aligned.mask(),
             _ if n == 1 => Ok(Mask::None),
             LayerCache::Rotating(r) => r.mask(n),
             _ => Ok(Mask::Causal),
@@ -229,21 +345,19 @@ impl LayerCache {
                 attention::attend(queries, &keys, &values, mask, params)
             }
             LayerCache::Quantized(kv) => kv.attend(queries, keys, values, mask, params),
-            LayerCache::Stored(store) => {
-                let (heads, dim) = (queries.dim(1), queries.dim(3));
-                let flat = |a: &Array| a.swap_axes(1, 2)?.reshape(&[a.dim(0), a.dim(2), a.dim(1) * a.dim(3)]);
-                let attention = CachedAttention {
-                    heads,
-                    kv_heads: keys.dim(1),
-                    head_dim: dim,
-                    scale: params.scale,
-                    softcap: params.softcap,
-                    norms: None,
-                    rotation: None,
-                    prepared: Default::default(),
+            LayerCache::Aligned(aligned) => aligned.attend(queries, keys, values, mask, params),
+            LayerCache::Stored(store) => attend_stored(&mut [store], queries, keys, values, params),
+            LayerCache::Rows(rows) => {
+                if let Some(mut stores) = stores(rows) {
+                    return attend_stored(&mut stores, queries, keys, values, params);
+                }
+                let n = queries.dim(2);
+                let attend = |(row, i): (&mut LayerCache, i32)| {
+                    let of = |a: &Array| a.slice_axis(0, i, i + 1);
+                    let mask = row.mask(n)?;
+                    row.attend(&of(queries)?, &of(keys)?, &of(values)?, &mask, params)
                 };
-                let out = attention.run(&flat(queries)?, &flat(keys)?, &flat(values)?, store)?;
-                out.reshape(&[out.dim(0), out.dim(1), heads, dim])?.swap_axes(1, 2)
+                concatenate(&rows.iter_mut().zip(0..).map(attend).collect::<Result<Vec<_>>>()?, 0)
             }
         }
     }
@@ -258,8 +372,14 @@ impl LayerCache {
         v: &Array,
     ) -> Option<Result<Array>> {
         match self {
-            LayerCache::Stored(store) => Some(attention.run(q, k, v, store)),
-            LayerCache::Kv(kv) if cuda::attends(attention, q, k) => Some(kv.attend(attention, q, k, v)),
+            LayerCache::Stored(store) => Some(attention.run(q, k, v, &mut [store])),
+            LayerCache::Rows(rows) => stores(rows).map(|mut stores| attention.run(q, k, v, &mut stores)),
+            LayerCache::Kv(kv) if cuda::attends(attention, q, k) => {
+                Some(kv.attend(attention, [q, k, v], &vec![kv.position(); q.dim(0) as usize]))
+            }
+            LayerCache::Aligned(aligned) if aligned.window().is_none() && cuda::attends(attention, q, k) => {
+                Some(aligned.attend_fused(attention, [q, k, v]))
+            }
             _ => None,
         }
     }
@@ -270,8 +390,44 @@ impl LayerCache {
             LayerCache::Stored(store) => store.arrays().collect(),
             LayerCache::Quantized(kv) => kv.arrays(),
             LayerCache::Rotating(r) => r.arrays(),
+            LayerCache::Rows(rows) => rows.iter().flat_map(LayerCache::arrays).collect(),
+            LayerCache::Aligned(aligned) => aligned.arrays(),
         }
     }
+}
+
+/// The stores of sequences, if all have one.
+fn stores(rows: &mut [LayerCache]) -> Option<Vec<&mut Store>> {
+    rows.iter_mut()
+        .map(|row| match row {
+            LayerCache::Stored(store) => Some(store),
+            _ => None,
+        })
+        .collect()
+}
+
+/// [`LayerCache::attend`] over one store of all sequences, or one of each.
+fn attend_stored(
+    stores: &mut [&mut Store],
+    queries: &Array,
+    keys: &Array,
+    values: &Array,
+    params: &AttentionParams,
+) -> Result<Array> {
+    let (heads, head_dim) = (queries.dim(1), queries.dim(3));
+    let flat = |a: &Array| a.swap_axes(1, 2)?.reshape(&[a.dim(0), a.dim(2), a.dim(1) * a.dim(3)]);
+    let attention = CachedAttention {
+        heads,
+        kv_heads: keys.dim(1),
+        head_dim,
+        scale: params.scale,
+        softcap: params.softcap,
+        norms: None,
+        rotation: None,
+        prepared: Default::default(),
+    };
+    let out = attention.run(&flat(queries)?, &flat(keys)?, &flat(values)?, stores)?;
+    out.reshape(&[out.dim(0), out.dim(1), heads, head_dim])?.swap_axes(1, 2)
 }
 
 /// Which of `offset + n` keys the last `n` positions may see, as booleans `[n, offset + n]`: none later than

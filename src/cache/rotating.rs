@@ -24,6 +24,27 @@ impl Rotating {
         Rotating { size, keep, position: 0, next: 0, state: None }
     }
 
+    /// The latest positions up to `position`, in temporal order: all, or `size` of them.
+    pub(super) fn ordered(size: i32, position: i32, state: Option<(Array, Array)>) -> Rotating {
+        let next = state.as_ref().map_or(0, |(k, _)| k.dim(2));
+        Rotating { size, keep: 0, position, next, state }
+    }
+
+    /// The positions of the window in temporal order.
+    pub(super) fn latest(&self) -> Result<Option<(Array, Array)>> {
+        let Some((k, v)) = &self.state else { return Ok(None) };
+        let order = |a: &Array| {
+            let a = in_temporal_order(a, self.next, self.keep, self.position)?;
+            a.slice_axis(2, (a.dim(2) - self.size).max(0), a.dim(2))
+        };
+        Ok(Some((order(k)?, order(v)?)))
+    }
+
+    /// Whether all positions leave in the end.
+    pub(super) fn keeps_nothing(&self) -> bool {
+        self.keep == 0
+    }
+
     pub(super) fn position(&self) -> i32 {
         self.position
     }

@@ -1,8 +1,9 @@
 //! Generations as tasks.
 
+use super::decoding::{Listener, Stream};
 use super::{Job, Model, Observer, Reporter, Step, Task, Worker};
 use crate::error::{Error, Result};
-use crate::generate::{GenerateOptions, Generation, GenerationEvent, GenerationStats, ModelFacts, Request};
+use crate::generate::{GenerateOptions, GenerationEvent, GenerationStats, ModelFacts, Prefill, Request, StopReason};
 
 impl Model {
     /// Starts generating behind `prompt` (token ids). `observer` hears of prefill and tokens; the task's result is the
@@ -25,9 +26,8 @@ impl Model {
         };
         let request = Request::new(&facts, prompt, options)?;
         let (reporter, task) = Reporter::new(Box::new(observer));
-        let model = self.clone();
-        self.engine()
-            .spawn(move |_| Box::new(GenerateJob { model, state: State::Requested(Box::new(request)), reporter }));
+        let listener = Some(Listener { model: self.clone(), reporter });
+        self.engine().spawn(move |_| Box::new(PrefillJob { listener, state: State::Requested(Box::new(request)) }));
         Ok(task)
     }
 }
@@ -35,57 +35,68 @@ impl Model {
 /// Made in the first step, not before: a panic there has a job that is told of it.
 enum State {
     Requested(Box<Request>),
-    Running(Box<Generation>),
+    Running(Box<Prefill>),
     Over,
 }
 
-struct GenerateJob {
-    model: Model,
+/// Processes the prompt, then hands the sequence over to be decoded.
+struct PrefillJob {
+    /// Until it is over.
+    listener: Option<Listener>,
     state: State,
-    reporter: Reporter<GenerationEvent, GenerationStats>,
 }
 
-impl GenerateJob {
+impl PrefillJob {
     /// Frees the cache first: whoever waits may look at memory at once.
     fn end(&mut self, result: Result<GenerationStats>) -> Step {
         self.state = State::Over;
-        match &result {
-            Ok(stats) => log::debug!(
-                "{}: {} tokens behind {}, ended by {}",
-                self.model.info().name,
-                stats.generated_tokens,
-                stats.prompt_tokens,
-                stats.stop_reason.name()
-            ),
-            Err(error) => log::warn!("{}: a generation failed: {error}", self.model.info().name),
+        if let Some(listener) = self.listener.take() {
+            listener.end(result);
         }
-        self.reporter.done(result);
         Step::Done
     }
-}
 
-impl Job for GenerateJob {
-    fn step(&mut self, worker: &mut Worker) -> Step {
+    fn try_step(&mut self, worker: &mut Worker) -> Result<Step> {
+        let Some(Listener { model, reporter }) = &mut self.listener else { return Ok(Step::Done) };
+        let network = worker.model(model.id())?;
         if let State::Requested(_) = self.state
             && let State::Requested(request) = std::mem::replace(&mut self.state, State::Over)
         {
-            let made = worker.model(self.model.id()).and_then(|network| Generation::new(network, *request));
-            match made {
-                Ok(generation) => self.state = State::Running(Box::new(generation)),
-                Err(error) => return self.end(Err(error)),
-            }
+            self.state = State::Running(Box::new(Prefill::new(network.clone(), *request)?));
         }
-        let State::Running(generation) = &mut self.state else { return Step::Done };
-        let cancelled = self.reporter.is_cancelled();
-        match generation.advance(cancelled, &mut |event| self.reporter.event(event)) {
-            Ok(None) => Step::Again,
-            Ok(Some(stats)) => self.end(Ok(stats)),
-            Err(error) => self.end(Err(error)),
+        let State::Running(prefill) = &mut self.state else { return Ok(Step::Done) };
+        let cancelled = reporter.is_cancelled();
+        let mut emit = |event: &GenerationEvent| reporter.event(event);
+        if cancelled {
+            let stats = prefill.sequence.end(StopReason::Cancelled, &mut emit);
+            return Ok(self.end(Ok(stats)));
         }
+        if !prefill.advance(&mut emit)? {
+            return Ok(Step::Again);
+        }
+        if !prefill.sequence.wants_more(0) {
+            let stats = prefill.sequence.end(StopReason::Length, &mut emit);
+            return Ok(self.end(Ok(stats)));
+        }
+        if let (State::Running(prefill), Some(listener)) =
+            (std::mem::replace(&mut self.state, State::Over), self.listener.take())
+        {
+            let Prefill { sequence, cache, .. } = *prefill;
+            worker.decode(network, Stream { sequence, listener }, cache);
+        }
+        Ok(Step::Done)
+    }
+}
+
+impl Job for PrefillJob {
+    fn step(&mut self, worker: &mut Worker) -> Step {
+        self.try_step(worker).unwrap_or_else(|error| self.end(Err(error)))
     }
 
     fn panicked(&mut self, error: Error) {
-        self.model.poison();
+        if let Some(listener) = &self.listener {
+            listener.model.poison();
+        }
         self.end(Err(error));
     }
 }

@@ -2,12 +2,14 @@
 //!
 //! MLX's streams and arrays belong to the thread that made them, so each [`Engine`] has one thread where all its arrays
 //! live. Handles send it jobs. A job advances in small steps (a few weight tensors, one chunk of a prompt, one token)
-//! and jobs take turns, so several tasks share the thread and a cancel takes effect within one step.
+//! and jobs take turns, so several tasks share the thread and a cancel takes effect within one step. Sequences of one
+//! model are decoded together, one token of each a step.
 //!
 //! Observers of tasks are called on that thread: what takes long there delays every task of the engine.
 #![forbid(unsafe_code)]
 
 mod background;
+mod decoding;
 mod generation;
 mod logits;
 mod model;
@@ -24,7 +26,7 @@ pub(crate) use task::{Job, Reporter, Step, in_callback};
 pub(crate) use worker::{Worker, panic_error};
 
 use crate::array::{Device, cpu, memory};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use worker::Handle;
 
 /// How to set up an engine.
@@ -38,7 +40,13 @@ pub struct EngineOptions {
     pub cache_limit: Option<usize>,
     /// Bytes at which MLX waits for running work before allocating more (process-wide).
     pub memory_limit: Option<usize>,
+    /// Sequences that are decoded together at most; [`DEFAULT_MAX_BATCH`] if not given. Each gets the tokens that it would
+    /// get alone; on a CPU exactly so for up to 16, beyond and on a GPU but for rounding.
+    pub max_batch: Option<usize>,
 }
+
+/// Sequences that are decoded together at most, unless an engine is told otherwise.
+pub const DEFAULT_MAX_BATCH: usize = 8;
 
 /// Owns the thread where models live. Cloning shares it; it ends with the last clone, model and task.
 #[derive(Clone)]
@@ -49,15 +57,20 @@ pub struct Engine {
 struct Inner {
     handle: Option<Handle>,
     device: Device,
+    max_batch: usize,
 }
 
 impl Engine {
     /// Starts an engine.
     ///
     /// # Errors
-    /// If MLX has no such device here, or the system gives no thread.
+    /// If MLX has no such device here, the system gives no thread, or `max_batch` is 0.
     pub fn new(options: &EngineOptions) -> Result<Engine> {
         let device = options.device.unwrap_or_else(Device::best);
+        let max_batch = options.max_batch.unwrap_or(DEFAULT_MAX_BATCH);
+        if max_batch == 0 {
+            return Err(Error::invalid_argument("max_batch must be at least 1"));
+        }
         if let Some(bytes) = options.cache_limit {
             memory::set_cache_limit(bytes)?;
         }
@@ -70,12 +83,17 @@ impl Engine {
             log::warn!("cpu_threads is {threads}, but kernels already run on {} threads", cpu::pool::threads());
         }
         let handle = Handle::acquire(device)?;
-        Ok(Engine { inner: Arc::new(Inner { handle: Some(handle), device }) })
+        Ok(Engine { inner: Arc::new(Inner { handle: Some(handle), device, max_batch }) })
     }
 
     /// Where this engine computes.
     pub fn device(&self) -> Device {
         self.inner.device
+    }
+
+    /// Sequences that are decoded together at most.
+    pub fn max_batch(&self) -> usize {
+        self.inner.max_batch
     }
 
     /// Runs `start` on the engine's thread; the job it returns takes turns with the others.

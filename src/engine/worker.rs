@@ -11,8 +11,10 @@ use std::time::{Duration, Instant};
 use once_cell::sync::Lazy;
 use parking_lot::Mutex;
 
+use super::decoding::{Decoding, Stream};
 use super::task::{Job, Step};
 use crate::array::{Device, before_exit, memory, set_device, synchronize};
+use crate::cache::Cache;
 use crate::error::{Error, ErrorKind, Result};
 use crate::models::LanguageModel;
 
@@ -123,6 +125,7 @@ impl Handle {
 pub struct Worker {
     models: HashMap<u64, Rc<dyn LanguageModel>>,
     jobs: Vec<Box<dyn Job>>,
+    decodings: Vec<Decoding>,
     /// All jobs wait for work that is done elsewhere.
     waiting: bool,
 }
@@ -132,7 +135,7 @@ impl Worker {
     fn run(&mut self, receiver: &Receiver<Message>, handle: impl Fn() -> Handle) {
         super::task::enter_engine_thread();
         loop {
-            let message = match (self.jobs.is_empty(), self.waiting) {
+            let message = match (self.jobs.is_empty() && self.decodings.is_empty(), self.waiting) {
                 (true, _) => receiver.recv().ok(),
                 (false, true) => receiver.recv_timeout(NAP).ok(),
                 (false, false) => receiver.try_recv().ok(),
@@ -147,11 +150,13 @@ impl Worker {
                     // Tasks and models keep their engine alive, so nothing is left to run or to hold.
                     self.models.clear();
                     self.jobs.clear();
+                    self.decodings.clear();
                     memory::clear_cache();
                     IDLE.lock().push(handle());
                 }
                 Some(Message::Exit(stopped)) => {
                     self.jobs.clear();
+                    self.decodings.clear();
                     self.models.clear();
                     // MLX's own worker for this thread has nothing left to do either.
                     let _ = synchronize();
@@ -172,7 +177,7 @@ impl Worker {
         }
     }
 
-    /// One step of each job.
+    /// One step of each job, and one token of each sequence that is decoded.
     fn turn(&mut self) {
         self.waiting = true;
         for mut job in std::mem::take(&mut self.jobs) {
@@ -191,6 +196,23 @@ impl Worker {
                     let _ = catch_unwind(AssertUnwindSafe(|| job.panicked(error)));
                 }
             }
+        }
+        for decoding in &mut self.decodings {
+            self.waiting = false;
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| decoding.step())) {
+                let error = panic_error(&*payload);
+                log::error!("{error}");
+                let _ = catch_unwind(AssertUnwindSafe(|| decoding.panicked(&error)));
+            }
+        }
+        self.decodings.retain(|decoding| !decoding.is_over());
+    }
+
+    /// Decodes a sequence whose prompt is processed, together with others where it can.
+    pub(super) fn decode(&mut self, network: Rc<dyn LanguageModel>, stream: Stream, cache: Cache) {
+        match self.decodings.iter_mut().find(|decoding| decoding.takes(&stream)) {
+            Some(decoding) => decoding.join(stream, cache),
+            None => self.decodings.push(Decoding::new(network, stream, cache)),
         }
     }
 

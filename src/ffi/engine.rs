@@ -34,6 +34,10 @@ pub struct mlxe_engine_options_t {
     pub cache_limit: usize,
     /// Bytes at which MLX waits for running work before it allocates more, in the whole process; 0 leaves MLX's limit.
     pub memory_limit: usize,
+    /// Generations of one model that are decoded together at most, one token of each a step; 0 for 8. 1 decodes each for
+    /// itself. Each gets the tokens that it would get alone; on a CPU exactly so for up to 16, beyond and on a GPU but for
+    /// rounding.
+    pub max_batch: usize,
 }
 
 // SAFETY: repr(C), begins with the size, plain numbers.
@@ -47,6 +51,7 @@ unsafe impl Versioned for mlxe_engine_options_t {
             cpu_threads: 0,
             cache_limit: usize::MAX,
             memory_limit: 0,
+            max_batch: 0,
         }
     }
 }
@@ -88,6 +93,7 @@ pub unsafe extern "C" fn mlxe_engine_new(
             cpu_threads: (cpu_threads != 0).then_some(cpu_threads),
             cache_limit: (options.cache_limit != usize::MAX).then_some(options.cache_limit),
             memory_limit: (options.memory_limit != 0).then_some(options.memory_limit),
+            max_batch: (options.max_batch != 0).then_some(options.max_batch),
         })?;
         *place = Box::into_raw(Box::new(mlxe_engine_t(engine)));
         Ok(())

@@ -1,10 +1,19 @@
 //! From a prompt to a stream of tokens.
+//!
+//! A [`Request`] is checked on the caller's thread. On the model's thread [`Prefill`] processes its prompt; then the
+//! [`Sequence`] joins a [`Batch`], which decodes several of them together.
 #![forbid(unsafe_code)]
 
-mod generation;
+mod batch;
 mod options;
+mod prefill;
+mod request;
 pub mod sampling;
+mod sequence;
 mod stop;
 
-pub(crate) use generation::{Generation, ModelFacts, Request, check_tokens};
+pub(crate) use batch::Batch;
 pub use options::{GenerateOptions, GenerationEvent, GenerationStats, StopReason, TokenInfo};
+pub(crate) use prefill::Prefill;
+pub(crate) use request::{ModelFacts, Request, check_tokens};
+pub(crate) use sequence::{Next, Sequence};

@@ -138,40 +138,63 @@ impl Append<'_> {
     }
 }
 
-/// `softmax(q k^T) v` for queries with the distances of sequences, positions and heads; the result is
-/// `[batch, length, heads * value_dim]`. There are `count` keys.
+/// Attention and what it is over.
+#[derive(Clone, Copy, Debug)]
+pub struct Over<'a> {
+    /// How.
+    pub attention: Attention<'a>,
+    /// Queries; distances of sequences, positions and heads.
+    pub queries: (Floats<'a>, [usize; 3]),
+    /// Keys.
+    pub keys: Keys<'a>,
+    /// Values.
+    pub values: Keys<'a>,
+    /// How many there are.
+    pub count: usize,
+}
+
+/// `softmax(q k^T) v`; the result is `[batch, length, heads * value_dim]`.
 ///
 /// # Panics
 /// If sizes do not fit each other.
-pub fn attend(
-    level: Level,
-    a: &Attention<'_>,
-    queries: (Floats<'_>, [usize; 3]),
-    keys: Keys<'_>,
-    values: Keys<'_>,
-    count: usize,
-    out: FloatsMut<'_>,
-) {
-    assert_eq!(out.len(), a.batch * a.length * a.heads * a.value_dim, "result");
-    assert!(a.kv_heads > 0 && a.heads.is_multiple_of(a.kv_heads) && count >= 1, "heads");
-    if let Visible::Mask(mask) = a.visible {
-        assert_eq!(mask.len(), a.length * count, "mask");
-    }
-    if let Visible::Causal(_) = a.visible {
-        assert!(count >= a.length, "causal attention over fewer keys than queries");
-    }
+pub fn attend(level: Level, over: &Over<'_>, out: FloatsMut<'_>) {
+    attend_all(level, std::slice::from_ref(over), out);
+}
+
+/// [`attend`] for several, whose results follow one another. Each gets what it would get alone.
+///
+/// # Panics
+/// As above.
+pub fn attend_all(level: Level, all: &[Over<'_>], out: FloatsMut<'_>) {
     let target = Target::new(out);
-    let angles = a.rotation.map(|r| r.angles(a.offset, a.length));
-    let before = Before { norm: a.norm.as_ref(), angles: angles.as_ref() };
-    let context = Context { level, a, queries, keys, values, count, before, target };
-    let chunks = a.length.div_ceil(QUERIES);
-    let tasks = a.batch * a.kv_heads * chunks;
+    let angles: Vec<_> =
+        all.iter().map(|o| o.attention.rotation.map(|r| r.angles(o.attention.offset, o.attention.length))).collect();
+    let (mut contexts, mut at, mut tasks, mut work) = (Vec::with_capacity(all.len()), 0, 0, 0);
+    for (o, angles) in all.iter().zip(&angles) {
+        let (a, count) = (&o.attention, o.count);
+        assert!(a.kv_heads > 0 && a.heads.is_multiple_of(a.kv_heads) && count >= 1, "heads");
+        if let Visible::Mask(mask) = a.visible {
+            assert_eq!(mask.len(), a.length * count, "mask");
+        }
+        if let Visible::Causal(_) = a.visible {
+            assert!(count >= a.length, "causal attention over fewer keys than queries");
+        }
+        let before = Before { norm: a.norm.as_ref(), angles: angles.as_ref() };
+        let (queries, keys, values) = (o.queries, o.keys, o.values);
+        contexts.push((tasks, Context { level, a, queries, keys, values, count, before, target: &target, at }));
+        at += a.batch * a.length * a.heads * a.value_dim;
+        tasks += a.batch * a.kv_heads * a.length.div_ceil(QUERIES);
+        work += a.batch * a.heads * a.length * count * (a.key_dim + a.value_dim);
+    }
+    assert_eq!(target.len(), at, "result");
     let task = |index: usize| {
+        let (first, context) = &contexts[contexts.partition_point(|(first, _)| *first <= index) - 1];
+        let (a, index) = (context.a, index - first);
+        let chunks = a.length.div_ceil(QUERIES);
         let (unit, chunk) = (index / chunks, index % chunks);
         let (b, head) = (unit / a.kv_heads, unit % a.kv_heads);
         if a.length == 1 { context.one(b, head) } else { context.many(b, head, chunk * QUERIES) }
     };
-    let work = a.batch * a.heads * a.length * count * (a.key_dim + a.value_dim);
     if work < 1 << 16 { (0..tasks).for_each(task) } else { pool::run(tasks, &task) }
 }
 
@@ -183,7 +206,9 @@ struct Context<'a> {
     values: Keys<'a>,
     count: usize,
     before: Before<'a>,
-    target: Target,
+    target: &'a Target,
+    /// Where the result begins.
+    at: usize,
 }
 
 impl Context<'_> {
@@ -206,7 +231,7 @@ impl Context<'_> {
         let group = a.heads / a.kv_heads;
         for (r, row) in rows.chunks_exact(a.value_dim).enumerate() {
             let (i, h) = (from + r / group, kv_head * group + r % group);
-            let at = ((b * a.length + i) * a.heads + h) * a.value_dim;
+            let at = self.at + ((b * a.length + i) * a.heads + h) * a.value_dim;
             // SAFETY: every head of every position has its own place.
             unsafe { self.target.part(at, a.value_dim) }.write(self.level, row);
         }

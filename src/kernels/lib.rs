@@ -19,7 +19,7 @@ mod tile;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-pub use attention::{Append, Attention, Keys, Visible, attend};
+pub use attention::{Append, Attention, Keys, Over, Visible, attend, attend_all};
 pub use codes::Codes;
 pub use floats::{Bf16, F16, Floats, FloatsMut, Kind};
 pub use level::Level;

@@ -27,7 +27,7 @@ pub(super) struct Angles<'a> {
 }
 
 impl Rotation {
-    /// Rotates `[.., length, features]`, whose first position is `offset`.
+    /// Rotates `[sequences, .., length, features]`; `offsets` are the first positions of the sequences.
     ///
     /// # Panics
     /// If sizes do not fit each other.
@@ -37,17 +37,19 @@ impl Rotation {
         x: Floats<'_>,
         length: usize,
         features: usize,
-        offset: usize,
+        offsets: &[usize],
         out: FloatsMut<'_>,
     ) {
-        assert!(self.dims <= features && x.len() == out.len() && x.len().is_multiple_of(length * features), "rope");
-        let angles = self.angles(offset, length);
+        let even = x.len().is_multiple_of(offsets.len() * length * features);
+        assert!(self.dims <= features && x.len() == out.len() && even, "rope");
+        let angles: Vec<Angles> = offsets.iter().map(|offset| self.angles(*offset, length)).collect();
         let target = Target::new(out);
         let rows = x.len() / features;
+        let sequence = (rows / offsets.len()).max(1);
         let task = |r: usize| {
             with_scratch(features, |head| {
                 x.slice(r * features, features).read(level, head);
-                angles.apply(level, head, r % length);
+                angles[r / sequence].apply(level, head, r % length);
                 // SAFETY: each row is its own part.
                 unsafe { target.part(r * features, features) }.write(level, head);
             });

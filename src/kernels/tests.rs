@@ -163,7 +163,7 @@ fn products() {
     let mut rng = SmallRng::seed_from_u64(1);
     for (rows, columns) in [(5, 32), (67, 96), (70, 640), (130, 1152)] {
         for (name, stored) in every_storage(&mut rng, rows, columns) {
-            for m in [1, 2, 3, 4, 7, 13] {
+            for m in [1, 2, 3, 4, 7, 16, 19] {
                 for kind in KINDS {
                     let x = Numbers::random(&mut rng, kind, m * columns, 0.5);
                     let (want, scale) = stored.product(&x.exact());
@@ -180,6 +180,33 @@ fn products() {
     }
 }
 
+/// Sequences that are decoded together get the very numbers that they get alone.
+#[test]
+fn few_rows_are_each_as_if_alone() {
+    let mut rng = SmallRng::seed_from_u64(7);
+    for (rows, columns) in [(67, 96), (70, 640), (300, 1152)] {
+        for (name, stored) in every_storage(&mut rng, rows, columns) {
+            for kind in KINDS {
+                let all = Numbers::random(&mut rng, kind, 16 * columns, 0.5);
+                for level in Level::available() {
+                    let compute = |from: usize, m: usize| {
+                        let mut out = Numbers::zeros(kind, m * rows);
+                        let part = Part { weight: stored.matrix(), bias: None };
+                        let x = all.floats().slice(from * columns, m * columns);
+                        product(level, x, m, &[part, part], Epilogue::Gate(Act::Silu), vec![out.floats_mut()]);
+                        out.exact()
+                    };
+                    let alone: Vec<f64> = (0..16).flat_map(|i| compute(i, 1)).collect();
+                    for m in 2..=16 {
+                        let what = || format!("{name}, {rows} x {columns}, {m} rows of {kind:?}, {}", level.name());
+                        assert!(compute(0, m) == alone[..m * rows], "{}", what());
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// Odd widths exist only in plain matrices.
 #[test]
 fn odd_widths() {
@@ -187,7 +214,7 @@ fn odd_widths() {
     for columns in [1, 7, 33, 99] {
         for kind in KINDS {
             let stored = Stored::dense(&mut rng, 37, columns, kind);
-            for m in [1, 4, 9] {
+            for m in [1, 4, 9, 17] {
                 let x = Numbers::random(&mut rng, kind, m * columns, 0.5);
                 let (want, scale) = stored.product(&x.exact());
                 for level in Level::available() {
@@ -209,7 +236,7 @@ fn several_parts_biases_and_epilogues() {
     let second = Stored::affine(&mut rng, rows, k, 6, 32, Kind::Bf16);
     let third = Stored::dense(&mut rng, 40, k, Kind::F32);
     for kind in KINDS {
-        for m in [1, 3, 11] {
+        for m in [1, 3, 11, 18] {
             let x = Numbers::random(&mut rng, kind, m * k, 0.2);
             let bias = Numbers::random(&mut rng, kind, rows, 1.0);
             let residual = Numbers::random(&mut rng, kind, m * rows, 1.0);
@@ -259,7 +286,7 @@ fn bf16_products_are_as_exact_as_bf16() {
     let mut rng = SmallRng::seed_from_u64(4);
     let (rows, k) = (256, 3072);
     let stored = Stored::affine(&mut rng, rows, k, 4, 64, Kind::Bf16);
-    for m in [1, 16] {
+    for m in [1, 17] {
         let x = Numbers::random(&mut rng, Kind::Bf16, m * k, 1.0);
         let (want, _) = stored.product(&x.exact());
         let rms = |values: &mut dyn Iterator<Item = f64>| {
@@ -418,13 +445,73 @@ fn attention() {
                     let keys = Keys::Plain(k.floats(), [kv_heads * count * dk, count * dk, dk]);
                     let values = Keys::Plain(v.floats(), [kv_heads * count * dv, count * dv, dv]);
                     let mut out = Numbers::zeros(kind, want.len());
-                    attend(level, &a, (q.floats(), q_strides), keys, values, count, out.floats_mut());
+                    let over = Over { attention: a, queries: (q.floats(), q_strides), keys, values, count };
+                    attend(level, &over, out.floats_mut());
                     let what = format!("{length} of {count} positions, {kind:?}, {visible:?}, {}", level.name());
                     // Where everything is in bf16, queries and weights are rounded to it before they are multiplied.
                     let rounded = kind == Kind::Bf16 && length > 1;
                     check(&out, &want, if rounded { 4e3 } else { 4.0 }, &what[..what.len().min(120)]);
                 }
             }
+        }
+    }
+}
+
+/// Sequences of different lengths in one call.
+#[test]
+fn attention_of_several_is_that_of_each() {
+    let mut rng = SmallRng::seed_from_u64(10);
+    let (heads, kv_heads, dim) = (4, 2, 64);
+    let rotation = Rotation {
+        dims: dim,
+        interleaved: false,
+        frequencies: (0..dim / 2).map(|j| 10f32.powf(-(j as f32))).collect(),
+        magnitude: 1.0,
+    };
+    for kind in KINDS {
+        let counts = [1, 37, 600, 2];
+        let q = Numbers::random(&mut rng, kind, counts.len() * heads * dim, 1.0);
+        let remembered: Vec<[Numbers; 2]> =
+            counts.map(|n| [(); 2].map(|()| Numbers::random(&mut rng, kind, kv_heads * n * dim, 1.0))).into();
+        let all: Vec<Over> = counts
+            .iter()
+            .zip(&remembered)
+            .enumerate()
+            .map(|(i, (&count, [k, v]))| {
+                let strides = [kv_heads * count * dim, count * dim, dim];
+                let attention = Attention {
+                    batch: 1,
+                    length: 1,
+                    heads,
+                    kv_heads,
+                    key_dim: dim,
+                    value_dim: dim,
+                    scale: 0.2,
+                    softcap: None,
+                    norm: None,
+                    rotation: Some(&rotation),
+                    offset: count - 1,
+                    visible: Visible::Causal(None),
+                };
+                Over {
+                    attention,
+                    queries: (q.floats().slice(i * heads * dim, heads * dim), [heads * dim, heads * dim, dim]),
+                    keys: Keys::Plain(k.floats(), strides),
+                    values: Keys::Plain(v.floats(), strides),
+                    count,
+                }
+            })
+            .collect();
+        for level in Level::available() {
+            let mut together = Numbers::zeros(kind, counts.len() * heads * dim);
+            attend_all(level, &all, together.floats_mut());
+            let mut alone = Vec::new();
+            for over in &all {
+                let mut out = Numbers::zeros(kind, heads * dim);
+                attend(level, over, out.floats_mut());
+                alone.extend(out.exact());
+            }
+            assert!(together.exact() == alone, "{kind:?}, {}", level.name());
         }
     }
 }
@@ -461,7 +548,8 @@ fn attention_over_quantized_keys() {
         for level in Level::available() {
             let mut out = Numbers::zeros(Kind::F32, want.len());
             let (keys, values) = (Keys::Quantized(k.matrix(), capacity), Keys::Quantized(v.matrix(), capacity));
-            attend(level, &a, (q.floats(), q_strides), keys, values, count, out.floats_mut());
+            let over = Over { attention: a, queries: (q.floats(), q_strides), keys, values, count };
+            attend(level, &over, out.floats_mut());
             check(&out, &want, 40.0, level.name());
         }
     }

@@ -8,8 +8,12 @@ use super::level::{Level, fma, multiversion};
 use super::pool;
 use super::product::{Matrix, Part, Values, in_bf16};
 
-/// Up to this many rows of input are computed as dot products.
-pub(super) const FEW: usize = 4;
+/// Up to this many rows of input are computed as dot products, each exactly as it would be alone: sequences that are
+/// decoded together get what they get on their own.
+pub(super) const FEW: usize = 16;
+
+/// Rows of input that are multiplied at a time when they are few.
+pub(super) const PIECE: usize = 4;
 
 thread_local! {
     static FREE: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
@@ -70,6 +74,7 @@ pub(super) fn by_table(codes: Codes) -> bool {
 /// Rows of `x` as 16-bit integers with a scale for each block, the upper and the lower byte apart, in the order in which
 /// the kernel for few rows meets the codes: byte `b` of 64 in step `j` of a block is for code `b * 8 / bits + j`.
 pub(super) struct Bytes {
+    rows: usize,
     /// `[rows][blocks][upper, lower][steps][64]`
     pub parts: Vec<i8>,
     /// `[rows][blocks]`
@@ -80,35 +85,51 @@ pub(super) struct Bytes {
 
 impl Bytes {
     /// `groups` says for which sizes of groups (32, 64, 128) sums are wanted.
-    fn new(level: Level, x: &[f32], k: usize, bits: usize, groups: [bool; 3]) -> Bytes {
+    fn new(level: Level, x: &[f32], k: usize, bits: usize, groups: [bool; 3], parallel: bool) -> Bytes {
         let (block, steps) = (lane_block(bits), 8 / bits);
         let blocks = k.div_ceil(block);
         let m = x.len() / k;
-        let mut this =
-            Bytes { parts: vec![0; m * blocks * 2 * block], scales: vec![0.0; m * blocks], sums: Default::default() };
-        let mut rounded = vec![0.0; k];
-        for (r, row) in x.chunks_exact(k).enumerate() {
-            for (b, values) in row.chunks(block).enumerate() {
-                let at = r * blocks + b;
-                let most = largest(level, values);
-                // The lower byte is rounded to -128..=127, so the upper one may be one more than a half.
-                let scale = most / 32_000.0;
-                this.scales[at] = scale;
-                let rounded = &mut rounded[b * block..b * block + values.len()];
-                let (upper, lower) = this.parts[at * 2 * block..(at + 1) * 2 * block].split_at_mut(block);
-                match steps {
-                    1 => to_bytes_1(level, values, scale, rounded, upper, lower),
-                    2 => to_bytes_2(level, values, scale, rounded, upper, lower),
-                    _ => to_bytes_4(level, values, scale, rounded, upper, lower),
+        let mut sums: [Vec<f32>; 3] = Default::default();
+        for (i, sums) in sums.iter_mut().enumerate().filter(|(i, _)| groups[*i]) {
+            *sums = vec![0.0; m * (k / (32 << i))];
+        }
+        let mut this = Bytes { rows: m, parts: vec![0; m * blocks * 2 * block], scales: vec![0.0; m * blocks], sums };
+        let (parts, scales) = (Rows::of(&mut this.parts, m), Rows::of(&mut this.scales, m));
+        let sums = this.sums.each_mut().map(|sums| Rows::of(sums, m));
+        let body = |r: usize| {
+            // SAFETY: each call has its own row.
+            let (parts, scales) = unsafe { (parts.get(r), scales.get(r)) };
+            with_scratch(k, |rounded| {
+                let input = x[r * k..(r + 1) * k].chunks(block).zip(rounded.chunks_mut(block));
+                for (((values, rounded), parts), scale) in input.zip(parts.chunks_exact_mut(2 * block)).zip(scales) {
+                    // The lower byte is rounded to -128..=127, so the upper one may be one more than a half.
+                    *scale = largest(level, values) / 32_000.0;
+                    let (upper, lower) = parts.split_at_mut(block);
+                    match steps {
+                        1 => to_bytes_1(level, values, *scale, rounded, upper, lower),
+                        2 => to_bytes_2(level, values, *scale, rounded, upper, lower),
+                        _ => to_bytes_4(level, values, *scale, rounded, upper, lower),
+                    }
                 }
-            }
-            for (i, sums) in this.sums.iter_mut().enumerate().filter(|(i, _)| groups[*i]) {
-                let n = k / (32 << i);
-                sums.resize(m * n, 0.0);
-                group_sums(level, &rounded, 32 << i, &mut sums[r * n..(r + 1) * n]);
-            }
+                for (i, sums) in sums.iter().enumerate().filter(|(_, s)| s.stride > 0) {
+                    // SAFETY: as above.
+                    group_sums(level, rounded, 32 << i, unsafe { sums.get(r) });
+                }
+            });
+        };
+        if parallel {
+            pool::run(m, &body)
+        } else {
+            (0..m).for_each(body)
         }
         this
+    }
+
+    /// Parts and scales of the rows from this one on.
+    #[cfg(target_arch = "x86_64")]
+    pub fn from(&self, row: usize) -> (*const i8, *const f32) {
+        let blocks = self.scales.len() / self.rows;
+        (self.parts[row * (self.parts.len() / self.rows)..].as_ptr(), self.scales[row * blocks..].as_ptr())
     }
 }
 
@@ -184,10 +205,11 @@ impl<'a> Prepared<'a> {
                 this.lanes[i] = vec![0.0; m * k.next_multiple_of(lane_block(2 << i))];
             }
         }
-        this.fill(level, parallel && m > FEW);
+        let parallel = parallel && m > PIECE;
+        this.fill(level, parallel);
         for (i, wanted) in bytes.into_iter().enumerate() {
             if let Some(groups) = wanted {
-                this.bytes[i] = Some(Bytes::new(level, &this.natural, k, 2 << i, groups));
+                this.bytes[i] = Some(Bytes::new(level, &this.natural, k, 2 << i, groups, parallel));
             }
         }
         if m > FEW && parts.iter().all(|p| in_bf16(level, x.kind(), &p.weight)) {
@@ -198,7 +220,8 @@ impl<'a> Prepared<'a> {
 
     fn fill(&mut self, level: Level, parallel: bool) {
         let (k, x) = (self.k, self.x);
-        let rows = |all: &mut Vec<f32>| Rows { data: all.as_mut_ptr(), stride: all.len() / self.m };
+        let m = self.m;
+        let rows = |all: &mut Vec<f32>| Rows::of(all, m);
         let natural = rows(&mut self.natural);
         let lanes = [rows(&mut self.lanes[0]), rows(&mut self.lanes[1])];
         let sums = [rows(&mut self.sums[0]), rows(&mut self.sums[1]), rows(&mut self.sums[2])];
@@ -220,19 +243,24 @@ impl<'a> Prepared<'a> {
 }
 
 /// Rows that different threads fill.
-struct Rows {
-    data: *mut f32,
+struct Rows<T> {
+    data: *mut T,
     stride: usize,
 }
 
 // SAFETY: each thread takes its own rows.
-unsafe impl Sync for Rows {}
+unsafe impl<T: Send> Sync for Rows<T> {}
 
-impl Rows {
+impl<T> Rows<T> {
+    /// All of `rows` rows.
+    fn of(all: &mut [T], rows: usize) -> Rows<T> {
+        Rows { data: all.as_mut_ptr(), stride: all.len() / rows }
+    }
+
     /// # Safety
     /// Nobody else uses the row, and it is within the buffer.
     #[allow(clippy::mut_from_ref)]
-    unsafe fn get(&self, row: usize) -> &mut [f32] {
+    unsafe fn get(&self, row: usize) -> &mut [T] {
         // SAFETY: the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.data.add(row * self.stride), self.stride) }
     }
@@ -317,7 +345,7 @@ pub(super) fn compute(level: Level, w: &Matrix<'_>, from: usize, n: usize, p: &P
     many(level, w, from, n, p, tile);
 }
 
-/// Few rows: dot products with the rows of the weights.
+/// Few rows: dot products with the rows of the weights, `PIECE` rows of input at a time.
 fn few(level: Level, w: &Matrix<'_>, from: usize, n: usize, p: &Prepared<'_>, tile: &mut [f32]) {
     #[cfg(target_arch = "x86_64")]
     if level >= Level::Avx512 {

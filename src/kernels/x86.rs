@@ -10,7 +10,7 @@ use super::Level;
 use super::codes::Codes;
 use super::floats::{Bf16, Floats};
 use super::product::{Grouped, Matrix, Scales, Values};
-use super::tile::{Bytes, Prepared, group_index, in_bytes, lane_block, with_scratch};
+use super::tile::{PIECE, Prepared, group_index, in_bytes, lane_block, with_scratch};
 
 impl Scales<'_> {
     /// Brings a part of them nearer.
@@ -50,26 +50,41 @@ macro_rules! for_sizes {
     };
 }
 
+/// Bytes of weights that stay in the first-level cache while all rows of input meet them.
+const NEAR: usize = 16384;
+
 /// `tile[i * n + j] = x[i] . W[from + j]` for up to [`FEW`](super::tile::FEW) rows of input.
 pub(super) fn few(w: &Matrix<'_>, from: usize, n: usize, p: &Prepared<'_>, tile: &mut [f32]) {
-    let m = p.m;
-    assert!(tile.len() == m * n && from + n <= w.rows);
-    // As many rows of weights at a time as registers allow.
-    let most = if m <= 2 { 4 } else { 2 };
-    let pieces = |f: &mut dyn FnMut(usize, usize)| {
-        let mut j = 0;
-        while j < n {
-            let rows = [most, 2, 1].into_iter().find(|&r| r <= n - j).expect("at least one");
-            f(j, rows);
-            j += rows;
+    assert!(tile.len() == p.m * n && from + n <= w.rows);
+    let grouped = w.grouped();
+    let row_bytes = match (&grouped, w.values) {
+        (Some(q), _) => p.k * q.codes.bits() / 8,
+        (None, Values::Dense(Floats::F32(_))) => p.k * 4,
+        (None, _) => p.k * 2,
+    };
+    // `f` gets rows of weights, as many at a time as registers allow, and rows of input.
+    let pieces = |f: &mut dyn FnMut(usize, usize, usize, usize)| {
+        let near = if p.m <= PIECE { n } else { (NEAR / row_bytes.max(1)).next_multiple_of(4) };
+        for start in (0..n).step_by(near.max(1)) {
+            let end = (start + near).min(n);
+            for i in (0..p.m).step_by(PIECE) {
+                let m = PIECE.min(p.m - i);
+                let most = if m <= 2 { 4 } else { 2 };
+                let mut j = start;
+                while j < end {
+                    let rows = [most, 2, 1].into_iter().find(|&r| r <= end - j).expect("at least one");
+                    f(j, rows, i, m);
+                    j += rows;
+                }
+            }
         }
     };
-    let Some(q) = w.grouped() else {
+    let Some(q) = grouped else {
         let Values::Dense(values) = w.values else { unreachable!() };
         // SAFETY: the processor has AVX-512, which the caller's level says; rows and tile are within bounds.
-        return pieces(&mut |j, rows| unsafe {
+        return pieces(&mut |j, rows, i, m| unsafe {
             let at = (from + j) * p.k;
-            let (x, out) = (p.natural.as_ptr(), tile.as_mut_ptr().add(j));
+            let (x, out) = (p.natural[i * p.k..].as_ptr(), tile[i * n + j..].as_mut_ptr());
             match values {
                 Floats::F32(v) => for_sizes!(dense, rows, m, [F32], (v.as_ptr().add(at).cast(), p.k, x, out, n)),
                 Floats::F16(v) => for_sizes!(dense, rows, m, [F16], (v.as_ptr().add(at).cast(), p.k, x, out, n)),
@@ -78,7 +93,6 @@ pub(super) fn few(w: &Matrix<'_>, from: usize, n: usize, p: &Prepared<'_>, tile:
         });
     };
     let groups = p.k / q.group;
-    let row_bytes = p.k * q.codes.bits() / 8;
     let integers = if in_bytes(q.codes, p.x.kind()) {
         p.bytes[q.codes.bits().trailing_zeros() as usize - 1].as_ref()
     } else {
@@ -98,32 +112,34 @@ pub(super) fn few(w: &Matrix<'_>, from: usize, n: usize, p: &Prepared<'_>, tile:
         }
         let sums = integers.map_or(&p.sums, |x| &x.sums);
         let sums = q.biases.map(|_| &sums[group_index(q.group)]);
-        pieces(&mut |j, rows| {
-            let table = q.codes.table();
+        let table = q.codes.table();
+        pieces(&mut |j, rows, i, m| {
             let a = GroupedRows {
                 codes: q.bytes[(from + j) * row_bytes..].as_ptr(),
                 row_bytes,
                 scales: scales[j * groups..].as_ptr(),
                 biases: biases[j * groups..].as_ptr(),
-                sums: sums.map_or(std::ptr::null(), |s| s.as_ptr()),
+                sums: sums.map_or(std::ptr::null(), |s| s[i * groups..].as_ptr()),
                 groups,
                 group: q.group,
                 table: &table,
                 ld: n,
             };
-            let out = tile[j..].as_mut_ptr();
-            // SAFETY: as above; codes, scales, biases and sums have `rows` rows from here on.
+            let out = tile[i * n + j..].as_mut_ptr();
+            let natural = p.natural[i * p.k..].as_ptr();
+            let lanes = |bits: usize| p.lanes[bits / 4][i * p.k.next_multiple_of(lane_block(bits))..].as_ptr();
+            // SAFETY: as above; codes, scales and biases have `rows` rows from here on, inputs and sums `m`.
             unsafe {
-                match (integers, q.codes.bits()) {
+                match (integers.map(|x| x.from(i)), q.codes.bits()) {
                     (Some(x), 4) => for_sizes!(by_integers, rows, m, [4], (&a, x, out)),
                     (Some(x), 2) => for_sizes!(by_integers, rows, m, [2], (&a, x, out)),
                     (Some(x), _) => for_sizes!(by_integers, rows, m, [8], (&a, x, out)),
-                    (_, 4) => for_sizes!(by_lanes, rows, m, [4], (&a, p.lanes[1].as_ptr(), out)),
-                    (_, 2) => for_sizes!(by_lanes, rows, m, [2], (&a, p.lanes[0].as_ptr(), out)),
-                    (_, 3) => for_sizes!(by_bytes, rows, m, [3], (&a, p.natural.as_ptr(), out)),
-                    (_, 5) => for_sizes!(by_bytes, rows, m, [5], (&a, p.natural.as_ptr(), out)),
-                    (_, 6) => for_sizes!(by_bytes, rows, m, [6], (&a, p.natural.as_ptr(), out)),
-                    (_, _) => for_sizes!(by_bytes, rows, m, [8], (&a, p.natural.as_ptr(), out)),
+                    (_, 4) => for_sizes!(by_lanes, rows, m, [4], (&a, lanes(4), out)),
+                    (_, 2) => for_sizes!(by_lanes, rows, m, [2], (&a, lanes(2), out)),
+                    (_, 3) => for_sizes!(by_bytes, rows, m, [3], (&a, natural, out)),
+                    (_, 5) => for_sizes!(by_bytes, rows, m, [5], (&a, natural, out)),
+                    (_, 6) => for_sizes!(by_bytes, rows, m, [6], (&a, natural, out)),
+                    (_, _) => for_sizes!(by_bytes, rows, m, [8], (&a, natural, out)),
                 }
             }
         });
@@ -300,7 +316,11 @@ unsafe fn by_lanes<const R: usize, const M: usize, const BITS: u32>(a: &GroupedR
 /// Codes of 2, 4 or 8 bits and inputs as 16-bit integers: sums of products of bytes, exact, with the upper bytes of the
 /// inputs and with the lower ones; one rounding a block.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn by_integers<const R: usize, const M: usize, const BITS: u32>(a: &GroupedRows<'_>, x: &Bytes, out: *mut f32) {
+unsafe fn by_integers<const R: usize, const M: usize, const BITS: u32>(
+    a: &GroupedRows<'_>,
+    (parts, x_scales): (*const i8, *const f32),
+    out: *mut f32,
+) {
     // SAFETY: the caller vouches for `R` rows of codes and scales and `M` rows of `x`; reads beyond a row's end are
     // masked away.
     unsafe {
@@ -350,7 +370,7 @@ unsafe fn by_integers<const R: usize, const M: usize, const BITS: u32>(a: &Group
                     let mut lower = [[_mm512_setzero_si512(); M]; R];
                     for j in 0..steps {
                         for c in 0..M {
-                            let at = x.parts.as_ptr().add((c * blocks + block_at) * 2 * block + j * 64);
+                            let at = parts.add((c * blocks + block_at) * 2 * block + j * 64);
                             let high = _mm512_loadu_si512(at.cast());
                             let low = _mm512_loadu_si512(at.add(block).cast());
                             for r in 0..R {
@@ -364,7 +384,7 @@ unsafe fn by_integers<const R: usize, const M: usize, const BITS: u32>(a: &Group
                         }
                     }
                     for c in 0..M {
-                        let x_scale = _mm512_set1_ps(x.scales[c * blocks + block_at]);
+                        let x_scale = _mm512_set1_ps(*x_scales.add(c * blocks + block_at));
                         for r in 0..R {
                             let sum = _mm512_add_epi32(_mm512_slli_epi32::<8>(upper[r][c]), lower[r][c]);
                             let scale = _mm512_mul_ps(_mm512_permutexvar_ps(of_lane, scales[r]), x_scale);

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::array::Array;
 use crate::array::cpu::{self, Rotation};
-use crate::array::fast::{RopeBase, rope};
+use crate::array::fast::{RopeBase, rope, rope_at};
+use crate::array::{Array, concatenate};
 use crate::error::{Error, Result};
 
 /// How to rotate.
@@ -168,6 +168,36 @@ impl RopeScaling {
     }
 }
 
+/// The positions at which new tokens begin.
+#[derive(Clone, Debug)]
+pub enum Offset {
+    /// All sequences are at this one.
+    Same(i32),
+    /// Each sequence has its own; the same numbers as an array, `[batch]`.
+    Each(Vec<i32>, Array),
+}
+
+impl Offset {
+    /// For sequences at these positions.
+    pub fn new(positions: Vec<i32>) -> Result<Offset> {
+        match positions[..] {
+            [first, ref rest @ ..] if rest.iter().any(|n| *n != first) => {
+                let array = Array::from_slice(&positions, &[positions.len() as i32])?;
+                Ok(Offset::Each(positions, array))
+            }
+            [first, ..] => Ok(Offset::Same(first)),
+            [] => Ok(Offset::Same(0)),
+        }
+    }
+
+    fn as_slice(&self) -> &[i32] {
+        match self {
+            Offset::Same(n) => std::slice::from_ref(n),
+            Offset::Each(positions, _) => positions,
+        }
+    }
+}
+
 /// A rotation ready to be applied.
 pub struct Rope {
     spec: RopeSpec,
@@ -277,19 +307,32 @@ impl Rope {
         self.rotation.as_ref()
     }
 
-    /// Rotates `[batch, heads, length, features]`, whose first position is `offset`.
-    pub fn apply(&self, x: &Array, offset: i32) -> Result<Array> {
+    /// Rotates `[batch, heads, length, features]`.
+    pub fn apply(&self, x: &Array, offset: &Offset) -> Result<Array> {
         let dims = self.spec.dims;
+        if let (RopeScaling::Dynamic { .. }, Offset::Each(offsets, _)) = (&self.spec.scaling, offset) {
+            // Each length has a base of its own.
+            let rows = offsets
+                .iter()
+                .zip(0..)
+                .map(|(n, i)| self.apply(&x.slice_axis(0, i, i + 1)?, &Offset::Same(*n)))
+                .collect::<Result<Vec<_>>>()?;
+            return concatenate(&rows, 0);
+        }
+        let base = |offset: &Offset| match *offset {
+            Offset::Same(n) => self.base_for(x.dim(-2) + n),
+            Offset::Each(..) => self.spec.base,
+        };
         if cpu::active() {
             let rotation = match &self.rotation {
                 Some(rotation) => rotation.clone(),
                 None => {
-                    let base = f64::from(self.base_for(x.dim(-2) + offset));
+                    let base = f64::from(base(offset));
                     let powers = (0..dims / 2).map(|j| base.powf(2.0 * f64::from(j) / f64::from(dims)));
                     self.turning(powers)
                 }
             };
-            return cpu::rotate(x, &rotation, offset);
+            return cpu::rotate(x, &rotation, offset.as_slice());
         }
         let scaled;
         let x = match self.magnitude {
@@ -309,9 +352,12 @@ impl Rope {
         };
         let base = match &self.freqs {
             Some(freqs) => RopeBase::Freqs(freqs),
-            None => RopeBase::Base(self.base_for(x.dim(-2) + offset)),
+            None => RopeBase::Base(base(offset)),
         };
-        rope(x, dims, self.spec.interleaved, base, self.scale, offset)
+        match offset {
+            Offset::Same(n) => rope(x, dims, self.spec.interleaved, base, self.scale, *n),
+            Offset::Each(_, array) => rope_at(x, dims, self.spec.interleaved, base, self.scale, array),
+        }
     }
 
     /// The base for a sequence of this length.

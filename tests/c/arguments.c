@@ -119,7 +119,7 @@ static void struct_sizes(void) {
     mlxe_engine_t *e = NULL;
     NEWER(mlxe_engine_options_t) engine_options = {.later = {0, 0}};
     mlxe_engine_options_init(&engine_options.now);
-    const size_t wrong[] = {0, 1, sizeof(mlxe_engine_options_t) - 1, SIZE_MAX, (size_t)1 << 40};
+    const size_t wrong[] = {0, 1, offsetof(mlxe_engine_options_t, max_batch) - 1, SIZE_MAX, (size_t)1 << 40};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         engine_options.now.struct_size = wrong[i];
         FAILS(bad, mlxe_engine_new(&engine_options.now, &e));

@@ -653,6 +653,9 @@ pub struct BenchArgs {
     /// Measured runs, behind one that is not
     #[arg(long, default_value_t = 3, value_name = "N")]
     pub runs: usize,
+    /// Streams at once; the rate of decoding is that of all together, while all of them decode
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub batch: usize,
     /// Prints JSON
     #[arg(long)]
     pub json: bool,

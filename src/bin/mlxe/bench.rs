@@ -1,13 +1,16 @@
 //! `mlxe bench`: how fast a model is here.
 
+use std::sync::mpsc::{Sender, channel};
+use std::time::Instant;
+
 use mlx_engine::array::memory;
-use mlx_engine::generate::{GenerateOptions, GenerationStats};
+use mlx_engine::engine::{Control, Engine, EngineOptions, Model};
+use mlx_engine::generate::{GenerateOptions, GenerationEvent, GenerationStats};
 use serde_json::json;
 
 use crate::Result;
 use crate::args::BenchArgs;
-use crate::generate::stream;
-use crate::load::load;
+use crate::load::load_on;
 
 /// The middle of sorted values.
 fn median(mut values: Vec<f64>) -> f64 {
@@ -15,25 +18,73 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
+/// What one run showed.
+struct Run {
+    /// Of the first stream.
+    stats: GenerationStats,
+    /// Tokens of all prompts a second, from the start to the last first token.
+    prefill_rate: f64,
+    /// Tokens of all streams a second, while all of them decoded.
+    decode_rate: f64,
+}
+
+/// Runs `batch` streams of the same prompt at once.
+fn run(model: &Model, prompt: &[u32], options: &GenerateOptions, batch: usize) -> Result<Run> {
+    let started = Instant::now();
+    let start = |stream: usize, sender: Sender<(usize, Instant)>| {
+        model.generate(prompt.to_vec(), options.clone(), move |event: &GenerationEvent| {
+            if let GenerationEvent::Token { .. } = event {
+                let _ = sender.send((stream, Instant::now()));
+            }
+            Control::Continue
+        })
+    };
+    let (sender, receiver) = channel();
+    let tasks = (0..batch).map(|i| start(i, sender.clone())).collect::<mlx_engine::Result<Vec<_>>>()?;
+    drop(sender);
+    let tokens: Vec<(usize, Instant)> = receiver.iter().collect();
+    let stats = tasks.iter().map(|task| task.wait()).collect::<mlx_engine::Result<Vec<_>>>()?;
+    let of = |stream: usize| tokens.iter().filter(move |(s, _)| *s == stream).map(|(_, at)| *at);
+    let all_began = (0..batch).filter_map(|s| of(s).next()).max().unwrap_or(started);
+    let first_ended = (0..batch).filter_map(|s| of(s).next_back()).min().unwrap_or(started);
+    let between = tokens.iter().filter(|(_, at)| *at > all_began && *at <= first_ended).count();
+    let rate = |n: usize, from: Instant, to: Instant| n as f64 / to.saturating_duration_since(from).as_secs_f64();
+    Ok(Run {
+        prefill_rate: match batch {
+            1 => stats[0].prompt_tokens_per_second,
+            _ => rate(batch * prompt.len(), started, all_began),
+        },
+        decode_rate: match batch {
+            1 => stats[0].generation_tokens_per_second,
+            _ => rate(between, all_began, first_ended),
+        },
+        stats: stats[0],
+    })
+}
+
 pub fn bench(args: &BenchArgs) -> Result {
-    if args.prompt_tokens == 0 || args.generate_tokens == 0 || args.runs == 0 {
-        return Err(mlx_engine::Error::invalid_argument("tokens and runs must be at least 1").into());
+    if args.prompt_tokens == 0 || args.generate_tokens == 0 || args.runs == 0 || args.batch == 0 {
+        return Err(mlx_engine::Error::invalid_argument("tokens, runs and batch must be at least 1").into());
     }
     memory::reset_peak();
-    let model = load(&args.model, false)?;
+    let engine = Engine::new(&EngineOptions { max_batch: Some(args.batch), ..args.model.engine() })?;
+    let model = load_on(&engine, &args.model, false)?;
     // The same arbitrary tokens each time; what they mean does not change the work.
     let vocab_size = model.info().vocab_size as usize;
     let prompt: Vec<u32> = (0..args.prompt_tokens).map(|i| ((i * 7919 + 13) % vocab_size) as u32).collect();
-    let options = || GenerateOptions { max_tokens: Some(args.generate_tokens), ignore_eos: true, ..Default::default() };
-    let run = || -> Result<GenerationStats> {
-        stream(&model, prompt.clone(), GenerateOptions { max_context: Some(i32::MAX), ..options() }, |_| Ok(()))
+    let options = GenerateOptions {
+        max_tokens: Some(args.generate_tokens),
+        ignore_eos: true,
+        max_context: Some(i32::MAX),
+        ..Default::default()
     };
-    let first = run()?;
+    let run = || run(&model, &prompt, &options, args.batch);
+    let first = run()?.stats;
     let runs = (0..args.runs).map(|_| run()).collect::<Result<Vec<_>>>()?;
-    let middle = |f: fn(&GenerationStats) -> f64| median(runs.iter().map(f).collect());
-    let prompt_rate = middle(|s| s.prompt_tokens_per_second);
-    let decode_rate = middle(|s| s.generation_tokens_per_second);
-    let first_token = middle(|s| s.time_to_first_token.unwrap_or(f64::NAN));
+    let middle = |f: fn(&Run) -> f64| median(runs.iter().map(f).collect());
+    let prompt_rate = middle(|r| r.prefill_rate);
+    let decode_rate = middle(|r| r.decode_rate);
+    let first_token = middle(|r| r.stats.time_to_first_token.unwrap_or(f64::NAN));
     let load_seconds = model.info().load_seconds;
     if args.json {
         println!(
@@ -41,6 +92,7 @@ pub fn bench(args: &BenchArgs) -> Result {
             json!({
                 "prompt_tokens": args.prompt_tokens,
                 "generated_tokens": args.generate_tokens,
+                "batch": args.batch,
                 "prefill_tokens_per_second": prompt_rate,
                 "decode_tokens_per_second": decode_rate,
                 "time_to_first_token_seconds": first_token,
@@ -55,6 +107,9 @@ pub fn bench(args: &BenchArgs) -> Result {
     }
     println!("load                 {load_seconds:.3} s");
     println!("time to first token  {first_token:.4} s  ({} tokens)", args.prompt_tokens);
+    if args.batch > 1 {
+        println!("streams at once      {}", args.batch);
+    }
     println!("prefill              {prompt_rate:.1} tokens/s");
     println!("decode               {decode_rate:.1} tokens/s");
     println!("peak memory          {}", indicatif::HumanBytes(memory::peak() as u64));

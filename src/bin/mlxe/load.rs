@@ -11,7 +11,11 @@ use crate::args::{LoadArgs, ModelArgs};
 
 /// Loads the model that the arguments name. On a terminal a bar shows how far it is.
 pub fn load(args: &ModelArgs, with_tokenizer: bool) -> Result<Model> {
-    let engine = Engine::new(&args.engine())?;
+    load_on(&Engine::new(&args.engine())?, args, with_tokenizer)
+}
+
+/// [`load`] on this engine.
+pub fn load_on(engine: &Engine, args: &ModelArgs, with_tokenizer: bool) -> Result<Model> {
     let configuration = args.configuration(with_tokenizer);
     if !std::io::stderr().is_terminal() {
         return Ok(engine.load(configuration, |_: &LoadEvent| Control::Continue).wait()?);

@@ -1,10 +1,10 @@
 //! Softmax attention of the decoder.
 
-use super::Residual;
 use super::spec::{AttentionBias, AttentionSpec, HeadWeights, Projection, QkNorm};
+use super::{At, Residual};
 use crate::array::cpu::{self, CachedAttention};
 use crate::array::cuda;
-use crate::array::fast::{Mask, layer_norm};
+use crate::array::fast::layer_norm;
 use crate::array::{Array, stack};
 use crate::cache::{AttentionParams, LayerCache};
 use crate::error::Result;
@@ -80,7 +80,7 @@ impl Attention {
     }
 
     /// `x` is `[batch, length, hidden]`, and so is the result, added to the residual stream if one is given.
-    pub fn forward(&self, x: Input, mask: &Mask, cache: &mut LayerCache, onto: Option<Residual>) -> Result<Array> {
+    pub fn forward(&self, x: Input, at: &At, cache: &mut LayerCache, onto: Option<Residual>) -> Result<Array> {
         let [mut q, mut k, v] = self.projections.forward(x)?;
         let (batch, length) = (q.dim(0), q.dim(1));
         if let QkNorms::Projection { q: q_norm, k: k_norm } = &self.norms {
@@ -107,10 +107,9 @@ impl Attention {
             }
         }
         if let Some(rope) = &self.rope {
-            let offset = cache.position();
-            (q, k) = (rope.apply(&q, offset)?, rope.apply(&k, offset)?);
+            (q, k) = (rope.apply(&q, at.offset)?, rope.apply(&k, at.offset)?);
         }
-        let out = cache.attend(&q, &k, &v, mask, &self.params)?;
+        let out = cache.attend(&q, &k, &v, &at.mask, &self.params)?;
         let out = if length == 1 { out } else { out.swap_axes(1, 2)? };
         Residual::add(onto, &self.output, &out.reshape(&[batch, length, self.heads * self.head_dim])?)
     }

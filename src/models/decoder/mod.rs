@@ -14,6 +14,7 @@ use crate::array::fast::Mask;
 use crate::cache::{Cache, CacheOptions, LayerCache};
 use crate::error::Result;
 use crate::models::LanguageModel;
+use crate::nn::rope::Offset;
 use crate::nn::{Embedding, Input, Linear, Norm};
 use crate::weights::Weights;
 use attention::Attention;
@@ -105,10 +106,11 @@ impl LanguageModel for Decoder {
     fn forward(&self, tokens: &Array, cache: &mut Cache) -> Result<Array> {
         let length = tokens.dim(-1);
         let mut h = self.embed(tokens)?;
+        let offset = Offset::new(cache.positions())?;
         let mut masks = Masks::default();
         for (layer, cache) in self.layers.iter().zip(&mut cache.layers) {
-            let mask = masks.get(cache, length)?;
-            h = layer.forward(h, &mask, cache)?;
+            let at = At { mask: masks.get(cache, length)?, offset: &offset };
+            h = layer.forward(h, &at, cache)?;
         }
         self.norm.forward(&h)
     }
@@ -140,27 +142,24 @@ impl LanguageModel for Decoder {
     }
 }
 
-/// The masks of one forward pass: layers whose caches are of one kind share theirs.
-#[derive(Default)]
-struct Masks {
-    full: Option<Mask>,
-    rotating: Vec<(i32, Mask)>,
+/// Where a layer's new positions are, and what they may see.
+struct At<'a> {
+    offset: &'a Offset,
+    mask: Mask,
 }
+
+/// The masks of one forward pass: layers of the same window share theirs.
+#[derive(Default)]
+struct Masks(Vec<(Option<i32>, Mask)>);
 
 impl Masks {
     fn get(&mut self, cache: &LayerCache, length: i32) -> Result<Mask> {
-        let LayerCache::Rotating(rotating) = cache else {
-            if self.full.is_none() {
-                self.full = Some(cache.mask(length)?);
-            }
-            return Ok(self.full.clone().expect("just made"));
-        };
-        let size = rotating.size();
-        if let Some((_, mask)) = self.rotating.iter().find(|(s, _)| *s == size) {
+        let window = cache.window();
+        if let Some((_, mask)) = self.0.iter().find(|(w, _)| *w == window) {
             return Ok(mask.clone());
         }
         let mask = cache.mask(length)?;
-        self.rotating.push((size, mask.clone()));
+        self.0.push((window, mask.clone()));
         Ok(mask)
     }
 }
@@ -192,7 +191,7 @@ impl Layer {
         })
     }
 
-    fn forward(&self, x: Array, mask: &Mask, cache: &mut LayerCache) -> Result<Array> {
+    fn forward(&self, x: Array, at: &At, cache: &mut LayerCache) -> Result<Array> {
         let onto = |x| Some(Residual { x, factor: self.residual_scale });
         let scaled = |y: Array| match self.residual_scale {
             Some(scale) => y * scale,
@@ -200,21 +199,21 @@ impl Layer {
         };
         match &self.norms {
             Norms::Pre { mixer, ffn } => {
-                let x = self.mixer.forward(Input::normed(&x, mixer), mask, cache, onto(&x))?;
+                let x = self.mixer.forward(Input::normed(&x, mixer), at, cache, onto(&x))?;
                 self.ffn.forward(Input::normed(&x, ffn), onto(&x))
             }
             Norms::Sandwich { before_mixer, after_mixer, before_ffn, after_ffn } => {
-                let mixed = self.mixer.forward(Input::normed(&x, before_mixer), mask, cache, None)?;
+                let mixed = self.mixer.forward(Input::normed(&x, before_mixer), at, cache, None)?;
                 let x = (&x + scaled(after_mixer.forward(&mixed)?))?;
                 &x + scaled(after_ffn.forward(&self.ffn.forward(Input::normed(&x, before_ffn), None)?)?)
             }
             Norms::Post { mixer, ffn } => {
-                let x = (&x + scaled(mixer.forward(&self.mixer.forward(Input::plain(&x), mask, cache, None)?)?))?;
+                let x = (&x + scaled(mixer.forward(&self.mixer.forward(Input::plain(&x), at, cache, None)?)?))?;
                 &x + scaled(ffn.forward(&self.ffn.forward(Input::plain(&x), None)?)?)
             }
             Norms::Parallel { both } => {
                 let n = both.forward(&x)?;
-                let x = self.mixer.forward(Input::plain(&n), mask, cache, onto(&x))?;
+                let x = self.mixer.forward(Input::plain(&n), at, cache, onto(&x))?;
                 self.ffn.forward(Input::plain(&n), onto(&x))
             }
         }

@@ -18,17 +18,25 @@ public final class Engine: Sendable {
 
     /// Starts an engine.
     ///
-    /// - Parameter device: Where to compute.
-    /// - Throws: ``EngineError`` with ``EngineError/Code/unsupportedModel`` if there is no such device.
-    public init(device: Device = .automatic) throws {
+    /// - Parameters:
+    ///   - device: Where to compute.
+    ///   - maxBatch: Generations of one model that are decoded together at most, one token of each a step. Each gets the
+    ///     tokens that it would get alone, on a GPU but for rounding.
+    /// - Throws: ``EngineError`` with ``EngineError/Code/unsupportedModel`` if there is no such device, with
+    ///   ``EngineError/Code/invalidArgument`` if `maxBatch` is not positive.
+    public init(device: Device = .automatic, maxBatch: Int = 8) throws {
         guard mlxe_abi_version() == MLXE_ABI_VERSION else {
             throw EngineError(
                 .internal,
                 "this package is made for version \(MLXE_ABI_VERSION) of the library's binary interface, "
                     + "and the library \(MLXEngineLibrary.version) has version \(mlxe_abi_version())")
         }
+        guard maxBatch > 0 else {
+            throw EngineError(.invalidArgument, "maxBatch is \(maxBatch)")
+        }
         var options = mlxe_engine_options_t()
         mlxe_engine_options_init(&options)
+        options.max_batch = maxBatch
         options.device =
             switch device {
             case .automatic: Int32(MLXE_DEVICE_DEFAULT)

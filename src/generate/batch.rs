@@ -1,0 +1,127 @@
+//! Decoding: the next token of several sequences in one step of their model.
+
+use std::rc::Rc;
+
+use super::sequence::{Next, Sequence};
+use crate::array::{self, Array, Dtype};
+use crate::cache::{Cache, Layout};
+use crate::error::{Error, Result};
+use crate::models::LanguageModel;
+
+/// What sequences that are decoded together share. Lives on the thread of its model. After an error its arrays are not to
+/// be trusted, and it must be dropped.
+pub struct Batch {
+    network: Rc<dyn LanguageModel>,
+    cache: Option<Cache>,
+    sequences: usize,
+    /// The likeliest tokens of all sequences, being computed: scheduled before those before them were read.
+    pending: Option<Array>,
+    layout: Layout,
+    logits: Vec<f32>,
+}
+
+/// What a step says about the next tokens.
+pub enum Step<'a> {
+    /// The likeliest token of each sequence.
+    Tokens(Vec<u32>),
+    /// The logits of each sequence, so many of them, one sequence after the other.
+    Logits(&'a mut [f32], usize),
+}
+
+impl Step<'_> {
+    /// One for each sequence.
+    pub fn nexts(&mut self) -> Box<dyn Iterator<Item = Next<'_>> + '_> {
+        match self {
+            Step::Tokens(tokens) => Box::new(tokens.iter().map(|id| Next::Token(*id))),
+            Step::Logits(logits, vocabulary) => Box::new(logits.chunks_exact_mut(*vocabulary).map(Next::Logits)),
+        }
+    }
+}
+
+impl Batch {
+    /// Without sequences so far.
+    pub fn new(network: Rc<dyn LanguageModel>, layout: Layout) -> Batch {
+        Batch { network, cache: None, sequences: 0, pending: None, layout, logits: Vec::new() }
+    }
+
+    /// Whether a sequence can join now: not while a step is under way.
+    pub fn is_open(&self) -> bool {
+        self.pending.is_none()
+    }
+
+    /// Adds a sequence by its cache, behind those that are here.
+    pub fn join(&mut self, cache: Cache) -> Result<()> {
+        if !self.is_open() {
+            return Err(Error::internal("a sequence joined in the middle of a step"));
+        }
+        self.sequences += 1;
+        match &mut self.cache {
+            Some(all) => all.push(cache, self.layout),
+            None => {
+                self.cache = Some(cache);
+                Ok(())
+            }
+        }
+    }
+
+    /// Forgets the sequence at `row`, also in a step under way.
+    pub fn leave(&mut self, row: usize) -> Result<()> {
+        self.sequences -= 1;
+        if self.sequences == 0 {
+            // Whoever waits may look at memory at once.
+            (self.cache, self.pending) = (None, None);
+            return Ok(());
+        }
+        if let Some(cache) = &mut self.cache {
+            cache.remove(row)?;
+        }
+        if let Some(tokens) = &self.pending {
+            let rest: Vec<u32> = (0..=self.sequences as u32).filter(|&i| i != row as u32).collect();
+            self.pending = Some(tokens.take(&Array::from_slice(&rest, &[rest.len() as i32])?, 0)?);
+        }
+        Ok(())
+    }
+
+    /// One step of all sequences, in the order in which they joined. With `ahead` the step after it may be under way when
+    /// this returns.
+    pub fn step(&mut self, sequences: &[&Sequence], ahead: bool) -> Result<Step<'_>> {
+        let last = || {
+            let tokens: Vec<u32> = sequences.iter().map(|s| s.last()).collect();
+            Array::from_slice(&tokens, &[tokens.len() as i32])
+        };
+        if self.pending.is_none() && !sequences.iter().all(|s| s.is_greedy()) {
+            let logits = self.decode(&last()?)?.astype(Dtype::F32)?;
+            let vocabulary = logits.dim(-1) as usize;
+            let values = &mut self.logits;
+            logits.read(|all: &[f32]| {
+                values.clear();
+                values.extend_from_slice(all);
+            })?;
+            return Ok(Step::Logits(&mut self.logits, vocabulary));
+        }
+        let tokens = match self.pending.take() {
+            Some(tokens) => tokens,
+            None => self.schedule(&last()?)?,
+        };
+        if ahead && sequences.iter().any(|s| s.wants_more(1)) {
+            self.pending = Some(self.schedule(&tokens)?);
+        }
+        Ok(Step::Tokens(tokens.to_vec()?))
+    }
+
+    /// The logits behind one more token each, `[sequences, vocabulary]`.
+    fn decode(&mut self, tokens: &Array) -> Result<Array> {
+        let cache = self.cache.as_mut().ok_or_else(|| Error::internal("a step without sequences"))?;
+        let hidden = self.network.forward(&tokens.expand_dims(1)?, cache)?;
+        let logits = self.network.logits(&hidden)?.squeeze_axis(1)?;
+        cache.settle()?;
+        Ok(logits)
+    }
+
+    /// Starts computing the likeliest tokens behind these.
+    fn schedule(&mut self, tokens: &Array) -> Result<Array> {
+        let next = self.decode(tokens)?.argmax(-1, false)?;
+        array::async_eval([&next])?;
+        Ok(next)
+    }
+}

@@ -1,0 +1,91 @@
+//! Requests that were checked.
+
+use super::options::GenerateOptions;
+use super::sampling::{Sampler, TokenSets, resolve_breakers};
+use crate::error::{Error, ErrorKind, Result};
+use crate::tokenizer::{StreamingDetokenizer, Tokenizer};
+
+/// What a generation needs to know of its model.
+pub struct ModelFacts<'a> {
+    /// Rows of the output layer.
+    pub vocab_size: i32,
+    /// The longest sequence the model was made for.
+    pub context_length: Option<i32>,
+    /// Tokens that end an answer.
+    pub eos_token_ids: &'a [u32],
+    /// The tokenizer, if there is one.
+    pub tokenizer: Option<&'a Tokenizer>,
+}
+
+/// A request that was checked. Made on the caller's thread, so that mistakes are reported at once.
+pub struct Request {
+    pub(super) prompt: Vec<u32>,
+    pub(super) options: GenerateOptions,
+    pub(super) sampler: Sampler,
+    pub(super) eos: Vec<u32>,
+    /// Positions at most.
+    pub(super) limit: usize,
+    pub(super) detokenizer: Option<StreamingDetokenizer>,
+}
+
+impl Request {
+    /// Checks prompt and options against the model.
+    pub fn new(model: &ModelFacts, prompt: Vec<u32>, options: GenerateOptions) -> Result<Request> {
+        check_tokens(&prompt, model.vocab_size)?;
+        let limit = match (options.max_context, model.context_length) {
+            (Some(n), _) if n < 1 => return Err(Error::invalid_argument(format!("max_context is {n}"))),
+            (asked, made_for) => asked.or(made_for).unwrap_or(i32::MAX),
+        };
+        if prompt.len() > limit as usize {
+            return Err(Error::new(
+                ErrorKind::ContextFull,
+                format!("the prompt has {} tokens, the context holds {limit}", prompt.len()),
+            ));
+        }
+        if options.prefill_step.is_some_and(|n| n < 1) {
+            return Err(Error::invalid_argument("prefill_step must be at least 1"));
+        }
+        options.cache.validate()?;
+        let mut eos = model.eos_token_ids.to_vec();
+        eos.extend(&options.extra_eos);
+        let sets = token_sets(model.tokenizer, &options, &eos)?;
+        let sampler = Sampler::new(&options.sampling, model.vocab_size as usize, &sets)?;
+        if options.ignore_eos {
+            eos.clear();
+        }
+        let detokenizer = model.tokenizer.map(|t| t.detokenizer(true));
+        Ok(Request { prompt, options, sampler, eos, limit: limit as usize, detokenizer })
+    }
+}
+
+/// Refuses an empty prompt and tokens that the model does not have: MLX would read beyond the embedding.
+pub fn check_tokens(tokens: &[u32], vocab_size: i32) -> Result<()> {
+    if tokens.is_empty() {
+        return Err(Error::invalid_argument("the prompt has no tokens"));
+    }
+    match tokens.iter().find(|&&t| t >= vocab_size as u32) {
+        Some(token) => {
+            Err(Error::invalid_argument(format!("token {token} is not in the model's vocabulary of {vocab_size}")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Token ids that samplers treat in special ways: XTC never drops the end and the line break (as in mlx-lm 0.32.2),
+/// DRY does not look beyond its breakers.
+fn token_sets(tokenizer: Option<&Tokenizer>, options: &GenerateOptions, eos: &[u32]) -> Result<TokenSets> {
+    let mut sets = TokenSets::default();
+    let Some(tokenizer) = tokenizer else { return Ok(sets) };
+    if options.sampling.xtc_probability > 0.0 {
+        sets.xtc_excluded = eos.to_vec();
+        sets.xtc_excluded.extend(tokenizer.encode("\n", false)?);
+    }
+    if let Some(dry) = &options.sampling.dry {
+        let texts = (0..tokenizer.vocab_size() as u32)
+            .map(|id| Ok((id, tokenizer.decode(&[id], false)?)))
+            .collect::<Result<Vec<(u32, String)>>>()?;
+        let vocabulary = texts.iter().map(|(id, text)| (*id, text.as_bytes()));
+        sets.dry_breakers = resolve_breakers(&dry.sequence_breakers, vocabulary, |text| tokenizer.encode(text, false))?;
+    }
+    Ok(sets)
+}
