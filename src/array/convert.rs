@@ -67,7 +67,9 @@ impl Array {
         if self.dtype() != T::DTYPE {
             return Err(Error::mlx(format!("{self:?} read as {}", T::DTYPE)));
         }
-        let dense = self.contiguous()?;
+        self.eval()?;
+        // Only where it must be: a copy would wait for whatever else the stream does by now.
+        let dense = if self.is_row_major()? { self.clone() } else { self.contiguous()? };
         dense.eval()?;
         let size = dense.size();
         if size == 0 {
@@ -81,6 +83,14 @@ impl Array {
         }
         // SAFETY: as above.
         Ok(f(unsafe { std::slice::from_raw_parts(data.cast::<T>(), size) }))
+    }
+
+    /// Whether the elements lie in row-major order, of an array that is computed.
+    fn is_row_major(&self) -> Result<bool> {
+        let mut dense = false;
+        // SAFETY: the handle is valid, and `dense` outlives the call.
+        check(unsafe { sys::_mlx_array_is_row_contiguous(&mut dense, self.raw) }, "is_row_contiguous")?;
+        Ok(dense)
     }
 
     /// Computes an array of one u32 and returns it.

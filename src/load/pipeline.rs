@@ -485,17 +485,30 @@ fn read_config(path: &Path) -> Result<(Value, &'static Architecture)> {
     Ok((config, architecture))
 }
 
-/// One token through the model: on a GPU kernels are compiled and buffers made now, not in the first answer. A CPU has
-/// nothing to warm up, so there the step is only put together, which still finds what cannot run.
+/// What a first answer does, with tokens that mean nothing: on a GPU kernels are compiled and libraries set up now, so that
+/// the first answer takes no longer than the next. A CPU has nothing to warm up, so there one step is only put together,
+/// which still finds what cannot run.
 fn warm_up(model: &dyn LanguageModel) -> Result<()> {
     let mut cache = model.new_cache(&CacheOptions::default())?;
-    let token = Array::from_slice(&[0u32], &[1, 1])?;
-    let logits = model.logits(&model.forward(&token, &mut cache)?)?;
-    match array::device() {
-        Device::Gpu => logits.eval(),
-        Device::Cpu => Ok(()),
+    let on_gpu = array::device() == Device::Gpu;
+    if on_gpu {
+        let prompt = model.context_length().map_or(WARM_UP_TOKENS, |n| n.clamp(2, WARM_UP_TOKENS)) - 1;
+        let tokens = Array::from_slice(&vec![0u32; prompt as usize], &[1, prompt])?;
+        model.forward(&tokens, &mut cache)?;
+        array::eval(cache.arrays())?;
     }
+    let token = Array::from_slice(&[0u32], &[1, 1])?;
+    let next = model.logits(&model.forward(&token, &mut cache)?)?.argmax(-1, false)?;
+    if on_gpu {
+        next.eval()?;
+        drop(cache);
+        array::memory::clear_cache();
+    }
+    Ok(())
 }
+
+/// A chunk of a prompt on a GPU.
+const WARM_UP_TOKENS: i32 = 512;
 
 /// Reads the tokenizer on a thread of its own while the weights are read here.
 fn read_tokenizer(directory: Option<PathBuf>, eos: Vec<u32>) -> Result<Receiver<Result<Option<Tokenizer>>>> {
