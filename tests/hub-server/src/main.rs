@@ -1,7 +1,8 @@
 //! Serves folders as models of a Hub on loopback until standard input ends.
 //!
 //! `hub-server [--rate BYTES_PER_SECOND] [--token TOKEN] ID=FOLDER...` prints its address. With a token the ids that end
-//! in `-private` can be read with it only; those that end in `-gated` cannot be read at all. A file `ID.card.json` in the
+//! in `-private` can be read with it only; those that end in `-gated` cannot be read at all; large files of those that end
+//! in `-xet` are in Xet storage as well. A file `ID.card.json` in the
 //! current folder, with `_` for `/`, is what the list of models says of a model. Lines on standard input: `rate N` limits
 //! each connection, `drop N` makes the next N large answers end in the middle.
 
@@ -26,6 +27,7 @@ fn main() {
                 repos.push(match () {
                     () if id.ends_with("-private") => repo.private(&token),
                     () if id.ends_with("-gated") => repo.gated(),
+                    () if id.ends_with("-xet") => repo.xet(512),
                     () => repo,
                 });
             }
