@@ -170,7 +170,8 @@ fn every_fault_is_survived() {
     use Fault::*;
     let always = u32::MAX;
     let wrong = |cas: &str| Garbage(format!(r#"{{"accessToken": "x", "exp": 99999999999, "casUrl": "{cas}"}}"#));
-    let endless = format!(r#"{{"offset_into_first_range": 0, "fetch_info": {{}}, "terms": [{}]}}"#, " ".repeat(17 << 20));
+    let endless =
+        format!(r#"{{"offset_into_first_range": 0, "fetch_info": {{}}, "terms": [{}]}}"#, " ".repeat(17 << 20));
     let cases = [
         (At::XetToken, Status(503, None), 2, End::Xet),
         (At::XetToken, Status(503, None), always, End::Plain),

@@ -127,14 +127,7 @@ enum Attempt {
 }
 
 impl Transfer {
-    pub fn new(
-        client: Client,
-        repository: Repository,
-        id: &str,
-        commit: &str,
-        file: RepoFile,
-        xet: Arc<Xet>,
-    ) -> Self {
+    pub fn new(client: Client, repository: Repository, id: &str, commit: &str, file: RepoFile, xet: Arc<Xet>) -> Self {
         let share = file.size / client.options().connections.max(1) as u64;
         Transfer {
             file,

@@ -137,7 +137,7 @@ impl Xet {
         if !self.client.may_ask(&answer.cas_url) {
             return Err(bad(&format!("leads to {:?}, not followed", short(&answer.cas_url))));
         }
-        let token = Token::new(&answer.access_token)?.ok_or_else(|| bad("the answer has no token"))?;
+        let token = Token::new(&answer.access_token).ok().flatten().ok_or_else(|| bad("no usable token"))?;
         let url = answer.cas_url.trim_end_matches('/').to_owned();
         let access = Access { url, token, expires: Duration::from_secs(answer.exp) };
         *current = Some(access.clone());

@@ -157,12 +157,12 @@ impl FileReader {
 
     /// Leaves the open fetch, with all of it that is needed later.
     fn leave(&mut self) -> Result<(), Failure> {
-        while let Some(open) = &self.open {
-            let (fetch, rest) = (open.fetch, open.next..self.plan.fetches[open.fetch].chunks.end);
-            if !rest.into_iter().any(|index| self.is_needed_later(fetch, index)) {
-                break;
+        if let Some(open) = &self.open {
+            let later = self.plan.terms[self.term + 1..].iter().filter(|t| t.fetch == open.fetch);
+            let end = later.map(|t| t.chunks.end).max().unwrap_or(0);
+            for _ in open.next..end {
+                self.following(None)?;
             }
-            self.following(None)?;
         }
         self.finish();
         Ok(())
