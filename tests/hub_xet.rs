@@ -192,7 +192,7 @@ fn every_fault_is_survived() {
         (At::Xet, Corrupt(2), 1, End::Xet),
         (At::Xet, Garbage("{}".into()), 3, End::Xet),
         (At::Xet, Garbage(endless), always, End::Plain),
-        (At::Xet, HugeHeader(10 << 20), 1, End::Plain),
+        (At::Xet, HugeHeader(10 << 20), always, End::Plain),
         (At::Xorb, Status(403, None), 3, End::Xet),
         (At::Xorb, Status(403, None), always, End::Plain),
         (At::Xorb, Status(502, None), 3, End::Xet),
