@@ -322,6 +322,8 @@ typedef struct mlxe_load_options_t {
     struct mlxe_str_t cache_directory;
     /// With `id`: uses only the local cache, never the network. The environment's HF_HUB_OFFLINE=1 does the same.
     bool offline;
+    /// With `id`: downloads over plain HTTP only, as in mlxe_hub_options_t.
+    bool disable_xet;
 } mlxe_load_options_t;
 
 /// What a load is doing. Valid for the call it is passed to, with all that it points to. Ignore phases you do not know.
@@ -410,6 +412,9 @@ typedef struct mlxe_hub_options_t {
     struct mlxe_str_t token;
     /// Never uses the network. The environment's HF_HUB_OFFLINE=1 does the same.
     bool offline;
+    /// Downloads over plain HTTP only, not from the Hub's chunk storage. The environment's HF_HUB_DISABLE_XET=1 does the
+    /// same.
+    bool disable_xet;
 } mlxe_hub_options_t;
 
 /// How far work on models is. Valid for the call it is passed to, with all that it points to.

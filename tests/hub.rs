@@ -61,6 +61,7 @@ fn options(server: &HubServer, cache: &Path) -> HubOptions {
         token: None,
         cache: cache.into(),
         offline: false,
+        xet: true,
         proxy: None,
         connections: 4,
         retries: 3,

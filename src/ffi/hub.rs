@@ -37,6 +37,9 @@ pub struct mlxe_hub_options_t {
     pub token: mlxe_str_t,
     /// Never uses the network. The environment's HF_HUB_OFFLINE=1 does the same.
     pub offline: bool,
+    /// Downloads over plain HTTP only, not from the Hub's chunk storage. The environment's HF_HUB_DISABLE_XET=1 does the
+    /// same.
+    pub disable_xet: bool,
 }
 
 // SAFETY: repr(C), begins with the size; C's bool has no forbidden patterns.
@@ -50,6 +53,7 @@ unsafe impl Versioned for mlxe_hub_options_t {
             endpoint: mlxe_str_t::EMPTY,
             token: mlxe_str_t::EMPTY,
             offline: false,
+            disable_xet: false,
         }
     }
 }
@@ -290,10 +294,11 @@ pub unsafe extern "C" fn mlxe_hub_new(
         // SAFETY: pointers as documented.
         let (options, place) = unsafe { (options::read(options, "options")?, out(out_hub, "out_hub")?) };
         // SAFETY: as documented.
-        let options = unsafe { hub_options(options.directory, options.endpoint, options.token, options.offline) }?;
-        let path = options.cache.display().to_string();
+        let mut hub = unsafe { hub_options(options.directory, options.endpoint, options.token, options.offline) }?;
+        hub.xet &= !options.disable_xet;
+        let path = hub.cache.display().to_string();
         let directory = CString::new(path).map_err(|_| Error::invalid_argument("options.directory contains a NUL"))?;
-        *place = Box::into_raw(Box::new(mlxe_hub_t { options, directory }));
+        *place = Box::into_raw(Box::new(mlxe_hub_t { options: hub, directory }));
         Ok(())
     })
 }

@@ -12,7 +12,7 @@ use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body, Proxy};
 
 use super::control::Control;
-use super::options::HubOptions;
+use super::options::{HubOptions, Token};
 use super::progress::Retry;
 use super::retry::{Backoff, Failure};
 use crate::error::{Error, ErrorKind, Result};
@@ -129,16 +129,26 @@ impl Client {
 
     /// One GET without redirects.
     fn send(&self, url: &str, uri: &Uri, range: Option<(u64, u64)>) -> Result<Response<Body>, Failure> {
+        let own = Origin::of(uri).as_ref() == Some(&self.inner.origin);
+        let bearer = self.inner.options.token.as_ref().filter(|_| own).map(Token::bearer);
+        self.request(url, range, bearer.as_deref())
+    }
+
+    /// One GET without redirects, with this authorization or none.
+    pub(super) fn request(
+        &self,
+        url: &str,
+        range: Option<(u64, u64)>,
+        authorization: Option<&str>,
+    ) -> Result<Response<Body>, Failure> {
         self.inner.control.check()?;
         if self.inner.options.offline {
             return Err(Error::not_found(format!("{url}: not asked for, this is the offline mode")).into());
         }
         let agent = self.inner.agent.lock().clone();
         let mut request = agent.get(url);
-        if Origin::of(uri).as_ref() == Some(&self.inner.origin)
-            && let Some(token) = &self.inner.options.token
-        {
-            request = request.header(AUTHORIZATION, token.bearer());
+        if let Some(authorization) = authorization {
+            request = request.header(AUTHORIZATION, authorization);
         }
         if let Some((start, end)) = range {
             request = request.header(RANGE, format!("bytes={start}-{}", end - 1));
@@ -212,6 +222,12 @@ impl Client {
             let broken = |e: serde_json::Error| Failure::transient(network(format!("{}: no JSON: {e}", short(url))));
             Ok((serde_json::from_slice(&text).map_err(broken)?, next))
         })
+    }
+
+    /// Whether an address that a server names may be asked: without TLS only if the endpoint has none either.
+    pub(super) fn may_ask(&self, url: &str) -> bool {
+        let origin = url.parse::<Uri>().ok().as_ref().and_then(Origin::of);
+        url.len() <= MAX_URL && origin.is_some_and(|o| o.secure || !self.inner.origin.secure)
     }
 
     fn is_own(&self, url: &str) -> bool {
@@ -373,8 +389,8 @@ fn agent(options: &HubOptions) -> Result<Agent> {
 }
 
 /// A body's bytes as they come.
-pub(super) fn reader(reply: Reply) -> impl Read + Send {
-    reply.response.into_body().into_with_config().limit(u64::MAX).reader()
+pub(super) fn reader(response: Response<Body>) -> impl Read + Send {
+    response.into_body().into_with_config().limit(u64::MAX).reader()
 }
 
 pub(super) fn network(message: String) -> Error {
@@ -395,7 +411,7 @@ pub(super) fn short(url: &str) -> String {
 }
 
 /// Seconds, or a date, which is taken for a short wait: clocks differ.
-fn retry_after(value: &str) -> Option<Duration> {
+pub(super) fn retry_after(value: &str) -> Option<Duration> {
     match value.trim().parse::<u64>() {
         Ok(seconds) => Some(Duration::from_secs(seconds)),
         Err(_) => None,

@@ -24,6 +24,8 @@ mod headers;
 #[cfg(feature = "hub")]
 mod http;
 #[cfg(feature = "hub")]
+mod pace;
+#[cfg(feature = "hub")]
 mod ranges;
 #[cfg(feature = "hub")]
 mod retry;
@@ -31,6 +33,8 @@ mod retry;
 mod storage;
 #[cfg(feature = "hub")]
 mod transfer;
+#[cfg(feature = "hub")]
+mod xet;
 
 pub use cache::{cache_dir, complete_snapshot, snapshot};
 pub use estimate::{EstimateOptions, LayerShape, MemoryEstimate, ModelShape};

@@ -52,6 +52,8 @@ pub struct HubOptions {
     pub cache: PathBuf,
     /// Never touches the network.
     pub offline: bool,
+    /// Takes files that are in the Hub's chunk storage from there; whatever that cannot deliver comes over plain HTTP.
+    pub xet: bool,
     /// A proxy's URL; `None` uses `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`.
     pub proxy: Option<String>,
     /// Connections of one download at most.
@@ -68,7 +70,8 @@ pub struct HubOptions {
 
 impl HubOptions {
     /// What the environment says, in the words of `huggingface_hub`: `HF_ENDPOINT`, `HF_TOKEN`, `HF_TOKEN_PATH`,
-    /// `HF_HUB_DISABLE_IMPLICIT_TOKEN`, `HF_HOME`, `HF_HUB_CACHE`, `HF_HUB_OFFLINE`, `HF_HUB_DOWNLOAD_TIMEOUT`.
+    /// `HF_HUB_DISABLE_IMPLICIT_TOKEN`, `HF_HOME`, `HF_HUB_CACHE`, `HF_HUB_OFFLINE`, `HF_HUB_DISABLE_XET`,
+    /// `HF_HUB_DOWNLOAD_TIMEOUT`.
     ///
     /// # Errors
     /// If there is no place for a cache, or the token is malformed.
@@ -87,6 +90,7 @@ impl HubOptions {
             token: token()?,
             cache: cache.into(),
             offline: is_true("HF_HUB_OFFLINE") || is_true("TRANSFORMERS_OFFLINE"),
+            xet: !is_true("HF_HUB_DISABLE_XET"),
             proxy: None,
             connections: 8,
             retries: 5,

@@ -1,7 +1,11 @@
 //! A server on loopback that speaks the Hub's HTTP API, with faults that can be switched on.
 //!
-//! Two ports: the Hub itself, and the storage that it redirects large files to. `make hub-parity` proves with the
-//! official Python client that it answers as the Hub does.
+//! Three ports: the Hub itself, the storage that it redirects large files to and that has xorbs, and the service that says
+//! what files in Xet storage are made of. `make hub-parity` proves with the official Python client that it answers as the
+//! Hub does.
+
+#[path = "xet_storage.rs"]
+pub mod xet_storage;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -11,10 +15,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
 use serde_json::{Value, json};
+use xet_storage::XetStorage;
 
 /// Entries of a page of a listing: few, so that every listing has several.
 const PAGE: usize = 3;
@@ -31,6 +36,7 @@ struct Stored {
     size: u64,
     sha1: String,
     sha256: Option<String>,
+    xet: Option<String>,
 }
 
 /// A repository with one commit.
@@ -44,6 +50,8 @@ pub struct Repo {
     gated: bool,
     /// What the list of models says of it.
     card: Value,
+    /// Its large files are in Xet storage, with so many chunks a xorb.
+    xet: Option<usize>,
 }
 
 impl Repo {
@@ -99,9 +107,9 @@ impl Repo {
             let sha1 = hex(git);
             all.update(name.as_bytes());
             all.update(sha1.as_bytes());
-            stored.insert(name, Stored { content, size, sha1, sha256 });
+            stored.insert(name, Stored { content, size, sha1, sha256, xet: None });
         }
-        Repo { id: id.into(), commit: hex(all), files: stored, token: None, gated: false, card: json!({}) }
+        Repo { id: id.into(), commit: hex(all), files: stored, token: None, gated: false, card: json!({}), xet: None }
     }
 
     /// Readable with this token only.
@@ -111,6 +119,11 @@ impl Repo {
 
     pub fn gated(self) -> Repo {
         Repo { gated: true, ..self }
+    }
+
+    /// Large files are in Xet storage as well, with so many chunks a xorb.
+    pub fn xet(self, chunks_per_xorb: usize) -> Repo {
+        Repo { xet: Some(chunks_per_xorb), ..self }
     }
 
     /// What the list of models says of it: `downloads`, `tags`, `pipeline_tag`, `config`, `safetensors`, ...
@@ -186,6 +199,20 @@ pub enum At {
     Resolve,
     /// Large files at the storage.
     Storage,
+    /// The route that gives tokens for Xet storage.
+    XetToken,
+    /// What says of what files in Xet storage are made.
+    Xet,
+    /// The xorbs.
+    Xorb,
+}
+
+/// Who is asked.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Port {
+    Hub,
+    Storage,
+    Xet,
 }
 
 /// A fault, for so many requests.
@@ -201,6 +228,7 @@ pub struct Rule {
 pub struct Seen {
     pub method: String,
     pub path: String,
+    pub port: Port,
     pub storage: bool,
     pub authorization: Option<String>,
     pub range: Option<(u64, u64)>,
@@ -217,6 +245,12 @@ struct Shared {
     etags: AtomicU64,
     stopped: AtomicBool,
     storage: Mutex<String>,
+    xet_url: Mutex<String>,
+    xet: XetStorage,
+    /// Tokens for Xet storage so far, those of them that have expired, and the seconds that they claim to be valid.
+    xet_tokens: AtomicU64,
+    xet_expired: AtomicU64,
+    xet_life: AtomicU64,
 }
 
 /// The server; it stops with the value.
@@ -226,12 +260,25 @@ pub struct HubServer {
 }
 
 impl HubServer {
-    pub fn start(repos: Vec<Repo>) -> HubServer {
-        let shared = Arc::new(Shared::default());
+    pub fn start(mut repos: Vec<Repo>) -> HubServer {
+        let mut xet = XetStorage::default();
+        for repo in &mut repos {
+            let Some(chunks) = repo.xet else { continue };
+            for file in repo.files.values_mut().filter(|f| f.sha256.is_some()) {
+                let content = match &file.content {
+                    Content::Bytes(bytes) => bytes.to_vec(),
+                    Content::File(path) => std::fs::read(path).unwrap(),
+                };
+                file.xet = Some(xet.add(&content, chunks));
+            }
+        }
+        let shared = Arc::new(Shared { xet, xet_life: AtomicU64::new(3600), ..Shared::default() });
         *shared.repos.lock().unwrap() = repos.into_iter().map(Arc::new).collect();
-        let storage = listen(shared.clone(), true);
+        let storage = listen(shared.clone(), Port::Storage);
         *shared.storage.lock().unwrap() = storage;
-        let endpoint = listen(shared.clone(), false);
+        let xet_url = listen(shared.clone(), Port::Xet);
+        *shared.xet_url.lock().unwrap() = xet_url;
+        let endpoint = listen(shared.clone(), Port::Hub);
         HubServer { shared, endpoint }
     }
 
@@ -245,6 +292,16 @@ impl HubServer {
 
     pub fn set_rate(&self, bytes_per_second: u64) {
         self.shared.rate.store(bytes_per_second, Ordering::Relaxed);
+    }
+
+    /// No token for Xet storage that was given so far is valid any more.
+    pub fn expire_xet_tokens(&self) {
+        self.shared.xet_expired.store(self.shared.xet_tokens.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    /// For how many seconds tokens for Xet storage claim to be valid.
+    pub fn set_xet_life(&self, seconds: u64) {
+        self.shared.xet_life.store(seconds, Ordering::Relaxed);
     }
 
     pub fn seen(&self) -> Vec<Seen> {
@@ -269,7 +326,7 @@ impl HubServer {
 impl Drop for HubServer {
     fn drop(&mut self) {
         self.shared.stopped.store(true, Ordering::Relaxed);
-        for url in [&self.endpoint, &*self.shared.storage.lock().unwrap()] {
+        for url in [&self.endpoint, &*self.shared.storage.lock().unwrap(), &*self.shared.xet_url.lock().unwrap()] {
             // Wakes the listener.
             let _ = TcpStream::connect(url.trim_start_matches("http://"));
         }
@@ -277,7 +334,7 @@ impl Drop for HubServer {
 }
 
 /// Accepts connections on a free port of loopback; returns the address.
-fn listen(shared: Arc<Shared>, storage: bool) -> String {
+fn listen(shared: Arc<Shared>, port: Port) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     thread::spawn(move || {
@@ -288,7 +345,7 @@ fn listen(shared: Arc<Shared>, storage: bool) -> String {
             let (Ok(stream), shared) = (stream, shared.clone()) else { continue };
             thread::spawn(move || {
                 let _ = stream.set_nodelay(true);
-                let _ = serve(&shared, stream, storage);
+                let _ = serve(&shared, stream, port);
             });
         }
     });
@@ -296,7 +353,7 @@ fn listen(shared: Arc<Shared>, storage: bool) -> String {
 }
 
 /// One connection: requests until it ends.
-fn serve(shared: &Shared, stream: TcpStream, storage: bool) -> io::Result<()> {
+fn serve(shared: &Shared, stream: TcpStream, port: Port) -> io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut stream = stream;
     loop {
@@ -319,7 +376,9 @@ fn serve(shared: &Shared, stream: TcpStream, storage: bool) -> io::Result<()> {
             Some((a.parse::<u64>().ok()?, if b.is_empty() { u64::MAX } else { b.parse::<u64>().ok()? + 1 }))
         });
         let authorization = headers.get("authorization").cloned();
-        let request = Seen { method, path, storage, authorization, range };
+        let length = headers.get("content-length").and_then(|n| n.parse().ok()).unwrap_or_default();
+        io::copy(&mut reader.by_ref().take(length), &mut io::sink())?;
+        let request = Seen { method, path, port, storage: port == Port::Storage, authorization, range };
         shared.seen.lock().unwrap().push(request.clone());
         let answer = shared.answer(&request);
         if !shared.send(&mut stream, &request, answer)? {
@@ -374,7 +433,10 @@ impl Shared {
         let parts: Vec<String> = path.trim_start_matches('/').split('/').map(decode).collect();
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
         let at = match parts.as_slice() {
+            ["xorb", ..] if request.storage => At::Xorb,
             _ if request.storage => At::Storage,
+            _ if request.port == Port::Xet => At::Xet,
+            ["api", "models", _, _, "xet-read-token", _] => At::XetToken,
             ["api", ..] => At::Api,
             _ => At::Resolve,
         };
@@ -409,6 +471,9 @@ impl Shared {
         }
         let mut answer = match at {
             At::Storage => self.storage_answer(request, &parts, &fault),
+            At::XetToken => self.xet_token(request, &parts),
+            At::Xet => self.xet_answer(request, &parts),
+            At::Xorb => self.xorb(request, &parts, query, &fault),
             At::Api => self.api(request, &parts, query),
             At::Resolve => self.resolve(request, &parts, &fault),
         };
@@ -524,6 +589,9 @@ impl Shared {
                     if let Some(sha256) = &file.sha256 {
                         entry["lfs"] = json!({"oid": sha256, "size": file.size, "pointerSize": 134});
                     }
+                    if let Some(xet) = &file.xet {
+                        entry["xetHash"] = json!(xet);
+                    }
                     entry
                 });
                 let answer = Answer::json(&entries.collect());
@@ -578,7 +646,76 @@ impl Shared {
             }
             None => self.file(request, stored, &stored.sha1, fault),
         };
-        answer.header("X-Repo-Commit", &repo.commit)
+        let answer = answer.header("X-Repo-Commit", &repo.commit);
+        match &stored.xet {
+            Some(hash) => {
+                let token = format!("HOST/api/models/{}/xet-read-token/{}", repo.id, repo.commit);
+                let info = format!("{}/v1/reconstructions/{hash}", self.xet_url.lock().unwrap());
+                let link = format!("<{token}>; rel=\"xet-auth\", <{info}>; rel=\"xet-reconstruction-info\"");
+                answer.header("X-Xet-Hash", hash).header("X-Xet-Refresh-Route", token).header("Link", link)
+            }
+            None => answer,
+        }
+    }
+
+    /// A token for Xet storage, in JSON and in headers.
+    fn xet_token(&self, request: &Seen, parts: &[&str]) -> Answer {
+        let [_, _, org, name, _, revision] = parts else { return Answer::error(404, "", "no such page") };
+        let repo = match self.find(&format!("{org}/{name}"), request) {
+            Ok(repo) => repo,
+            Err(answer) => return answer,
+        };
+        if repo.gated {
+            return Answer::error(403, "GatedRepo", "Access to this model is restricted.");
+        }
+        if !repo.knows(revision) {
+            return Answer::error(404, "RevisionNotFound", "Invalid rev id");
+        }
+        let token = format!("xet-{}", self.xet_tokens.fetch_add(1, Ordering::Relaxed));
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let (url, until) = (self.xet_url.lock().unwrap().clone(), now + self.xet_life.load(Ordering::Relaxed));
+        Answer::json(&json!({"accessToken": token, "exp": until, "casUrl": url}))
+            .header("X-Xet-Cas-Url", url)
+            .header("X-Xet-Access-Token", token)
+            .header("X-Xet-Token-Expiration", until.to_string())
+    }
+
+    fn xet_answer(&self, request: &Seen, parts: &[&str]) -> Answer {
+        let given = request.authorization.as_deref().and_then(|a| a.strip_prefix("Bearer xet-")?.parse().ok());
+        if given.is_none_or(|n: u64| n < self.xet_expired.load(Ordering::Relaxed)) {
+            return Answer::error(401, "", "no valid token");
+        }
+        let ["v1", "reconstructions", hash] = parts else { return Answer::error(404, "", "no such page") };
+        match self.xet.reconstruction(hash, request.range, &self.storage.lock().unwrap()) {
+            Ok(json) => {
+                let bytes = json.to_string().into_bytes();
+                let length = bytes.len() as u64;
+                // As content, which faults can cut, damage and hold back.
+                Answer { body: Body::Part(Content::Bytes(Arc::new(bytes)), 0, length), ..Answer::json(&json) }
+            }
+            Err(status) => Answer::error(status, "", "no such file or range"),
+        }
+    }
+
+    /// A part of a xorb: the one that the address was signed for, and without any other authorization.
+    fn xorb(&self, request: &Seen, parts: &[&str], query: &str, fault: &Option<Fault>) -> Answer {
+        let signed = query.strip_prefix("signed=").and_then(|s| s.split_once('-'));
+        let signed = signed.and_then(|(a, b)| Some((a.parse().ok()?, b.parse::<u64>().ok()? + 1)));
+        if signed.is_none() || request.range != signed {
+            return Answer::error(403, "", "not signed for this range");
+        }
+        if request.authorization.is_some() {
+            return Answer::error(400, "", "authorized twice");
+        }
+        match parts.get(1).and_then(|hash| self.xet.xorb(hash)) {
+            Some(bytes) => {
+                let size = bytes.len() as u64;
+                let stored =
+                    Stored { content: Content::Bytes(bytes), size, sha1: String::new(), sha256: None, xet: None };
+                self.file(request, &stored, "xorb", fault)
+            }
+            None => Answer::error(404, "", "no such xorb"),
+        }
     }
 
     fn storage_answer(&self, request: &Seen, parts: &[&str], fault: &Option<Fault>) -> Answer {
