@@ -68,6 +68,8 @@ pub struct mlxe_load_options_t {
     pub cache_directory: mlxe_str_t,
     /// With `id`: uses only the local cache, never the network. The environment's HF_HUB_OFFLINE=1 does the same.
     pub offline: bool,
+    /// With `id`: the proxy, as in mlxe_hub_options_t.
+    pub proxy: mlxe_str_t,
 }
 
 // SAFETY: repr(C), begins with the size; bools are the only fields with forbidden patterns and C's bool has none.
@@ -87,6 +89,7 @@ unsafe impl Versioned for mlxe_load_options_t {
             token: mlxe_str_t::EMPTY,
             cache_directory: mlxe_str_t::EMPTY,
             offline: false,
+            proxy: mlxe_str_t::EMPTY,
         }
     }
 }
@@ -360,7 +363,9 @@ pub(super) unsafe fn configuration(options: &mlxe_load_options_t) -> Result<Mode
         (None, Some(id)) => {
             let configuration = ModelConfiguration::hub(id, revision.map(str::to_owned));
             // SAFETY: the caller's promise.
-            let hub = unsafe { hub_options(options.cache_directory, options.endpoint, options.token, options.offline) };
+            let hub = unsafe {
+                hub_options(options.cache_directory, options.endpoint, options.token, options.offline, options.proxy)
+            };
             configuration.with_hub(hub?)
         }
         _ => return Err(Error::invalid_argument("set either options.directory or options.id")),

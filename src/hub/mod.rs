@@ -24,6 +24,8 @@ mod headers;
 #[cfg(feature = "hub")]
 mod http;
 #[cfg(feature = "hub")]
+mod proxy;
+#[cfg(feature = "hub")]
 mod ranges;
 #[cfg(feature = "hub")]
 mod retry;
@@ -35,7 +37,7 @@ mod transfer;
 pub use cache::{cache_dir, complete_snapshot, snapshot};
 pub use estimate::{EstimateOptions, LayerShape, MemoryEstimate, ModelShape};
 pub use listing::{Listing, RepoFile};
-pub use options::{HubOptions, Token};
+pub use options::{HubOptions, ProxyUrl, Token};
 pub use progress::{Activity, DownloadStage, FileProgress, Progress, Retry};
 pub use search::{Modality, ModelSummary, SearchPage, SearchQuery, SizeClass, Sort};
 

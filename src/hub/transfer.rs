@@ -585,6 +585,9 @@ impl Transfer {
     /// The file is whole and right: shows it.
     fn publish(&self) -> Result<()> {
         let blob = self.repository.blob(self.file.etag());
+        let out = self.state.lock().out.clone();
+        // A name must not be there before its bytes are, whatever becomes of the power.
+        out.map_or(Ok(()), |out| out.sync_all()).map_err(|e| disk(&blob, e))?;
         fs::rename(self.incomplete(), &blob).map_err(|e| disk(&blob, e))?;
         let _ = fs::remove_file(self.state_path());
         self.repository.link(&self.commit, &self.file.path, self.file.etag())?;

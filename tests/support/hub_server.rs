@@ -151,6 +151,8 @@ fn hex(context: Context) -> String {
 pub enum Fault {
     /// An HTTP error, with `Retry-After` in seconds.
     Status(u16, Option<u64>),
+    /// 503, with these values of `Retry-After` and `Date`.
+    Until(String, String),
     /// This many redirects with this status before the answer.
     Redirects(u16, u32),
     /// A redirect to this address.
@@ -219,6 +221,13 @@ struct Shared {
     storage: Mutex<String>,
 }
 
+/// A connection.
+pub trait Stream: Read + Write {}
+impl<T: Read + Write> Stream for T {}
+
+/// What makes a connection of a socket, such as TLS.
+pub type Wrap = Arc<dyn Fn(TcpStream) -> io::Result<Box<dyn Stream>> + Send + Sync>;
+
 /// The server; it stops with the value.
 pub struct HubServer {
     shared: Arc<Shared>,
@@ -227,11 +236,16 @@ pub struct HubServer {
 
 impl HubServer {
     pub fn start(repos: Vec<Repo>) -> HubServer {
+        Self::start_with(repos, None)
+    }
+
+    /// Over https, where `wrap` speaks TLS.
+    pub fn start_with(repos: Vec<Repo>, wrap: Option<Wrap>) -> HubServer {
         let shared = Arc::new(Shared::default());
         *shared.repos.lock().unwrap() = repos.into_iter().map(Arc::new).collect();
-        let storage = listen(shared.clone(), true);
+        let storage = listen(shared.clone(), true, wrap.clone());
         *shared.storage.lock().unwrap() = storage;
-        let endpoint = listen(shared.clone(), false);
+        let endpoint = listen(shared.clone(), false, wrap);
         HubServer { shared, endpoint }
     }
 
@@ -271,24 +285,31 @@ impl Drop for HubServer {
         self.shared.stopped.store(true, Ordering::Relaxed);
         for url in [&self.endpoint, &*self.shared.storage.lock().unwrap()] {
             // Wakes the listener.
-            let _ = TcpStream::connect(url.trim_start_matches("http://"));
+            let _ = TcpStream::connect(url.rsplit('/').next().unwrap());
         }
     }
 }
 
 /// Accepts connections on a free port of loopback; returns the address.
-fn listen(shared: Arc<Shared>, storage: bool) -> String {
+fn listen(shared: Arc<Shared>, storage: bool, wrap: Option<Wrap>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = format!("http://{}", listener.local_addr().unwrap());
+    let scheme = if wrap.is_some() { "https" } else { "http" };
+    let address = format!("{scheme}://{}", listener.local_addr().unwrap());
+    let host = address.clone();
     thread::spawn(move || {
         for stream in listener.incoming() {
             if shared.stopped.load(Ordering::Relaxed) {
                 return;
             }
-            let (Ok(stream), shared) = (stream, shared.clone()) else { continue };
+            let (Ok(stream), shared, host, wrap) = (stream, shared.clone(), host.clone(), wrap.clone()) else {
+                continue;
+            };
             thread::spawn(move || {
                 let _ = stream.set_nodelay(true);
-                let _ = serve(&shared, stream, storage);
+                let _ = match wrap {
+                    None => serve(&shared, stream, &host, storage),
+                    Some(wrap) => wrap(stream).and_then(|stream| serve(&shared, stream, &host, storage)),
+                };
             });
         }
     });
@@ -296,9 +317,8 @@ fn listen(shared: Arc<Shared>, storage: bool) -> String {
 }
 
 /// One connection: requests until it ends.
-fn serve(shared: &Shared, stream: TcpStream, storage: bool) -> io::Result<()> {
-    let mut reader = BufReader::new(stream.try_clone()?);
-    let mut stream = stream;
+fn serve(shared: &Shared, stream: impl Stream, host: &str, storage: bool) -> io::Result<()> {
+    let mut reader = BufReader::new(stream);
     loop {
         let mut line = String::new();
         if reader.read_line(&mut line)? == 0 || shared.stopped.load(Ordering::Relaxed) {
@@ -322,7 +342,7 @@ fn serve(shared: &Shared, stream: TcpStream, storage: bool) -> io::Result<()> {
         let request = Seen { method, path, storage, authorization, range };
         shared.seen.lock().unwrap().push(request.clone());
         let answer = shared.answer(&request);
-        if !shared.send(&mut stream, &request, answer)? {
+        if !shared.send(reader.get_mut(), host, &request, answer)? {
             return Ok(());
         }
     }
@@ -398,6 +418,9 @@ impl Shared {
                     Some(seconds) => answer.header("Retry-After", seconds.to_string()),
                     None => answer,
                 };
+            }
+            Some(Fault::Until(after, now)) => {
+                return Answer::error(503, "", "a fault of the test").header("Retry-After", after).header("Date", now);
             }
             Some(Fault::RedirectTo(url)) => {
                 return Answer { status: 302, ..Answer::json(&json!({})) }.header("Location", url);
@@ -622,7 +645,7 @@ impl Shared {
     }
 
     /// Sends an answer; false if the connection is to be closed.
-    fn send(&self, stream: &mut TcpStream, request: &Seen, answer: Answer) -> io::Result<bool> {
+    fn send(&self, stream: &mut impl Stream, host: &str, request: &Seen, answer: Answer) -> io::Result<bool> {
         let length = match &answer.body {
             Body::Text(text) => text.len() as u64,
             Body::Part(_, start, end) => end - start,
@@ -633,8 +656,7 @@ impl Shared {
         };
         let mut head = format!("HTTP/1.1 {} Whatever\r\nContent-Length: {told}\r\n", answer.status);
         for (name, value) in &answer.headers {
-            let host = format!("http://{}", stream.local_addr()?);
-            head += &format!("{name}: {}\r\n", value.replace("HOST", &host));
+            head += &format!("{name}: {}\r\n", value.replace("HOST", host));
         }
         stream.write_all((head + "\r\n").as_bytes())?;
         if request.method == "HEAD" {
@@ -651,7 +673,7 @@ impl Shared {
     /// Sends a range of a file as the fault wants; returns how many bytes.
     fn send_part(
         &self,
-        stream: &mut TcpStream,
+        stream: &mut impl Stream,
         content: &Content,
         start: u64,
         end: u64,
@@ -705,7 +727,6 @@ impl Shared {
         }
         if matches!(fault, Some(Fault::Stall(_))) {
             // Until the client has had enough.
-            let _ = stream.set_read_timeout(Some(Duration::from_secs(30)));
             let _ = stream.read(&mut [0]);
         }
         Ok(at - start)
