@@ -1019,13 +1019,15 @@ struct mlxe_error_t *mlxe_estimate_start(const struct mlxe_load_options_t *optio
                                          struct mlxe_task_t **out_task);
 
 /// The catalogue of well-known models, smallest first: a JSON array of objects with id, name, short_name, parameters,
-/// bits, architecture, context, default_prompt and extra_eos. `out_json` receives text that the caller owns.
+/// bits, architecture, context, default_prompt, extra_eos; and supported (whether this library has the architecture),
+/// weight_bytes and fits (into the memory that is available now, or null). `out_json` receives text that the caller owns.
 ///
 /// Any thread.
-MLXE_MUST_USE struct mlxe_error_t *mlxe_catalog_json(struct mlxe_string_t **out_json);
+MLXE_MUST_USE
+struct mlxe_error_t *mlxe_catalog_json(struct mlxe_string_t **out_json);
 
-/// Adds entries to the catalogue of this process, or replaces those with the same id. `json` is an object as in
-/// mlxe_catalog_json(), or an array of them; default_prompt and extra_eos may be left out.
+/// Adds entries to the catalogue of this process, or replaces those with the same id. `json` is an object with the keys
+/// id to extra_eos of mlxe_catalog_json(), or an array of them; default_prompt and extra_eos may be left out.
 /// Errors: MLXE_ERROR_INVALID_ARGUMENT; entries before the one that is refused have been added.
 ///
 /// Any thread.

@@ -56,6 +56,7 @@ pub(super) struct Transfer {
     /// Bytes that are there.
     pub done: AtomicU64,
     state: Mutex<State>,
+    writing: Mutex<()>,
     /// More bytes are there, or a checksum is, or the file is over.
     moved: Condvar,
 }
@@ -137,6 +138,7 @@ impl Transfer {
             chunk: share.clamp(CHUNK.0, CHUNK.1),
             done: AtomicU64::new(0),
             state: Mutex::default(),
+            writing: Mutex::default(),
             moved: Condvar::new(),
         }
     }
@@ -469,7 +471,14 @@ impl Transfer {
         let stall = self.client.options().stall;
         let (mut window, mut arrived) = (Instant::now(), 0u64);
         let mut told = false;
-        let out = self.state.lock().out.clone().ok_or_else(|| Error::internal("the file is not open"))?;
+        let out = {
+            let state = self.state.lock();
+            // While the answer came, another connection may have done everything.
+            if self.is_abandoned(&state, chunk) {
+                return Ok(Attempt::Abandoned);
+            }
+            state.out.clone().ok_or_else(|| Error::internal("the file is not open"))?
+        };
         while chunk.at < chunk.end {
             let room = buffer.len().min((chunk.end - chunk.at) as usize);
             let (n, read) = fill(&mut body, &mut buffer[..room]);
@@ -487,7 +496,11 @@ impl Transfer {
                     self.save(&mut state);
                 }
             }
-            out.write_all_at(&buffer[..n], chunk.at).map_err(|e| disk(&self.incomplete(), e))?;
+            {
+                // The system lets one write at a time into a file, and who waits for that burns time.
+                let _alone = self.writing.lock();
+                out.write_all_at(&buffer[..n], chunk.at).map_err(|e| disk(&self.incomplete(), e))?;
+            }
             chunk.at += n as u64;
             arrived += n as u64;
             traffic.fetch_add(n as u64, Ordering::Relaxed);

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -216,7 +216,10 @@ struct Shared {
     /// Bytes a second for each connection; 0 for no limit.
     rate: AtomicU64,
     sent: AtomicU64,
+    /// Answers of the storage under way, and the most at once so far.
+    busy: Mutex<(usize, usize)>,
     etags: AtomicU64,
+    faulted: AtomicU32,
     stopped: AtomicBool,
     storage: Mutex<String>,
 }
@@ -268,6 +271,16 @@ impl HubServer {
     pub fn forget(&self) {
         self.shared.seen.lock().unwrap().clear();
         self.shared.sent.store(0, Ordering::Relaxed);
+    }
+
+    /// How many faults have hit.
+    pub fn faulted(&self) -> u32 {
+        self.shared.faulted.load(Ordering::Relaxed)
+    }
+
+    /// The most answers of the storage that were under way at once.
+    pub fn busiest(&self) -> usize {
+        self.shared.busy.lock().unwrap().1
     }
 
     /// Bytes of bodies sent.
@@ -342,7 +355,15 @@ fn serve(shared: &Shared, stream: impl Stream, host: &str, storage: bool) -> io:
         let request = Seen { method, path, storage, authorization, range };
         shared.seen.lock().unwrap().push(request.clone());
         let answer = shared.answer(&request);
-        if !shared.send(reader.get_mut(), host, &request, answer)? {
+        if storage {
+            let mut busy = shared.busy.lock().unwrap();
+            *busy = (busy.0 + 1, busy.1.max(busy.0 + 1));
+        }
+        let sent = shared.send(reader.get_mut(), host, &request, answer);
+        if storage {
+            shared.busy.lock().unwrap().0 -= 1;
+        }
+        if !sent? {
             return Ok(());
         }
     }
@@ -386,6 +407,7 @@ impl Shared {
         let mut rules = self.rules.lock().unwrap();
         let rule = rules.iter_mut().find(|r| r.at == at && r.times > 0)?;
         rule.times -= 1;
+        self.faulted.fetch_add(1, Ordering::Relaxed);
         Some(rule.fault.clone())
     }
 
