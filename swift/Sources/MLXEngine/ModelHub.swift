@@ -39,7 +39,8 @@ public final class ModelHub: Sendable {
         directory: URL? = nil, endpoint: URL? = nil, token: String? = nil, offline: Bool = false, proxy: String? = nil
     ) throws {
         let access = HubAccess(
-            directory: directory?.path, endpoint: endpoint?.absoluteString, token: token, proxy: proxy, offline: offline)
+            directory: directory?.path, endpoint: endpoint?.absoluteString, token: token, proxy: proxy, offline: offline
+        )
         self.access = access
         handle = try access.withStrs { directory, endpoint, token, proxy in
             var options = mlxe_hub_options_t()
@@ -85,7 +86,8 @@ public final class ModelHub: Sendable {
         }
     }
 
-    private func find<Value: Decodable & Sendable>(start: (JSONObserver, TaskSlot) throws -> Void) async throws -> Value {
+    private func find<Value: Decodable & Sendable>(start: (JSONObserver, TaskSlot) throws -> Void) async throws -> Value
+    {
         let slot = TaskSlot()
         let json: String = try await withTaskCancellationHandler {
             try Task.checkCancellation()

@@ -144,9 +144,11 @@ struct ModelHubTests {
             #expect(plain.supported && plain.modelType == "qwen3" && plain.bits == 4 && plain.downloadBytes > 0)
             #expect(plain.memory.context == 128 && plain.memory.total > plain.memory.weights)
             request.keyValueBits = 4
-            #expect(try await hub.estimate(id: "org/tiny", for: request).memory.keyValueCache < plain.memory.keyValueCache)
+            #expect(
+                try await hub.estimate(id: "org/tiny", for: request).memory.keyValueCache < plain.memory.keyValueCache)
             request.keyValueBits = 7
-            #expect(await engineError { try await hub.estimate(id: "org/tiny", for: request) }?.code == .invalidArgument)
+            #expect(
+                await engineError { try await hub.estimate(id: "org/tiny", for: request) }?.code == .invalidArgument)
             #expect(await engineError { try await hub.estimate(id: "org/absent") }?.code == .accessDenied)
             #expect(try await hub.models().isEmpty)
         }
@@ -180,7 +182,8 @@ struct ModelHubTests {
         let known = try ModelCatalog.models()
         #expect(known.count >= 10 && known.allSatisfy { $0.isSupported && $0.weightBytes > 0 })
         let mine = ModelCatalog.Entry(
-            id: "mine/model", name: "Mine", shortName: "mine-model", parameters: 64, bits: 4, architecture: "warp_drive",
+            id: "mine/model", name: "Mine", shortName: "mine-model", parameters: 64, bits: 4,
+            architecture: "warp_drive",
             context: 10)
         try ModelCatalog.add(mine)
         let found = try #require(try ModelCatalog.models().first { $0.id == "mine/model" })
