@@ -56,7 +56,6 @@ pub(super) struct Transfer {
     /// Bytes that are there.
     pub done: AtomicU64,
     state: Mutex<State>,
-    writing: Mutex<()>,
     /// More bytes are there, or a checksum is, or the file is over.
     moved: Condvar,
 }
@@ -138,7 +137,6 @@ impl Transfer {
             chunk: share.clamp(CHUNK.0, CHUNK.1),
             done: AtomicU64::new(0),
             state: Mutex::default(),
-            writing: Mutex::default(),
             moved: Condvar::new(),
         }
     }
@@ -496,11 +494,7 @@ impl Transfer {
                     self.save(&mut state);
                 }
             }
-            {
-                // The system lets one write at a time into a file, and who waits for that burns time.
-                let _alone = self.writing.lock();
-                out.write_all_at(&buffer[..n], chunk.at).map_err(|e| disk(&self.incomplete(), e))?;
-            }
+            out.write_all_at(&buffer[..n], chunk.at).map_err(|e| disk(&self.incomplete(), e))?;
             chunk.at += n as u64;
             arrived += n as u64;
             traffic.fetch_add(n as u64, Ordering::Relaxed);
