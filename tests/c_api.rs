@@ -169,7 +169,6 @@ fn search() {
     compile("tests/c/search.c", &binary, Link::Shared);
     let command = || {
         let mut command = Command::new(&binary);
-        command.env("MLXE_STATE_DIR", dir.path().join("state"));
         command.arg(&server.endpoint).arg("org/model").arg(dir.path().join("cache"));
         command
     };

@@ -70,6 +70,8 @@ pub struct mlxe_load_options_t {
     pub offline: bool,
     /// With `id`: downloads over plain HTTP only, as in mlxe_hub_options_t.
     pub disable_xet: bool,
+    /// With `id`: the proxy, as in mlxe_hub_options_t.
+    pub proxy: mlxe_str_t,
 }
 
 // SAFETY: repr(C), begins with the size; bools are the only fields with forbidden patterns and C's bool has none.
@@ -90,6 +92,7 @@ unsafe impl Versioned for mlxe_load_options_t {
             cache_directory: mlxe_str_t::EMPTY,
             offline: false,
             disable_xet: false,
+            proxy: mlxe_str_t::EMPTY,
         }
     }
 }
@@ -363,7 +366,9 @@ pub(super) unsafe fn configuration(options: &mlxe_load_options_t) -> Result<Mode
         (None, Some(id)) => {
             let configuration = ModelConfiguration::hub(id, revision.map(str::to_owned));
             // SAFETY: the caller's promise.
-            let hub = unsafe { hub_options(options.cache_directory, options.endpoint, options.token, options.offline) };
+            let hub = unsafe {
+                hub_options(options.cache_directory, options.endpoint, options.token, options.offline, options.proxy)
+            };
             let mut hub = hub?;
             hub.xet &= !options.disable_xet;
             configuration.with_hub(hub)

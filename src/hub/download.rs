@@ -10,7 +10,7 @@ use parking_lot::{Condvar, Mutex};
 use serde_json::Value;
 
 use super::cache::{Repository, check_revision};
-use super::disk::{check_room, prepare};
+use super::disk::{check_room, prepare, sync_folder};
 use super::http::{Client, Subject, encode};
 use super::listing::{Listing, MAX_FILES, RepoFile};
 use super::options::HubOptions;
@@ -216,8 +216,11 @@ impl Shared {
         let weights = listing.weight_files(index.as_deref()).map_err(|e| e.context(&self.id))?;
         *self.stage.lock() = DownloadStage::Weights;
         self.fetch(&commit, &weights)?;
+        let snapshot = self.repository.snapshot(&commit);
+        sync_folder(&self.repository.root.join("blobs"));
+        sync_folder(&snapshot);
         self.repository.save_ref(&self.revision, &commit)?;
-        Ok(self.repository.snapshot(&commit))
+        Ok(snapshot)
     }
 
     /// What the cache has, or an error that says what to do.

@@ -26,6 +26,8 @@ mod http;
 #[cfg(feature = "hub")]
 mod pace;
 #[cfg(feature = "hub")]
+mod proxy;
+#[cfg(feature = "hub")]
 mod ranges;
 #[cfg(feature = "hub")]
 mod retry;
@@ -39,7 +41,7 @@ mod xet;
 pub use cache::{cache_dir, complete_snapshot, snapshot};
 pub use estimate::{EstimateOptions, LayerShape, MemoryEstimate, ModelShape};
 pub use listing::{Listing, RepoFile};
-pub use options::{HubOptions, Token};
+pub use options::{HubOptions, ProxyUrl, Token};
 pub use progress::{Activity, DownloadStage, FileProgress, Progress, Retry};
 pub use search::{Modality, ModelSummary, SearchPage, SearchQuery, SizeClass, Sort};
 

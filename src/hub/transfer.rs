@@ -502,7 +502,14 @@ impl Transfer {
         let mut buffer = vec![0; BUFFER];
         let mut pace = Pace::new(self.client.options().stall);
         let mut told = false;
-        let out = self.state.lock().out.clone().ok_or_else(|| Error::internal("the file is not open"))?;
+        let out = {
+            let state = self.state.lock();
+            // While the answer came, another connection may have done everything.
+            if self.is_abandoned(&state, chunk) {
+                return Ok(Attempt::Abandoned);
+            }
+            state.out.clone().ok_or_else(|| Error::internal("the file is not open"))?
+        };
         while chunk.at < chunk.end {
             let room = buffer.len().min((chunk.end - chunk.at) as usize);
             let (n, read) = fill(&mut body, &mut buffer[..room]);
@@ -619,6 +626,9 @@ impl Transfer {
     /// The file is whole and right: shows it.
     fn publish(&self) -> Result<()> {
         let blob = self.repository.blob(self.file.etag());
+        let out = self.state.lock().out.clone();
+        // A name must not be there before its bytes are, whatever becomes of the power.
+        out.map_or(Ok(()), |out| out.sync_all()).map_err(|e| disk(&blob, e))?;
         fs::rename(self.incomplete(), &blob).map_err(|e| disk(&blob, e))?;
         let _ = fs::remove_file(self.state_path());
         self.repository.link(&self.commit, &self.file.path, self.file.etag())?;

@@ -9,6 +9,7 @@ use super::{ModelConfiguration, ModelSource};
 use crate::array::{Device, system};
 use crate::error::Result;
 use crate::files::read_json;
+use crate::hub::catalog::{self, CatalogEntry};
 #[cfg(feature = "hub")]
 use crate::hub::{Client, HubOptions};
 use crate::hub::{EstimateOptions, LayerShape, MemoryEstimate, ModelShape};
@@ -106,6 +107,41 @@ pub fn fit_with(
     }
 }
 
+/// A well-known model, and what this machine can do with it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct KnownModel {
+    /// What the catalogue says.
+    #[serde(flatten)]
+    pub entry: CatalogEntry,
+    /// Whether this library can run its architecture.
+    pub supported: bool,
+    /// Roughly the bytes of its weights.
+    pub weight_bytes: u64,
+    /// Whether they and a tenth more fit into seven eighths of the memory that is available now; `None` where the system
+    /// does not say.
+    pub fits: Option<bool>,
+}
+
+/// The catalogue, smallest model first.
+pub fn catalogue() -> Vec<KnownModel> {
+    let room = room();
+    let known = |entry: CatalogEntry| {
+        let weight_bytes = entry.weight_bytes();
+        KnownModel {
+            supported: registry::find(&entry.architecture).is_ok(),
+            weight_bytes,
+            fits: room.map(|room| weight_bytes + weight_bytes / 10 <= room),
+            entry,
+        }
+    };
+    catalog::entries().into_iter().map(known).collect()
+}
+
+/// What may be taken of the memory that is available now.
+fn room() -> Option<u64> {
+    system::memory().map(|m| m.available - m.available / RESERVE)
+}
+
 /// Looks for models of the Hub; the results know which of them can be run.
 ///
 /// # Errors
@@ -160,7 +196,7 @@ impl Parts {
         };
         let memory = estimate(options)?;
         let system = system::memory();
-        let room = system.map(|s| s.available - s.available / RESERVE);
+        let room = room();
         let largest_context = match (&shape, room) {
             (Some(shape), Some(room)) => {
                 let most = shape.context_length.unwrap_or(1 << 20).clamp(256, 1 << 24) / 256;

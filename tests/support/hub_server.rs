@@ -12,7 +12,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -164,6 +164,8 @@ fn hex(context: Context) -> String {
 pub enum Fault {
     /// An HTTP error, with `Retry-After` in seconds.
     Status(u16, Option<u64>),
+    /// 503, with these values of `Retry-After` and `Date`.
+    Until(String, String),
     /// This many redirects with this status before the answer.
     Redirects(u16, u32),
     /// A redirect to this address.
@@ -242,7 +244,10 @@ struct Shared {
     /// Bytes a second for each connection; 0 for no limit.
     rate: AtomicU64,
     sent: AtomicU64,
+    /// Answers of the storage under way, and the most at once so far.
+    busy: Mutex<(usize, usize)>,
     etags: AtomicU64,
+    faulted: AtomicU32,
     stopped: AtomicBool,
     storage: Mutex<String>,
     xet_url: Mutex<String>,
@@ -253,6 +258,13 @@ struct Shared {
     xet_life: AtomicU64,
 }
 
+/// A connection.
+pub trait Stream: Read + Write {}
+impl<T: Read + Write> Stream for T {}
+
+/// What makes a connection of a socket, such as TLS.
+pub type Wrap = Arc<dyn Fn(TcpStream) -> io::Result<Box<dyn Stream>> + Send + Sync>;
+
 /// The server; it stops with the value.
 pub struct HubServer {
     shared: Arc<Shared>,
@@ -260,7 +272,12 @@ pub struct HubServer {
 }
 
 impl HubServer {
-    pub fn start(mut repos: Vec<Repo>) -> HubServer {
+    pub fn start(repos: Vec<Repo>) -> HubServer {
+        Self::start_with(repos, None)
+    }
+
+    /// Over https, where `wrap` speaks TLS.
+    pub fn start_with(mut repos: Vec<Repo>, wrap: Option<Wrap>) -> HubServer {
         let mut xet = XetStorage::default();
         for repo in &mut repos {
             let Some(chunks) = repo.xet else { continue };
@@ -274,11 +291,11 @@ impl HubServer {
         }
         let shared = Arc::new(Shared { xet, xet_life: AtomicU64::new(3600), ..Shared::default() });
         *shared.repos.lock().unwrap() = repos.into_iter().map(Arc::new).collect();
-        let storage = listen(shared.clone(), Port::Storage);
+        let storage = listen(shared.clone(), Port::Storage, wrap.clone());
         *shared.storage.lock().unwrap() = storage;
-        let xet_url = listen(shared.clone(), Port::Xet);
+        let xet_url = listen(shared.clone(), Port::Xet, wrap.clone());
         *shared.xet_url.lock().unwrap() = xet_url;
-        let endpoint = listen(shared.clone(), Port::Hub);
+        let endpoint = listen(shared.clone(), Port::Hub, wrap);
         HubServer { shared, endpoint }
     }
 
@@ -313,6 +330,16 @@ impl HubServer {
         self.shared.sent.store(0, Ordering::Relaxed);
     }
 
+    /// How many faults have hit.
+    pub fn faulted(&self) -> u32 {
+        self.shared.faulted.load(Ordering::Relaxed)
+    }
+
+    /// The most answers of the storage that were under way at once.
+    pub fn busiest(&self) -> usize {
+        self.shared.busy.lock().unwrap().1
+    }
+
     /// Bytes of bodies sent.
     pub fn sent(&self) -> u64 {
         self.shared.sent.load(Ordering::Relaxed)
@@ -328,24 +355,31 @@ impl Drop for HubServer {
         self.shared.stopped.store(true, Ordering::Relaxed);
         for url in [&self.endpoint, &*self.shared.storage.lock().unwrap(), &*self.shared.xet_url.lock().unwrap()] {
             // Wakes the listener.
-            let _ = TcpStream::connect(url.trim_start_matches("http://"));
+            let _ = TcpStream::connect(url.rsplit('/').next().unwrap());
         }
     }
 }
 
 /// Accepts connections on a free port of loopback; returns the address.
-fn listen(shared: Arc<Shared>, port: Port) -> String {
+fn listen(shared: Arc<Shared>, port: Port, wrap: Option<Wrap>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = format!("http://{}", listener.local_addr().unwrap());
+    let scheme = if wrap.is_some() { "https" } else { "http" };
+    let address = format!("{scheme}://{}", listener.local_addr().unwrap());
+    let host = address.clone();
     thread::spawn(move || {
         for stream in listener.incoming() {
             if shared.stopped.load(Ordering::Relaxed) {
                 return;
             }
-            let (Ok(stream), shared) = (stream, shared.clone()) else { continue };
+            let (Ok(stream), shared, host, wrap) = (stream, shared.clone(), host.clone(), wrap.clone()) else {
+                continue;
+            };
             thread::spawn(move || {
                 let _ = stream.set_nodelay(true);
-                let _ = serve(&shared, stream, port);
+                let _ = match wrap {
+                    None => serve(&shared, stream, &host, port),
+                    Some(wrap) => wrap(stream).and_then(|stream| serve(&shared, stream, &host, port)),
+                };
             });
         }
     });
@@ -353,9 +387,8 @@ fn listen(shared: Arc<Shared>, port: Port) -> String {
 }
 
 /// One connection: requests until it ends.
-fn serve(shared: &Shared, stream: TcpStream, port: Port) -> io::Result<()> {
-    let mut reader = BufReader::new(stream.try_clone()?);
-    let mut stream = stream;
+fn serve(shared: &Shared, stream: impl Stream, host: &str, port: Port) -> io::Result<()> {
+    let mut reader = BufReader::new(stream);
     loop {
         let mut line = String::new();
         if reader.read_line(&mut line)? == 0 || shared.stopped.load(Ordering::Relaxed) {
@@ -378,10 +411,19 @@ fn serve(shared: &Shared, stream: TcpStream, port: Port) -> io::Result<()> {
         let authorization = headers.get("authorization").cloned();
         let length = headers.get("content-length").and_then(|n| n.parse().ok()).unwrap_or_default();
         io::copy(&mut reader.by_ref().take(length), &mut io::sink())?;
-        let request = Seen { method, path, port, storage: port == Port::Storage, authorization, range };
+        let storage = port == Port::Storage;
+        let request = Seen { method, path, port, storage, authorization, range };
         shared.seen.lock().unwrap().push(request.clone());
         let answer = shared.answer(&request);
-        if !shared.send(&mut stream, &request, answer)? {
+        if storage {
+            let mut busy = shared.busy.lock().unwrap();
+            *busy = (busy.0 + 1, busy.1.max(busy.0 + 1));
+        }
+        let sent = shared.send(reader.get_mut(), host, &request, answer);
+        if storage {
+            shared.busy.lock().unwrap().0 -= 1;
+        }
+        if !sent? {
             return Ok(());
         }
     }
@@ -425,6 +467,7 @@ impl Shared {
         let mut rules = self.rules.lock().unwrap();
         let rule = rules.iter_mut().find(|r| r.at == at && r.times > 0)?;
         rule.times -= 1;
+        self.faulted.fetch_add(1, Ordering::Relaxed);
         Some(rule.fault.clone())
     }
 
@@ -460,6 +503,9 @@ impl Shared {
                     Some(seconds) => answer.header("Retry-After", seconds.to_string()),
                     None => answer,
                 };
+            }
+            Some(Fault::Until(after, now)) => {
+                return Answer::error(503, "", "a fault of the test").header("Retry-After", after).header("Date", now);
             }
             Some(Fault::RedirectTo(url)) => {
                 return Answer { status: 302, ..Answer::json(&json!({})) }.header("Location", url);
@@ -759,7 +805,7 @@ impl Shared {
     }
 
     /// Sends an answer; false if the connection is to be closed.
-    fn send(&self, stream: &mut TcpStream, request: &Seen, answer: Answer) -> io::Result<bool> {
+    fn send(&self, stream: &mut impl Stream, host: &str, request: &Seen, answer: Answer) -> io::Result<bool> {
         let length = match &answer.body {
             Body::Text(text) => text.len() as u64,
             Body::Part(_, start, end) => end - start,
@@ -770,8 +816,7 @@ impl Shared {
         };
         let mut head = format!("HTTP/1.1 {} Whatever\r\nContent-Length: {told}\r\n", answer.status);
         for (name, value) in &answer.headers {
-            let host = format!("http://{}", stream.local_addr()?);
-            head += &format!("{name}: {}\r\n", value.replace("HOST", &host));
+            head += &format!("{name}: {}\r\n", value.replace("HOST", host));
         }
         stream.write_all((head + "\r\n").as_bytes())?;
         if request.method == "HEAD" {
@@ -788,7 +833,7 @@ impl Shared {
     /// Sends a range of a file as the fault wants; returns how many bytes.
     fn send_part(
         &self,
-        stream: &mut TcpStream,
+        stream: &mut impl Stream,
         content: &Content,
         start: u64,
         end: u64,
@@ -842,7 +887,6 @@ impl Shared {
         }
         if matches!(fault, Some(Fault::Stall(_))) {
             // Until the client has had enough.
-            let _ = stream.set_read_timeout(Some(Duration::from_secs(30)));
             let _ = stream.read(&mut [0]);
         }
         Ok(at - start)

@@ -14,7 +14,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use ureq::http::{Response, header::RETRY_AFTER};
+use time::OffsetDateTime;
+use ureq::http::Response;
 use ureq::{Body, http};
 
 use self::plan::Plan;
@@ -178,6 +179,6 @@ fn refused(response: &Response<Body>, url: &str) -> Failure {
         _ => network(text),
     };
     let transient = matches!(status.as_u16(), 408 | 425 | 429 | 500 | 502 | 503 | 504);
-    let after = response.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok()).and_then(retry_after);
+    let after = retry_after(response.headers(), OffsetDateTime::now_utc());
     Failure { error, transient, after: after.filter(|_| transient), status: Some(status.as_u16()) }
 }
