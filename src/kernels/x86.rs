@@ -7,10 +7,10 @@
 use std::arch::x86_64::*;
 
 use super::Level;
-use super::codes::Codes;
+use super::codes::{Codes, E4M3_SCALE};
 use super::floats::{Bf16, Floats};
 use super::product::{Grouped, Matrix, Scales, Values};
-use super::tile::{Bytes, Prepared, group_index, in_bytes, lane_block, with_scratch};
+use super::tile::{Bytes, Prepared, by_table, group_index, in_bytes, lane_block, with_scratch};
 
 impl Scales<'_> {
     /// Brings a part of them nearer.
@@ -19,7 +19,7 @@ impl Scales<'_> {
             Scales::Floats(Floats::F32(s)) => (s.as_ptr().cast::<i8>(), 4),
             Scales::Floats(Floats::F16(s)) => (s.as_ptr().cast(), 2),
             Scales::Floats(Floats::Bf16(s)) => (s.as_ptr().cast(), 2),
-            Scales::Exponents(s) => (s.as_ptr().cast(), 1),
+            Scales::Exponents(s) | Scales::E4m3(s) => (s.as_ptr().cast(), 1),
         };
         for at in (part.start * size..part.end * size).step_by(64) {
             // SAFETY: SSE is part of x86-64; prefetching reads nothing.
@@ -99,7 +99,7 @@ pub(super) fn few(w: &Matrix<'_>, from: usize, n: usize, p: &Prepared<'_>, tile:
         let sums = integers.map_or(&p.sums, |x| &x.sums);
         let sums = q.biases.map(|_| &sums[group_index(q.group)]);
         pieces(&mut |j, rows| {
-            let table = q.codes.table();
+            let table = if by_table(q.codes) { q.codes.table() } else { [0.0; 16] };
             let a = GroupedRows {
                 codes: q.bytes[(from + j) * row_bytes..].as_ptr(),
                 row_bytes,
@@ -123,6 +123,9 @@ pub(super) fn few(w: &Matrix<'_>, from: usize, n: usize, p: &Prepared<'_>, tile:
                     (_, 3) => for_sizes!(by_bytes, rows, m, [3], (&a, p.natural.as_ptr(), out)),
                     (_, 5) => for_sizes!(by_bytes, rows, m, [5], (&a, p.natural.as_ptr(), out)),
                     (_, 6) => for_sizes!(by_bytes, rows, m, [6], (&a, p.natural.as_ptr(), out)),
+                    (_, _) if q.codes == Codes::E4m3 => {
+                        for_sizes!(by_bytes, rows, m, [E4M3], (&a, p.natural.as_ptr(), out))
+                    }
                     (_, _) => for_sizes!(by_bytes, rows, m, [8], (&a, p.natural.as_ptr(), out)),
                 }
             }
@@ -385,13 +388,31 @@ unsafe fn by_integers<const R: usize, const M: usize, const BITS: u32>(a: &Group
     }
 }
 
+/// Stands for codes of eight bits that are E4M3, where their bits are a constant.
+const E4M3: u32 = 9;
+
+/// 16 codes, one a byte, as numbers.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+fn numbers_of<const BITS: u32>(bytes: __m128i) -> __m512 {
+    let codes = _mm512_cvtepu8_epi32(bytes);
+    if BITS != E4M3 {
+        return _mm512_cvtepi32_ps(codes);
+    }
+    // As in `codes::e4m3`.
+    let rest = _mm512_slli_epi32::<20>(_mm512_and_si512(codes, _mm512_set1_epi32(0x7f)));
+    let magnitude = _mm512_mul_ps(_mm512_castsi512_ps(rest), _mm512_set1_ps(E4M3_SCALE));
+    let sign = _mm512_slli_epi32::<24>(_mm512_and_si512(codes, _mm512_set1_epi32(0x80)));
+    _mm512_castsi512_ps(_mm512_or_si512(_mm512_castps_si512(magnitude), sign))
+}
+
 /// 32 codes of any width as bytes.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
 unsafe fn bytes_of<const BITS: u32>(at: *const u8) -> __m256i {
     // SAFETY: 4 * BITS bytes are readable, the caller's promise; the others are masked away.
     unsafe {
-        if BITS == 8 {
+        if BITS == 8 || BITS == E4M3 {
             return _mm256_loadu_si256(at.cast());
         }
         let mask = ((1u64 << (4 * BITS)) - 1) as u32;
@@ -415,6 +436,7 @@ unsafe fn by_bytes<const R: usize, const M: usize, const BITS: u32>(a: &GroupedR
     // SAFETY: the caller vouches for `R` rows of codes and scales and `M` rows of `x`.
     unsafe {
         let k = a.groups * a.group;
+        let width = if BITS == E4M3 { 8 } else { BITS as usize };
         let mut total = [[_mm512_setzero_ps(); M]; R];
         for g in 0..a.groups {
             let mut acc = [[_mm512_setzero_ps(); M]; R];
@@ -423,9 +445,9 @@ unsafe fn by_bytes<const R: usize, const M: usize, const BITS: u32>(a: &GroupedR
                 let mut low = [_mm512_setzero_ps(); R];
                 let mut high = [_mm512_setzero_ps(); R];
                 for r in 0..R {
-                    let bytes = bytes_of::<BITS>(a.codes.add(r * a.row_bytes + at / 8 * BITS as usize));
-                    low[r] = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm256_castsi256_si128(bytes)));
-                    high[r] = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm256_extracti128_si256::<1>(bytes)));
+                    let bytes = bytes_of::<BITS>(a.codes.add(r * a.row_bytes + at / 8 * width));
+                    low[r] = numbers_of::<BITS>(_mm256_castsi256_si128(bytes));
+                    high[r] = numbers_of::<BITS>(_mm256_extracti128_si256::<1>(bytes));
                 }
                 for c in 0..M {
                     let xl = _mm512_loadu_ps(x.add(c * k + at));
@@ -561,11 +583,11 @@ fn fill_panel(w: &Matrix<'_>, grouped: Option<&Grouped<'_>>, from: usize, wide: 
 
 /// A row of codes as bf16 numbers.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
-unsafe fn bf16_codes(bytes: &[u8], codes: Codes, k: usize, out: *mut u16) {
+unsafe fn bf16_codes(bytes: &[u8], kind: Codes, k: usize, out: *mut u16) {
     // SAFETY: `k`, a multiple of 32, codes are in `bytes`, and `out` has room for them.
     unsafe {
-        if codes.bits() == 4 {
-            let table = codes.table().map(|v| Bf16::from_f32(v).to_bits());
+        if kind.bits() == 4 {
+            let table = kind.table().map(|v| Bf16::from_f32(v).to_bits());
             // Twice: the lookup takes five bits, the fifth being of the next code.
             let half = _mm256_loadu_si256(table.as_ptr().cast());
             let table = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(half), half);
@@ -579,19 +601,21 @@ unsafe fn bf16_codes(bytes: &[u8], codes: Codes, k: usize, out: *mut u16) {
             return;
         }
         for i in (0..k).step_by(32) {
-            let at = bytes.as_ptr().add(i / 8 * codes.bits());
-            let codes = match codes.bits() {
+            let at = bytes.as_ptr().add(i / 8 * kind.bits());
+            let codes = match kind.bits() {
                 2 => bytes_of::<2>(at),
                 3 => bytes_of::<3>(at),
                 5 => bytes_of::<5>(at),
                 6 => bytes_of::<6>(at),
                 _ => bytes_of::<8>(at),
             };
-            // Integers of up to eight bits are exact in bf16: the upper half of their f32.
+            // Codes of up to eight bits are exact in bf16: the upper half of their f32.
             let upper = |bytes| {
-                _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(_mm512_castps_si512(_mm512_cvtepi32_ps(
-                    _mm512_cvtepu8_epi32(bytes),
-                ))))
+                let numbers = match kind {
+                    Codes::E4m3 => numbers_of::<E4M3>(bytes),
+                    _ => numbers_of::<8>(bytes),
+                };
+                _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(_mm512_castps_si512(numbers)))
             };
             _mm256_storeu_si256(out.add(i).cast(), upper(_mm256_castsi256_si128(codes)));
             _mm256_storeu_si256(out.add(i + 16).cast(), upper(_mm256_extracti128_si256::<1>(codes)));

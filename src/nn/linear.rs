@@ -58,6 +58,14 @@ impl Linear {
         }
     }
 
+    /// `activation(forward(x))`
+    pub fn activated(&self, activation: Activation, x: &Array) -> Result<Array> {
+        match self.kernel() {
+            Some(part) => only(cpu::linear(x, &[part], Then::Activate(activation.kernel()))?),
+            None => activation.apply(&self.forward(x)?),
+        }
+    }
+
     /// The layer as the CPU kernels take it, where they are in use.
     fn kernel(&self) -> Option<(cpu::Weight<'_>, Option<&Array>)> {
         kernel(&self.weight).map(|weight| (weight, self.bias.as_ref()))
@@ -121,10 +129,10 @@ impl<const N: usize> Joint<N> {
 impl Joint<2> {
     /// `activation(first(x)) * second(x)`
     pub fn gated(&self, activation: Activation, x: &Array) -> Result<Array> {
-        if let (Some(act), Form::Parts([gate, up])) = (activation.kernel(), &self.0)
+        if let Form::Parts([gate, up]) = &self.0
             && let (Some(gate), Some(up)) = (gate.kernel(), up.kernel())
         {
-            return only(cpu::linear(x, &[gate, up], Then::Gate(act))?);
+            return only(cpu::linear(x, &[gate, up], Then::Gate(activation.kernel()))?);
         }
         let [gate, up] = self.forward(x)?;
         activation.apply(&gate)? * up
@@ -143,7 +151,8 @@ fn ends(sizes: &[i32]) -> Vec<i32> {
         .collect()
 }
 
-fn kernel(weight: &Matrix) -> Option<cpu::Weight<'_>> {
+/// A weight as the CPU kernels take it, where they are in use.
+pub(super) fn kernel(weight: &Matrix) -> Option<cpu::Weight<'_>> {
     if !cpu::active() {
         return None;
     }

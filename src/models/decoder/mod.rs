@@ -6,7 +6,7 @@ mod spec;
 
 pub use spec::{
     AttentionBias, AttentionSpec, DecoderSpec, Ffn, Head, HeadWeights, LayerSpec, Mixer, Names, NormLayout, Projection,
-    QkNorm,
+    QkNorm, SharedExpert, SharedGate,
 };
 
 use crate::array::Array;
