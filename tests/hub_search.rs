@@ -65,6 +65,21 @@ fn check(dir: &Path, context: usize, options: &EstimateOptions) {
 
 /// A checkpoint with random weights, plain bf16 or 4 bits.
 fn random_checkpoint(dir: &Path, layers: usize, hidden: usize, inner: usize, heads: usize, kv: usize, bits4: bool) {
+    random_mixture(dir, layers, hidden, inner, heads, kv, bits4, 0);
+}
+
+/// The same with experts in place of each feed-forward layer, if there are any.
+#[allow(clippy::too_many_arguments)]
+fn random_mixture(
+    dir: &Path,
+    layers: usize,
+    hidden: usize,
+    inner: usize,
+    heads: usize,
+    kv: usize,
+    bits4: bool,
+    experts: usize,
+) {
     use rand::{RngCore, SeedableRng};
     let mut random = rand::rngs::StdRng::seed_from_u64(7);
     let mut tensors: Vec<(String, safetensors::Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
@@ -72,19 +87,25 @@ fn random_checkpoint(dir: &Path, layers: usize, hidden: usize, inner: usize, hea
         (0..n).flat_map(|_| (0x3c00u16 | (random.next_u32() as u16 & 0x80ff)).to_le_bytes()).collect()
     };
     let mut add = |name: &str, rows: usize, columns: usize, quantized: bool| {
+        let stacked = name.contains("switch_mlp");
+        let shape = |columns: usize| match (stacked, columns) {
+            (_, 0) => vec![rows],
+            (false, _) => vec![rows, columns],
+            (true, _) => vec![experts, rows / experts, columns],
+        };
         let name = |part: &str| format!("{name}.{part}");
         if !quantized {
-            let shape = if columns == 0 { vec![rows] } else { vec![rows, columns] };
+            let shape = shape(columns);
             let data = bf16(&mut random, rows * columns.max(1));
             tensors.push((name("weight"), safetensors::Dtype::BF16, shape, data));
             return;
         }
         let mut codes = vec![0; rows * columns / 2];
         random.fill_bytes(&mut codes);
-        tensors.push((name("weight"), safetensors::Dtype::U32, vec![rows, columns / 8], codes));
+        tensors.push((name("weight"), safetensors::Dtype::U32, shape(columns / 8), codes));
         for part in ["scales", "biases"] {
             let data = bf16(&mut random, rows * columns / 64);
-            tensors.push((name(part), safetensors::Dtype::BF16, vec![rows, columns / 64], data));
+            tensors.push((name(part), safetensors::Dtype::BF16, shape(columns / 64), data));
         }
     };
     let (vocab, dim) = (512, 64);
@@ -96,9 +117,14 @@ fn random_checkpoint(dir: &Path, layers: usize, hidden: usize, inner: usize, hea
         add(&path("self_attn.k_proj"), kv * dim, hidden, bits4);
         add(&path("self_attn.v_proj"), kv * dim, hidden, bits4);
         add(&path("self_attn.o_proj"), hidden, heads * dim, bits4);
-        add(&path("mlp.gate_proj"), inner, hidden, bits4);
-        add(&path("mlp.up_proj"), inner, hidden, bits4);
-        add(&path("mlp.down_proj"), hidden, inner, bits4);
+        let ffn = if experts == 0 { "mlp" } else { "block_sparse_moe.switch_mlp" };
+        let all = experts.max(1);
+        add(&path(&format!("{ffn}.gate_proj")), all * inner, hidden, bits4);
+        add(&path(&format!("{ffn}.up_proj")), all * inner, hidden, bits4);
+        add(&path(&format!("{ffn}.down_proj")), all * hidden, inner, bits4);
+        if experts > 0 {
+            add(&path("block_sparse_moe.gate"), experts, hidden, false);
+        }
         add(&path("input_layernorm"), hidden, 0, false);
         add(&path("post_attention_layernorm"), hidden, 0, false);
     }
@@ -112,6 +138,10 @@ fn random_checkpoint(dir: &Path, layers: usize, hidden: usize, inner: usize, hea
         "num_attention_heads": heads, "num_key_value_heads": kv, "head_dim": dim, "vocab_size": vocab,
         "rms_norm_eps": 1e-5, "max_position_embeddings": 8192, "tie_word_embeddings": true,
     });
+    if experts > 0 {
+        config["model_type"] = "mixtral".into();
+        config["num_local_experts"] = experts.into();
+    }
     if bits4 {
         config["quantization"] = serde_json::json!({"bits": 4, "group_size": 64});
     }
@@ -141,6 +171,9 @@ fn estimates_are_within_a_tenth_of_the_peak() {
         random_checkpoint(dir.path(), layers, hidden, inner, heads, kv, bits4);
         check_all(dir.path(), &[128, 1024]);
     }
+    let dir = TempDir::new("mixture");
+    random_mixture(dir.path(), 12, 256, 256, 4, 2, true, 8);
+    check_all(dir.path(), &[128, 1024]);
 }
 
 fn client(server: &HubServer, cache: &Path) -> Client {
