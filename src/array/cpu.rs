@@ -83,7 +83,7 @@ impl Weight<'_> {
             Weight::Dense(w) => w.shape(),
             Weight::Quantized(q) => q.packed.shape(),
         };
-        shape.split_last().map_or(0, |(_, rows)| rows.iter().product())
+        shape.split_last().map_or(0, |(_, rows)| rows.iter().fold(1, |n: i32, &d| n.saturating_mul(d)))
     }
 
     fn columns(&self) -> i32 {

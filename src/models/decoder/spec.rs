@@ -344,7 +344,7 @@ impl DecoderSpec {
                     size("intermediate_size", inner, 1 << 24)?;
                 }
                 Ffn::Moe { experts, shared } => {
-                    size("num_experts", experts.count, 1 << 12)?;
+                    size("num_experts (num_local_experts)", experts.count, 1 << 12)?;
                     size("num_experts_per_tok", experts.chosen, experts.count)?;
                     size("moe_intermediate_size", experts.size, 1 << 20)?;
                     if let Some(shared) = shared {
