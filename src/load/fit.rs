@@ -149,10 +149,7 @@ impl Parts {
         let model_type = self.config.get("model_type").and_then(Value::as_str).unwrap_or_default();
         let spec = registry::find(model_type).and_then(|a| a.spec(&self.config));
         let shape = spec.as_ref().ok().map(|spec| self.shape(spec, device));
-        let step = match device {
-            Device::Cpu => 128,
-            Device::Gpu => 512,
-        };
+        let step = spec.as_ref().map_or(0, |spec| spec.prefill_step(device) as u64);
         let weights = self.tensors.values().map(|t| t.bytes).sum();
         let estimate = |options: &EstimateOptions| match &shape {
             Some(shape) => shape.estimate(weights, step, options),
