@@ -67,9 +67,11 @@ fn random_checkpoint(dir: &Path, layers: usize, hidden: usize, inner: usize, hea
     random_model(dir, "llama", [layers, hidden, inner, heads, kv], bits4, serde_json::json!({}));
 }
 
-/// The same for another decoder; `more` is merged into its configuration.
+/// The same for another decoder; `more` is merged into its configuration. With `num_local_experts` there are experts in
+/// place of each feed-forward layer.
 fn random_model(dir: &Path, model_type: &str, sizes: [usize; 5], bits4: bool, more: serde_json::Value) {
     let [layers, hidden, inner, heads, kv] = sizes;
+    let experts = more["num_local_experts"].as_u64().unwrap_or_default() as usize;
     use rand::{RngCore, SeedableRng};
     let mut random = rand::rngs::StdRng::seed_from_u64(7);
     let mut tensors: Vec<(String, safetensors::Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
@@ -77,19 +79,25 @@ fn random_model(dir: &Path, model_type: &str, sizes: [usize; 5], bits4: bool, mo
         (0..n).flat_map(|_| (0x3c00u16 | (random.next_u32() as u16 & 0x80ff)).to_le_bytes()).collect()
     };
     let mut add = |name: &str, rows: usize, columns: usize, quantized: bool| {
+        let stacked = name.contains("switch_mlp");
+        let shape = |columns: usize| match (stacked, columns) {
+            (_, 0) => vec![rows],
+            (false, _) => vec![rows, columns],
+            (true, _) => vec![experts, rows / experts, columns],
+        };
         let name = |part: &str| format!("{name}.{part}");
         if !quantized {
-            let shape = if columns == 0 { vec![rows] } else { vec![rows, columns] };
+            let shape = shape(columns);
             let data = bf16(&mut random, rows * columns.max(1));
             tensors.push((name("weight"), safetensors::Dtype::BF16, shape, data));
             return;
         }
         let mut codes = vec![0; rows * columns / 2];
         random.fill_bytes(&mut codes);
-        tensors.push((name("weight"), safetensors::Dtype::U32, vec![rows, columns / 8], codes));
+        tensors.push((name("weight"), safetensors::Dtype::U32, shape(columns / 8), codes));
         for part in ["scales", "biases"] {
             let data = bf16(&mut random, rows * columns / 64);
-            tensors.push((name(part), safetensors::Dtype::BF16, vec![rows, columns / 64], data));
+            tensors.push((name(part), safetensors::Dtype::BF16, shape(columns / 64), data));
         }
     };
     let (vocab, dim) = (512, 64);
@@ -101,9 +109,14 @@ fn random_model(dir: &Path, model_type: &str, sizes: [usize; 5], bits4: bool, mo
         add(&path("self_attn.k_proj"), kv * dim, hidden, bits4);
         add(&path("self_attn.v_proj"), kv * dim, hidden, bits4);
         add(&path("self_attn.o_proj"), hidden, heads * dim, bits4);
-        add(&path("mlp.gate_proj"), inner, hidden, bits4);
-        add(&path("mlp.up_proj"), inner, hidden, bits4);
-        add(&path("mlp.down_proj"), hidden, inner, bits4);
+        let ffn = if experts == 0 { "mlp" } else { "block_sparse_moe.switch_mlp" };
+        let all = experts.max(1);
+        add(&path(&format!("{ffn}.gate_proj")), all * inner, hidden, bits4);
+        add(&path(&format!("{ffn}.up_proj")), all * inner, hidden, bits4);
+        add(&path(&format!("{ffn}.down_proj")), all * hidden, inner, bits4);
+        if experts > 0 {
+            add(&path("block_sparse_moe.gate"), experts, hidden, false);
+        }
         add(&path("input_layernorm"), hidden, 0, false);
         add(&path("post_attention_layernorm"), hidden, 0, false);
         if model_type.starts_with("gemma") {
@@ -155,6 +168,9 @@ fn estimates_are_within_a_tenth_of_the_peak() {
         random_checkpoint(dir.path(), layers, hidden, inner, heads, kv, bits4);
         check_all(dir.path(), &[128, 1024]);
     }
+    let dir = TempDir::new("mixture");
+    random_model(dir.path(), "mixtral", [12, 256, 256, 4, 2], true, serde_json::json!({"num_local_experts": 8}));
+    check_all(dir.path(), &[128, 1024]);
 }
 
 /// Windows on five layers of six, or on every second; norms around everything; capped scores.

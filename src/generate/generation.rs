@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::options::{GenerateOptions, GenerationEvent, GenerationStats, StopReason, TokenInfo};
 use super::sampling::{Sampled, Sampler, TokenSets, resolve_breakers};
 use super::stop::StopMatcher;
-use crate::array::{self, Array, Device, Dtype, memory};
+use crate::array::{self, Array, Dtype, memory};
 use crate::cache::Cache;
 use crate::error::{Error, ErrorKind, Result};
 use crate::models::LanguageModel;
@@ -135,10 +135,7 @@ struct Clock {
 impl Generation {
     /// Begins with an empty cache.
     pub fn new(network: Rc<dyn LanguageModel>, request: Request) -> Result<Generation> {
-        let default_step = match array::device() {
-            Device::Cpu => 128,
-            Device::Gpu => 512,
-        };
+        let default_step = network.prefill_step(array::device());
         Ok(Generation {
             cache: network.new_cache(&request.options.cache)?,
             network,

@@ -184,11 +184,8 @@ impl Parts {
     fn fit(&self, name: String, device: Device, options: &EstimateOptions) -> Result<Fit> {
         let model_type = self.config.get("model_type").and_then(Value::as_str).unwrap_or_default();
         let spec = registry::find(model_type).and_then(|a| a.spec(&self.config));
-        let shape = spec.as_ref().ok().map(|spec| self.shape(spec));
-        let step = match device {
-            Device::Cpu => 128,
-            Device::Gpu => 512,
-        };
+        let shape = spec.as_ref().ok().map(|spec| self.shape(spec, device));
+        let step = spec.as_ref().map_or(0, |spec| spec.prefill_step(device) as u64);
         let weights = self.tensors.values().map(|t| t.bytes).sum();
         let estimate = |options: &EstimateOptions| match &shape {
             Some(shape) => shape.estimate(weights, step, options),
@@ -231,17 +228,26 @@ impl Parts {
         })
     }
 
-    fn shape(&self, spec: &DecoderSpec) -> ModelShape {
+    fn shape(&self, spec: &DecoderSpec, device: Device) -> ModelShape {
         let layer = |l: &crate::models::decoder::LayerSpec| {
             let Mixer::Attention(a) = &l.mixer;
-            let (Ffn::Gated { size, .. } | Ffn::Plain { size, .. }) = l.ffn;
+            let ffn = match l.ffn {
+                Ffn::Gated { size, .. } | Ffn::Plain { size, .. } => size as u64,
+                Ffn::Moe { experts, shared } => {
+                    let shared = shared.map_or(0, |s| s.size + 2 * spec.hidden_size) as u64;
+                    // What the chosen experts take in and make of it; on a CPU within one operation.
+                    let each = (2 * experts.size + 2 * spec.hidden_size) as u64;
+                    let chosen = if device == Device::Gpu { experts.chosen as u64 * each } else { 0 };
+                    experts.count as u64 + shared + chosen
+                }
+            };
             LayerShape {
                 heads: a.heads as u64,
                 kv_heads: a.kv_heads as u64,
                 key_dim: a.head_dim as u64,
                 value_dim: a.head_dim as u64,
                 window: a.window.map(|w| w as u64),
-                ffn: size as u64,
+                ffn,
             }
         };
         ModelShape {
