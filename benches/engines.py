@@ -2,10 +2,10 @@
 
     python benches/engines.py target/release/mlxe [--case qwen3-0.6b-4bit ..] [--threads 2] [--rounds 3] [--write]
 
-Random weights of the shapes of Qwen3-0.6B and Llama-3.2-1B, 4-bit (groups of 64; llama.cpp: Q4_0, groups of 32) and
-bf16. Every round runs each engine once, in turns, so that whatever else the machine does hits all of them. A 512-token
-prompt, then 64 decoded tokens; texts mean nothing. mlx-lm on a CPU is so slow that it gets a short prompt and few
-tokens. `--write` puts the table and the plot into docs/.
+Random weights of the shapes of Qwen3-0.6B, Llama-3.2-1B and four layers of Qwen3-30B-A3B, 4-bit (groups of 64;
+llama.cpp: Q4_0, groups of 32) and bf16. Every round runs each engine once, in turns, so that whatever else the machine
+does hits all of them. A 512-token prompt, then 64 decoded tokens; texts mean nothing. mlx-lm on a CPU is so slow that
+it gets a short prompt and few tokens. `--write` puts the table and the plot into docs/.
 """
 
 import argparse
@@ -33,6 +33,11 @@ SHAPES = {
     "llama-3.1-8b": dict(model_type="llama", hidden_size=4096, num_hidden_layers=32, num_attention_heads=32,
                          num_key_value_heads=8, head_dim=128, intermediate_size=14336, vocab_size=128256,
                          rope_theta=5e5, rms_norm_eps=1e-5, max_position_embeddings=8192, tie_word_embeddings=False),
+    "qwen3-30b-a3b-4l": dict(model_type="qwen3_moe", hidden_size=2048, num_hidden_layers=4, num_attention_heads=32,
+                             num_key_value_heads=4, head_dim=128, intermediate_size=6144, moe_intermediate_size=768,
+                             num_experts=128, num_experts_per_tok=8, norm_topk_prob=True, decoder_sparse_step=1,
+                             mlp_only_layers=[], vocab_size=151936, rope_theta=1e6, rms_norm_eps=1e-6,
+                             max_position_embeddings=8192, tie_word_embeddings=False),
 }
 
 
@@ -46,10 +51,15 @@ def tensors(c):
     for i in range(c["num_hidden_layers"]):
         p = f"model.layers.{i}."
         matrices |= {p + "self_attn.q_proj": (q, h), p + "self_attn.k_proj": (kv, h), p + "self_attn.v_proj": (kv, h),
-                     p + "self_attn.o_proj": (h, q), p + "mlp.gate_proj": (inner, h), p + "mlp.up_proj": (inner, h),
-                     p + "mlp.down_proj": (h, inner)}
+                     p + "self_attn.o_proj": (h, q)}
+        if experts := c.get("num_experts"):
+            inner, e = c["moe_intermediate_size"], p + "mlp.switch_mlp."
+            matrices |= {p + "mlp.gate": (experts, h), e + "gate_proj": (experts, inner, h),
+                         e + "up_proj": (experts, inner, h), e + "down_proj": (experts, h, inner)}
+        else:
+            matrices |= {p + "mlp.gate_proj": (inner, h), p + "mlp.up_proj": (inner, h), p + "mlp.down_proj": (h, inner)}
         norms |= {p + "input_layernorm": h, p + "post_attention_layernorm": h}
-        if c["model_type"] == "qwen3":
+        if c["model_type"].startswith("qwen3"):
             norms |= {p + "self_attn.q_norm": d, p + "self_attn.k_norm": d}
     return matrices, norms
 
@@ -61,13 +71,13 @@ def write_mlx(folder, config, bits):
     mx.random.seed(0)
     matrices, norms = tensors(config)
     weights = {f"{n}.weight": mx.ones(s).astype(mx.bfloat16) for n, s in norms.items()}
-    for name, (rows, columns) in matrices.items():
+    for name, (*rows, columns) in matrices.items():
         if bits == 16:
-            weights[f"{name}.weight"] = mx.random.normal((rows, columns), mx.bfloat16, scale=0.02)
+            weights[f"{name}.weight"] = mx.random.normal((*rows, columns), mx.bfloat16, scale=0.02)
             mx.eval(weights[f"{name}.weight"])
             continue
-        scales = mx.random.uniform(0.003, 0.005, (rows, columns // 64)).astype(mx.bfloat16)
-        weights[f"{name}.weight"] = mx.random.randint(0, 2**32 - 1, (rows, columns * bits // 32), mx.uint32)
+        scales = mx.random.uniform(0.003, 0.005, (*rows, columns // 64)).astype(mx.bfloat16)
+        weights[f"{name}.weight"] = mx.random.randint(0, 2**32 - 1, (*rows, columns * bits // 32), mx.uint32)
         weights[f"{name}.scales"] = scales
         weights[f"{name}.biases"] = -scales * ((2**bits - 1) / 2)
     mx.save_safetensors(str(folder / "model.safetensors"), weights, {"format": "mlx"})
@@ -79,7 +89,7 @@ def write_mlx(folder, config, bits):
 def write_gguf(path, config, bits):
     import gguf
 
-    arch, c = config["model_type"], config
+    arch, c = config["model_type"].replace("_", ""), config
     w = gguf.GGUFWriter(path, arch)
     w.add_block_count(c["num_hidden_layers"])
     w.add_context_length(8192)
@@ -92,12 +102,18 @@ def write_gguf(path, config, bits):
     w.add_rope_dimension_count(c["head_dim"])
     w.add_rope_freq_base(c["rope_theta"])
     w.add_layer_norm_rms_eps(c["rms_norm_eps"])
+    if "num_experts" in c:
+        w.add_expert_count(c["num_experts"])
+        w.add_expert_used_count(c["num_experts_per_tok"])
+        w.add_expert_feed_forward_length(c["moe_intermediate_size"])
     w.add_vocab_size(c["vocab_size"])
     w.add_tokenizer_model("no_vocab")
     names = {"model.embed_tokens": "token_embd", "lm_head": "output", "model.norm": "output_norm", "self_attn.q_proj": "attn_q",
              "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
              "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm", "mlp.gate_proj": "ffn_gate",
-             "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm",
+             "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down", "mlp.gate": "ffn_gate_inp",
+             "mlp.switch_mlp.gate_proj": "ffn_gate_exps", "mlp.switch_mlp.up_proj": "ffn_up_exps",
+             "mlp.switch_mlp.down_proj": "ffn_down_exps", "input_layernorm": "attn_norm",
              "post_attention_layernorm": "ffn_norm"}
 
     def renamed(name):
@@ -108,9 +124,11 @@ def write_gguf(path, config, bits):
 
     rng = np.random.default_rng(0)
     matrices, norms = tensors(config)
-    for name, (rows, columns) in matrices.items():
-        values = rng.standard_normal((rows, columns), dtype=np.float32) * 0.02
+    for name, shape in matrices.items():
+        values = rng.standard_normal(shape, dtype=np.float32) * 0.02
         kind = gguf.GGMLQuantizationType.BF16 if bits == 16 else gguf.GGMLQuantizationType.Q4_0
+        if name.endswith("mlp.gate"):  # llama.cpp keeps routers in f32
+            kind = gguf.GGMLQuantizationType.F32
         w.add_tensor(renamed(name) + ".weight", gguf.quants.quantize(values, kind), raw_dtype=kind)
     for name, size in norms.items():
         w.add_tensor(renamed(name) + ".weight", np.ones(size, np.float32))

@@ -4,8 +4,9 @@
 
 For each round: seconds, CPU seconds (user + system) and peak resident memory of a whole process that downloads one
 model of one large file, from the system's accounting of that process. Python's start and imports are counted and also
-shown by themselves, as a process that imports and does nothing. The reference goes over plain HTTP, one stream a file:
-the server has no Xet storage, and the client no longer uses hf_transfer. Then once more with each connection limited to 20 MB/s.
+shown by themselves, as a process that imports and does nothing. First over plain HTTP, which the reference does with one
+stream a file, then from Xet storage, the same bytes in chunks that the server packs in all three ways in turns (hf_xet).
+Then once more over plain HTTP with each connection limited to 20 MB/s.
 """
 
 import argparse
@@ -18,11 +19,12 @@ import tempfile
 import time
 from pathlib import Path
 
+PLAIN, XET = "org/bench", "org/bench-xet"
 PYTHON = """
 import sys
 from huggingface_hub import snapshot_download
 if len(sys.argv) > 1:
-    snapshot_download("org/bench", cache_dir=sys.argv[1])
+    snapshot_download(sys.argv[2], cache_dir=sys.argv[1])
 """
 
 
@@ -51,11 +53,11 @@ def main():
         with open(root / "model/model.safetensors", "wb") as out:
             for _ in range(args.size // 1_000_000):
                 out.write(os.urandom(1_000_000))
-        server = subprocess.Popen([args.server, f"org/bench={root / 'model'}"], stdin=subprocess.PIPE,
+        server = subprocess.Popen([args.server, *(f"{id}={root / 'model'}" for id in (PLAIN, XET))], stdin=subprocess.PIPE,
                                   stdout=subprocess.PIPE, text=True)
         endpoint = server.stdout.readline().strip()
         env = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
-        env |= {"HF_ENDPOINT": endpoint, "HF_HOME": str(root / "home"), "HF_HUB_DISABLE_XET": "1",
+        env |= {"HF_ENDPOINT": endpoint, "HF_HOME": str(root / "home"),
                 "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
         def pull(command, cache):
@@ -63,15 +65,16 @@ def main():
             os.sync()
             result = measure(command, env | {"HF_HUB_CACHE": str(cache)})
             shutil.rmtree(cache)
+            shutil.rmtree(root / "home", ignore_errors=True)
             return result
 
-        ours = lambda: pull([args.mlxe, "pull", "org/bench", "--json"], root / "ours")
-        theirs = lambda: pull([sys.executable, "-c", PYTHON, str(root / "theirs")], root / "theirs")
+        ours = lambda id: pull([args.mlxe, "pull", id, "--json"], root / "ours")
+        theirs = lambda id: pull([sys.executable, "-c", PYTHON, str(root / "theirs"), id], root / "theirs")
 
-        def compare(name, rounds):
+        def compare(name, rounds, id=PLAIN):
             rows = []
             for _ in range(rounds):
-                rows.append((ours(), theirs()))
+                rows.append((ours(id), theirs(id)))
             print(name)
             for i, (what, unit) in enumerate((("wall", 1), ("cpu", 1), ("peak memory", 1e6))):
                 a = [r[0][i] / unit for r in rows]
@@ -82,6 +85,7 @@ def main():
             return rows
 
         compare(f"{args.size / 1e9:.2f} GB over loopback (s, s, MB)", args.rounds)
+        compare("the same from Xet storage", args.rounds, XET)
         idle = [measure([args.mlxe, "--version"], env) for _ in range(5)]
         bare = [measure([sys.executable, "-c", PYTHON], env) for _ in range(5)]
         median = lambda rows, i: statistics.median(r[i] for r in rows)

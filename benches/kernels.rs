@@ -6,7 +6,8 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use mlx_engine_kernels::{
-    Attention, Bf16, Epilogue, Floats, FloatsMut, Keys, Level, Matrix, Over, Part, Values, Visible, attend, product,
+    Act, Attention, Bf16, Epilogue, Experts, Floats, FloatsMut, Keys, Level, Matrix, Over, Part, RouterSoftmax,
+    Routing, Values, Visible, attend, mix, product,
 };
 
 /// Output and input features: gate, down, output layer (an eighth of it).
@@ -54,6 +55,43 @@ fn products(c: &mut Criterion) {
     }
 }
 
+/// The experts of a layer of Qwen3-30B-A3B, a quarter of them and of those that a row uses, in 4 bits.
+fn experts(c: &mut Criterion) {
+    let (count, chosen, features, inner) = (32, 2, 2048, 768);
+    let codes: Vec<u8> = (0..count * features * inner / 2).map(|i| (i * 31) as u8).collect();
+    let scales = numbers(count * features * inner / 64);
+    let stack = |rows: usize, columns: usize| Part {
+        weight: Matrix {
+            rows: count * rows,
+            columns,
+            values: Values::Affine {
+                bits: 4,
+                group: 64,
+                codes: &codes,
+                scales: Floats::Bf16(&scales),
+                biases: Floats::Bf16(&scales),
+            },
+        },
+        bias: None,
+    };
+    let gate = stack(inner, features);
+    let experts = Experts { count, gate, up: gate, down: stack(features, inner), act: Act::Silu };
+    let mut group = c.benchmark_group("experts");
+    for m in [1, 32, 128, 512] {
+        let (x, logits) = (numbers(m * features), numbers(m * count));
+        let mut out = vec![Bf16::ZERO; m * features];
+        group.throughput(Throughput::Elements((2 * 3 * m * chosen * features * inner) as u64));
+        group.bench_function(format!("{m} rows"), |b| {
+            b.iter(|| {
+                let routing = Routing { logits: Floats::Bf16(&logits), chosen, softmax: RouterSoftmax::Chosen };
+                let out = FloatsMut::Bf16(black_box(&mut out));
+                mix(Level::get(), Floats::Bf16(black_box(&x)), m, &experts, &routing, None, out);
+            });
+        });
+    }
+    group.finish();
+}
+
 fn attention(c: &mut Criterion) {
     let (heads, kv_heads, dim) = (16, 8, 128);
     let mut group = c.benchmark_group("attention");
@@ -84,5 +122,5 @@ fn attention(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, products, attention);
+criterion_group!(benches, products, experts, attention);
 criterion_main!(benches);

@@ -28,6 +28,9 @@ from mlx_lm.generate import generate_step
 from mlx_lm.utils import load_model
 from pathlib import Path
 
+# As in tests/fixtures/models/checkpoint.py: mlx-lm 0.32.2 passes an argument that mlx 0.32.2 does not take.
+gather_qmm = mx.gather_qmm
+mx.gather_qmm = lambda *args, global_scale=None, **options: gather_qmm(*args, **options)
 job = json.loads(sys.argv[1])
 start = time.perf_counter()
 model, config = load_model(Path(job["model"]), lazy=False)

@@ -326,6 +326,10 @@ typedef struct mlxe_load_options_t {
     struct mlxe_str_t cache_directory;
     /// With `id`: uses only the local cache, never the network. The environment's HF_HUB_OFFLINE=1 does the same.
     bool offline;
+    /// With `id`: downloads over plain HTTP only, as in mlxe_hub_options_t.
+    bool disable_xet;
+    /// With `id`: the proxy, as in mlxe_hub_options_t.
+    struct mlxe_str_t proxy;
 } mlxe_load_options_t;
 
 /// What a load is doing. Valid for the call it is passed to, with all that it points to. Ignore phases you do not know.
@@ -414,6 +418,13 @@ typedef struct mlxe_hub_options_t {
     struct mlxe_str_t token;
     /// Never uses the network. The environment's HF_HUB_OFFLINE=1 does the same.
     bool offline;
+    /// Downloads over plain HTTP only, not from the Hub's chunk storage. The environment's HF_HUB_DISABLE_XET=1 does the
+    /// same.
+    bool disable_xet;
+    /// What every request goes through: "http://host:port", "https://host:port" or "socks5://host:port", with
+    /// "name:password@" before the host if needed. Empty for the environment's HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and
+    /// NO_PROXY.
+    struct mlxe_str_t proxy;
 } mlxe_hub_options_t;
 
 /// How far work on models is. Valid for the call it is passed to, with all that it points to.
@@ -975,7 +986,7 @@ struct mlxe_error_t *mlxe_hub_prune_start(const struct mlxe_hub_t *hub,
 
 /// Looks for models of the Hugging Face Hub and returns at once.
 ///
-/// Of `options`, which may be NULL, endpoint, token and offline are used. `query` is a JSON object, or empty: text,
+/// Of `options`, which may be NULL, endpoint, token, proxy and offline are used. `query` is a JSON object, or empty: text,
 /// author, task, library ("mlx"), tags, languages, licence, gated, architecture, size_class ("tiny" under 100 million
 /// parameters, "small" to 1 billion, "medium" to 7, "large" to 13, "xlarge"), bits, modality ("text", "image", "audio",
 /// "embedding", "other"), min_bytes, max_bytes, fits_bytes, min_downloads, min_likes, since ("2025-01-31"), supported,
@@ -1017,25 +1028,19 @@ struct mlxe_error_t *mlxe_estimate_start(const struct mlxe_load_options_t *optio
                                          struct mlxe_task_t **out_task);
 
 /// The catalogue of well-known models, smallest first: a JSON array of objects with id, name, short_name, parameters,
-/// bits, architecture, context, default_prompt and extra_eos. `out_json` receives text that the caller owns.
+/// bits, architecture, context, default_prompt, extra_eos; and supported (whether this library has the architecture),
+/// weight_bytes and fits (into the memory that is available now, or null). `out_json` receives text that the caller owns.
 ///
 /// Any thread.
-MLXE_MUST_USE struct mlxe_error_t *mlxe_catalog_json(struct mlxe_string_t **out_json);
+MLXE_MUST_USE
+struct mlxe_error_t *mlxe_catalog_json(struct mlxe_string_t **out_json);
 
-/// Adds entries to the catalogue of this process, or replaces those with the same id. `json` is an object as in
-/// mlxe_catalog_json(), or an array of them; default_prompt and extra_eos may be left out.
+/// Adds entries to the catalogue of this process, or replaces those with the same id. `json` is an object with the keys
+/// id to extra_eos of mlxe_catalog_json(), or an array of them; default_prompt and extra_eos may be left out.
 /// Errors: MLXE_ERROR_INVALID_ARGUMENT; entries before the one that is refused have been added.
 ///
 /// Any thread.
 MLXE_MUST_USE struct mlxe_error_t *mlxe_catalog_add(struct mlxe_str_t json);
-
-/// How models of the Hub were used: a JSON object by id, with last_used (seconds since 1970) and times. Loads by id are
-/// counted, in `usage.json` in the environment's MLXE_STATE_DIR, else in Application Support/MLXEngine on Apple and
-/// ~/.local/state/mlx-engine elsewhere; several processes may share it. `out_json` receives text that the caller owns.
-/// Errors: MLXE_ERROR_NOT_FOUND if there is no such folder; MLXE_ERROR_IO.
-///
-/// Any thread.
-MLXE_MUST_USE struct mlxe_error_t *mlxe_usage_json(struct mlxe_string_t **out_json);
 
 /// Another handle of the same model. `out_model` receives it; the caller owns it.
 ///

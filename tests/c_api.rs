@@ -169,7 +169,6 @@ fn search() {
     compile("tests/c/search.c", &binary, Link::Shared);
     let command = || {
         let mut command = Command::new(&binary);
-        command.env("MLXE_STATE_DIR", dir.path().join("state"));
         command.arg(&server.endpoint).arg("org/model").arg(dir.path().join("cache"));
         command
     };
@@ -181,15 +180,16 @@ fn search() {
 #[cfg(feature = "hub")]
 #[test]
 fn hub() {
-    use hub_server::{At, Fault, HubServer, Repo};
+    use hub_server::{At, Fault, HubServer, Port, Repo};
     let (dir, model) = (TempDir::new("hub"), TempDir::new("model"));
     write_case("qwen3", model.path(), 2);
-    let server = HubServer::start(vec![Repo::from_folder("org/model", model.path())]);
+    let server = HubServer::start(vec![Repo::from_folder("org/model", model.path()).xet(8)]);
     // The pull that is cancelled may meet some of them.
     server.fault(At::Storage, Fault::Status(503, Some(1)), 3);
     let binary = dir.path().join("program");
     compile("tests/c/hub.c", &binary, Link::Shared);
     run(Command::new(&binary).arg(&server.endpoint).arg("org/model").arg(dir.path()).arg(model.path()));
+    assert!(server.seen().iter().all(|r| r.port != Port::Xet));
 }
 
 /// MLX's statics are destroyed at the end of the process while engines still work or free: many times, because a race

@@ -61,11 +61,12 @@ fn options(server: &HubServer, cache: &Path) -> HubOptions {
         token: None,
         cache: cache.into(),
         offline: false,
+        xet: true,
         proxy: None,
         connections: 4,
         retries: 3,
         backoff: Duration::from_millis(5),
-        stall: Duration::from_millis(300),
+        stall: Duration::from_secs(5),
         connect: Duration::from_secs(5),
     }
 }
@@ -130,12 +131,10 @@ fn a_model_arrives_in_the_shared_layout() {
 fn large_files_come_in_parallel_ranges() {
     let (server, cache) = (server(), TempDir::new("hub"));
     server.set_rate(2 << 20);
-    let start = Instant::now();
     pull(options(&server, cache.path())).unwrap();
-    // 7.8 MB at 2 MB/s take 3.7 s through one connection.
-    assert!(start.elapsed() < Duration::from_millis(3300), "{:?}", start.elapsed());
     let ranges = server.seen().iter().filter(|r| r.storage && r.range.is_some()).count();
-    assert!(ranges >= 3, "{ranges}");
+    // Two files, one of them in two ranges.
+    assert!(ranges >= 3 && server.busiest() >= 3, "{ranges} ranges, {} at once", server.busiest());
     check_snapshots(cache.path(), true);
 }
 
@@ -213,7 +212,12 @@ fn every_fault_ends_well_or_with_a_clear_error() {
     for (at, fault, times, end) in cases {
         let (server, cache) = (server(), TempDir::new("hub"));
         server.fault(at, fault.clone(), times);
-        let result = pull(options(&server, cache.path()));
+        // Where nothing is slow on purpose, a slow machine must not count as a stall.
+        let stall = match fault {
+            Stall(_) | Drip(_) => Duration::from_millis(300),
+            _ => Duration::from_secs(5),
+        };
+        let result = pull(HubOptions { stall, ..options(&server, cache.path()) });
         check_snapshots(cache.path(), result.is_ok());
         match (end, result) {
             (End::Fine, Ok(_)) => {}
@@ -364,15 +368,36 @@ fn under_way(server: &HubServer, cache: &Path) -> Download {
     download
 }
 
+/// Cancels, and says how long that took.
+fn cancel(download: &Download) -> Duration {
+    let start = Instant::now();
+    download.cancel();
+    assert_eq!(download.wait().unwrap_err().kind(), ErrorKind::Cancelled);
+    start.elapsed()
+}
+
+/// What is over within 200 ms on an idle machine is so on a busy one, too, if it may try several times.
+fn quick(mut attempt: impl FnMut() -> Duration) {
+    let mut took = Vec::new();
+    for _ in 0..8 {
+        took.push(attempt());
+        if took.last() < Some(&Duration::from_millis(200)) {
+            return;
+        }
+    }
+    panic!("never within 200 ms: {took:?}");
+}
+
 #[test]
 fn cancel_is_quick_and_what_arrived_is_kept() {
     let (server, cache) = (server(), TempDir::new("hub"));
     let download = under_way(&server, cache.path());
-    let start = Instant::now();
-    download.cancel();
-    assert_eq!(download.wait().unwrap_err().kind(), ErrorKind::Cancelled);
-    assert!(start.elapsed() < Duration::from_millis(200), "{:?}", start.elapsed());
+    cancel(&download);
     let kept = download.progress().bytes_done;
+    quick(|| {
+        server.set_rate(1 << 20);
+        cancel(&under_way(&server, TempDir::new("hub").path()))
+    });
     server.set_rate(0);
     server.forget();
     pull(options(&server, cache.path())).unwrap();
@@ -386,23 +411,28 @@ fn cancel_is_quick_and_what_arrived_is_kept() {
 fn cancel_interrupts_every_kind_of_waiting() {
     for fault in [Fault::Stall(10), Fault::Status(503, Some(200))] {
         for at in [At::Api, At::Resolve, At::Storage] {
-            let (server, cache) = (server(), TempDir::new("hub"));
-            server.fault(at, fault.clone(), u32::MAX);
-            let slow = HubOptions { stall: Duration::from_secs(60), ..options(&server, cache.path()) };
-            let download = Download::start(slow, DownloadRequest::new(ID, None)).unwrap();
-            if let Some(result) = download.wait_for(Duration::from_millis(500)) {
-                // A listing is text, which does not stall.
-                assert!(at == At::Api && result.is_ok(), "{fault:?} at {at:?}: {result:?}");
+            // A listing is text, which does not stall.
+            if at == At::Api && matches!(fault, Fault::Stall(_)) {
                 continue;
             }
-            if matches!(fault, Fault::Status(..)) {
-                let retry = download.progress().retry.expect("the progress says why it waits");
-                assert!(retry.reason.contains("503") && retry.wait >= Duration::from_secs(200), "{retry:?}");
-            }
-            let start = Instant::now();
-            download.cancel();
-            assert_eq!(download.wait().unwrap_err().kind(), ErrorKind::Cancelled);
-            assert!(start.elapsed() < Duration::from_millis(200), "{fault:?} at {at:?}: {:?}", start.elapsed());
+            quick(|| {
+                let (server, cache) = (server(), TempDir::new("hub"));
+                server.fault(at, fault.clone(), u32::MAX);
+                let slow = HubOptions { stall: Duration::from_secs(60), ..options(&server, cache.path()) };
+                let download = Download::start(slow, DownloadRequest::new(ID, None)).unwrap();
+                let waits = || match fault {
+                    Fault::Stall(_) => server.faulted() > 0,
+                    _ => download.progress().retry.is_some(),
+                };
+                while !waits() {
+                    let over = download.wait_for(Duration::from_millis(5));
+                    assert!(over.is_none(), "{fault:?} at {at:?}: {over:?}");
+                }
+                if let Some(retry) = download.progress().retry {
+                    assert!(retry.reason.contains("503") && retry.wait >= Duration::from_secs(200), "{retry:?}");
+                }
+                cancel(&download)
+            });
         }
     }
 }
@@ -412,21 +442,30 @@ fn a_paused_download_stands_still() {
     let (server, cache) = (server(), TempDir::new("hub"));
     let download = under_way(&server, cache.path());
     download.pause();
-    std::thread::sleep(Duration::from_millis(200));
-    let at = download.progress();
-    assert!(at.paused && at.bytes_done < at.bytes_total);
-    std::thread::sleep(Duration::from_millis(700));
-    assert_eq!(download.progress().bytes_done, at.bytes_done);
+    // Not paused it would be over before the last of these looks.
+    let look = || {
+        std::thread::sleep(Duration::from_millis(700));
+        download.progress()
+    };
+    let mut at = look();
+    for _ in 0..10 {
+        let now = look();
+        if now.bytes_done == at.bytes_done {
+            break;
+        }
+        at = now;
+    }
+    let now = look();
+    assert!(now.paused && now.bytes_done == at.bytes_done && now.bytes_done < now.bytes_total, "{at:?}, {now:?}");
     server.set_rate(0);
     download.resume();
     download.wait().unwrap();
     check_snapshots(cache.path(), true);
-    let download = under_way(&server, TempDir::new("hub").path());
-    download.pause();
-    let start = Instant::now();
-    download.cancel();
-    assert_eq!(download.wait().unwrap_err().kind(), ErrorKind::Cancelled);
-    assert!(start.elapsed() < Duration::from_millis(200), "{:?}", start.elapsed());
+    quick(|| {
+        let download = under_way(&server, TempDir::new("hub").path());
+        download.pause();
+        cancel(&download)
+    });
 }
 
 #[test]
@@ -563,11 +602,13 @@ fn an_unknown_architecture_is_refused_before_its_weights_come() {
 #[test]
 fn a_load_that_downloads_is_cancelled_quickly() {
     for phase in ["downloadingConfig", "downloadingWeights"] {
-        let ((server, _dir), cache) = (real_model(|_| ()), TempDir::new("hub"));
-        server.set_rate(20_000);
-        let (result, _, took) = load(options(&server, cache.path()), Some(phase));
-        assert_eq!(result.unwrap_err().kind(), ErrorKind::Cancelled, "{phase}");
-        assert!(took < Duration::from_millis(200), "{phase}: {took:?}");
+        quick(|| {
+            let ((server, _dir), cache) = (real_model(|_| ()), TempDir::new("hub"));
+            server.set_rate(20_000);
+            let (result, _, took) = load(options(&server, cache.path()), Some(phase));
+            assert_eq!(result.unwrap_err().kind(), ErrorKind::Cancelled, "{phase}");
+            took
+        });
     }
 }
 
@@ -579,14 +620,28 @@ fn mlxe_pull(server: &HubServer, cache: &Path) -> std::process::Command {
     command
 }
 
+/// Bytes that the next process can build on: whole blobs, and the ranges that are written down of others.
+fn kept(cache: &Path) -> u64 {
+    let folder = cache.join("models--org--model/blobs");
+    let size = |name: &String| std::fs::metadata(folder.join(name)).map_or(0, |m| m.len());
+    let ranges = |name: &String| -> u64 {
+        let text = std::fs::read_to_string(folder.join(name)).unwrap_or_default();
+        let state: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        let there = state["there"].as_array().cloned().unwrap_or_default();
+        there.iter().map(|r| r[1].as_u64().unwrap() - r[0].as_u64().unwrap()).sum()
+    };
+    let names = blobs(cache);
+    let whole = names.iter().filter(|n| !n.contains('.')).map(size);
+    whole.chain(names.iter().filter(|n| n.ends_with(".incomplete.json")).map(ranges)).sum()
+}
+
 #[test]
 fn a_killed_download_goes_on_where_it_was() {
     let (server, cache) = (server(), TempDir::new("hub"));
     server.set_rate(400_000);
-    for _ in 0..2 {
+    for target in [1_500_000, 3_000_000] {
         let mut child = mlxe_pull(&server, cache.path()).spawn().unwrap();
-        let begin = server.sent();
-        while server.sent() < begin + 2_500_000 {
+        while kept(cache.path()) < target {
             std::thread::sleep(Duration::from_millis(20));
             assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
         }
@@ -597,11 +652,13 @@ fn a_killed_download_goes_on_where_it_was() {
     }
     server.set_rate(0);
     server.forget();
+    let kept = kept(cache.path());
     let output = mlxe_pull(&server, cache.path()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     check_snapshots(cache.path(), true);
-    // 7.8 MB in all, of which 5 had been sent, and the last half second of each time was lost.
-    assert!(server.sent() < 5_000_000, "{} bytes sent again", server.sent());
+    let total: u64 = files().iter().filter(|(n, _)| needed(n)).map(|(_, b)| b.len() as u64).sum();
+    // And the listings.
+    assert!(server.sent() <= total - kept + 10_000, "{} bytes sent of {total}, {kept} were there", server.sent());
     let last: serde_json::Value =
         serde_json::from_str(String::from_utf8(output.stdout).unwrap().lines().last().unwrap()).unwrap();
     assert_eq!((&last["event"], last["commit"].as_str()), (&"done".into(), Some(server.repo(ID).commit())));

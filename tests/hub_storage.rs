@@ -358,15 +358,28 @@ fn two_processes_do_not_harm_each_other() {
     }
     storage.verify(None, true, &mut quiet).unwrap();
     check_all(&storage);
-    // Records of use by many at once: none is lost.
-    import(&storage, source.path(), "a/used", false).unwrap();
-    let before = storage.info("a/used").unwrap().uses;
+}
+
+/// Several processes load the same model at once, and threads count uses of it: none is lost.
+#[test]
+fn every_use_is_counted() {
+    let dir = TempDir::new("storage");
+    let storage = Storage::new(dir.path());
+    import(&storage, TINY.as_ref(), "a/used", false).unwrap();
+    let before = storage.info("a/used").unwrap();
+    let loads: Vec<_> = (0..4).map(|_| mlxe(dir.path(), &["load", "-m", "a/used"]).spawn().unwrap()).collect();
     std::thread::scope(|s| {
         for _ in 0..4 {
             s.spawn(|| (0..10).for_each(|_| storage.mark_used("a/used")));
         }
     });
-    assert_eq!(storage.info("a/used").unwrap().uses, before + 40);
+    for load in loads {
+        let output = load.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
+    let after = storage.info("a/used").unwrap();
+    assert_eq!(after.uses, before.uses + 44);
+    assert!(after.last_used >= before.last_used);
 }
 
 #[test]
@@ -458,6 +471,10 @@ fn the_command_line_speaks_json() {
     assert_eq!((&done["event"], &done["result"]["id"]), (&"done".into(), &"a/b".into()));
     assert_eq!(run(&["list", "--json"])[0]["id"], "a/b");
     assert_eq!(run(&["info", "a/b", "--json"])["model_type"], "qwen3");
+    assert_eq!(run(&["info", "--model", TINY, "--device", "cpu", "--threads", "1", "--json"])["model_type"], "qwen3");
+    run(&["import", TINY, "a/c", "--json"]);
+    let removed = run(&["rm", "a/c", "--json"]);
+    assert!(removed["id"] == "a/c" && removed["bytes"].as_u64() > Some(0), "{removed}");
     assert_eq!(run(&["verify", "--json"])["result"]["sound"], true);
     let to = TempDir::new("to");
     assert_eq!(run(&["mv", to.path().to_str().unwrap(), "--json"])["result"]["moved"][0], "a/b");
@@ -465,5 +482,29 @@ fn the_command_line_speaks_json() {
     assert_eq!(run(&["prune", "--budget", "1k", "--json", there[0], there[1]])["result"]["removed"][0]["id"], "a/b");
     for bad in [&["prune", "--budget", "many"][..], &["rm", "a/b"], &["info"], &["rm", "../x"]] {
         assert!(!mlxe(dir.path(), bad).output().unwrap().status.success(), "{bad:?}");
+    }
+}
+
+/// The program's help and that of each of its commands.
+#[test]
+fn the_command_line_explains_itself() {
+    let help = |arguments: &[&str]| {
+        let output = mlxe(Path::new("."), arguments).arg("--help").output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let all = help(&[]);
+    let commands = all.lines().skip_while(|l| *l != "Commands:").skip(1).take_while(|l| !l.is_empty());
+    let commands: Vec<&str> = commands.map(|l| l.split_whitespace().next().unwrap()).collect();
+    for command in ["pull", "search", "list", "info", "verify", "rm", "prune", "fit"] {
+        assert!(commands.contains(&command), "{commands:?}");
+        assert!(help(&[command]).contains("--json"), "{command}");
+    }
+    for command in commands.iter().filter(|c| **c != "help") {
+        let text = help(&[command]);
+        // Whatever loads a model can be told how.
+        if text.contains("--dtype") {
+            assert!(["--device", "--threads", "--revision", "--tokenizer"].iter().all(|o| text.contains(o)), "{text}");
+        }
     }
 }

@@ -454,10 +454,86 @@ fn broken_quantized_checkpoints_are_refused_by_name() {
             &["gptq"],
         ),
     ];
+    refused("llama-4bit", faults);
+}
+
+#[test]
+fn broken_experts_are_refused_by_name() {
+    let _alone = alone();
+    const E: &str = "model.layers.1.block_sparse_moe.experts.2.w1";
+    refused(
+        "mixtral-split-4bit",
+        &[
+            (
+                "an expert is missing",
+                |d| with_tensors(d, |t| t.retain(|(n, ..)| !n.starts_with(E))),
+                ErrorKind::InvalidWeights,
+                &[E, "missing"],
+            ),
+            (
+                "an expert is quantized in another way",
+                |d| {
+                    with_tensors(d, |t| {
+                        for (part, columns) in [("weight", 8), ("scales", 2), ("biases", 2)] {
+                            let t = t.iter_mut().find(|(n, ..)| n == &format!("{E}.{part}")).unwrap();
+                            t.2[1] = columns;
+                            t.3.resize(t.2[0] * columns * 4, 0);
+                        }
+                    })
+                },
+                ErrorKind::InvalidWeights,
+                &[E, "another way"],
+            ),
+            (
+                "an expert too many",
+                |d| {
+                    with_tensors(d, |t| {
+                        let mut more = t.iter().find(|(n, ..)| n == &format!("{E}.weight")).unwrap().clone();
+                        more.0 = more.0.replace("experts.2", "experts.4");
+                        t.push(more);
+                    })
+                },
+                ErrorKind::InvalidWeights,
+                &["experts.4"],
+            ),
+            (
+                "more experts chosen than there are",
+                |d| edit(d, "config.json", |c| c["num_experts_per_tok"] = json!(5)),
+                ErrorKind::InvalidConfig,
+                &["num_experts_per_tok is 5"],
+            ),
+            (
+                "too many experts",
+                |d| edit(d, "config.json", |c| c["num_local_experts"] = json!(i32::MAX)),
+                ErrorKind::InvalidConfig,
+                &["num_local_experts", "2147483647"],
+            ),
+        ],
+    );
+    refused(
+        "qwen3_moe-4bit",
+        &[
+            (
+                "a stack is too short",
+                |d| edit(d, "config.json", |c| c["num_experts"] = json!(7)),
+                ErrorKind::InvalidWeights,
+                &["model.layers.0.mlp.switch_mlp.gate_proj.weight"],
+            ),
+            (
+                "no step",
+                |d| edit(d, "config.json", |c| c["decoder_sparse_step"] = json!(0)),
+                ErrorKind::InvalidConfig,
+                &["decoder_sparse_step"],
+            ),
+        ],
+    );
+}
+
+fn refused(case: &str, faults: &[Fault]) {
     let engine = cpu_engine();
     for (what, breaks, kind, words) in faults {
         let dir = TempDir::new("qfault");
-        write_case("llama-4bit", dir.path(), 1);
+        write_case(case, dir.path(), 1);
         breaks(dir.path());
         let error = load(&engine, bare(dir.path())).err().unwrap_or_else(|| panic!("{what}: loaded"));
         assert_eq!(error.kind(), *kind, "{what}: {error}");

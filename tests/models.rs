@@ -14,7 +14,7 @@ const TOLERANCE: f32 = 2e-5;
 /// Runs `check` on every case and reports all failures at once.
 fn each_case(what: &str, check: impl Fn(&str) -> Result<(), String>) {
     let cases = cases();
-    assert!(cases.len() >= 91, "the fixtures are gone");
+    assert!(cases.len() >= 108, "the fixtures are gone");
     let failures: Vec<String> =
         cases.iter().filter_map(|case| check(case).err().map(|why| format!("{case}: {why}"))).collect();
     assert!(failures.is_empty(), "{what}: {} of {} cases\n{}", failures.len(), cases.len(), failures.join("\n"));

@@ -6,10 +6,10 @@
 use std::cell::OnceCell;
 use std::sync::Arc;
 
-pub use mlx_engine_kernels::{Act, Rotation, pool};
+pub use mlx_engine_kernels::{Act, Rotation, RouterSoftmax, pool};
 use mlx_engine_kernels::{
-    Append, Attention, Epilogue, Keys, Level, Matrix, NormParams, Over, Part, Values, Visible, attend, attend_all,
-    gather_rows, normalize, product,
+    Append, Attention, Epilogue, Experts, FloatFormat, Keys, Level, Matrix, NormParams, Over, Part, Routing, Values,
+    Visible, attend, attend_all, gather_rows, mix, normalize, product,
 };
 
 use super::fast::Mask;
@@ -29,7 +29,7 @@ pub fn instructions() -> &'static str {
     Level::get().name()
 }
 
-/// A weight matrix, `[rows, columns]`.
+/// A weight matrix, `[rows, columns]`, or a stack of them.
 #[derive(Clone, Copy)]
 pub enum Weight<'a> {
     /// Plain numbers.
@@ -42,6 +42,8 @@ pub enum Weight<'a> {
 pub enum Then<'a> {
     /// One result a weight.
     Store,
+    /// One result a weight: `act(product)`.
+    Activate(Act),
     /// Of one weight: `residual + factor * product`.
     Add(&'a Array, f32),
     /// Of two weights, one result: `act(first) * second`.
@@ -53,7 +55,7 @@ pub enum Then<'a> {
 enum Stored {
     Dense,
     Affine { bits: u32, group: usize },
-    Mxfp4,
+    Float(FloatFormat),
 }
 
 impl Weight<'_> {
@@ -69,17 +71,20 @@ impl Weight<'_> {
                 Mode::Affine => {
                     Some(Stored::Affine { bits: q.scheme.bits as u32, group: q.scheme.group_size as usize })
                 }
-                Mode::Mxfp4 => Some(Stored::Mxfp4),
-                Mode::Mxfp8 | Mode::Nvfp4 => None,
+                Mode::Mxfp4 => Some(Stored::Float(FloatFormat::Mxfp4)),
+                Mode::Mxfp8 => Some(Stored::Float(FloatFormat::Mxfp8)),
+                Mode::Nvfp4 => (self.columns() % 32 == 0).then_some(Stored::Float(FloatFormat::Nvfp4)),
             },
         }
     }
 
+    /// Rows of all matrices.
     pub(super) fn rows(&self) -> i32 {
-        match self {
-            Weight::Dense(w) => w.dim(0),
-            Weight::Quantized(q) => q.packed.dim(0),
-        }
+        let shape = match self {
+            Weight::Dense(w) => w.shape(),
+            Weight::Quantized(q) => q.packed.shape(),
+        };
+        shape.split_last().map_or(0, |(_, rows)| rows.iter().fold(1, |n: i32, &d| n.saturating_mul(d)))
     }
 
     pub(super) fn columns(&self) -> i32 {
@@ -133,20 +138,22 @@ impl Stored {
         match self {
             Stored::Dense => 1,
             Stored::Affine { .. } => 3,
-            Stored::Mxfp4 => 2,
+            Stored::Float(_) => 2,
         }
     }
 
     /// The matrix at `at` and the following inputs.
     fn matrix<'a>(self, inputs: &'a Inputs<'_>, at: usize, columns: usize) -> Matrix<'a> {
         let floats = |i: usize| inputs.floats[at + i].as_ref().expect("floating-point numbers").get();
-        let rows = inputs.views[at].dim(0);
+        let rows = inputs.views[at].rows();
         let values = match self {
             Stored::Dense => Values::Dense(floats(0)),
             Stored::Affine { bits, group } => {
                 Values::Affine { bits, group, codes: inputs.views[at].bytes(), scales: floats(1), biases: floats(2) }
             }
-            Stored::Mxfp4 => Values::Mxfp4 { codes: inputs.views[at].bytes(), scales: inputs.views[at + 1].bytes() },
+            Stored::Float(format) => {
+                Values::Float { format, codes: inputs.views[at].bytes(), scales: inputs.views[at + 1].bytes() }
+            }
         };
         Matrix { rows, columns, values }
     }
@@ -183,9 +190,10 @@ pub fn linear(x: &Array, weights: &[(Weight<'_>, Option<&Array>)], then: Then<'_
         *shape.last_mut().expect("x has a last axis") = weight.rows();
         shapes.push(shape.clone());
     }
-    let (mut add, mut gate) = (None, None);
+    let (mut add, mut gate, mut activate) = (None, None, None);
     match then {
         Then::Store => {}
+        Then::Activate(act) => activate = Some(act),
         Then::Add(residual, factor) => {
             if weights.len() != 1 || residual.shape() != shapes[0] {
                 return Err(unfit("linear", &[x, residual]));
@@ -224,7 +232,7 @@ pub fn linear(x: &Array, weights: &[(Weight<'_>, Option<&Array>)], then: Then<'_
             let epilogue = match (add, gate) {
                 (Some(factor), _) => Epilogue::Add(floats(at), factor),
                 (_, Some(act)) => Epilogue::Gate(act),
-                _ => Epilogue::Store,
+                _ => activate.map_or(Epilogue::Store, Epilogue::Activate),
             };
             let x = floats(0);
             // SAFETY: the outputs of this operation.
@@ -232,6 +240,104 @@ pub fn linear(x: &Array, weights: &[(Weight<'_>, Option<&Array>)], then: Then<'_
             product(Level::get(), x, x.len() / columns.max(1), &parts, epilogue, outs);
         }),
     )
+}
+
+/// A mixture of experts as one operation.
+pub struct Mixture<'a> {
+    /// Gate, up and down of all experts with their biases: stacks of matrices.
+    pub parts: [(Weight<'a>, Option<&'a Array>); 3],
+    /// Experts that each row uses.
+    pub chosen: i32,
+    /// Makes weights of the router's logits.
+    pub softmax: RouterSoftmax,
+    /// `down(act(gate(x)) * up(x))`
+    pub act: Act,
+}
+
+impl Mixture<'_> {
+    /// The weighted sum of the chosen experts' results, times a factor and added to a residual if one is given. `x` is
+    /// `[.., features]`, and so is the result; the router's `logits` are `[.., experts]`.
+    pub fn run(&self, x: &Array, logits: &Array, onto: Option<(&Array, f32)>) -> Result<Array> {
+        let [gate, up, down] = self.parts.map(|(weight, _)| weight);
+        let (Some((&features, rows)), Some((&count, same))) = (x.shape().split_last(), logits.shape().split_last())
+        else {
+            return Err(unfit("experts", &[x, logits]));
+        };
+        let inner = down.columns();
+        let sized = |w: &Weight, rows: i32, columns: i32| {
+            i64::from(w.rows()) == i64::from(count) * i64::from(rows) && w.columns() == columns
+        };
+        let fits = rows == same
+            && sized(&gate, inner, features)
+            && sized(&up, inner, features)
+            && sized(&down, features, inner)
+            && (1..=count).contains(&self.chosen)
+            && self.parts.iter().all(|(w, bias)| bias.is_none_or(|b| b.size() == w.rows() as usize))
+            && onto.is_none_or(|(residual, _)| residual.shape() == x.shape());
+        if !fits || !x.dtype().is_float() || !logits.dtype().is_float() {
+            return Err(unfit("experts", &[x, logits]));
+        }
+        let mut inputs = vec![x, logits];
+        let mut dtype = x.dtype();
+        let mut stored = Vec::with_capacity(3);
+        for (weight, bias) in &self.parts {
+            let how = weight.stored().ok_or_else(|| Error::internal("no kernel for this weight"))?;
+            dtype = weight.promoted(dtype);
+            weight.push_to(&mut inputs);
+            inputs.extend(bias);
+            stored.push((how, weight.columns() as usize, bias.is_some()));
+        }
+        if let Some((residual, _)) = onto {
+            dtype = promoted(dtype, residual.dtype());
+            inputs.push(residual);
+        }
+        let (count, chosen, softmax, act) = (count as usize, self.chosen as usize, self.softmax, self.act);
+        let (features, factor) = (features as usize, onto.map(|(_, factor)| factor));
+        let work = move |ins: &[View<'_>], outs: &[View<'_>]| {
+            let inputs = Inputs::new(ins);
+            let floats = |at: usize| inputs.floats[at].as_ref().expect("floating-point numbers").get();
+            let mut at = 2;
+            let mut part = |i: usize| {
+                let (how, columns, biased): (Stored, usize, bool) = stored[i];
+                let weight = how.matrix(&inputs, at, columns);
+                at += how.arrays();
+                let bias = biased.then(|| floats(at));
+                at += usize::from(biased);
+                Part { weight, bias }
+            };
+            let experts = Experts { count, gate: part(0), up: part(1), down: part(2), act };
+            let routing = Routing { logits: floats(1), chosen, softmax };
+            let onto = factor.map(|factor| (floats(at), factor));
+            let x = floats(0);
+            // SAFETY: the output of this operation.
+            let out = unsafe { outs[0].floats_mut() };
+            mix(Level::get(), x, x.len() / features.max(1), &experts, &routing, onto, out);
+        };
+        one(host::operation(&inputs, &[(x.shape(), dtype)], Box::new(work))?)
+    }
+}
+
+/// Stacks arrays of one shape and type along a new first axis, wherever in memory they lie.
+pub fn stack(arrays: &[Array]) -> Result<Array> {
+    let Some(first) = arrays.first() else { return Err(Error::internal("a stack of nothing")) };
+    if arrays.iter().any(|a| a.shape() != first.shape() || a.dtype() != first.dtype()) {
+        return Err(unfit("stack", &[first]));
+    }
+    let mut shape = vec![arrays.len() as i32];
+    shape.extend(first.shape());
+    let inputs: Vec<&Array> = arrays.iter().collect();
+    one(host::operation(
+        &inputs,
+        &[(&shape, first.dtype())],
+        Box::new(|ins, outs| {
+            // SAFETY: the output of this operation.
+            let out = unsafe { outs[0].bytes_mut() };
+            let size = out.len() / ins.len();
+            if size > 0 {
+                out.chunks_exact_mut(size).zip(ins).for_each(|(to, from)| to.copy_from_slice(from.bytes()));
+            }
+        }),
+    )?)
 }
 
 fn one(mut arrays: Vec<Array>) -> Result<Array> {
@@ -424,11 +530,7 @@ pub fn attention(
                 assert!(view.dim(3) == 1 || view.stride(3) == 1, "features of a head lie side by side");
                 Keys::Plain(view.spanned(), [view.stride(0), view.stride(1), view.stride(2)])
             }
-            Some(stored) => {
-                let view = &ins[at];
-                let rows = view.dim(0) * view.dim(1) * view.dim(2);
-                Keys::Quantized(Matrix { rows, ..stored.matrix(&inputs, at, dim as usize) }, view.dim(2))
-            }
+            Some(stored) => Keys::Quantized(stored.matrix(&inputs, at, dim as usize), ins[at].dim(2)),
         };
         let q = &ins[0];
         assert!(q.dim(3) == 1 || q.stride(3) == 1, "features of a head lie side by side");
@@ -640,5 +742,41 @@ impl CachedAttention {
             store.len += length as i32;
         }
         one(results)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::array::quant::Scheme;
+
+    /// Every code with every scale, but those that stand for NaN or infinity.
+    #[test]
+    fn small_floats_read_as_mlx_reads_them() {
+        for (mode, bits, group, scales) in
+            [(Mode::Mxfp4, 4, 32, 0u8..=254), (Mode::Mxfp8, 8, 32, 0..=254), (Mode::Nvfp4, 4, 16, 0..=126)]
+        {
+            let columns = 256;
+            let codes: Vec<u8> = match bits {
+                4 => (0..columns / 2).map(|i| (i % 16 * 16 + i * 7 % 16) as u8).collect(),
+                _ => (0..columns).map(|i| if i & 0x7f == 0x7f { 0 } else { i as u8 }).collect(),
+            };
+            let rows = scales.clone().count();
+            let words: Vec<u32> =
+                codes.chunks_exact(4).map(|b| u32::from_le_bytes(b.try_into().expect("four"))).collect();
+            let packed = Array::from_slice(&words.repeat(rows), &[rows as i32, words.len() as i32]).unwrap();
+            let groups = columns / group;
+            let scales: Vec<u8> = scales.flat_map(|s| vec![s; groups]).collect();
+            let scales = Array::from_slice(&scales, &[rows as i32, groups as i32]).unwrap();
+            let q = Quantized { packed, scales, biases: None, scheme: Scheme { mode, bits, group_size: group as i32 } };
+            let want = q.dequantize().unwrap().astype(Dtype::F32).unwrap().to_vec::<f32>().unwrap();
+            let indices: Vec<u32> = (0..rows as u32).collect();
+            let indices = Array::from_slice(&indices, &[rows as i32]).unwrap();
+            let got = embedding(Weight::Quantized(&q), &indices, Dtype::Bf16).unwrap();
+            let got = got.astype(Dtype::F32).unwrap().to_vec::<f32>().unwrap();
+            for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+                assert!(got == want, "{mode:?}, scale {}, column {}: {got}, not {want}", i / columns, i % columns);
+            }
+        }
     }
 }

@@ -122,6 +122,7 @@ pub fn linear(
     }
     let (then_key, joint) = match then {
         Then::Store => (ThenKey::Store, 1),
+        Then::Activate(_) => return None,
         Then::Add(residual, factor) => {
             if weights.len() != 1 || !factor.is_finite() || !same(residual) || residual.shape() != shapes[0] {
                 return None;
@@ -200,6 +201,7 @@ impl LinearKey {
                 tiles = 2;
                 let act = match act {
                     Act::Silu => "silu",
+                    Act::Gelu => "gelu",
                     Act::GeluTanh => "gelu_tanh",
                     Act::Relu => "relu",
                 };

@@ -40,6 +40,11 @@ impl<'a> View<'a> {
         self.shape[i] as usize
     }
 
+    /// Of all axes but the last.
+    pub fn rows(&self) -> usize {
+        self.shape.split_last().map_or(0, |(_, rows)| rows.iter().map(|&n| n as usize).product())
+    }
+
     pub fn stride(&self, i: usize) -> usize {
         self.strides[i] as usize
     }

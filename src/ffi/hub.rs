@@ -14,7 +14,7 @@ use super::{
 };
 use crate::engine::{Control, Observer, Reporter};
 use crate::error::{Error, Result};
-use crate::hub::{Activity, HubOptions, Token};
+use crate::hub::{Activity, HubOptions, ProxyUrl, Token};
 
 /// A models directory, and how to reach the Hub that fills it. Free with mlxe_hub_free(); tasks do not need it.
 pub struct mlxe_hub_t {
@@ -37,6 +37,13 @@ pub struct mlxe_hub_options_t {
     pub token: mlxe_str_t,
     /// Never uses the network. The environment's HF_HUB_OFFLINE=1 does the same.
     pub offline: bool,
+    /// Downloads over plain HTTP only, not from the Hub's chunk storage. The environment's HF_HUB_DISABLE_XET=1 does the
+    /// same.
+    pub disable_xet: bool,
+    /// What every request goes through: "http://host:port", "https://host:port" or "socks5://host:port", with
+    /// "name:password@" before the host if needed. Empty for the environment's HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and
+    /// NO_PROXY.
+    pub proxy: mlxe_str_t,
 }
 
 // SAFETY: repr(C), begins with the size; C's bool has no forbidden patterns.
@@ -50,6 +57,8 @@ unsafe impl Versioned for mlxe_hub_options_t {
             endpoint: mlxe_str_t::EMPTY,
             token: mlxe_str_t::EMPTY,
             offline: false,
+            disable_xet: false,
+            proxy: mlxe_str_t::EMPTY,
         }
     }
 }
@@ -290,10 +299,12 @@ pub unsafe extern "C" fn mlxe_hub_new(
         // SAFETY: pointers as documented.
         let (options, place) = unsafe { (options::read(options, "options")?, out(out_hub, "out_hub")?) };
         // SAFETY: as documented.
-        let options = unsafe { hub_options(options.directory, options.endpoint, options.token, options.offline) }?;
-        let path = options.cache.display().to_string();
+        let mut hub =
+            unsafe { hub_options(options.directory, options.endpoint, options.token, options.offline, options.proxy) }?;
+        hub.xet &= !options.disable_xet;
+        let path = hub.cache.display().to_string();
         let directory = CString::new(path).map_err(|_| Error::invalid_argument("options.directory contains a NUL"))?;
-        *place = Box::into_raw(Box::new(mlxe_hub_t { options, directory }));
+        *place = Box::into_raw(Box::new(mlxe_hub_t { options: hub, directory }));
         Ok(())
     })
 }
@@ -307,13 +318,15 @@ pub(super) unsafe fn hub_options(
     endpoint: mlxe_str_t,
     token: mlxe_str_t,
     offline: bool,
+    proxy: mlxe_str_t,
 ) -> Result<HubOptions> {
     // SAFETY: the caller's promise.
-    let (directory, endpoint, token) = unsafe {
+    let (directory, endpoint, token, proxy) = unsafe {
         (
             directory.get_optional("the models directory")?,
             endpoint.get_optional("options.endpoint")?,
             token.get_optional("options.token")?,
+            proxy.get_optional("options.proxy")?,
         )
     };
     let mut hub = match directory {
@@ -327,6 +340,7 @@ pub(super) unsafe fn hub_options(
     if let Some(token) = token {
         hub.token = Token::new(token)?;
     }
+    hub.proxy = proxy.map(ProxyUrl::new);
     Ok(hub)
 }
 

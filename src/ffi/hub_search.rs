@@ -106,7 +106,7 @@ fn to_json<T: Serialize>(value: &T) -> Result<String> {
 
 /// Looks for models of the Hugging Face Hub and returns at once.
 ///
-/// Of `options`, which may be NULL, endpoint, token and offline are used. `query` is a JSON object, or empty: text,
+/// Of `options`, which may be NULL, endpoint, token, proxy and offline are used. `query` is a JSON object, or empty: text,
 /// author, task, library ("mlx"), tags, languages, licence, gated, architecture, size_class ("tiny" under 100 million
 /// parameters, "small" to 1 billion, "medium" to 7, "large" to 13, "xlarge"), bits, modality ("text", "image", "audio",
 /// "embedding", "other"), min_bytes, max_bytes, fits_bytes, min_downloads, min_likes, since ("2025-01-31"), supported,
@@ -150,7 +150,7 @@ unsafe fn search(options: *const mlxe_load_options_t, query: mlxe_str_t, callbac
     // SAFETY: the caller's promise.
     let (query, hub) = unsafe {
         let o = options::read(options, "options")?;
-        let hub = hub_options(o.cache_directory, o.endpoint, o.token, o.offline)?;
+        let hub = hub_options(o.cache_directory, o.endpoint, o.token, o.offline, o.proxy)?;
         (SearchQuery::from_json(query.get("query")?)?, hub)
     };
     let client = Client::new(hub)?;
@@ -232,7 +232,8 @@ fn estimate_request(json: &str) -> Result<(Device, EstimateOptions)> {
 }
 
 /// The catalogue of well-known models, smallest first: a JSON array of objects with id, name, short_name, parameters,
-/// bits, architecture, context, default_prompt and extra_eos. `out_json` receives text that the caller owns.
+/// bits, architecture, context, default_prompt, extra_eos; and supported (whether this library has the architecture),
+/// weight_bytes and fits (into the memory that is available now, or null). `out_json` receives text that the caller owns.
 ///
 /// Any thread.
 #[must_use]
@@ -241,13 +242,13 @@ pub unsafe extern "C" fn mlxe_catalog_json(out_json: *mut *mut mlxe_string_t) ->
     guard(|| {
         // SAFETY: as documented.
         let place = unsafe { out(out_json, "out_json") }?;
-        *place = Box::into_raw(mlxe_string_t::new(to_json(&catalog::entries())?));
+        *place = Box::into_raw(mlxe_string_t::new(to_json(&fit::catalogue())?));
         Ok(())
     })
 }
 
-/// Adds entries to the catalogue of this process, or replaces those with the same id. `json` is an object as in
-/// mlxe_catalog_json(), or an array of them; default_prompt and extra_eos may be left out.
+/// Adds entries to the catalogue of this process, or replaces those with the same id. `json` is an object with the keys
+/// id to extra_eos of mlxe_catalog_json(), or an array of them; default_prompt and extra_eos may be left out.
 /// Errors: MLXE_ERROR_INVALID_ARGUMENT; entries before the one that is refused have been added.
 ///
 /// Any thread.
@@ -257,23 +258,5 @@ pub unsafe extern "C" fn mlxe_catalog_add(json: mlxe_str_t) -> *mut mlxe_error_t
     guard(|| {
         // SAFETY: as documented.
         catalog::add_json(unsafe { json.get("json") }?)
-    })
-}
-
-/// How models of the Hub were used: a JSON object by id, with last_used (seconds since 1970) and times. Loads by id are
-/// counted, in `usage.json` in the environment's MLXE_STATE_DIR, else in Application Support/MLXEngine on Apple and
-/// ~/.local/state/mlx-engine elsewhere; several processes may share it. `out_json` receives text that the caller owns.
-/// Errors: MLXE_ERROR_NOT_FOUND if there is no such folder; MLXE_ERROR_IO.
-///
-/// Any thread.
-#[must_use]
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn mlxe_usage_json(out_json: *mut *mut mlxe_string_t) -> *mut mlxe_error_t {
-    guard(|| {
-        // SAFETY: as documented.
-        let place = unsafe { out(out_json, "out_json") }?;
-        let uses = catalog::UsageLog::new(catalog::state_dir()?).read()?;
-        *place = Box::into_raw(mlxe_string_t::new(to_json(&uses)?));
-        Ok(())
     })
 }

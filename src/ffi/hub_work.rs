@@ -6,11 +6,10 @@ pub(super) use absent::*;
 pub(super) use present::*;
 
 /// Tells the caller how far the work is, waits while it is paused, and ends it when it is cancelled.
+#[cfg_attr(not(feature = "hub"), expect(dead_code, reason = "there is no work to report"))]
 pub(super) trait Reports {
     fn report(&mut self, activity: &crate::hub::Activity) -> crate::error::Result<()>;
-    #[cfg_attr(not(feature = "hub"), allow(dead_code))]
     fn wants_pause(&self) -> bool;
-    #[cfg_attr(not(feature = "hub"), allow(dead_code))]
     fn is_cancelled(&self) -> bool;
 }
 

@@ -68,6 +68,10 @@ pub struct mlxe_load_options_t {
     pub cache_directory: mlxe_str_t,
     /// With `id`: uses only the local cache, never the network. The environment's HF_HUB_OFFLINE=1 does the same.
     pub offline: bool,
+    /// With `id`: downloads over plain HTTP only, as in mlxe_hub_options_t.
+    pub disable_xet: bool,
+    /// With `id`: the proxy, as in mlxe_hub_options_t.
+    pub proxy: mlxe_str_t,
 }
 
 // SAFETY: repr(C), begins with the size; bools are the only fields with forbidden patterns and C's bool has none.
@@ -87,6 +91,8 @@ unsafe impl Versioned for mlxe_load_options_t {
             token: mlxe_str_t::EMPTY,
             cache_directory: mlxe_str_t::EMPTY,
             offline: false,
+            disable_xet: false,
+            proxy: mlxe_str_t::EMPTY,
         }
     }
 }
@@ -360,8 +366,12 @@ pub(super) unsafe fn configuration(options: &mlxe_load_options_t) -> Result<Mode
         (None, Some(id)) => {
             let configuration = ModelConfiguration::hub(id, revision.map(str::to_owned));
             // SAFETY: the caller's promise.
-            let hub = unsafe { hub_options(options.cache_directory, options.endpoint, options.token, options.offline) };
-            configuration.with_hub(hub?)
+            let hub = unsafe {
+                hub_options(options.cache_directory, options.endpoint, options.token, options.offline, options.proxy)
+            };
+            let mut hub = hub?;
+            hub.xet &= !options.disable_xet;
+            configuration.with_hub(hub)
         }
         _ => return Err(Error::invalid_argument("set either options.directory or options.id")),
     };

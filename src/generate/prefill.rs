@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::request::Request;
 use super::sequence::{Emit, Sequence};
-use crate::array::{self, Array, Device, memory};
+use crate::array::{self, Array, memory};
 use crate::cache::Cache;
 use crate::error::Result;
 use crate::models::LanguageModel;
@@ -22,10 +22,7 @@ pub struct Prefill {
 impl Prefill {
     /// Begins with an empty cache.
     pub fn new(network: Rc<dyn LanguageModel>, request: Request) -> Result<Prefill> {
-        let default_step = match array::device() {
-            Device::Cpu => 128,
-            Device::Gpu => 512,
-        };
+        let default_step = network.prefill_step(array::device()) as usize;
         let sequence = Sequence::new(request);
         let cache = network.new_cache(sequence.cache_options())?;
         Ok(Prefill { network, cache, step: sequence.prefill_step().unwrap_or(default_step), sequence })

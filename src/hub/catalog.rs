@@ -1,21 +1,21 @@
-//! Well-known models, and which models were used.
+//! Well-known models.
 //!
 //! The built-in entries are `catalog.json`; an app adds its own at run time. The catalogue knows names and round figures
 //! only: what a model takes exactly is estimated from its files.
+//!
+//! Sources of the built-in entries: names, prompts and additional ends are those of `LLMRegistry` in ml-explore/mlx-swift-lm
+//! (and of Google's page on Gemma's turns). Counts of parameters follow from the sizes in each `config.json` and agree with
+//! what the Hub shows for the original models; contexts are those of the configurations or, where a model was trained
+//! for less than that, of the model cards.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Write;
-use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 
 use super::cache::check_id;
-use crate::error::{Error, ErrorKind, Result};
-use crate::files::read_text;
+use crate::error::{Error, Result};
 
 /// The built-in entries.
 const BUILT_IN: &str = include_str!("catalog.json");
@@ -23,10 +23,6 @@ const BUILT_IN: &str = include_str!("catalog.json");
 const MAX_ENTRIES: usize = 10_000;
 /// The longest text of an entry.
 const MAX_TEXT: usize = 4096;
-/// Models whose use is remembered; the longest unused is forgotten first.
-const MAX_USED: usize = 1000;
-/// The largest file of uses that is read.
-const MAX_FILE: u64 = 1 << 20;
 
 /// A well-known model.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -132,122 +128,6 @@ pub fn add_json(json: &str) -> Result<()> {
     entries.into_iter().try_for_each(add)
 }
 
-/// How a model was used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default)]
-pub struct Usage {
-    /// Seconds since 1970.
-    pub last_used: u64,
-    /// How often.
-    pub times: u64,
-}
-
-/// The folder for what the library remembers: `MLXE_STATE_DIR`; else on Apple `~/Library/Application Support/MLXEngine`,
-/// elsewhere `XDG_STATE_HOME/mlx-engine` or `~/.local/state/mlx-engine`.
-///
-/// # Errors
-/// `NotFound` if none of them is set.
-pub fn state_dir() -> Result<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    let home = || set("HOME");
-    let found = set("MLXE_STATE_DIR").or_else(|| match cfg!(target_vendor = "apple") {
-        true => home().map(|h| h.join("Library/Application Support/MLXEngine")),
-        false => set("XDG_STATE_HOME")
-            .filter(|p| p.is_absolute())
-            .map(|d| d.join("mlx-engine"))
-            .or_else(|| home().map(|h| h.join(".local/state/mlx-engine"))),
-    });
-    found.ok_or_else(|| Error::not_found("no place for state: neither MLXE_STATE_DIR nor HOME is set"))
-}
-
-/// What is remembered of uses: `usage.json` in a folder. Several processes may use one at once: each change is made
-/// under a lock and published by a rename, so that a reader sees the file before or after it.
-#[derive(Clone, Debug)]
-pub struct UsageLog {
-    folder: PathBuf,
-}
-
-impl UsageLog {
-    /// The log in a folder, which is made when something is recorded.
-    pub fn new(folder: impl Into<PathBuf>) -> UsageLog {
-        UsageLog { folder: folder.into() }
-    }
-
-    /// All uses, by id. A file that is damaged counts as empty: it is a convenience, not worth an error.
-    ///
-    /// # Errors
-    /// If the file is there but cannot be read.
-    pub fn read(&self) -> Result<BTreeMap<String, Usage>> {
-        let path = self.file();
-        match read_text(&path, MAX_FILE) {
-            Ok(text) => Ok(serde_json::from_str(&text).unwrap_or_else(|e| {
-                log::warn!("{}: {e}; counted as empty", path.display());
-                BTreeMap::new()
-            })),
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(BTreeMap::new()),
-            Err(e) => Err(e),
-        }
-    }
-
-    /// Notes that a model is used now.
-    ///
-    /// # Errors
-    /// If the id is malformed, or the folder cannot be written to.
-    pub fn record(&self, id: &str) -> Result<Usage> {
-        check_id(id)?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-        let mut result = Usage::default();
-        self.change(|uses| {
-            let usage = uses.entry(id.to_owned()).or_default();
-            usage.times = usage.times.saturating_add(1);
-            usage.last_used = usage.last_used.max(now);
-            result = *usage;
-        })?;
-        Ok(result)
-    }
-
-    /// Forgets a model.
-    ///
-    /// # Errors
-    /// If the folder cannot be written to.
-    pub fn forget(&self, id: &str) -> Result<()> {
-        self.change(|uses| {
-            uses.remove(id);
-        })
-    }
-
-    fn file(&self) -> PathBuf {
-        self.folder.join("usage.json")
-    }
-
-    fn change(&self, edit: impl FnOnce(&mut BTreeMap<String, Usage>)) -> Result<()> {
-        let io = |path: &Path| {
-            let path = path.to_path_buf();
-            move |e| Error::io(&path, e)
-        };
-        fs::create_dir_all(&self.folder).map_err(io(&self.folder))?;
-        let lock_path = self.folder.join("usage.lock");
-        let lock = File::options().create(true).truncate(false).write(true).open(&lock_path).map_err(io(&lock_path))?;
-        // Released when the file is closed, also by the end of the process.
-        lock.lock().map_err(io(&lock_path))?;
-        let mut uses = self.read()?;
-        edit(&mut uses);
-        while uses.len() > MAX_USED {
-            let oldest = uses.iter().min_by_key(|(_, u)| u.last_used).map(|(id, _)| id.clone());
-            oldest.and_then(|id| uses.remove(&id));
-        }
-        let text = serde_json::to_string_pretty(&uses).map_err(|e| Error::internal(e.to_string()))?;
-        // The lock makes the name ours.
-        let new = self.folder.join("usage.json.new");
-        let written = File::create(&new).and_then(|mut file| {
-            file.write_all(text.as_bytes())?;
-            file.sync_all()
-        });
-        written.map_err(io(&new))?;
-        fs::rename(&new, self.file()).map_err(io(&self.file()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -287,27 +167,5 @@ mod tests {
             let error = add_json(&bad).unwrap_err();
             assert!(error.message().contains(word), "{bad}: {error}");
         }
-    }
-
-    #[test]
-    fn uses_are_counted_and_bounded() {
-        let dir = tempfile::tempdir().unwrap();
-        let log = UsageLog::new(dir.path().join("new/folder"));
-        assert!(log.read().unwrap().is_empty());
-        assert_eq!(log.record("o/a").unwrap().times, 1);
-        let again = log.record("o/a").unwrap();
-        assert_eq!((again.times, again.last_used > 1_600_000_000), (2, true));
-        assert!(log.record("../a").is_err());
-        log.forget("o/a").unwrap();
-        assert!(log.read().unwrap().is_empty());
-        fs::write(log.file(), "{\"o/a\": ").unwrap();
-        assert!(log.read().unwrap().is_empty(), "a damaged file counts as empty");
-        let many: BTreeMap<String, Usage> =
-            (0..MAX_USED).map(|i| (format!("o/m{i}"), Usage { last_used: 10 + i as u64, times: 1 })).collect();
-        fs::write(log.file(), serde_json::to_string(&many).unwrap()).unwrap();
-        log.record("o/new").unwrap();
-        let uses = log.read().unwrap();
-        assert_eq!(uses.len(), MAX_USED);
-        assert!(uses.contains_key("o/new") && !uses.contains_key("o/m0") && uses.contains_key("o/m1"));
     }
 }

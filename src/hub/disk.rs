@@ -36,6 +36,11 @@ pub(super) fn check_room(folder: &Path, needed: u64, what: &str) -> Result<()> {
     }
 }
 
+/// Makes a rename last through a power cut, where the file system can.
+pub(super) fn sync_folder(folder: &Path) {
+    let _ = fs::File::open(folder).and_then(|f| f.sync_all());
+}
+
 /// Creates the models directory. On Apple's systems backups leave it out: what can be downloaded again does not belong
 /// there, and apps are refused for it.
 pub(super) fn prepare(root: &Path) -> Result<()> {

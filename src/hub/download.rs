@@ -1,8 +1,8 @@
 //! Downloading a model: what it needs, what is missing, many connections at once.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,12 +10,13 @@ use parking_lot::{Condvar, Mutex};
 use serde_json::Value;
 
 use super::cache::{Repository, check_revision};
-use super::disk::{check_room, prepare};
+use super::disk::{check_room, prepare, sync_folder};
 use super::http::{Client, Subject, encode};
 use super::listing::{Listing, MAX_FILES, RepoFile};
 use super::options::HubOptions;
 use super::progress::{DownloadStage, FileProgress, Progress, Retry, Speed};
 use super::transfer::{Claim, Transfer};
+use super::xet::Xet;
 use crate::error::{Error, ErrorKind, Result};
 
 /// How long a cancelled download may take to end by itself before whoever waits is told that it is over. Connecting
@@ -56,6 +57,7 @@ struct Shared {
     revision: String,
     stage: Mutex<DownloadStage>,
     commit: Mutex<Option<String>>,
+    xet: OnceLock<Arc<Xet>>,
     transfers: Mutex<Vec<Arc<Transfer>>>,
     /// One slot for each worker, and one for the requests before them.
     retries: Mutex<Vec<Option<Retry>>>,
@@ -82,6 +84,7 @@ impl Download {
             revision,
             stage: Mutex::new(DownloadStage::Listing),
             commit: Mutex::default(),
+            xet: OnceLock::new(),
             transfers: Mutex::default(),
             retries: Mutex::default(),
             traffic: AtomicU64::new(0),
@@ -213,8 +216,11 @@ impl Shared {
         let weights = listing.weight_files(index.as_deref()).map_err(|e| e.context(&self.id))?;
         *self.stage.lock() = DownloadStage::Weights;
         self.fetch(&commit, &weights)?;
+        let snapshot = self.repository.snapshot(&commit);
+        sync_folder(&self.repository.root.join("blobs"));
+        sync_folder(&snapshot);
         self.repository.save_ref(&self.revision, &commit)?;
-        Ok(self.repository.snapshot(&commit))
+        Ok(snapshot)
     }
 
     /// What the cache has, or an error that says what to do.
@@ -282,10 +288,17 @@ impl Shared {
 
     /// Downloads what is missing of these files.
     fn fetch(self: &Arc<Self>, commit: &str, files: &[&RepoFile]) -> Result<()> {
+        let xet = self.xet.get_or_init(|| Arc::new(Xet::new(self.client.clone(), &self.id, commit)));
         let mut new = Vec::new();
         for file in files {
-            let transfer =
-                Transfer::new(self.client.clone(), self.repository.clone(), &self.id, commit, (*file).clone());
+            let transfer = Transfer::new(
+                self.client.clone(),
+                self.repository.clone(),
+                &self.id,
+                commit,
+                (*file).clone(),
+                xet.clone(),
+            );
             transfer.take_cached()?;
             new.push(Arc::new(transfer));
         }

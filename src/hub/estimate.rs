@@ -58,7 +58,7 @@ pub struct LayerShape {
     pub value_dim: u64,
     /// How many positions it remembers; all if none.
     pub window: Option<u64>,
-    /// Inner features of its feed-forward part.
+    /// Inner features of its feed-forward part; of a mixture of experts all that its parts hand to each other.
     pub ffn: u64,
 }
 

@@ -140,7 +140,7 @@ impl Client {
                 }
                 _ => from,
             };
-            let mut reader = reader(reply).take(skip + (to - from));
+            let mut reader = reader(reply.response).take(skip + (to - from));
             let mut bytes = Vec::new();
             let failed = |e: std::io::Error| match self.control().check() {
                 Err(cancelled) => cancelled.into(),

@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde_json::Value;
-use ureq::http::header::{AUTHORIZATION, LINK, LOCATION, RANGE, RETRY_AFTER};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
+use ureq::http::header::{AUTHORIZATION, DATE, LINK, LOCATION, RANGE, RETRY_AFTER};
 use ureq::http::{HeaderMap, Response, Uri};
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body, Proxy};
 
 use super::control::Control;
-use super::options::HubOptions;
+use super::options::{HubOptions, Token};
 use super::progress::Retry;
+use super::proxy::{Proxies, Route};
 use super::retry::{Backoff, Failure};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -33,8 +36,35 @@ pub struct Client {
 struct Inner {
     options: HubOptions,
     origin: Origin,
-    agent: Mutex<Agent>,
+    proxies: Proxies,
+    agents: Mutex<Agents>,
     control: Control,
+}
+
+/// The connections of each way out. Certificates are read once for each that is used.
+struct Agents {
+    direct: Agent,
+    http: Agent,
+    https: Agent,
+}
+
+impl Agents {
+    fn new(options: &HubOptions, proxies: &Proxies) -> Agents {
+        let through = |proxy| agent(options, proxy);
+        Agents { direct: through(None), http: through(proxies.http.clone()), https: through(proxies.https.clone()) }
+    }
+
+    fn on(&self, route: Route) -> &Agent {
+        match route {
+            Route::Direct => &self.direct,
+            Route::Http => &self.http,
+            Route::Https => &self.https,
+        }
+    }
+
+    fn shutdown(self) {
+        [self.direct, self.http, self.https].into_iter().for_each(Agent::shutdown);
+    }
 }
 
 /// Scheme, host and port: who sees the token.
@@ -88,8 +118,9 @@ impl Client {
         }
         let origin = Origin::of(&uri).ok_or_else(bad)?;
         let options = HubOptions { endpoint: endpoint.clone(), ..options };
-        let agent = Mutex::new(agent(&options)?);
-        Ok(Client { inner: Arc::new(Inner { options, origin, agent, control: Control::new() }) })
+        let proxies = Proxies::of(&options)?;
+        let agents = Mutex::new(Agents::new(&options, &proxies));
+        Ok(Client { inner: Arc::new(Inner { options, origin, proxies, agents, control: Control::new() }) })
     }
 
     /// How this client was set up.
@@ -104,17 +135,19 @@ impl Client {
     /// Ends all that this client does, at once and for good.
     pub fn cancel(&self) {
         self.inner.control.cancel();
-        self.inner.agent.lock().clone().shutdown();
+        self.close();
     }
 
     /// Closes all connections; what used them begins again when [`resume`](Self::resume)d, where it was.
     pub fn pause(&self) {
         self.inner.control.pause();
-        let mut current = self.inner.agent.lock();
-        // The options have made an agent before, so they make another.
-        if let Ok(fresh) = agent(&self.inner.options) {
-            std::mem::replace(&mut *current, fresh).shutdown();
-        }
+        self.close();
+    }
+
+    /// Closes all connections; requests under way fail.
+    fn close(&self) {
+        let fresh = Agents::new(&self.inner.options, &self.inner.proxies);
+        std::mem::replace(&mut *self.inner.agents.lock(), fresh).shutdown();
     }
 
     /// Goes on after [`pause`](Self::pause).
@@ -127,18 +160,28 @@ impl Client {
         format!("{}/{path}", self.inner.options.endpoint)
     }
 
-    /// One GET without redirects.
-    fn send(&self, url: &str, uri: &Uri, range: Option<(u64, u64)>) -> Result<Response<Body>, Failure> {
-        self.inner.control.check()?;
+    /// One GET without redirects, with the token where it belongs.
+    fn send(&self, url: &str, range: Option<(u64, u64)>) -> Result<Response<Body>, Failure> {
+        let bearer = self.inner.options.token.as_ref().filter(|_| self.is_own(url)).map(Token::bearer);
+        self.request(url, range, bearer.as_deref())
+    }
+
+    /// One GET without redirects, with this authorization or none.
+    pub(super) fn request(
+        &self,
+        url: &str,
+        range: Option<(u64, u64)>,
+        authorization: Option<&str>,
+    ) -> Result<Response<Body>, Failure> {
         if self.inner.options.offline {
             return Err(Error::not_found(format!("{url}: not asked for, this is the offline mode")).into());
         }
-        let agent = self.inner.agent.lock().clone();
+        let agent = self.inner.agents.lock().on(self.inner.proxies.route(&parsed(url)?)).clone();
+        // Behind that, so that connections that have been closed are not replaced by new ones.
+        self.check()?;
         let mut request = agent.get(url);
-        if Origin::of(uri).as_ref() == Some(&self.inner.origin)
-            && let Some(token) = &self.inner.options.token
-        {
-            request = request.header(AUTHORIZATION, token.bearer());
+        if let Some(authorization) = authorization {
+            request = request.header(AUTHORIZATION, authorization);
         }
         if let Some((start, end)) = range {
             request = request.header(RANGE, format!("bytes={start}-{}", end - 1));
@@ -151,8 +194,8 @@ impl Client {
         let mut url = url.to_owned();
         let mut own = HeaderMap::new();
         for _ in 0..=MAX_REDIRECTS {
-            let uri: Uri = url.parse().map_err(|_| network(format!("{}: no URL", short(&url))))?;
-            let mut response = self.send(&url, &uri, range)?;
+            let uri = parsed(&url)?;
+            let mut response = self.send(&url, range)?;
             let here = Origin::of(&uri).as_ref() == Some(&self.inner.origin);
             if here {
                 own = response.headers().clone();
@@ -214,6 +257,12 @@ impl Client {
         })
     }
 
+    /// Whether an address that a server names may be asked: without TLS only if the endpoint has none either.
+    pub(super) fn may_ask(&self, url: &str) -> bool {
+        let origin = url.parse::<Uri>().ok().as_ref().and_then(Origin::of);
+        url.len() <= MAX_URL && origin.is_some_and(|o| o.secure || !self.inner.origin.secure)
+    }
+
     fn is_own(&self, url: &str) -> bool {
         url.parse::<Uri>().ok().as_ref().and_then(Origin::of).as_ref() == Some(&self.inner.origin)
     }
@@ -260,27 +309,45 @@ impl Client {
         self.inner.control.sleep(wait)
     }
 
+    /// Whether requests may go on. Those that a pause ends have not failed.
+    fn check(&self) -> Result<(), Failure> {
+        self.inner.control.check()?;
+        match self.inner.control.is_paused() {
+            true => Err(Failure::transient(Error::new(ErrorKind::Cancelled, "paused"))),
+            false => Ok(()),
+        }
+    }
+
     /// A failure on the way to a server.
     pub(super) fn network(&self, url: &str, error: ureq::Error) -> Failure {
-        if self.inner.control.check().is_err() {
-            return Error::cancelled().into();
+        if let Err(stopped) = self.check() {
+            return stopped;
         }
-        // Closed by `pause`: no failure at all.
-        if self.inner.control.is_paused() {
-            return Failure::transient(Error::new(ErrorKind::Cancelled, "paused"));
-        }
-        let final_ = matches!(
-            error,
-            ureq::Error::LargeResponseHeader(..) | ureq::Error::BadUri(_) | ureq::Error::InvalidProxyUrl
-        );
+        let proxy = self.inner.proxies.name(url);
+        let mut last = matches!(error, ureq::Error::LargeResponseHeader(..) | ureq::Error::BadUri(_));
         let text = match &error {
-            ureq::Error::Io(e) => io_text(e),
+            ureq::Error::ConnectProxyFailed(said) => {
+                last = said.contains(" 4");
+                match said.contains(" 407") {
+                    true => "the proxy wants another name or password: http://name:password@host:port".into(),
+                    false => said.clone(),
+                }
+            }
             ureq::Error::Timeout(ureq::Timeout::PerRead) => {
                 format!("no answer for {} s", self.inner.options.stall.as_secs_f32())
             }
-            other => other.to_string(),
+            other => match (certificate(other), other) {
+                (Some(wrong), _) => {
+                    last = true;
+                    wrong
+                }
+                (None, ureq::Error::Io(e)) => io_text(e),
+                (None, other) => other.to_string(),
+            },
         };
-        Failure { error: network(format!("{}: {text}", short(url))), transient: !final_, after: None, status: None }
+        let through = proxy.map_or_else(String::new, |p| format!(" through the proxy {p}"));
+        let error = network(format!("{}{through}: {text}", short(url)));
+        Failure { error, transient: !last, after: None, status: None }
     }
 
     /// The meaning of an HTTP status.
@@ -288,7 +355,7 @@ impl Client {
         let header = |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let code = header("X-Error-Code").to_owned();
         let mut said = header("X-Error-Message").to_owned();
-        let after = response.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok()).and_then(retry_after);
+        let after = retry_after(response.headers(), OffsetDateTime::now_utc());
         if said.is_empty() {
             said = response
                 .body_mut()
@@ -341,11 +408,7 @@ impl Subject<'_> {
     }
 }
 
-fn agent(options: &HubOptions) -> Result<Agent> {
-    let proxy = match &options.proxy {
-        Some(url) => Some(Proxy::new(url).map_err(|e| Error::invalid_argument(format!("the proxy {url:?}: {e}")))?),
-        None => Proxy::try_from_env(),
-    };
+fn agent(options: &HubOptions, proxy: Option<Proxy>) -> Agent {
     let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
     let seconds = |s| Some(Duration::from_secs(s));
     let config = Agent::config_builder()
@@ -369,12 +432,12 @@ fn agent(options: &HubOptions) -> Result<Agent> {
         .input_buffer_size(256 << 10)
         .output_buffer_size(16 << 10)
         .build();
-    Ok(config.new_agent())
+    config.new_agent()
 }
 
 /// A body's bytes as they come.
-pub(super) fn reader(reply: Reply) -> impl Read + Send {
-    reply.response.into_body().into_with_config().limit(u64::MAX).reader()
+pub(super) fn reader(response: Response<Body>) -> impl Read + Send {
+    response.into_body().into_with_config().limit(u64::MAX).reader()
 }
 
 pub(super) fn network(message: String) -> Error {
@@ -389,17 +452,44 @@ pub(super) fn io_text(error: &std::io::Error) -> String {
     }
 }
 
+fn parsed(url: &str) -> Result<Uri> {
+    url.parse().map_err(|_| network(format!("{}: no URL", short(url))))
+}
+
 /// An address without its query, which may hold a signature.
 pub(super) fn short(url: &str) -> String {
     url.split('?').next().unwrap_or_default().chars().take(200).collect()
 }
 
-/// Seconds, or a date, which is taken for a short wait: clocks differ.
-fn retry_after(value: &str) -> Option<Duration> {
-    match value.trim().parse::<u64>() {
-        Ok(seconds) => Some(Duration::from_secs(seconds)),
-        Err(_) => None,
+/// What is wrong with a server's certificate, or with those of the authorities on this machine. Trying again mends
+/// neither.
+fn certificate(error: &ureq::Error) -> Option<String> {
+    use rustls::Error as Tls;
+    let error = match error {
+        ureq::Error::Rustls(error) => error,
+        ureq::Error::Io(error) => error.get_ref()?.downcast_ref::<Tls>()?,
+        _ => return None,
+    };
+    match error {
+        Tls::InvalidCertificate(why) => Some(format!(
+            "the server's certificate is not trusted ({why}); if an authority of your own has signed it, name that \
+             authority's certificate in SSL_CERT_FILE"
+        )),
+        Tls::General(why) => Some(why.clone()),
+        _ => None,
     }
+}
+
+/// `Retry-After`: seconds, or a date, which is by the server's clock.
+pub(super) fn retry_after(headers: &HeaderMap, now: OffsetDateTime) -> Option<Duration> {
+    let text = |name| headers.get(name).and_then(|v| v.to_str().ok()).map(str::trim);
+    let date = |text: &str| OffsetDateTime::parse(text, &Rfc2822).ok();
+    let after = text(RETRY_AFTER)?;
+    if let Ok(seconds) = after.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let now = text(DATE).and_then(date).unwrap_or(now);
+    Some((date(after)? - now).try_into().unwrap_or_default())
 }
 
 /// The address of the next page in a `Link` header.
@@ -457,6 +547,28 @@ mod tests {
             assert!(go(bad).is_err(), "{bad}");
         }
         assert!(go(&format!("/{}", "x".repeat(MAX_URL))).is_err());
+    }
+
+    #[test]
+    fn the_servers_clock_counts_for_a_date_to_wait_for() {
+        let now = date("Sun, 06 Nov 1994 08:49:37 GMT");
+        let wait = |after: &str, at: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, after.parse().unwrap());
+            at.map(|at| headers.insert(DATE, at.parse().unwrap()));
+            retry_after(&headers, now).map(|d| d.as_secs())
+        };
+        assert_eq!(wait("7", None), Some(7));
+        assert_eq!(wait("Sun, 06 Nov 1994 08:50:07 GMT", None), Some(30));
+        assert_eq!(wait("Sun, 06 Nov 1994 09:00:00 GMT", Some("Sun, 06 Nov 1994 08:59:55 GMT")), Some(5));
+        assert_eq!(wait("Sun, 06 Nov 1994 08:49:00 GMT", None), Some(0));
+        for malformed in ["soon", "-1", "06/11/94", ""] {
+            assert_eq!(wait(malformed, None), None, "{malformed}");
+        }
+    }
+
+    fn date(text: &str) -> OffsetDateTime {
+        OffsetDateTime::parse(text, &Rfc2822).unwrap()
     }
 
     #[test]

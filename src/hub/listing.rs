@@ -33,10 +33,11 @@ impl RepoFile {
         self.sha256.as_deref().unwrap_or(&self.blob_id)
     }
 
-    /// Checks what will become file names.
-    fn checked(self) -> Result<Self> {
+    /// Checks what will become file names, and drops a Xet hash that is none.
+    fn checked(mut self) -> Result<Self> {
         check_path(&self.path)?;
         let hex = |text: &str, length| text.len() == length && text.bytes().all(|b| b.is_ascii_hexdigit());
+        self.xet_hash = self.xet_hash.filter(|hash| hex(hash, 64));
         match hex(&self.blob_id, 40) && self.sha256.as_deref().is_none_or(|s| hex(s, 64)) {
             true => Ok(self),
             false => Err(Error::new(

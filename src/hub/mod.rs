@@ -24,6 +24,10 @@ mod headers;
 #[cfg(feature = "hub")]
 mod http;
 #[cfg(feature = "hub")]
+mod pace;
+#[cfg(feature = "hub")]
+mod proxy;
+#[cfg(feature = "hub")]
 mod ranges;
 #[cfg(feature = "hub")]
 mod retry;
@@ -31,11 +35,13 @@ mod retry;
 mod storage;
 #[cfg(feature = "hub")]
 mod transfer;
+#[cfg(feature = "hub")]
+mod xet;
 
 pub use cache::{cache_dir, complete_snapshot, snapshot};
 pub use estimate::{EstimateOptions, LayerShape, MemoryEstimate, ModelShape};
 pub use listing::{Listing, RepoFile};
-pub use options::{HubOptions, Token};
+pub use options::{HubOptions, ProxyUrl, Token};
 pub use progress::{Activity, DownloadStage, FileProgress, Progress, Retry};
 pub use search::{Modality, ModelSummary, SearchPage, SearchQuery, SizeClass, Sort};
 

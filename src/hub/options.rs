@@ -41,6 +41,29 @@ impl fmt::Debug for Token {
     }
 }
 
+/// A proxy's URL, which may hold a password and is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ProxyUrl(String);
+
+impl ProxyUrl {
+    /// `http://host:port`, `https://host:port` or `socks5://host:port`, with `name:password@` before the host if needed;
+    /// whether it is one is seen when it is used.
+    pub fn new(url: &str) -> ProxyUrl {
+        ProxyUrl(url.trim().to_owned())
+    }
+
+    #[cfg(feature = "hub")]
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ProxyUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ProxyUrl(..)")
+    }
+}
+
 /// How to reach a Hub, and where its files go.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HubOptions {
@@ -52,8 +75,10 @@ pub struct HubOptions {
     pub cache: PathBuf,
     /// Never touches the network.
     pub offline: bool,
-    /// A proxy's URL; `None` uses `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`.
-    pub proxy: Option<String>,
+    /// Takes files that are in the Hub's chunk storage from there; whatever that cannot deliver comes over plain HTTP.
+    pub xet: bool,
+    /// What every request goes through; `None` uses `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`.
+    pub proxy: Option<ProxyUrl>,
     /// Connections of one download at most.
     pub connections: usize,
     /// How often in a row a request may fail without any progress before its error is final.
@@ -68,7 +93,8 @@ pub struct HubOptions {
 
 impl HubOptions {
     /// What the environment says, in the words of `huggingface_hub`: `HF_ENDPOINT`, `HF_TOKEN`, `HF_TOKEN_PATH`,
-    /// `HF_HUB_DISABLE_IMPLICIT_TOKEN`, `HF_HOME`, `HF_HUB_CACHE`, `HF_HUB_OFFLINE`, `HF_HUB_DOWNLOAD_TIMEOUT`.
+    /// `HF_HUB_DISABLE_IMPLICIT_TOKEN`, `HF_HOME`, `HF_HUB_CACHE`, `HF_HUB_OFFLINE`, `HF_HUB_DISABLE_XET`,
+    /// `HF_HUB_DOWNLOAD_TIMEOUT`.
     ///
     /// # Errors
     /// If there is no place for a cache, or the token is malformed.
@@ -87,6 +113,7 @@ impl HubOptions {
             token: token()?,
             cache: cache.into(),
             offline: is_true("HF_HUB_OFFLINE") || is_true("TRANSFORMERS_OFFLINE"),
+            xet: !is_true("HF_HUB_DISABLE_XET"),
             proxy: None,
             connections: 8,
             retries: 5,

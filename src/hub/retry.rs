@@ -30,6 +30,21 @@ impl Failure {
     }
 }
 
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+/// So that it can come out of a [`std::io::Read`].
+impl std::error::Error for Failure {}
+
+impl From<Failure> for std::io::Error {
+    fn from(failure: Failure) -> Self {
+        std::io::Error::other(failure)
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Failure { error, transient: false, after: None, status: None }

@@ -22,9 +22,11 @@ use super::checksum::Checksum;
 use super::disk::disk;
 use super::http::{Client, Reply, Subject, encode, io_text, network, reader};
 use super::listing::RepoFile;
+use super::pace::Pace;
 use super::progress::Retry;
 use super::ranges::Ranges;
 use super::retry::Failure;
+use super::xet::Xet;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::read_text;
 
@@ -36,8 +38,6 @@ const CHUNK: (u64, u64) = (4 << 20, 32 << 20);
 const FLUSH: Duration = Duration::from_millis(100);
 /// How often the state of a file is written down.
 const SAVE: Duration = Duration::from_millis(500);
-/// Bytes a second below which a connection counts as stalled.
-const SLOWEST: u64 = 1024;
 /// Bytes after which earlier failures are forgotten.
 const PROGRESS: u64 = 64 << 10;
 /// How often a file is begun anew because its content turned out wrong.
@@ -52,6 +52,7 @@ pub(super) struct Transfer {
     repository: Repository,
     id: String,
     commit: String,
+    xet: Arc<Xet>,
     chunk: u64,
     /// Bytes that are there.
     pub done: AtomicU64,
@@ -126,7 +127,7 @@ enum Attempt {
 }
 
 impl Transfer {
-    pub fn new(client: Client, repository: Repository, id: &str, commit: &str, file: RepoFile) -> Self {
+    pub fn new(client: Client, repository: Repository, id: &str, commit: &str, file: RepoFile, xet: Arc<Xet>) -> Self {
         let share = file.size / client.options().connections.max(1) as u64;
         Transfer {
             file,
@@ -134,6 +135,7 @@ impl Transfer {
             repository,
             id: id.to_owned(),
             commit: commit.to_owned(),
+            xet,
             chunk: share.clamp(CHUNK.0, CHUNK.1),
             done: AtomicU64::new(0),
             state: Mutex::default(),
@@ -268,7 +270,11 @@ impl Transfer {
         let mut backoff = self.client.backoff();
         let result = loop {
             let from = chunk.at;
-            let outcome = self.attempt(&mut chunk, notice, network);
+            let hash = self.xet_hash();
+            let outcome = match hash {
+                Some(hash) => self.attempt_xet(hash, &mut chunk, notice, network),
+                None => self.attempt(&mut chunk, notice, network),
+            };
             if chunk.at >= from + PROGRESS {
                 backoff.reset();
             }
@@ -278,7 +284,12 @@ impl Transfer {
                     // The address may be what is wrong: ask the endpoint again.
                     self.state.lock().location = None;
                     if let Err(error) = self.client.wait(&mut backoff, failure, notice) {
-                        break Err(error);
+                        // What Xet storage does not deliver, plain HTTP may.
+                        match hash {
+                            Some(_) if self.xet.give_up(&error) => backoff.reset(),
+                            Some(_) => break Err(error),
+                            None => break Err(self.xet.explain(error)),
+                        }
                     }
                 }
             }
@@ -303,6 +314,29 @@ impl Transfer {
             self.save(&mut state);
         }
         self.moved.notify_all();
+    }
+
+    /// The name by which to ask Xet storage, unless plain HTTP is to be used. A file that came out damaged twice is
+    /// tried that way once.
+    fn xet_hash(&self) -> Option<&str> {
+        let state = self.state.lock();
+        let usable = self.xet.is_on() && !state.plain && state.restarts < RESTARTS;
+        self.file.xet_hash.as_deref().filter(|_| usable)
+    }
+
+    /// The rest of a range from Xet storage.
+    fn attempt_xet(
+        &self,
+        hash: &str,
+        chunk: &mut Chunk,
+        notice: &dyn Fn(Option<Retry>),
+        traffic: &AtomicU64,
+    ) -> Result<Attempt, Failure> {
+        if self.is_abandoned(&self.state.lock(), chunk) {
+            return Ok(Attempt::Abandoned);
+        }
+        let body = self.xet.open(&self.file.path, hash, chunk.at, chunk.end)?;
+        self.receive(body, true, chunk, notice, traffic)
     }
 
     /// One request for the rest of a range.
@@ -340,7 +374,8 @@ impl Transfer {
                 }
             }
         }
-        self.receive(reply, chunk, notice, traffic)
+        let whole = reply.response.status().as_u16() == 206 || chunk.end == self.file.size;
+        self.receive(reader(reply.response), whole, chunk, notice, traffic)
     }
 
     /// What an error status means here.
@@ -455,21 +490,26 @@ impl Transfer {
         Attempt::Abandoned
     }
 
-    /// Writes what arrives.
+    /// Writes what arrives. `whole` if nothing should follow the range.
     fn receive(
         &self,
-        reply: Reply,
+        mut body: impl Read,
+        whole: bool,
         chunk: &mut Chunk,
         notice: &dyn Fn(Option<Retry>),
         traffic: &AtomicU64,
     ) -> Result<Attempt, Failure> {
-        let whole = reply.response.status().as_u16() == 206 || chunk.end == self.file.size;
-        let mut body = reader(reply);
         let mut buffer = vec![0; BUFFER];
-        let stall = self.client.options().stall;
-        let (mut window, mut arrived) = (Instant::now(), 0u64);
+        let mut pace = Pace::new(self.client.options().stall);
         let mut told = false;
-        let out = self.state.lock().out.clone().ok_or_else(|| Error::internal("the file is not open"))?;
+        let out = {
+            let state = self.state.lock();
+            // While the answer came, another connection may have done everything.
+            if self.is_abandoned(&state, chunk) {
+                return Ok(Attempt::Abandoned);
+            }
+            state.out.clone().ok_or_else(|| Error::internal("the file is not open"))?
+        };
         while chunk.at < chunk.end {
             let room = buffer.len().min((chunk.end - chunk.at) as usize);
             let (n, read) = fill(&mut body, &mut buffer[..room]);
@@ -489,7 +529,6 @@ impl Transfer {
             }
             out.write_all_at(&buffer[..n], chunk.at).map_err(|e| disk(&self.incomplete(), e))?;
             chunk.at += n as u64;
-            arrived += n as u64;
             traffic.fetch_add(n as u64, Ordering::Relaxed);
             let mut state = self.state.lock();
             if let Some(part) = state.active.iter_mut().find(|a| a.id == chunk.id) {
@@ -506,12 +545,10 @@ impl Transfer {
             {
                 return Err(self.broken(error, chunk));
             }
-            if window.elapsed() >= stall {
-                if arrived < SLOWEST * stall.as_secs().max(1) && chunk.at < chunk.end {
-                    let what = format!("only {arrived} bytes in {} s", window.elapsed().as_secs());
-                    return Err(Failure::transient(network(format!("{}/{}: {what}", self.id, self.file.path))));
-                }
-                (window, arrived) = (Instant::now(), 0);
+            if let Err(what) = pace.add(n)
+                && chunk.at < chunk.end
+            {
+                return Err(Failure::transient(network(format!("{}/{}: {what}", self.id, self.file.path))));
             }
         }
         // Reading the end gives the connection back for the next range.
@@ -523,6 +560,10 @@ impl Transfer {
 
     fn broken(&self, error: io::Error, chunk: &Chunk) -> Failure {
         let name = format!("{}/{} at byte {}", self.id, self.file.path, chunk.at);
+        let error = match error.downcast::<Failure>() {
+            Ok(failure) => return failure,
+            Err(error) => error,
+        };
         match error.downcast::<ureq::Error>() {
             Ok(error) => self.client.network(&name, error),
             Err(error) => Failure::transient(network(format!("{name}: {}", io_text(&error)))),
@@ -585,6 +626,9 @@ impl Transfer {
     /// The file is whole and right: shows it.
     fn publish(&self) -> Result<()> {
         let blob = self.repository.blob(self.file.etag());
+        let out = self.state.lock().out.clone();
+        // A name must not be there before its bytes are, whatever becomes of the power.
+        out.map_or(Ok(()), |out| out.sync_all()).map_err(|e| disk(&blob, e))?;
         fs::rename(self.incomplete(), &blob).map_err(|e| disk(&blob, e))?;
         let _ = fs::remove_file(self.state_path());
         self.repository.link(&self.commit, &self.file.path, self.file.etag())?;

@@ -9,6 +9,8 @@ pub enum Codes {
     Integer(u32),
     /// 4 bits: a sign, two bits of exponent, one of mantissa (OCP microscaling formats 1.0, E2M1).
     E2m1,
+    /// 8 bits: a sign, four bits of exponent, three of mantissa (the same, E4M3), without infinities.
+    E4m3,
 }
 
 /// The values of E2M1.
@@ -21,14 +23,17 @@ impl Codes {
         match self {
             Codes::Integer(bits) => bits as usize,
             Codes::E2m1 => 4,
+            Codes::E4m3 => 8,
         }
     }
 
-    /// What the 16 values of the lower four bits stand for, upper bits being of the next code.
+    /// What the 16 values of the lower four bits stand for, upper bits being of the next code. Of codes of at most four
+    /// bits.
     pub(super) fn table(self) -> [f32; 16] {
         match self {
             Codes::Integer(bits) => std::array::from_fn(|i| (i & ((1 << bits.min(4)) - 1)) as f32),
             Codes::E2m1 => E2M1,
+            Codes::E4m3 => unreachable!("codes of eight bits"),
         }
     }
 
@@ -42,6 +47,7 @@ impl Codes {
             Codes::Integer(6) => six(level, bytes, out),
             Codes::Integer(_) => eight(level, bytes, out),
             Codes::E2m1 => e2m1(level, bytes, out),
+            Codes::E4m3 => e4m3(level, bytes, out),
         }
     }
 }
@@ -74,6 +80,20 @@ multiversion! {
         for (byte, out) in bytes.iter().zip(out.chunks_exact_mut(2)) {
             out[0] = E2M1[usize::from(byte & 15)];
             out[1] = E2M1[usize::from(byte >> 4)];
+        }
+    }
+}
+
+/// The factor that makes up for the difference of the exponents' biases in E4M3 and f32.
+pub(super) const E4M3_SCALE: f32 = f32::from_bits((127 + 120) << 23);
+
+multiversion! {
+    /// Exponent and mantissa move to their place in an f32, subnormals included. The code that is NaN becomes 480, as in
+    /// MLX.
+    pub(super) fn e4m3<const FMA: bool>(bytes: &[u8], out: &mut [f32]) {
+        for (byte, out) in bytes.iter().zip(out) {
+            let magnitude = f32::from_bits(u32::from(byte & 0x7f) << 20) * E4M3_SCALE;
+            *out = f32::from_bits(magnitude.to_bits() | u32::from(byte & 0x80) << 24);
         }
     }
 }

@@ -9,6 +9,7 @@
 
 mod attention;
 mod codes;
+mod experts;
 mod floats;
 mod level;
 mod norm;
@@ -21,10 +22,11 @@ mod x86;
 
 pub use attention::{Append, Attention, Keys, Over, Visible, attend, attend_all};
 pub use codes::Codes;
+pub use experts::{Experts, RouterSoftmax, Routing, mix};
 pub use floats::{Bf16, F16, Floats, FloatsMut, Kind};
 pub use level::Level;
 pub use norm::{NormParams, normalize};
-pub use product::{Act, Epilogue, Matrix, Part, Values, gather_rows, product};
+pub use product::{Act, Epilogue, FloatFormat, Matrix, Part, Values, gather_rows, product};
 pub use rope::Rotation;
 
 #[cfg(test)]

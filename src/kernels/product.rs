@@ -3,7 +3,7 @@
 //! Few rows of input (decoding) are computed as dot products straight from the packed weights. Many rows (prefill) go
 //! block by block: a block of weights is unpacked into a panel that fits the cache and multiplied with all of `x`.
 
-use super::codes::Codes;
+use super::codes::{self, Codes};
 use super::floats::{Floats, FloatsMut, Kind, Target};
 use super::level::{Level, fma, multiversion};
 use super::pool;
@@ -38,13 +38,43 @@ pub enum Values<'a> {
         /// Like `scales`.
         biases: Floats<'a>,
     },
-    /// OCP microscaling fp4: E2M1 codes in groups of 32 with a power of two each (exponent plus 127).
-    Mxfp4 {
+    /// Codes that are small floating-point numbers, with a scale of eight bits for each group of columns.
+    Float {
+        /// Of codes and scales.
+        format: FloatFormat,
         /// `rows x columns` codes.
         codes: &'a [u8],
-        /// `rows x columns / 32`
+        /// `rows x columns / format.group()`
         scales: &'a [u8],
     },
+}
+
+/// Formats of codes that are floating-point numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FloatFormat {
+    /// OCP microscaling fp4: E2M1 codes in groups of 32 with a power of two each (exponent plus 127).
+    Mxfp4,
+    /// OCP microscaling fp8: E4M3 codes, otherwise like [`FloatFormat::Mxfp4`].
+    Mxfp8,
+    /// NVIDIA's fp4: E2M1 codes in groups of 16 with a scale in E4M3 each.
+    Nvfp4,
+}
+
+impl FloatFormat {
+    /// Columns with one scale.
+    pub fn group(self) -> usize {
+        match self {
+            FloatFormat::Mxfp4 | FloatFormat::Mxfp8 => 32,
+            FloatFormat::Nvfp4 => 16,
+        }
+    }
+
+    fn codes(self) -> Codes {
+        match self {
+            FloatFormat::Mxfp4 | FloatFormat::Nvfp4 => Codes::E2m1,
+            FloatFormat::Mxfp8 => Codes::E4m3,
+        }
+    }
 }
 
 /// The parts of a quantized matrix, whatever its scheme.
@@ -62,6 +92,7 @@ pub(super) struct Grouped<'a> {
 pub(super) enum Scales<'a> {
     Floats(Floats<'a>),
     Exponents(&'a [u8]),
+    E4m3(&'a [u8]),
 }
 
 impl Scales<'_> {
@@ -74,13 +105,14 @@ impl Scales<'_> {
                     *o = f32::from_bits(if *e == 0 { 0x0040_0000 } else { u32::from(*e) << 23 });
                 }
             }
+            Scales::E4m3(bytes) => codes::e4m3(level, &bytes[from..from + out.len()], out),
         }
     }
 }
 
 impl<'a> Matrix<'a> {
     /// Panics if the parts do not have the sizes that they must have: everything below relies on them.
-    fn check(&self) {
+    pub(super) fn check(&self) {
         let (rows, columns) = (self.rows, self.columns);
         match self.values {
             Values::Dense(values) => assert_eq!(values.len(), rows * columns, "dense matrix"),
@@ -91,10 +123,11 @@ impl<'a> Matrix<'a> {
                 assert_eq!(scales.len(), rows * columns / group, "scales");
                 assert_eq!(biases.len(), scales.len(), "biases");
             }
-            Values::Mxfp4 { codes, scales } => {
+            Values::Float { format, codes, scales } => {
+                // Kernels read 32 codes at a time.
                 assert_eq!(columns % 32, 0, "columns in groups");
-                assert_eq!(codes.len(), rows * columns / 2, "codes");
-                assert_eq!(scales.len(), rows * columns / 32, "scales");
+                assert_eq!(codes.len(), rows * columns * format.codes().bits() / 8, "codes");
+                assert_eq!(scales.len(), rows * columns / format.group(), "scales");
             }
         }
     }
@@ -109,11 +142,14 @@ impl<'a> Matrix<'a> {
                 scales: Scales::Floats(scales),
                 biases: Some(biases),
             }),
-            Values::Mxfp4 { codes, scales } => Some(Grouped {
-                codes: Codes::E2m1,
-                group: 32,
+            Values::Float { format, codes, scales } => Some(Grouped {
+                codes: format.codes(),
+                group: format.group(),
                 bytes: codes,
-                scales: Scales::Exponents(scales),
+                scales: match format {
+                    FloatFormat::Mxfp4 | FloatFormat::Mxfp8 => Scales::Exponents(scales),
+                    FloatFormat::Nvfp4 => Scales::E4m3(scales),
+                },
                 biases: None,
             }),
         }
@@ -160,11 +196,13 @@ pub struct Part<'a> {
     pub bias: Option<Floats<'a>>,
 }
 
-/// An activation function of gated layers.
+/// An activation function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Act {
     /// `x * sigmoid(x)`
     Silu,
+    /// `x * Phi(x)` with the normal distribution.
+    Gelu,
     /// GELU by its tanh approximation.
     GeluTanh,
     /// `max(x, 0)`
@@ -178,6 +216,8 @@ pub enum Epilogue<'a> {
     Store,
     /// One part; its product times the factor is added to these numbers.
     Add(Floats<'a>, f32),
+    /// One result a part: `act(product)`.
+    Activate(Act),
     /// Two parts, one result: `act(first) * second`.
     Gate(Act),
 }
@@ -212,7 +252,7 @@ pub fn product(
             assert!(parts.len() == 1 && targets.len() == 1 && residual.len() == m * parts[0].weight.rows, "residual");
             1
         }
-        Epilogue::Store => {
+        Epilogue::Store | Epilogue::Activate(_) => {
             assert_eq!(parts.len(), targets.len(), "results");
             1
         }
@@ -249,8 +289,10 @@ pub fn product(
                 }
             }
             let (first, second) = scratch.split_at_mut(m * n);
-            if let Epilogue::Gate(act) = epilogue {
-                gate(level, act, first, second);
+            match epilogue {
+                Epilogue::Gate(act) => gate(level, act, first, second),
+                Epilogue::Activate(act) => activate(level, act, first),
+                Epilogue::Store | Epilogue::Add(..) => {}
             }
             for (row, values) in first.chunks_exact_mut(n).enumerate() {
                 if let Epilogue::Add(residual, factor) = epilogue {
@@ -266,7 +308,7 @@ pub fn product(
 }
 
 multiversion! {
-    fn add_bias<const FMA: bool>(tile: &mut [f32], bias: Floats<'_>) {
+    pub(super) fn add_bias<const FMA: bool>(tile: &mut [f32], bias: Floats<'_>) {
         for row in tile.chunks_exact_mut(bias.len()) {
             for (i, v) in row.iter_mut().enumerate() {
                 *v += bias.at(i);
@@ -276,7 +318,7 @@ multiversion! {
 }
 
 multiversion! {
-    fn add_residual<const FMA: bool>(values: &mut [f32], residual: Floats<'_>, factor: f32) {
+    pub(super) fn add_residual<const FMA: bool>(values: &mut [f32], residual: Floats<'_>, factor: f32) {
         match residual {
             Floats::F32(r) => {
                 for (v, r) in values.iter_mut().zip(r) {
@@ -325,26 +367,57 @@ pub(super) fn tanh<const FMA: bool>(x: f32) -> f32 {
     if x.abs() < 0.15 { small } else { large }
 }
 
+/// `1 - erf(x)` for `x >= 0`, to within 2e-7: Abramowitz and Stegun 7.1.26.
+#[inline(always)]
+fn erfc<const FMA: bool>(x: f32) -> f32 {
+    let t = 1.0 / fma::<FMA>(0.327_591_1, x, 1.0);
+    let p = fma::<FMA>(t, 1.061_405_4, -1.453_152);
+    let p = fma::<FMA>(p, t, 1.421_413_7);
+    let p = fma::<FMA>(p, t, -0.284_496_74);
+    let p = fma::<FMA>(p, t, 0.254_829_6);
+    p * t * exp::<FMA>(-x * x)
+}
+
+#[inline(always)]
+fn silu<const FMA: bool>(x: f32) -> f32 {
+    x / (1.0 + exp::<FMA>(-x))
+}
+
+#[inline(always)]
+fn gelu<const FMA: bool>(x: f32) -> f32 {
+    // Of the two tails the one that is small, so that nothing cancels.
+    let tail = 0.5 * erfc::<FMA>(x.abs() * std::f32::consts::FRAC_1_SQRT_2);
+    x * if x > 0.0 { 1.0 - tail } else { tail }
+}
+
+/// Hendrycks and Gimpel 2016, arXiv:1606.08415.
+#[inline(always)]
+fn gelu_tanh<const FMA: bool>(x: f32) -> f32 {
+    // sqrt(2 / pi)
+    let inner = 0.797_884_6 * fma::<FMA>(0.044_715 * x * x, x, x);
+    0.5 * x * (1.0 + tanh::<FMA>(inner))
+}
+
 multiversion! {
-    fn gate<const FMA: bool>(act: Act, gate: &mut [f32], up: &[f32]) {
+    /// `gate = act(gate) * up`
+    pub(super) fn gate<const FMA: bool>(act: Act, gate: &mut [f32], up: &[f32]) {
+        let pairs = gate.iter_mut().zip(up);
         match act {
-            Act::Silu => {
-                for (g, u) in gate.iter_mut().zip(up) {
-                    *g = *g / (1.0 + exp::<FMA>(-*g)) * u;
-                }
-            }
-            Act::GeluTanh => {
-                for (g, u) in gate.iter_mut().zip(up) {
-                    // sqrt(2 / pi); Hendrycks and Gimpel 2016, arXiv:1606.08415.
-                    let inner = 0.797_884_6 * fma::<FMA>(0.044_715 * *g * *g, *g, *g);
-                    *g = 0.5 * *g * (1.0 + tanh::<FMA>(inner)) * u;
-                }
-            }
-            Act::Relu => {
-                for (g, u) in gate.iter_mut().zip(up) {
-                    *g = g.max(0.0) * u;
-                }
-            }
+            Act::Silu => pairs.for_each(|(g, u)| *g = silu::<FMA>(*g) * u),
+            Act::Gelu => pairs.for_each(|(g, u)| *g = gelu::<FMA>(*g) * u),
+            Act::GeluTanh => pairs.for_each(|(g, u)| *g = gelu_tanh::<FMA>(*g) * u),
+            Act::Relu => pairs.for_each(|(g, u)| *g = g.max(0.0) * u),
+        }
+    }
+}
+
+multiversion! {
+    fn activate<const FMA: bool>(act: Act, values: &mut [f32]) {
+        match act {
+            Act::Silu => values.iter_mut().for_each(|v| *v = silu::<FMA>(*v)),
+            Act::Gelu => values.iter_mut().for_each(|v| *v = gelu::<FMA>(*v)),
+            Act::GeluTanh => values.iter_mut().for_each(|v| *v = gelu_tanh::<FMA>(*v)),
+            Act::Relu => values.iter_mut().for_each(|v| *v = v.max(0.0)),
         }
     }
 }

@@ -76,6 +76,16 @@ fn check(got: &Numbers, want: &[f64], scale: f64, what: &str) {
     }
 }
 
+/// OCP microscaling formats 1.0, E4M3.
+fn e4m3(code: u8) -> f64 {
+    let (exponent, mantissa) = (i32::from(code >> 3 & 15), f64::from(code & 7));
+    let magnitude = match exponent {
+        0 => mantissa / 8.0 * 2f64.powi(-6),
+        _ => (1.0 + mantissa / 8.0) * 2f64.powi(exponent - 7),
+    };
+    if code & 0x80 == 0 { magnitude } else { -magnitude }
+}
+
 /// A stored matrix and its values.
 struct Stored {
     rows: usize,
@@ -87,7 +97,7 @@ struct Stored {
 enum Storage {
     Dense(Numbers),
     Affine { bits: u32, group: usize, codes: Vec<u8>, scales: Numbers, biases: Numbers },
-    Mxfp4 { codes: Vec<u8>, scales: Vec<u8> },
+    Float { format: FloatFormat, codes: Vec<u8>, scales: Vec<u8> },
 }
 
 impl Stored {
@@ -106,15 +116,26 @@ impl Stored {
         Stored { rows, columns, exact, kind: Storage::Affine { bits, group, codes, scales, biases } }
     }
 
-    fn mxfp4(rng: &mut SmallRng, rows: usize, columns: usize) -> Stored {
-        let codes: Vec<u32> = (0..rows * columns).map(|_| rng.random_range(0..16)).collect();
-        let scales: Vec<u8> = (0..rows * columns / 32).map(|_| rng.random_range(118..126)).collect();
+    fn float(rng: &mut SmallRng, rows: usize, columns: usize, format: FloatFormat) -> Stored {
+        let (bits, scales) = match format {
+            FloatFormat::Mxfp4 => (4, 118..126),
+            FloatFormat::Mxfp8 => (8, 112..120),
+            FloatFormat::Nvfp4 => (4, 1..40),
+        };
+        // Not the code that is NaN.
+        let codes: Vec<u32> = (0..rows * columns).map(|_| rng.random_range(0..1 << bits) & !0x80).collect();
+        let codes: Vec<u32> = codes.into_iter().map(|c| if c == 0x7f { 0xfe } else { c }).collect();
+        let scales: Vec<u8> = (0..rows * columns / format.group()).map(|_| rng.random_range(scales.clone())).collect();
         let exact = codes
             .iter()
             .enumerate()
-            .map(|(i, c)| f64::from(E2M1[*c as usize]) * 2f64.powi(i32::from(scales[i / 32]) - 127))
+            .map(|(i, &c)| {
+                let scale = scales[i / format.group()];
+                let code = if bits == 4 { f64::from(E2M1[c as usize]) } else { e4m3(c as u8) };
+                code * if format == FloatFormat::Nvfp4 { e4m3(scale) } else { 2f64.powi(i32::from(scale) - 127) }
+            })
             .collect();
-        Stored { rows, columns, exact, kind: Storage::Mxfp4 { codes: pack(4, &codes), scales } }
+        Stored { rows, columns, exact, kind: Storage::Float { format, codes: pack(bits, &codes), scales } }
     }
 
     fn matrix(&self) -> Matrix<'_> {
@@ -123,7 +144,7 @@ impl Stored {
             Storage::Affine { bits, group, codes, scales, biases } => {
                 Values::Affine { bits: *bits, group: *group, codes, scales: scales.floats(), biases: biases.floats() }
             }
-            Storage::Mxfp4 { codes, scales } => Values::Mxfp4 { codes, scales },
+            Storage::Float { format, codes, scales } => Values::Float { format: *format, codes, scales },
         };
         Matrix { rows: self.rows, columns: self.columns, values }
     }
@@ -153,7 +174,9 @@ fn every_storage(rng: &mut SmallRng, rows: usize, columns: usize) -> Vec<(String
         }
     }
     if columns.is_multiple_of(32) {
-        all.push(("mxfp4".into(), Stored::mxfp4(rng, rows, columns)));
+        for format in [FloatFormat::Mxfp4, FloatFormat::Mxfp8, FloatFormat::Nvfp4] {
+            all.push((format!("{format:?}"), Stored::float(rng, rows, columns, format)));
+        }
     }
     all
 }
@@ -228,6 +251,24 @@ fn odd_widths() {
     }
 }
 
+type Formula = fn(f64) -> f64;
+const ACTS: [(Act, Formula); 4] = [
+    (Act::Silu, |x| x / (1.0 + (-x).exp())),
+    (Act::Gelu, |x| 0.5 * x * (1.0 + erf(x / 2f64.sqrt()))),
+    (Act::GeluTanh, |x| 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh())),
+    (Act::Relu, |x| x.max(0.0)),
+];
+
+/// Abramowitz and Stegun 7.1.6: a series of positive terms.
+fn erf(x: f64) -> f64 {
+    let (mut sum, mut term) = (x, x);
+    for n in 1..400 {
+        term *= 2.0 * x * x / f64::from(2 * n + 1);
+        sum += term;
+    }
+    if x.abs() > 6.0 { x.signum() } else { sum * 2.0 / std::f64::consts::PI.sqrt() * (-x * x).exp() }
+}
+
 #[test]
 fn several_parts_biases_and_epilogues() {
     let mut rng = SmallRng::seed_from_u64(3);
@@ -263,12 +304,10 @@ fn several_parts_biases_and_epilogues() {
                 let want: Vec<f64> = a.iter().zip(residual.exact()).map(|(a, r)| a * 0.5 + r).collect();
                 check(&oa, &want, scale, &what("residual"));
 
-                let gelu = |x: f64| {
-                    0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh())
-                };
-                let acts: [(Act, &dyn Fn(f64) -> f64); 3] =
-                    [(Act::Silu, &|x| x / (1.0 + (-x).exp())), (Act::GeluTanh, &gelu), (Act::Relu, &|x| x.max(0.0))];
-                for (act, f) in acts {
+                for (act, f) in ACTS {
+                    product(level, x.floats(), m, &[part], Epilogue::Activate(act), vec![oa.floats_mut()]);
+                    let want: Vec<f64> = a.iter().map(|a| f(*a)).collect();
+                    check(&oa, &want, scale, &what("activation"));
                     let gate = Epilogue::Gate(act);
                     product(level, x.floats(), m, &[part, others[0]], gate, vec![oa.floats_mut()]);
                     let want: Vec<f64> = a.iter().zip(&b).map(|(a, b)| f(*a) * b).collect();
@@ -596,6 +635,97 @@ fn append_and_rotate() {
             };
             append.write(level, batch, length, heads, dim);
             check(&cache, &want, 4.0, level.name());
+        }
+    }
+}
+
+/// Every row through every chosen expert, by the formulas.
+#[test]
+fn mixtures_of_experts() {
+    let mut rng = SmallRng::seed_from_u64(10);
+    let (features, inner) = (128, 128);
+    let storages = every_storage(&mut rng, 8, 128);
+    for (i, (count, chosen)) in [(1, 1), (5, 2), (24, 8)].into_iter().enumerate() {
+        for (name, stored) in storages.iter().skip(i).step_by(2) {
+            let group = match stored.kind {
+                Storage::Affine { group, .. } => group,
+                _ => 32,
+            };
+            let like = |rng: &mut SmallRng, rows, columns| match &stored.kind {
+                Storage::Dense(values) => Stored::dense(rng, rows, columns, values.floats().kind()),
+                Storage::Affine { bits, scales, .. } => {
+                    Stored::affine(rng, rows, columns, *bits, group, scales.floats().kind())
+                }
+                Storage::Float { format, .. } => Stored::float(rng, rows, columns, *format),
+            };
+            let gate = like(&mut rng, count * inner, features);
+            let up = like(&mut rng, count * inner, features);
+            let down = like(&mut rng, count * features, inner);
+            mixture(&mut rng, name, count, chosen, &gate, &up, &down);
+        }
+    }
+}
+
+fn mixture(rng: &mut SmallRng, name: &str, count: usize, chosen: usize, gate: &Stored, up: &Stored, down: &Stored) {
+    let (features, inner) = (gate.columns, down.columns);
+    // The largest of groups of rows are computed as matrices, the others as dot products.
+    let largest = down.exact.iter().fold(0f64, |m, v| m.max(v.abs()));
+    for m in [1, 3, 40] {
+        for kind in KINDS {
+            let softmax = if m == 3 { RouterSoftmax::All } else { RouterSoftmax::Chosen };
+            let (act, f) = ACTS[m % 4];
+            let x = Numbers::random(rng, kind, m * features, 0.1);
+            let logits = Numbers::random(rng, kind, m * count, 2.0);
+            let bias = Numbers::random(rng, Kind::F32, count * inner, 0.1);
+            let residual = Numbers::random(rng, kind, m * features, 1.0);
+            let (biases, mut want, mut scale) = (bias.exact(), residual.exact(), 1f64);
+            for (row, (x, logits)) in
+                x.exact().chunks_exact(features).zip(logits.exact().chunks_exact(count)).enumerate()
+            {
+                let mut order: Vec<usize> = (0..count).collect();
+                order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
+                let among = if softmax == RouterSoftmax::All { count } else { chosen };
+                let sum: f64 = order[..among].iter().map(|&e| logits[e].exp()).sum();
+                let y = &mut want[row * features..][..features];
+                for &e in &order[..chosen] {
+                    let dot = |w: &Stored, row: usize, x: &[f64]| -> f64 {
+                        w.exact[row * x.len()..][..x.len()].iter().zip(x).map(|(w, x)| w * x).sum()
+                    };
+                    let hidden: Vec<f64> = (0..inner)
+                        .map(|i| {
+                            let i = e * inner + i;
+                            let h = f(dot(gate, i, x) + biases[i]) * dot(up, i, x);
+                            // As the kernel keeps it.
+                            match kind {
+                                Kind::F32 => h,
+                                Kind::F16 => f64::from(f16::from_f64(h)),
+                                Kind::Bf16 => f64::from(bf16::from_f64(h)),
+                            }
+                        })
+                        .collect();
+                    for (i, y) in y.iter_mut().enumerate() {
+                        *y += 0.5 * logits[e].exp() / sum * dot(down, e * features + i, &hidden);
+                    }
+                    scale = scale.max(hidden.iter().map(|h| h.abs()).sum::<f64>() * largest);
+                }
+            }
+            // A rounding to the other side in between is larger than what sums lose.
+            let scale = scale * if kind == Kind::F32 { 4.0 } else { 40.0 };
+            for level in Level::available() {
+                let mut out = Numbers::zeros(kind, m * features);
+                let experts = Experts {
+                    count,
+                    gate: Part { weight: gate.matrix(), bias: Some(bias.floats()) },
+                    up: Part { weight: up.matrix(), bias: None },
+                    down: Part { weight: down.matrix(), bias: None },
+                    act,
+                };
+                let routing = Routing { logits: logits.floats(), chosen, softmax };
+                let onto = Some((residual.floats(), 0.5));
+                mix(level, x.floats(), m, &experts, &routing, onto, out.floats_mut());
+                let what = format!("{name}, {chosen} of {count}, {m} rows of {kind:?}, {}", level.name());
+                check(&out, &want, scale, &what);
+            }
         }
     }
 }

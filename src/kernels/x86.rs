@@ -7,10 +7,10 @@
 use std::arch::x86_64::*;
 
 use super::Level;
-use super::codes::Codes;
+use super::codes::{Codes, E4M3_SCALE};
 use super::floats::{Bf16, Floats};
 use super::product::{Grouped, Matrix, Scales, Values};
-use super::tile::{PIECE, Prepared, group_index, in_bytes, lane_block, with_scratch};
+use super::tile::{PIECE, Prepared, by_table, group_index, in_bytes, lane_block, with_scratch};
 
 impl Scales<'_> {
     /// Brings a part of them nearer.
@@ -19,7 +19,7 @@ impl Scales<'_> {
             Scales::Floats(Floats::F32(s)) => (s.as_ptr().cast::<i8>(), 4),
             Scales::Floats(Floats::F16(s)) => (s.as_ptr().cast(), 2),
             Scales::Floats(Floats::Bf16(s)) => (s.as_ptr().cast(), 2),
-            Scales::Exponents(s) => (s.as_ptr().cast(), 1),
+            Scales::Exponents(s) | Scales::E4m3(s) => (s.as_ptr().cast(), 1),
         };
         for at in (part.start * size..part.end * size).step_by(64) {
             // SAFETY: SSE is part of x86-64; prefetching reads nothing.
@@ -112,7 +112,7 @@ pub(super) fn few(w: &Matrix<'_>, from: usize, n: usize, p: &Prepared<'_>, tile:
         }
         let sums = integers.map_or(&p.sums, |x| &x.sums);
         let sums = q.biases.map(|_| &sums[group_index(q.group)]);
-        let table = q.codes.table();
+        let table = if by_table(q.codes) { q.codes.table() } else { [0.0; 16] };
         pieces(&mut |j, rows, i, m| {
             let a = GroupedRows {
                 codes: q.bytes[(from + j) * row_bytes..].as_ptr(),
@@ -139,6 +139,7 @@ pub(super) fn few(w: &Matrix<'_>, from: usize, n: usize, p: &Prepared<'_>, tile:
                     (_, 3) => for_sizes!(by_bytes, rows, m, [3], (&a, natural, out)),
                     (_, 5) => for_sizes!(by_bytes, rows, m, [5], (&a, natural, out)),
                     (_, 6) => for_sizes!(by_bytes, rows, m, [6], (&a, natural, out)),
+                    (_, _) if q.codes == Codes::E4m3 => for_sizes!(by_bytes, rows, m, [E4M3], (&a, natural, out)),
                     (_, _) => for_sizes!(by_bytes, rows, m, [8], (&a, natural, out)),
                 }
             }
@@ -405,13 +406,31 @@ unsafe fn by_integers<const R: usize, const M: usize, const BITS: u32>(
     }
 }
 
+/// Stands for codes of eight bits that are E4M3, where their bits are a constant.
+const E4M3: u32 = 9;
+
+/// 16 codes, one a byte, as numbers.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+fn numbers_of<const BITS: u32>(bytes: __m128i) -> __m512 {
+    let codes = _mm512_cvtepu8_epi32(bytes);
+    if BITS != E4M3 {
+        return _mm512_cvtepi32_ps(codes);
+    }
+    // As in `codes::e4m3`.
+    let rest = _mm512_slli_epi32::<20>(_mm512_and_si512(codes, _mm512_set1_epi32(0x7f)));
+    let magnitude = _mm512_mul_ps(_mm512_castsi512_ps(rest), _mm512_set1_ps(E4M3_SCALE));
+    let sign = _mm512_slli_epi32::<24>(_mm512_and_si512(codes, _mm512_set1_epi32(0x80)));
+    _mm512_castsi512_ps(_mm512_or_si512(_mm512_castps_si512(magnitude), sign))
+}
+
 /// 32 codes of any width as bytes.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
 unsafe fn bytes_of<const BITS: u32>(at: *const u8) -> __m256i {
     // SAFETY: 4 * BITS bytes are readable, the caller's promise; the others are masked away.
     unsafe {
-        if BITS == 8 {
+        if BITS == 8 || BITS == E4M3 {
             return _mm256_loadu_si256(at.cast());
         }
         let mask = ((1u64 << (4 * BITS)) - 1) as u32;
@@ -435,6 +454,7 @@ unsafe fn by_bytes<const R: usize, const M: usize, const BITS: u32>(a: &GroupedR
     // SAFETY: the caller vouches for `R` rows of codes and scales and `M` rows of `x`.
     unsafe {
         let k = a.groups * a.group;
+        let width = if BITS == E4M3 { 8 } else { BITS as usize };
         let mut total = [[_mm512_setzero_ps(); M]; R];
         for g in 0..a.groups {
             let mut acc = [[_mm512_setzero_ps(); M]; R];
@@ -443,9 +463,9 @@ unsafe fn by_bytes<const R: usize, const M: usize, const BITS: u32>(a: &GroupedR
                 let mut low = [_mm512_setzero_ps(); R];
                 let mut high = [_mm512_setzero_ps(); R];
                 for r in 0..R {
-                    let bytes = bytes_of::<BITS>(a.codes.add(r * a.row_bytes + at / 8 * BITS as usize));
-                    low[r] = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm256_castsi256_si128(bytes)));
-                    high[r] = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm256_extracti128_si256::<1>(bytes)));
+                    let bytes = bytes_of::<BITS>(a.codes.add(r * a.row_bytes + at / 8 * width));
+                    low[r] = numbers_of::<BITS>(_mm256_castsi256_si128(bytes));
+                    high[r] = numbers_of::<BITS>(_mm256_extracti128_si256::<1>(bytes));
                 }
                 for c in 0..M {
                     let xl = _mm512_loadu_ps(x.add(c * k + at));
@@ -502,7 +522,7 @@ pub(super) fn many_bf16(w: &Matrix<'_>, from: usize, n: usize, p: &Prepared<'_>,
                 transposed(wide, groups, scales, |row, out| q.scales.read(LEVEL, (from + j + row) * groups, out));
                 if let Some(b) = q.biases {
                     transposed(wide, groups, biases, |row, out| {
-                        b.slice((from + j + row) * groups, groups).read(LEVEL, out)
+                        b.slice((from + j + row) * groups, out.len()).read(LEVEL, out)
                     });
                 }
             }
@@ -530,14 +550,15 @@ pub(super) fn many_bf16(w: &Matrix<'_>, from: usize, n: usize, p: &Prepared<'_>,
     });
 }
 
-/// `out[g * WIDE + row]` from rows of `groups` numbers.
+/// `out[g * WIDE + row]` from rows of `groups` numbers, which `read` gives from a row on.
 fn transposed(rows: usize, groups: usize, out: &mut [f32], mut read: impl FnMut(usize, &mut [f32])) {
-    with_scratch(groups, |row| {
-        for r in 0..rows {
-            read(r, row);
-            for (g, v) in row.iter().enumerate() {
-                out[g * WIDE + r] = *v;
-            }
+    assert!(rows <= WIDE && out.len() >= groups * WIDE);
+    with_scratch(16 * groups, |some| {
+        for r0 in (0..rows).step_by(16) {
+            let count = 16.min(rows - r0);
+            read(r0, &mut some[..count * groups]);
+            // SAFETY: `count` rows of `groups`, and columns from `r0` on; the processor has AVX-512.
+            unsafe { transpose(some.as_ptr().cast(), groups, count, out.as_mut_ptr().add(r0).cast()) };
         }
     });
 }
@@ -548,6 +569,17 @@ fn fill_panel(w: &Matrix<'_>, grouped: Option<&Grouped<'_>>, from: usize, wide: 
     let pairs = k.div_ceil(2);
     if wide < WIDE {
         panel.fill(0.0);
+    }
+    if let Some(q) = grouped.filter(|q| q.codes.bits() == 4) {
+        for r0 in (0..wide).step_by(16) {
+            let rows = &q.bytes[(from + r0) * k / 2..(from + wide.min(r0 + 16)) * k / 2];
+            // SAFETY: whole rows of the matrix, and the panel's columns from `r0`; the processor has AVX-512.
+            unsafe {
+                let out = panel.as_mut_ptr().add(r0).cast();
+                nibble_panel(rows.as_ptr(), k / 8, 16.min(wide - r0), q.codes, out);
+            }
+        }
+        return;
     }
     with_scratch(16 * pairs, |rows| {
         for r0 in (0..wide).step_by(16) {
@@ -579,39 +611,27 @@ fn fill_panel(w: &Matrix<'_>, grouped: Option<&Grouped<'_>>, from: usize, wide: 
     });
 }
 
-/// A row of codes as bf16 numbers.
+/// A row of codes as bf16 numbers. Not of 4 bits.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
-unsafe fn bf16_codes(bytes: &[u8], codes: Codes, k: usize, out: *mut u16) {
+unsafe fn bf16_codes(bytes: &[u8], kind: Codes, k: usize, out: *mut u16) {
     // SAFETY: `k`, a multiple of 32, codes are in `bytes`, and `out` has room for them.
     unsafe {
-        if codes.bits() == 4 {
-            let table = codes.table().map(|v| Bf16::from_f32(v).to_bits());
-            // Twice: the lookup takes five bits, the fifth being of the next code.
-            let half = _mm256_loadu_si256(table.as_ptr().cast());
-            let table = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(half), half);
-            let upper = _mm512_set1_epi32(0xffff_0000u32 as i32);
-            for i in (0..k).step_by(32) {
-                let pair = _mm512_cvtepu8_epi32(_mm_loadu_si128(bytes.as_ptr().add(i / 2).cast()));
-                // Bits 0-3 and 16-19 of each lane become the two codes (0xCA: the first operand selects).
-                let index = _mm512_ternarylogic_epi32::<0xCA>(upper, _mm512_slli_epi32::<12>(pair), pair);
-                _mm512_storeu_si512(out.add(i).cast(), _mm512_permutexvar_epi16(index, table));
-            }
-            return;
-        }
         for i in (0..k).step_by(32) {
-            let at = bytes.as_ptr().add(i / 8 * codes.bits());
-            let codes = match codes.bits() {
+            let at = bytes.as_ptr().add(i / 8 * kind.bits());
+            let codes = match kind.bits() {
                 2 => bytes_of::<2>(at),
                 3 => bytes_of::<3>(at),
                 5 => bytes_of::<5>(at),
                 6 => bytes_of::<6>(at),
                 _ => bytes_of::<8>(at),
             };
-            // Integers of up to eight bits are exact in bf16: the upper half of their f32.
+            // Codes of up to eight bits are exact in bf16: the upper half of their f32.
             let upper = |bytes| {
-                _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(_mm512_castps_si512(_mm512_cvtepi32_ps(
-                    _mm512_cvtepu8_epi32(bytes),
-                ))))
+                let numbers = match kind {
+                    Codes::E4m3 => numbers_of::<E4M3>(bytes),
+                    _ => numbers_of::<8>(bytes),
+                };
+                _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(_mm512_castps_si512(numbers)))
             };
             _mm256_storeu_si256(out.add(i).cast(), upper(_mm256_castsi256_si128(codes)));
             _mm256_storeu_si256(out.add(i + 16).cast(), upper(_mm256_extracti128_si256::<1>(codes)));
@@ -631,35 +651,97 @@ unsafe fn transpose(rows: *const i32, columns: usize, count: usize, out: *mut i3
             for r in 0..count {
                 v[r] = _mm512_maskz_loadu_epi32(mask, rows.add(r * columns + c));
             }
-            // Interleave rows in pairs, fours, eights, sixteens.
-            let mut t = [_mm512_setzero_si512(); 16];
-            for i in 0..8 {
-                t[2 * i] = _mm512_unpacklo_epi32(v[2 * i], v[2 * i + 1]);
-                t[2 * i + 1] = _mm512_unpackhi_epi32(v[2 * i], v[2 * i + 1]);
-            }
-            for i in 0..4 {
-                v[4 * i] = _mm512_unpacklo_epi64(t[4 * i], t[4 * i + 2]);
-                v[4 * i + 1] = _mm512_unpackhi_epi64(t[4 * i], t[4 * i + 2]);
-                v[4 * i + 2] = _mm512_unpacklo_epi64(t[4 * i + 1], t[4 * i + 3]);
-                v[4 * i + 3] = _mm512_unpackhi_epi64(t[4 * i + 1], t[4 * i + 3]);
-            }
-            // v[4 i + j] holds, in its four quarters q, column 4 q + j of rows 4 i .. 4 i + 4.
-            for j in 0..4 {
-                let a = _mm512_shuffle_i32x4::<0x88>(v[j], v[4 + j]);
-                let b = _mm512_shuffle_i32x4::<0x88>(v[8 + j], v[12 + j]);
-                let c2 = _mm512_shuffle_i32x4::<0xdd>(v[j], v[4 + j]);
-                let d = _mm512_shuffle_i32x4::<0xdd>(v[8 + j], v[12 + j]);
-                t[j] = _mm512_shuffle_i32x4::<0x88>(a, b);
-                t[8 + j] = _mm512_shuffle_i32x4::<0xdd>(a, b);
-                t[4 + j] = _mm512_shuffle_i32x4::<0x88>(c2, d);
-                t[12 + j] = _mm512_shuffle_i32x4::<0xdd>(c2, d);
-            }
+            let t = transposed_words(v);
             let mask = ((1u32 << count) - 1) as u16;
             for (i, column) in t.iter().enumerate().take(width) {
                 _mm512_mask_storeu_epi32(out.add((c + i) * WIDE), mask, *column);
             }
         }
     }
+}
+
+/// 16 rows of 16 words become 16 columns.
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq")]
+fn transposed_words(mut v: [__m512i; 16]) -> [__m512i; 16] {
+    // Interleave rows in pairs, fours, eights, sixteens.
+    let mut t = [_mm512_setzero_si512(); 16];
+    for i in 0..8 {
+        t[2 * i] = _mm512_unpacklo_epi32(v[2 * i], v[2 * i + 1]);
+        t[2 * i + 1] = _mm512_unpackhi_epi32(v[2 * i], v[2 * i + 1]);
+    }
+    for i in 0..4 {
+        v[4 * i] = _mm512_unpacklo_epi64(t[4 * i], t[4 * i + 2]);
+        v[4 * i + 1] = _mm512_unpackhi_epi64(t[4 * i], t[4 * i + 2]);
+        v[4 * i + 2] = _mm512_unpacklo_epi64(t[4 * i + 1], t[4 * i + 3]);
+        v[4 * i + 3] = _mm512_unpackhi_epi64(t[4 * i + 1], t[4 * i + 3]);
+    }
+    // v[4 i + j] holds, in its four quarters q, column 4 q + j of rows 4 i .. 4 i + 4.
+    for j in 0..4 {
+        let a = _mm512_shuffle_i32x4::<0x88>(v[j], v[4 + j]);
+        let b = _mm512_shuffle_i32x4::<0x88>(v[8 + j], v[12 + j]);
+        let c2 = _mm512_shuffle_i32x4::<0xdd>(v[j], v[4 + j]);
+        let d = _mm512_shuffle_i32x4::<0xdd>(v[8 + j], v[12 + j]);
+        t[j] = _mm512_shuffle_i32x4::<0x88>(a, b);
+        t[8 + j] = _mm512_shuffle_i32x4::<0xdd>(a, b);
+        t[4 + j] = _mm512_shuffle_i32x4::<0x88>(c2, d);
+        t[12 + j] = _mm512_shuffle_i32x4::<0xdd>(c2, d);
+    }
+    t
+}
+
+/// Like `transpose` of `bf16_codes`, for codes of 4 bits: words of eight codes change places before they are unpacked.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+unsafe fn nibble_panel(rows: *const u8, words: usize, count: usize, codes: Codes, out: *mut i32) {
+    // SAFETY: the caller vouches for `count` rows of `words` words and for the panel's columns; the rest is masked away.
+    unsafe {
+        let table = nibble_table(codes);
+        let stored = ((1u32 << count) - 1) as u16;
+        for c in (0..words).step_by(16) {
+            let width = 16.min(words - c);
+            let mask = ((1u32 << width) - 1) as u16;
+            let mut v = [_mm512_setzero_si512(); 16];
+            for r in 0..count {
+                let at = rows.add((r * words + c) * 4);
+                v[r] = _mm512_maskz_loadu_epi32(mask, at.cast());
+                // The rows behind these, which come next: experts with few rows of input wait for memory.
+                _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(16 * words * 4).cast());
+            }
+            for (i, word) in transposed_words(v).into_iter().enumerate().take(width) {
+                let mut word = word;
+                for pair in 0..4 {
+                    let at = out.add(((c + i) * 4 + pair) * WIDE);
+                    let numbers = nibble_pair(word, table);
+                    if count == 16 {
+                        _mm512_storeu_epi32(at, numbers);
+                    } else {
+                        _mm512_mask_storeu_epi32(at, stored, numbers);
+                    }
+                    word = _mm512_srli_epi32::<8>(word);
+                }
+            }
+        }
+    }
+}
+
+/// What codes of 4 bits stand for, in bf16. Twice: the lookup takes five bits, the fifth being of the next code.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn nibble_table(codes: Codes) -> __m512i {
+    let table = codes.table().map(|v| Bf16::from_f32(v).to_bits());
+    // SAFETY: 16 numbers of 16 bits.
+    let half = unsafe { _mm256_loadu_si256(table.as_ptr().cast()) };
+    _mm512_inserti64x4::<1>(_mm512_castsi256_si512(half), half)
+}
+
+/// The two codes in the lowest byte of each lane as two numbers.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn nibble_pair(bytes: __m512i, table: __m512i) -> __m512i {
+    let upper = _mm512_set1_epi32(0xffff_0000u32 as i32);
+    // Bits 0-3 and 16-19 of each lane become the two codes (0xCA: the first operand selects).
+    let index = _mm512_ternarylogic_epi32::<0xCA>(upper, _mm512_slli_epi32::<12>(bytes), bytes);
+    _mm512_permutexvar_epi16(index, table)
 }
 
 /// Up to [`TALL`] rows of input and a panel.

@@ -9,6 +9,7 @@ use super::{ModelConfiguration, ModelSource};
 use crate::array::{Device, system};
 use crate::error::Result;
 use crate::files::read_json;
+use crate::hub::catalog::{self, CatalogEntry};
 #[cfg(feature = "hub")]
 use crate::hub::{Client, HubOptions};
 use crate::hub::{EstimateOptions, LayerShape, MemoryEstimate, ModelShape};
@@ -106,6 +107,41 @@ pub fn fit_with(
     }
 }
 
+/// A well-known model, and what this machine can do with it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct KnownModel {
+    /// What the catalogue says.
+    #[serde(flatten)]
+    pub entry: CatalogEntry,
+    /// Whether this library can run its architecture.
+    pub supported: bool,
+    /// Roughly the bytes of its weights.
+    pub weight_bytes: u64,
+    /// Whether they and a tenth more fit into seven eighths of the memory that is available now; `None` where the system
+    /// does not say.
+    pub fits: Option<bool>,
+}
+
+/// The catalogue, smallest model first.
+pub fn catalogue() -> Vec<KnownModel> {
+    let room = room();
+    let known = |entry: CatalogEntry| {
+        let weight_bytes = entry.weight_bytes();
+        KnownModel {
+            supported: registry::find(&entry.architecture).is_ok(),
+            weight_bytes,
+            fits: room.map(|room| weight_bytes + weight_bytes / 10 <= room),
+            entry,
+        }
+    };
+    catalog::entries().into_iter().map(known).collect()
+}
+
+/// What may be taken of the memory that is available now.
+fn room() -> Option<u64> {
+    system::memory().map(|m| m.available - m.available / RESERVE)
+}
+
 /// Looks for models of the Hub; the results know which of them can be run.
 ///
 /// # Errors
@@ -148,11 +184,8 @@ impl Parts {
     fn fit(&self, name: String, device: Device, options: &EstimateOptions) -> Result<Fit> {
         let model_type = self.config.get("model_type").and_then(Value::as_str).unwrap_or_default();
         let spec = registry::find(model_type).and_then(|a| a.spec(&self.config));
-        let shape = spec.as_ref().ok().map(|spec| self.shape(spec));
-        let step = match device {
-            Device::Cpu => 128,
-            Device::Gpu => 512,
-        };
+        let shape = spec.as_ref().ok().map(|spec| self.shape(spec, device));
+        let step = spec.as_ref().map_or(0, |spec| spec.prefill_step(device) as u64);
         let weights = self.tensors.values().map(|t| t.bytes).sum();
         let estimate = |options: &EstimateOptions| match &shape {
             Some(shape) => shape.estimate(weights, step, options),
@@ -160,7 +193,7 @@ impl Parts {
         };
         let memory = estimate(options)?;
         let system = system::memory();
-        let room = system.map(|s| s.available - s.available / RESERVE);
+        let room = room();
         let largest_context = match (&shape, room) {
             (Some(shape), Some(room)) => {
                 let most = shape.context_length.unwrap_or(1 << 20).clamp(256, 1 << 24) / 256;
@@ -195,17 +228,26 @@ impl Parts {
         })
     }
 
-    fn shape(&self, spec: &DecoderSpec) -> ModelShape {
+    fn shape(&self, spec: &DecoderSpec, device: Device) -> ModelShape {
         let layer = |l: &crate::models::decoder::LayerSpec| {
             let Mixer::Attention(a) = &l.mixer;
-            let (Ffn::Gated { size, .. } | Ffn::Plain { size, .. }) = l.ffn;
+            let ffn = match l.ffn {
+                Ffn::Gated { size, .. } | Ffn::Plain { size, .. } => size as u64,
+                Ffn::Moe { experts, shared } => {
+                    let shared = shared.map_or(0, |s| s.size + 2 * spec.hidden_size) as u64;
+                    // What the chosen experts take in and make of it; on a CPU within one operation.
+                    let each = (2 * experts.size + 2 * spec.hidden_size) as u64;
+                    let chosen = if device == Device::Gpu { experts.chosen as u64 * each } else { 0 };
+                    experts.count as u64 + shared + chosen
+                }
+            };
             LayerShape {
                 heads: a.heads as u64,
                 kv_heads: a.kv_heads as u64,
                 key_dim: a.head_dim as u64,
                 value_dim: a.head_dim as u64,
                 window: a.window.map(|w| w as u64),
-                ffn: size as u64,
+                ffn,
             }
         };
         ModelShape {

@@ -17,7 +17,6 @@ use crate::array::{self, Array, Device, Dtype, memory};
 use crate::cache::CacheOptions;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{MAX_CONFIG, parse_json, read_json_if_there, read_text};
-use crate::hub::catalog;
 #[cfg(feature = "hub")]
 use crate::hub::{Download, DownloadRequest, DownloadStage, HubOptions, InUse, Storage};
 use crate::models::LanguageModel;
@@ -219,9 +218,8 @@ impl Loader {
             State::Initialization(built, tokenizer) => {
                 warm_up(&*built.model)?;
                 self.check_cancel()?;
-                self.note_use();
                 #[cfg(feature = "hub")]
-                drop(self.in_use.take());
+                self.used()?;
                 return Ok(Some(self.finish(*built, tokenizer)));
             }
             State::Over => return Err(Error::internal("the load is over")),
@@ -248,15 +246,31 @@ impl Loader {
         Ok(Configured { directory, architecture, config, eos, tokenizer })
     }
 
-    /// Keeps the model from being removed until this load is over.
+    /// The models directory and the model's id, for a model of the Hub.
     #[cfg(feature = "hub")]
-    fn use_model(&mut self) -> Result<()> {
-        let ModelSource::Hub { id, .. } = &self.configuration.source else { return Ok(()) };
+    fn stored(&self) -> Result<Option<(Storage, &str)>> {
+        let ModelSource::Hub { id, .. } = &self.configuration.source else { return Ok(None) };
         let directory = match &self.configuration.hub {
             Some(options) => options.cache.clone(),
             None => crate::hub::cache_dir()?,
         };
-        let storage = Storage::new(directory);
+        Ok(Some((Storage::new(directory), id)))
+    }
+
+    /// Counts the use; from here on the files may be removed.
+    #[cfg(feature = "hub")]
+    fn used(&mut self) -> Result<()> {
+        if let Some((storage, id)) = self.stored()? {
+            storage.mark_used(id);
+        }
+        self.in_use = None;
+        Ok(())
+    }
+
+    /// Keeps the model from being removed until this load is over.
+    #[cfg(feature = "hub")]
+    fn use_model(&mut self) -> Result<()> {
+        let Some((storage, id)) = self.stored()? else { return Ok(()) };
         // What is not there yet is kept by its download.
         if !storage.has(id)? {
             return Ok(());
@@ -413,15 +427,6 @@ impl Loader {
         Ok(true)
     }
 
-    /// Counts the use of a model of the Hub. That it cannot be written down is no reason to fail.
-    fn note_use(&self) {
-        if let ModelSource::Hub { id, .. } = &self.configuration.source
-            && let Err(e) = catalog::state_dir().and_then(|dir| catalog::UsageLog::new(dir).record(id))
-        {
-            log::debug!("{id}: the use is not recorded: {e}");
-        }
-    }
-
     fn weights_event(&mut self, reading: &Reading, file: usize, bytes_done: u64, emit: Emit) {
         let phase = LoadingPhase::LoadingWeights {
             file: reading.files[file].clone(),
@@ -492,7 +497,8 @@ fn warm_up(model: &dyn LanguageModel) -> Result<()> {
     let mut cache = model.new_cache(&CacheOptions::default())?;
     let on_gpu = array::device() == Device::Gpu;
     if on_gpu {
-        let prompt = model.context_length().map_or(WARM_UP_TOKENS, |n| n.clamp(2, WARM_UP_TOKENS)) - 1;
+        let step = model.prefill_step(Device::Gpu);
+        let prompt = model.context_length().map_or(step, |n| n.clamp(2, step + 1) - 1);
         let tokens = Array::from_slice(&vec![0u32; prompt as usize], &[1, prompt])?;
         model.forward(&tokens, &mut cache)?;
         array::eval(cache.arrays())?;
@@ -506,9 +512,6 @@ fn warm_up(model: &dyn LanguageModel) -> Result<()> {
     }
     Ok(())
 }
-
-/// A chunk of a prompt on a GPU.
-const WARM_UP_TOKENS: i32 = 512;
 
 /// Reads the tokenizer on a thread of its own while the weights are read here.
 fn read_tokenizer(directory: Option<PathBuf>, eos: Vec<u32>) -> Result<Receiver<Result<Option<Tokenizer>>>> {

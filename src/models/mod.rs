@@ -9,7 +9,7 @@ pub mod decoder;
 mod llm;
 pub mod registry;
 
-use crate::array::Array;
+use crate::array::{Array, Device};
 use crate::cache::{Cache, CacheOptions};
 use crate::error::Result;
 
@@ -30,4 +30,7 @@ pub trait LanguageModel {
 
     /// The longest sequence the model was made for, if its configuration says.
     fn context_length(&self) -> Option<i32>;
+
+    /// Positions of a prompt that are processed at once where nobody says how many.
+    fn prefill_step(&self, device: Device) -> i32;
 }

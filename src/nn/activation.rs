@@ -18,13 +18,13 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// The same as part of a CPU kernel, if it can be.
-    pub(super) fn kernel(self) -> Option<Act> {
+    /// The same as part of a kernel.
+    pub(super) fn kernel(self) -> Act {
         match self {
-            Activation::Silu => Some(Act::Silu),
-            Activation::GeluTanh => Some(Act::GeluTanh),
-            Activation::Relu => Some(Act::Relu),
-            Activation::Gelu => None,
+            Activation::Silu => Act::Silu,
+            Activation::Gelu => Act::Gelu,
+            Activation::GeluTanh => Act::GeluTanh,
+            Activation::Relu => Act::Relu,
         }
     }
 

@@ -83,6 +83,14 @@ impl Linear {
         }
     }
 
+    /// `activation(forward(x))`
+    pub fn activated(&self, activation: Activation, x: Input) -> Result<Array> {
+        match fused(x, [self], Then::Activate(activation.kernel())) {
+            Some(results) => only(results?),
+            None => activation.apply(&self.forward(&x.array()?)?),
+        }
+    }
+
     fn part(&self) -> (cpu::Weight<'_>, Option<&Array>) {
         (part(&self.weight), self.bias.as_ref())
     }
@@ -175,8 +183,8 @@ impl<const N: usize> Joint<N> {
 impl Joint<2> {
     /// `activation(first(x)) * second(x)`
     pub fn gated(&self, activation: Activation, x: Input) -> Result<Array> {
-        if let (Some(act), Form::Parts(layers)) = (activation.kernel(), &self.0)
-            && let Some(results) = fused(x, layers.each_ref(), Then::Gate(act))
+        if let Form::Parts(layers) = &self.0
+            && let Some(results) = fused(x, layers.each_ref(), Then::Gate(activation.kernel()))
         {
             return only(results?);
         }
@@ -197,7 +205,8 @@ fn ends(sizes: &[i32]) -> Vec<i32> {
         .collect()
 }
 
-fn part(weight: &Matrix) -> cpu::Weight<'_> {
+/// A weight as the kernels take it.
+pub(super) fn part(weight: &Matrix) -> cpu::Weight<'_> {
     match weight {
         Matrix::Dense(w) => cpu::Weight::Dense(w),
         Matrix::Quantized(q) => cpu::Weight::Quantized(q),

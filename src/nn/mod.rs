@@ -2,11 +2,13 @@
 #![forbid(unsafe_code)]
 
 mod activation;
+mod experts;
 mod linear;
 mod norm;
 pub mod rope;
 
 pub use activation::Activation;
+pub use experts::{Experts, ExpertsSpec, RouterSoftmax};
 pub use linear::{Embedding, Input, Joint, Linear};
 pub use norm::{Norm, NormKind, NormSpec};
 pub use rope::{Rope, RopeSpec};

@@ -17,7 +17,7 @@ use quantization::Quantization;
 
 use crate::array::io::{Pages, ReadProgress, map_tensors, open_safetensors};
 use crate::array::quant::{Mode, Quantized, Scheme};
-use crate::array::{Array, Dtype};
+use crate::array::{Array, Dtype, cpu, stack};
 use crate::error::{Error, Result};
 
 /// What a read leaves in which order: one entry per finished parameter.
@@ -66,9 +66,8 @@ impl Weights {
         dtype: Option<Dtype>,
         progress: Arc<ReadProgress>,
     ) -> Result<Weights> {
-        // MLX's own operations, which convert types and multiply in modes that the kernels lack, want aligned numbers.
-        let known = |scheme: Scheme| matches!(scheme.mode, Mode::Affine | Mode::Mxfp4);
-        let anywhere = dtype.is_none() && quantization.as_ref().is_none_or(|q| known(q.default));
+        // MLX's own operations, which convert types, want aligned numbers.
+        let anywhere = dtype.is_none();
         let mut tensors = HashMap::new();
         for (index, file) in checkpoint.files.iter_mut().enumerate() {
             let (handle, header) = file.take_handle()?;
@@ -128,64 +127,63 @@ impl Weights {
 
     /// Takes a floating-point tensor and keeps what `f` makes of it as the parameter.
     pub fn derived(&self, name: &str, shape: &[i32], f: impl FnOnce(Array) -> Result<Array>) -> Result<Array> {
-        let Some(tensor) = self.take(name, shape) else { return f(self.stand_in(shape)?) };
-        let dtype = tensor.array.dtype();
-        if !dtype.is_float() {
-            self.problem(format!("{name} holds {dtype}, not floating-point numbers"));
-            return f(self.stand_in(shape)?);
-        }
-        let place = Place::of(&tensor);
-        let array = f(self.converted(tensor.array)?)?;
-        self.register(place, &array, tensor.pages.into_iter().collect());
-        self.count(array.size() as u64);
-        Ok(array)
+        self.combined(&[name.to_owned()], shape, None, |arrays| f(arrays[0].clone()))
     }
 
     /// Takes several tensors and keeps what `f` makes of all of them as one parameter.
     pub fn joined(&self, names: &[String], shape: &[i32], f: impl FnOnce(&[Array]) -> Result<Array>) -> Result<Array> {
-        let taken: Vec<Option<Tensor>> = names.iter().map(|n| self.take(n, shape)).collect();
-        let Some(tensors) = taken.into_iter().collect::<Option<Vec<Tensor>>>() else {
-            return f(&vec![self.stand_in(shape)?; names.len()]);
-        };
-        let mut place = tensors.first().map_or(Place::default(), Place::of);
-        place.bytes = tensors.iter().map(|t| t.array.nbytes()).sum();
-        let mut pages = Vec::new();
-        let mut arrays = Vec::with_capacity(tensors.len());
-        for tensor in tensors {
-            pages.extend(tensor.pages);
-            arrays.push(self.converted(tensor.array)?);
-        }
-        let array = f(&arrays)?;
-        self.register(place, &array, pages);
-        self.count(array.size() as u64);
-        Ok(array)
+        self.combined(names, shape, None, f)
+    }
+
+    /// Takes tensors of one shape as one with a new first axis.
+    pub fn stacked(&self, names: &[String], shape: &[i32]) -> Result<Array> {
+        self.joined(names, shape, stacked)
     }
 
     /// Takes the weight `{path}.weight` of a layer, `rows x columns`, as the checkpoint has it: quantized where there
     /// are `{path}.scales`, dense elsewhere.
     pub fn matrix(&self, path: &str, rows: i32, columns: i32) -> Result<Matrix> {
-        if !self.has(&format!("{path}.scales")) {
-            return Ok(Matrix::Dense(self.tensor(&format!("{path}.weight"), &[rows, columns])?));
+        self.assembled(&[path.to_owned()], &[rows], columns, &single)
+    }
+
+    /// Like [`Weights::matrix`], for `count` matrices in one tensor.
+    pub fn matrices(&self, path: &str, count: i32, rows: i32, columns: i32) -> Result<Matrix> {
+        self.assembled(&[path.to_owned()], &[count, rows], columns, &single)
+    }
+
+    /// Like [`Weights::matrices`], for matrices in tensors of their own that are stored in one way.
+    pub fn stacked_matrices(&self, paths: &[String], rows: i32, columns: i32) -> Result<Matrix> {
+        self.assembled(paths, &[rows], columns, &stacked)
+    }
+
+    /// What `f` makes of the weights at `paths`, part by part.
+    fn assembled(
+        &self,
+        paths: &[String],
+        rows: &[i32],
+        columns: i32,
+        f: &dyn Fn(&[Array]) -> Result<Array>,
+    ) -> Result<Matrix> {
+        let part = |suffix: &str, columns: i32, codes: Option<Dtype>| {
+            let names: Vec<String> = paths.iter().map(|path| format!("{path}.{suffix}")).collect();
+            self.combined(&names, &[rows, &[columns]].concat(), codes, f)
+        };
+        if !paths.iter().any(|path| self.has(&format!("{path}.scales"))) {
+            return Ok(Matrix::Dense(part("weight", columns, None)?));
         }
-        let scheme = match self.scheme(path, columns) {
+        let scheme = match self.scheme(paths, columns) {
             Ok(scheme) => scheme,
             Err(error) => {
                 self.problem(error.message().to_owned());
-                self.ignore({
+                for path in paths {
                     let path = format!("{path}.");
-                    move |name| name.starts_with(&path)
-                });
-                return Ok(Matrix::Dense(self.stand_in(&[rows, columns])?));
+                    self.ignore(move |name| name.starts_with(&path));
+                }
+                let one = self.stand_in(&[rows, &[columns]].concat())?;
+                return Ok(Matrix::Dense(f(&vec![one; paths.len()])?));
             }
         };
         let before = self.count.get();
-        let part = |suffix: &str, columns: i32, codes: Option<Dtype>| -> Result<Array> {
-            let name = format!("{path}.{suffix}");
-            match codes {
-                None => self.tensor(&name, &[rows, columns]),
-                Some(dtype) => self.verbatim(&name, &[rows, columns], dtype),
-            }
-        };
         let groups = columns / scheme.group_size;
         let affine = scheme.mode == Mode::Affine;
         let quantized = Quantized {
@@ -194,27 +192,73 @@ impl Weights {
             biases: if affine { Some(part("biases", groups, None)?) } else { None },
             scheme,
         };
-        self.count.set(before + rows as u64 * columns as u64);
+        let numbers = rows.iter().map(|&n| n as u64).product::<u64>() * columns as u64;
+        self.count.set(before + numbers * paths.len() as u64);
         Ok(Matrix::Quantized(quantized))
     }
 
-    /// Takes a tensor of codes, whose bytes stay as they are.
-    fn verbatim(&self, name: &str, shape: &[i32], dtype: Dtype) -> Result<Array> {
-        let Some(tensor) = self.take(name, shape) else { return self.stand_in(shape) };
-        if tensor.array.dtype() != dtype {
-            self.problem(format!("{name} holds {}, not codes in {dtype}", tensor.array.dtype()));
+    /// Takes tensors of one shape and keeps what `f` makes of them as one parameter: floating-point numbers, or codes of
+    /// a type, whose bytes stay as they are.
+    fn combined(
+        &self,
+        names: &[String],
+        shape: &[i32],
+        codes: Option<Dtype>,
+        f: impl FnOnce(&[Array]) -> Result<Array>,
+    ) -> Result<Array> {
+        let mut place = None::<Place>;
+        let mut pages = Vec::new();
+        let mut arrays = Vec::with_capacity(names.len());
+        for name in names {
+            let Some(tensor) = self.take(name, shape) else { continue };
+            let dtype = tensor.array.dtype();
+            match codes {
+                None if !dtype.is_float() => {
+                    self.problem(format!("{name} holds {dtype}, not floating-point numbers"));
+                    continue;
+                }
+                Some(codes) if dtype != codes => {
+                    self.problem(format!("{name} holds {dtype}, not codes in {codes}"));
+                    continue;
+                }
+                _ => {}
+            }
+            let of = Place::of(&tensor);
+            place.get_or_insert(Place { bytes: 0, ..of }).bytes += of.bytes;
+            pages.extend(tensor.pages);
+            arrays.push(if codes.is_none() { self.converted(tensor.array)? } else { tensor.array });
         }
-        self.register(Place::of(&tensor), &tensor.array, tensor.pages.into_iter().collect());
-        Ok(tensor.array)
+        let (Some(place), true) = (place, arrays.len() == names.len()) else {
+            return f(&vec![self.stand_in(shape)?; names.len()]);
+        };
+        let array = f(&arrays)?;
+        self.register(place, &array, pages);
+        if codes.is_none() {
+            self.count(array.size() as u64);
+        }
+        Ok(array)
     }
 
-    /// The scheme of a quantized layer: the checkpoint's shapes say it, the configuration must not contradict them.
-    fn scheme(&self, path: &str, columns: i32) -> Result<Scheme> {
+    /// The scheme of quantized layers: the checkpoint's shapes say it, the configuration must not contradict them.
+    fn scheme(&self, paths: &[String], columns: i32) -> Result<Scheme> {
         let tensors = self.tensors.borrow();
-        let part = |suffix: &str| tensors.get(&format!("{path}.{suffix}")).map(|t| &t.array);
-        let scales = part("scales").ok_or_else(|| Error::invalid_weights(format!("{path}.scales is missing")))?;
-        let packed = part("weight").ok_or_else(|| Error::invalid_weights(format!("{path}.weight is missing")))?;
-        quantization::infer(path, columns, packed, scales, self.quantization.as_ref())
+        let mut schemes = paths.iter().map(|path| {
+            let part = |suffix: &str| {
+                let name = format!("{path}.{suffix}");
+                let missing = || Error::invalid_weights(format!("{name} is missing"));
+                tensors.get(&name).map(|t| &t.array).ok_or_else(missing)
+            };
+            let (scales, packed) = (part("scales")?, part("weight")?);
+            Ok((path, quantization::infer(path, columns, packed, scales, self.quantization.as_ref())?))
+        });
+        let (first, scheme) = schemes.next().ok_or_else(|| Error::internal("a weight without a path"))??;
+        for other in schemes {
+            let (path, other) = other?;
+            if other != scheme {
+                return Err(Error::invalid_weights(format!("{path} is quantized in another way than {first}")));
+            }
+        }
+        Ok(scheme)
     }
 
     fn take(&self, name: &str, shape: &[i32]) -> Option<Tensor> {
@@ -321,6 +365,16 @@ impl Matrix {
             }),
         })
     }
+}
+
+fn single(arrays: &[Array]) -> Result<Array> {
+    Ok(arrays[0].clone())
+}
+
+/// A stack; on a CPU with our kernels the parts may lie anywhere in a mapped file.
+fn stacked(arrays: &[Array]) -> Result<Array> {
+    let alike = arrays.windows(2).all(|pair| pair[0].dtype() == pair[1].dtype());
+    if cpu::active() && alike { cpu::stack(arrays) } else { stack(arrays, 0) }
 }
 
 /// All problems in one message, the first twenty by name.

@@ -6,6 +6,7 @@
    ranges, the right exceptions for what is absent, private or gated, and it recovers from broken connections.
 2. It finds offline what mlxe downloads, byte for byte, and downloads nothing again.
 3. mlxe finds offline what the client downloads.
+4. hf_xet and mlxe download from the server's Xet storage, and only from there.
 """
 
 import hashlib
@@ -15,6 +16,7 @@ import random
 import subprocess
 import sys
 import tempfile
+from array import array
 from pathlib import Path
 
 SERVER, MLXE = (str(Path(p).resolve()) for p in sys.argv[1:3])
@@ -29,9 +31,13 @@ FILES = {
     "model.safetensors.index.json": json.dumps({"weight_map": {"a": "model-00001-of-00002.safetensors",
                                                                "b": "model-00002-of-00002.safetensors"}}).encode(),
     "model-00001-of-00002.safetensors": generator.randbytes(9_000_001),
-    "model-00002-of-00002.safetensors": generator.randbytes(1_000),
+    "model-00002-of-00002.safetensors": b"",
     "README.md": b"# A model\n",
 }
+# Compresses, begins as the first shard does, and ends with that again.
+same_as_first = FILES["model-00001-of-00002.safetensors"][:622_290]
+FILES["model-00002-of-00002.safetensors"] = (
+    same_as_first + array("f", (generator.uniform(0.5, 1) for _ in range(700_000))).tobytes() + same_as_first)
 CARDS = {
     "org/open": {"downloads": 500, "likes": 7, "library_name": "mlx", "pipeline_tag": "text-generation",
                  "tags": ["mlx", "license:mit", "en"], "config": {"model_type": "llama"},
@@ -49,7 +55,8 @@ for name, data in FILES.items():
 NEEDED = [n for n in FILES if n != "README.md"]
 
 server = subprocess.Popen(
-    [SERVER, "--token", "hf_right", *(f"{name}={ROOT / 'model'}" for name in (*CARDS, "org/some-private"))],
+    [SERVER, "--token", "hf_right", "--xet-chunks", "40",
+     *(f"{name}={ROOT / 'model'}" for name in (*CARDS, "org/some-private", "away/large-xet"))],
     cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 ENDPOINT = server.stdout.readline().strip()
 os.environ |= {"HF_ENDPOINT": ENDPOINT, "HF_HOME": str(ROOT / "home"), "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -83,9 +90,9 @@ def same(folder, names, what):
     check(all((Path(folder) / n).read_bytes() == FILES[n] for n in names), what)
 
 
-def mlxe(cache, *more, offline=False):
+def mlxe(cache, *more, offline=False, name="org/open"):
     env = os.environ | {"HF_HUB_CACHE": str(cache)} | ({"HF_HUB_OFFLINE": "1"} if offline else {})
-    out = subprocess.run([MLXE, "pull", "org/open", "--json", *more], env=env, capture_output=True, text=True)
+    out = subprocess.run([MLXE, "pull", name, "--json", *more], env=env, capture_output=True, text=True)
     return out, json.loads(out.stdout.splitlines()[-1]) if out.returncode == 0 else None
 
 
@@ -123,7 +130,8 @@ def listed(**query):
     return [m.id for m in api.list_models(**query)]
 
 
-check(listed(sort="downloads") == ["org/some-gated", "org/open", "org/plain", "other/one"], "list_models, two pages")
+check(listed(sort="downloads") == ["org/some-gated", "org/open", "org/plain", "other/one", "away/large-xet"],
+      "list_models, two pages")
 check(listed(filter="mlx", author="org", sort="downloads") == ["org/some-gated", "org/open"], "its filter and author")
 check(listed(filter=["mlx", "license:mit"], pipeline_tag="text-generation", search="OPEN") == ["org/open"], "its search")
 check(listed(gated=True) == ["org/some-gated"] and "org/open" in listed(gated=False), "its gated")
@@ -164,5 +172,20 @@ same(done["directory"], NEEDED, "Python's files")
 before = {p.name for p in (ROOT / "python/models--org--open/blobs").iterdir()}
 check(mlxe(ROOT / "python")[1] is not None, "online as well")
 check({p.name for p in (ROOT / "python/models--org--open/blobs").iterdir()} == before, "nothing was downloaded again")
+
+# 4. Xet storage. Whether it is used is read from the environment when the client is imported.
+server.stdin.write("forbid 1000000\n")
+server.stdin.flush()
+os.environ["HF_HUB_DISABLE_XET"] = "0"
+pull = f"from huggingface_hub import snapshot_download as s; print(s('away/large-xet', cache_dir={str(ROOT / 'xet')!r}))"
+out = subprocess.run([sys.executable, "-c", pull], capture_output=True, text=True)
+check(out.returncode == 0, f"hf_xet downloads from Xet storage {out.stderr[-2000:]}")
+same(out.stdout.splitlines()[-1], FILES, "its files")
+out, done = mlxe(ROOT / "ours-xet", name="away/large-xet")
+check(done is not None, f"mlxe downloads from Xet storage {out.stderr}")
+same(done["directory"], NEEDED, "mlxe's files")
+os.environ["HF_HUB_DISABLE_XET"] = "1"
+out, done = mlxe(ROOT / "plain", name="away/large-xet")
+check(done is None and "403" in out.stderr, "without Xet storage neither could")
 server.kill()
 print(f"all good, huggingface_hub {huggingface_hub.__version__}")

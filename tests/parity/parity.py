@@ -186,10 +186,39 @@ def stablelm(rng, model_type):
     return {**config, **flip(rng, "use_qkv_bias", "use_parallel_residual", "qk_layernorm")}
 
 
+def moe(rng):
+    experts = rng.choice([1, 2, 5, 8, 12])
+    return {"num_experts": experts, "num_experts_per_tok": rng.randint(1, experts),
+            "moe_intermediate_size": rng.choice([64, 96])}
+
+
+def qwen3_moe(rng, model_type):
+    config = {**shared(rng, model_type), **moe(rng), **flip(rng, "tie_word_embeddings", "norm_topk_prob")}
+    layers = range(config["num_hidden_layers"])
+    return {**config, "head_dim": rng.choice([16, 32, 64]), "max_position_embeddings": rng.choice([16, 256]),
+            "decoder_sparse_step": rng.choice([1, 1, 2]), "mlp_only_layers": [i for i in layers if rng.random() < 0.2]}
+
+
+def qwen2_moe(rng, model_type):
+    config = {**shared(rng, model_type), **moe(rng), **flip(rng, "rope_traditional")}
+    return {**config, "shared_expert_intermediate_size": rng.choice([64, 96, 128])}
+
+
+def olmoe(rng, model_type):
+    return {**llama_like(rng, model_type), **moe(rng), **flip(rng, "norm_topk_prob")}
+
+
+def mixtral(rng, model_type):
+    config = {**shared(rng, model_type), **flip(rng, "tie_word_embeddings", "rope_traditional")}
+    experts = moe(rng)
+    return {**config, "num_local_experts": experts["num_experts"], "num_experts_per_tok": experts["num_experts_per_tok"]}
+
+
 MAKERS = {
     "llama": llama, "mistral": llama, "iquestcoder": llama, "xverse": llama, "qwen2": qwen2, "qwen3": qwen3,
     "gemma": gemma, "gemma2": gemma, "gemma3_text": gemma3, "phi3": phi3, "olmo2": olmo2, "smollm3": smollm3,
     "starcoder2": starcoder2, "granite": granite, "cohere": cohere, "stablelm": stablelm,
+    "qwen3_moe": qwen3_moe, "qwen2_moe": qwen2_moe, "olmoe": olmoe, "mixtral": mixtral,
 }
 
 
@@ -225,7 +254,10 @@ def random_recipe(arch: str, seed: int) -> dict:
     quantize = None
     if rng.random() < 0.4 and (options := random_quantize(rng, config, tensors)):
         quantize, config["quantization"] = ck.quantize_plan(config, tensors, **options)
+    # As on Hugging Face; the reference joins quantized ones for some architectures only.
+    split = quantize is None and rng.random() < 0.5
     return {
+        **({"experts": "split"} if split else {}),
         "case": f"{arch}-{seed}",
         "config": config,
         "seed": seed,

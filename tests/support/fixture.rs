@@ -49,6 +49,8 @@ pub struct Recipe {
     /// Module path to packing; empty when nothing is quantized.
     pub packed: BTreeMap<String, Packing>,
     pub tensors: Vec<TensorSpec>,
+    /// Whether experts are written one by one, as on Hugging Face, and not stacked.
+    pub split_experts: bool,
 }
 
 /// A tensor in the bytes of a safetensors file.
@@ -207,6 +209,7 @@ impl Recipe {
             kv: json.get("kv").map(bits_and_group),
             packed: packed.collect(),
             tensors: tensors.collect(),
+            split_experts: json["experts"] == "split",
         }
     }
 
@@ -230,7 +233,7 @@ impl Recipe {
                 }
             }
         }
-        out
+        if self.split_experts { split_experts(out) } else { out }
     }
 
     /// Writes config.json and the weights into `dir` (created if need be): `model.safetensors`, or `shards` files of
@@ -260,6 +263,30 @@ impl Recipe {
         let index = json!({ "metadata": { "total_size": total }, "weight_map": weight_map });
         fs::write(dir.join("model.safetensors.index.json"), serde_json::to_string_pretty(&index)?)
     }
+}
+
+/// `{path}.switch_mlp.{layer}.{part}`, stacked, as `{path}.experts.{index}.{layer}.{part}`, one by one.
+fn split_experts(tensors: BTreeMap<String, RawTensor>) -> BTreeMap<String, RawTensor> {
+    let mut out = BTreeMap::new();
+    for (name, tensor) in tensors {
+        let Some((path, rest)) = name.split_once(".switch_mlp.") else {
+            out.insert(name, tensor);
+            continue;
+        };
+        let (layer, part) = rest.rsplit_once('.').expect("a layer and its part");
+        let layer = match (path.ends_with("block_sparse_moe"), layer) {
+            (true, "gate_proj") => "w1",
+            (true, "down_proj") => "w2",
+            (true, "up_proj") => "w3",
+            (_, other) => other,
+        };
+        let size = tensor.bytes.len() / tensor.shape[0];
+        for (i, bytes) in tensor.bytes.chunks_exact(size).enumerate() {
+            let one = RawTensor { dtype: tensor.dtype, shape: tensor.shape[1..].to_vec(), bytes: bytes.to_vec() };
+            out.insert(format!("{path}.experts.{i}.{layer}.{part}"), one);
+        }
+    }
+    out
 }
 
 fn write_safetensors<'a>(path: &Path, tensors: impl Iterator<Item = (&'a String, &'a RawTensor)>) -> io::Result<()> {

@@ -1,20 +1,25 @@
 //! A server on loopback that speaks the Hub's HTTP API, with faults that can be switched on.
 //!
-//! Two ports: the Hub itself, and the storage that it redirects large files to. `make hub-parity` proves with the
-//! official Python client that it answers as the Hub does.
+//! Three ports: the Hub itself, the storage that it redirects large files to and that has xorbs, and the service that says
+//! what files in Xet storage are made of. `make hub-parity` proves with the official Python client that it answers as the
+//! Hub does.
+
+#[path = "xet_storage.rs"]
+pub mod xet_storage;
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
 use serde_json::{Value, json};
+use xet_storage::XetStorage;
 
 /// Entries of a page of a listing: few, so that every listing has several.
 const PAGE: usize = 3;
@@ -31,6 +36,7 @@ struct Stored {
     size: u64,
     sha1: String,
     sha256: Option<String>,
+    xet: Option<String>,
 }
 
 /// A repository with one commit.
@@ -44,6 +50,8 @@ pub struct Repo {
     gated: bool,
     /// What the list of models says of it.
     card: Value,
+    /// Its large files are in Xet storage, with so many chunks a xorb.
+    xet: Option<usize>,
 }
 
 impl Repo {
@@ -99,9 +107,9 @@ impl Repo {
             let sha1 = hex(git);
             all.update(name.as_bytes());
             all.update(sha1.as_bytes());
-            stored.insert(name, Stored { content, size, sha1, sha256 });
+            stored.insert(name, Stored { content, size, sha1, sha256, xet: None });
         }
-        Repo { id: id.into(), commit: hex(all), files: stored, token: None, gated: false, card: json!({}) }
+        Repo { id: id.into(), commit: hex(all), files: stored, token: None, gated: false, card: json!({}), xet: None }
     }
 
     /// Readable with this token only.
@@ -111,6 +119,11 @@ impl Repo {
 
     pub fn gated(self) -> Repo {
         Repo { gated: true, ..self }
+    }
+
+    /// Large files are in Xet storage as well, with so many chunks a xorb.
+    pub fn xet(self, chunks_per_xorb: usize) -> Repo {
+        Repo { xet: Some(chunks_per_xorb), ..self }
     }
 
     /// What the list of models says of it: `downloads`, `tags`, `pipeline_tag`, `config`, `safetensors`, ...
@@ -151,6 +164,8 @@ fn hex(context: Context) -> String {
 pub enum Fault {
     /// An HTTP error, with `Retry-After` in seconds.
     Status(u16, Option<u64>),
+    /// 503, with these values of `Retry-After` and `Date`.
+    Until(String, String),
     /// This many redirects with this status before the answer.
     Redirects(u16, u32),
     /// A redirect to this address.
@@ -186,6 +201,20 @@ pub enum At {
     Resolve,
     /// Large files at the storage.
     Storage,
+    /// The route that gives tokens for Xet storage.
+    XetToken,
+    /// What says of what files in Xet storage are made.
+    Xet,
+    /// The xorbs.
+    Xorb,
+}
+
+/// Who is asked.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Port {
+    Hub,
+    Storage,
+    Xet,
 }
 
 /// A fault, for so many requests.
@@ -201,6 +230,7 @@ pub struct Rule {
 pub struct Seen {
     pub method: String,
     pub path: String,
+    pub port: Port,
     pub storage: bool,
     pub authorization: Option<String>,
     pub range: Option<(u64, u64)>,
@@ -214,10 +244,26 @@ struct Shared {
     /// Bytes a second for each connection; 0 for no limit.
     rate: AtomicU64,
     sent: AtomicU64,
+    /// Answers of the storage under way, and the most at once so far.
+    busy: Mutex<(usize, usize)>,
     etags: AtomicU64,
+    faulted: AtomicU32,
     stopped: AtomicBool,
     storage: Mutex<String>,
+    xet_url: Mutex<String>,
+    xet: XetStorage,
+    /// Tokens for Xet storage so far, those of them that have expired, and the seconds that they claim to be valid.
+    xet_tokens: AtomicU64,
+    xet_expired: AtomicU64,
+    xet_life: AtomicU64,
 }
+
+/// A connection.
+pub trait Stream: Read + Write {}
+impl<T: Read + Write> Stream for T {}
+
+/// What makes a connection of a socket, such as TLS.
+pub type Wrap = Arc<dyn Fn(TcpStream) -> io::Result<Box<dyn Stream>> + Send + Sync>;
 
 /// The server; it stops with the value.
 pub struct HubServer {
@@ -227,11 +273,29 @@ pub struct HubServer {
 
 impl HubServer {
     pub fn start(repos: Vec<Repo>) -> HubServer {
-        let shared = Arc::new(Shared::default());
+        Self::start_with(repos, None)
+    }
+
+    /// Over https, where `wrap` speaks TLS.
+    pub fn start_with(mut repos: Vec<Repo>, wrap: Option<Wrap>) -> HubServer {
+        let mut xet = XetStorage::default();
+        for repo in &mut repos {
+            let Some(chunks) = repo.xet else { continue };
+            for file in repo.files.values_mut().filter(|f| f.sha256.is_some()) {
+                let content = match &file.content {
+                    Content::Bytes(bytes) => bytes.to_vec(),
+                    Content::File(path) => std::fs::read(path).unwrap(),
+                };
+                file.xet = Some(xet.add(&content, chunks));
+            }
+        }
+        let shared = Arc::new(Shared { xet, xet_life: AtomicU64::new(3600), ..Shared::default() });
         *shared.repos.lock().unwrap() = repos.into_iter().map(Arc::new).collect();
-        let storage = listen(shared.clone(), true);
+        let storage = listen(shared.clone(), Port::Storage, wrap.clone());
         *shared.storage.lock().unwrap() = storage;
-        let endpoint = listen(shared.clone(), false);
+        let xet_url = listen(shared.clone(), Port::Xet, wrap.clone());
+        *shared.xet_url.lock().unwrap() = xet_url;
+        let endpoint = listen(shared.clone(), Port::Hub, wrap);
         HubServer { shared, endpoint }
     }
 
@@ -247,6 +311,16 @@ impl HubServer {
         self.shared.rate.store(bytes_per_second, Ordering::Relaxed);
     }
 
+    /// No token for Xet storage that was given so far is valid any more.
+    pub fn expire_xet_tokens(&self) {
+        self.shared.xet_expired.store(self.shared.xet_tokens.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    /// For how many seconds tokens for Xet storage claim to be valid.
+    pub fn set_xet_life(&self, seconds: u64) {
+        self.shared.xet_life.store(seconds, Ordering::Relaxed);
+    }
+
     pub fn seen(&self) -> Vec<Seen> {
         self.shared.seen.lock().unwrap().clone()
     }
@@ -254,6 +328,16 @@ impl HubServer {
     pub fn forget(&self) {
         self.shared.seen.lock().unwrap().clear();
         self.shared.sent.store(0, Ordering::Relaxed);
+    }
+
+    /// How many faults have hit.
+    pub fn faulted(&self) -> u32 {
+        self.shared.faulted.load(Ordering::Relaxed)
+    }
+
+    /// The most answers of the storage that were under way at once.
+    pub fn busiest(&self) -> usize {
+        self.shared.busy.lock().unwrap().1
     }
 
     /// Bytes of bodies sent.
@@ -269,26 +353,33 @@ impl HubServer {
 impl Drop for HubServer {
     fn drop(&mut self) {
         self.shared.stopped.store(true, Ordering::Relaxed);
-        for url in [&self.endpoint, &*self.shared.storage.lock().unwrap()] {
+        for url in [&self.endpoint, &*self.shared.storage.lock().unwrap(), &*self.shared.xet_url.lock().unwrap()] {
             // Wakes the listener.
-            let _ = TcpStream::connect(url.trim_start_matches("http://"));
+            let _ = TcpStream::connect(url.rsplit('/').next().unwrap());
         }
     }
 }
 
 /// Accepts connections on a free port of loopback; returns the address.
-fn listen(shared: Arc<Shared>, storage: bool) -> String {
+fn listen(shared: Arc<Shared>, port: Port, wrap: Option<Wrap>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = format!("http://{}", listener.local_addr().unwrap());
+    let scheme = if wrap.is_some() { "https" } else { "http" };
+    let address = format!("{scheme}://{}", listener.local_addr().unwrap());
+    let host = address.clone();
     thread::spawn(move || {
         for stream in listener.incoming() {
             if shared.stopped.load(Ordering::Relaxed) {
                 return;
             }
-            let (Ok(stream), shared) = (stream, shared.clone()) else { continue };
+            let (Ok(stream), shared, host, wrap) = (stream, shared.clone(), host.clone(), wrap.clone()) else {
+                continue;
+            };
             thread::spawn(move || {
                 let _ = stream.set_nodelay(true);
-                let _ = serve(&shared, stream, storage);
+                let _ = match wrap {
+                    None => serve(&shared, stream, &host, port),
+                    Some(wrap) => wrap(stream).and_then(|stream| serve(&shared, stream, &host, port)),
+                };
             });
         }
     });
@@ -296,9 +387,8 @@ fn listen(shared: Arc<Shared>, storage: bool) -> String {
 }
 
 /// One connection: requests until it ends.
-fn serve(shared: &Shared, stream: TcpStream, storage: bool) -> io::Result<()> {
-    let mut reader = BufReader::new(stream.try_clone()?);
-    let mut stream = stream;
+fn serve(shared: &Shared, stream: impl Stream, host: &str, port: Port) -> io::Result<()> {
+    let mut reader = BufReader::new(stream);
     loop {
         let mut line = String::new();
         if reader.read_line(&mut line)? == 0 || shared.stopped.load(Ordering::Relaxed) {
@@ -319,10 +409,21 @@ fn serve(shared: &Shared, stream: TcpStream, storage: bool) -> io::Result<()> {
             Some((a.parse::<u64>().ok()?, if b.is_empty() { u64::MAX } else { b.parse::<u64>().ok()? + 1 }))
         });
         let authorization = headers.get("authorization").cloned();
-        let request = Seen { method, path, storage, authorization, range };
+        let length = headers.get("content-length").and_then(|n| n.parse().ok()).unwrap_or_default();
+        io::copy(&mut reader.by_ref().take(length), &mut io::sink())?;
+        let storage = port == Port::Storage;
+        let request = Seen { method, path, port, storage, authorization, range };
         shared.seen.lock().unwrap().push(request.clone());
         let answer = shared.answer(&request);
-        if !shared.send(&mut stream, &request, answer)? {
+        if storage {
+            let mut busy = shared.busy.lock().unwrap();
+            *busy = (busy.0 + 1, busy.1.max(busy.0 + 1));
+        }
+        let sent = shared.send(reader.get_mut(), host, &request, answer);
+        if storage {
+            shared.busy.lock().unwrap().0 -= 1;
+        }
+        if !sent? {
             return Ok(());
         }
     }
@@ -366,6 +467,7 @@ impl Shared {
         let mut rules = self.rules.lock().unwrap();
         let rule = rules.iter_mut().find(|r| r.at == at && r.times > 0)?;
         rule.times -= 1;
+        self.faulted.fetch_add(1, Ordering::Relaxed);
         Some(rule.fault.clone())
     }
 
@@ -374,7 +476,10 @@ impl Shared {
         let parts: Vec<String> = path.trim_start_matches('/').split('/').map(decode).collect();
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
         let at = match parts.as_slice() {
+            ["xorb", ..] if request.storage => At::Xorb,
             _ if request.storage => At::Storage,
+            _ if request.port == Port::Xet => At::Xet,
+            ["api", "models", _, _, "xet-read-token", _] => At::XetToken,
             ["api", ..] => At::Api,
             _ => At::Resolve,
         };
@@ -399,6 +504,9 @@ impl Shared {
                     None => answer,
                 };
             }
+            Some(Fault::Until(after, now)) => {
+                return Answer::error(503, "", "a fault of the test").header("Retry-After", after).header("Date", now);
+            }
             Some(Fault::RedirectTo(url)) => {
                 return Answer { status: 302, ..Answer::json(&json!({})) }.header("Location", url);
             }
@@ -409,6 +517,9 @@ impl Shared {
         }
         let mut answer = match at {
             At::Storage => self.storage_answer(request, &parts, &fault),
+            At::XetToken => self.xet_token(request, &parts),
+            At::Xet => self.xet_answer(request, &parts),
+            At::Xorb => self.xorb(request, &parts, query, &fault),
             At::Api => self.api(request, &parts, query),
             At::Resolve => self.resolve(request, &parts, &fault),
         };
@@ -524,6 +635,9 @@ impl Shared {
                     if let Some(sha256) = &file.sha256 {
                         entry["lfs"] = json!({"oid": sha256, "size": file.size, "pointerSize": 134});
                     }
+                    if let Some(xet) = &file.xet {
+                        entry["xetHash"] = json!(xet);
+                    }
                     entry
                 });
                 let answer = Answer::json(&entries.collect());
@@ -578,7 +692,76 @@ impl Shared {
             }
             None => self.file(request, stored, &stored.sha1, fault),
         };
-        answer.header("X-Repo-Commit", &repo.commit)
+        let answer = answer.header("X-Repo-Commit", &repo.commit);
+        match &stored.xet {
+            Some(hash) => {
+                let token = format!("HOST/api/models/{}/xet-read-token/{}", repo.id, repo.commit);
+                let info = format!("{}/v1/reconstructions/{hash}", self.xet_url.lock().unwrap());
+                let link = format!("<{token}>; rel=\"xet-auth\", <{info}>; rel=\"xet-reconstruction-info\"");
+                answer.header("X-Xet-Hash", hash).header("X-Xet-Refresh-Route", token).header("Link", link)
+            }
+            None => answer,
+        }
+    }
+
+    /// A token for Xet storage, in JSON and in headers.
+    fn xet_token(&self, request: &Seen, parts: &[&str]) -> Answer {
+        let [_, _, org, name, _, revision] = parts else { return Answer::error(404, "", "no such page") };
+        let repo = match self.find(&format!("{org}/{name}"), request) {
+            Ok(repo) => repo,
+            Err(answer) => return answer,
+        };
+        if repo.gated {
+            return Answer::error(403, "GatedRepo", "Access to this model is restricted.");
+        }
+        if !repo.knows(revision) {
+            return Answer::error(404, "RevisionNotFound", "Invalid rev id");
+        }
+        let token = format!("xet-{}", self.xet_tokens.fetch_add(1, Ordering::Relaxed));
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let (url, until) = (self.xet_url.lock().unwrap().clone(), now + self.xet_life.load(Ordering::Relaxed));
+        Answer::json(&json!({"accessToken": token, "exp": until, "casUrl": url}))
+            .header("X-Xet-Cas-Url", url)
+            .header("X-Xet-Access-Token", token)
+            .header("X-Xet-Token-Expiration", until.to_string())
+    }
+
+    fn xet_answer(&self, request: &Seen, parts: &[&str]) -> Answer {
+        let given = request.authorization.as_deref().and_then(|a| a.strip_prefix("Bearer xet-")?.parse().ok());
+        if given.is_none_or(|n: u64| n < self.xet_expired.load(Ordering::Relaxed)) {
+            return Answer::error(401, "", "no valid token");
+        }
+        let ["v1", "reconstructions", hash] = parts else { return Answer::error(404, "", "no such page") };
+        match self.xet.reconstruction(hash, request.range, &self.storage.lock().unwrap()) {
+            Ok(json) => {
+                let bytes = json.to_string().into_bytes();
+                let length = bytes.len() as u64;
+                // As content, which faults can cut, damage and hold back.
+                Answer { body: Body::Part(Content::Bytes(Arc::new(bytes)), 0, length), ..Answer::json(&json) }
+            }
+            Err(status) => Answer::error(status, "", "no such file or range"),
+        }
+    }
+
+    /// A part of a xorb: the one that the address was signed for, and without any other authorization.
+    fn xorb(&self, request: &Seen, parts: &[&str], query: &str, fault: &Option<Fault>) -> Answer {
+        let signed = query.strip_prefix("signed=").and_then(|s| s.split_once('-'));
+        let signed = signed.and_then(|(a, b)| Some((a.parse().ok()?, b.parse::<u64>().ok()? + 1)));
+        if signed.is_none() || request.range != signed {
+            return Answer::error(403, "", "not signed for this range");
+        }
+        if request.authorization.is_some() {
+            return Answer::error(400, "", "authorized twice");
+        }
+        match parts.get(1).and_then(|hash| self.xet.xorb(hash)) {
+            Some(bytes) => {
+                let size = bytes.len() as u64;
+                let stored =
+                    Stored { content: Content::Bytes(bytes), size, sha1: String::new(), sha256: None, xet: None };
+                self.file(request, &stored, "xorb", fault)
+            }
+            None => Answer::error(404, "", "no such xorb"),
+        }
     }
 
     fn storage_answer(&self, request: &Seen, parts: &[&str], fault: &Option<Fault>) -> Answer {
@@ -622,7 +805,7 @@ impl Shared {
     }
 
     /// Sends an answer; false if the connection is to be closed.
-    fn send(&self, stream: &mut TcpStream, request: &Seen, answer: Answer) -> io::Result<bool> {
+    fn send(&self, stream: &mut impl Stream, host: &str, request: &Seen, answer: Answer) -> io::Result<bool> {
         let length = match &answer.body {
             Body::Text(text) => text.len() as u64,
             Body::Part(_, start, end) => end - start,
@@ -633,8 +816,7 @@ impl Shared {
         };
         let mut head = format!("HTTP/1.1 {} Whatever\r\nContent-Length: {told}\r\n", answer.status);
         for (name, value) in &answer.headers {
-            let host = format!("http://{}", stream.local_addr()?);
-            head += &format!("{name}: {}\r\n", value.replace("HOST", &host));
+            head += &format!("{name}: {}\r\n", value.replace("HOST", host));
         }
         stream.write_all((head + "\r\n").as_bytes())?;
         if request.method == "HEAD" {
@@ -651,7 +833,7 @@ impl Shared {
     /// Sends a range of a file as the fault wants; returns how many bytes.
     fn send_part(
         &self,
-        stream: &mut TcpStream,
+        stream: &mut impl Stream,
         content: &Content,
         start: u64,
         end: u64,
@@ -705,7 +887,6 @@ impl Shared {
         }
         if matches!(fault, Some(Fault::Stall(_))) {
             // Until the client has had enough.
-            let _ = stream.set_read_timeout(Some(Duration::from_secs(30)));
             let _ = stream.read(&mut [0]);
         }
         Ok(at - start)

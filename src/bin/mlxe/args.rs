@@ -72,6 +72,13 @@ pub struct ModelArgs {
     /// A model's directory, or its id (organisation/name) on the Hugging Face Hub; what the cache lacks is downloaded
     #[arg(long, short, value_name = "DIR|ID")]
     pub model: String,
+    #[command(flatten)]
+    pub how: LoadingArgs,
+}
+
+/// How to load a model.
+#[derive(Args, Clone)]
+pub struct LoadingArgs {
     /// With an id: branch, tag or commit
     #[arg(long)]
     pub revision: Option<String>,
@@ -106,11 +113,11 @@ pub enum DeviceArg {
 
 impl ModelArgs {
     pub fn engine(&self) -> EngineOptions {
-        let device = self.device.map(|d| match d {
+        let device = self.how.device.map(|d| match d {
             DeviceArg::Cpu => Device::Cpu,
             DeviceArg::Gpu => Device::Gpu,
         });
-        EngineOptions { device, cpu_threads: self.threads, ..Default::default() }
+        EngineOptions { device, cpu_threads: self.how.threads, ..Default::default() }
     }
 
     /// What to load. `with_tokenizer` is false for commands that work with token ids only.
@@ -119,15 +126,15 @@ impl ModelArgs {
         let path = PathBuf::from(&self.model);
         let looks_like_id = !path.exists() && self.model.split('/').count() == 2 && !self.model.starts_with(['.', '/']);
         let configuration = match looks_like_id {
-            true => ModelConfiguration::hub(&self.model, self.revision.clone()),
+            true => ModelConfiguration::hub(&self.model, self.how.revision.clone()),
             false => ModelConfiguration::directory(path),
         };
-        let tokenizer = match (&self.tokenizer, with_tokenizer) {
+        let tokenizer = match (&self.how.tokenizer, with_tokenizer) {
             (_, false) => TokenizerSource::None,
             (Some(directory), true) => TokenizerSource::Directory(directory.clone()),
             (None, true) => TokenizerSource::Model,
         };
-        let dtype = match self.dtype {
+        let dtype = match self.how.dtype {
             DtypeArg::Auto => WeightDtype::Auto,
             DtypeArg::Stored => WeightDtype::Stored,
             DtypeArg::F32 => WeightDtype::Exactly(Dtype::F32),
@@ -144,31 +151,13 @@ pub struct OptionalModelArgs {
     /// Loads a model, from its directory or by its id, and says what is known about it
     #[arg(long, short, value_name = "DIR|ID")]
     pub model: Option<String>,
-    /// With an id: branch, tag or commit
-    #[arg(long)]
-    pub revision: Option<String>,
-    /// Take the tokenizer from this directory
-    #[arg(long, value_name = "DIR")]
-    pub tokenizer: Option<PathBuf>,
-    /// What floating-point weights are converted to
-    #[arg(long, value_enum, default_value_t = DtypeArg::Auto)]
-    pub dtype: DtypeArg,
-    /// Where to compute; the GPU if there is one
-    #[arg(long, value_enum)]
-    pub device: Option<DeviceArg>,
+    #[command(flatten)]
+    pub how: LoadingArgs,
 }
 
 impl OptionalModelArgs {
     pub fn given(&self) -> Option<ModelArgs> {
-        let this = self.clone();
-        Some(ModelArgs {
-            model: this.model?,
-            revision: this.revision,
-            tokenizer: this.tokenizer,
-            dtype: this.dtype,
-            device: this.device,
-            threads: None,
-        })
+        Some(ModelArgs { model: self.model.clone()?, how: self.how.clone() })
     }
 }
 

@@ -4,12 +4,11 @@ use std::path::Path;
 
 use indicatif::HumanBytes;
 use mlx_engine::Error;
-use mlx_engine::array::{Device, system};
+use mlx_engine::array::Device;
 use mlx_engine::hub::EstimateOptions;
-use mlx_engine::hub::catalog::{self, CatalogEntry};
+use mlx_engine::hub::catalog;
 use mlx_engine::load::ModelConfiguration;
 use mlx_engine::load::fit::{self, Fit};
-use serde_json::json;
 
 use crate::Result;
 use crate::args::{DeviceArg, FitArgs};
@@ -80,25 +79,20 @@ fn show(fit: &Fit) {
 
 /// All well-known models, by their round figures.
 fn catalogue(as_json: bool) -> Result {
-    let available = system::memory().map(|m| m.available);
-    let fits = |e: &CatalogEntry| available.map(|a| e.weight_bytes() + e.weight_bytes() / 10 <= a - a / 8);
+    let all = fit::catalogue();
     if as_json {
-        let row = |e: &CatalogEntry| json!({"id": e.id, "short_name": e.short_name, "weight_bytes": e.weight_bytes(), "fits": fits(e)});
-        println!("{}", catalog::entries().iter().map(row).collect::<serde_json::Value>());
+        println!("{}", serde_json::to_string(&all).map_err(|e| Error::internal(e.to_string()))?);
         return Ok(());
     }
-    for entry in catalog::entries() {
-        let verdict = match fits(&entry) {
+    for known in all {
+        let verdict = match known.fits {
+            _ if !known.supported => "not supported",
             Some(true) => "fits",
             Some(false) => "too large",
             None => "",
         };
-        println!(
-            "{:20} {:52} {:>11}  {verdict}",
-            entry.short_name,
-            entry.id,
-            HumanBytes(entry.weight_bytes()).to_string()
-        );
+        let (entry, bytes) = (known.entry, HumanBytes(known.weight_bytes).to_string());
+        println!("{:20} {:52} {bytes:>11}  {verdict}", entry.short_name, entry.id);
     }
     Ok(())
 }

@@ -59,6 +59,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "hub")]
         Command::Search(a) => search::search(&a),
         Command::Fit(a) => fit::fit(&a),
+        #[cfg(feature = "hub")]
         Command::List(a) => storage::list(&a),
         #[cfg(feature = "hub")]
         Command::Verify(a) => storage::verify(&a),

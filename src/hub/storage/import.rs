@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::super::cache::{Repository, create_folder_of};
 use super::super::checksum::Checksum;
-use super::super::disk::{check_room, disk, prepare};
+use super::super::disk::{check_room, disk, prepare, sync_folder};
 use super::super::listing::{Listing, RepoFile};
 use super::{Meter, Storage, StoredModel, Watch, files_below, lock};
 use crate::error::{Error, ErrorKind, Result};
@@ -231,9 +231,4 @@ fn commit(listing: &Listing) -> String {
     let mut sum = Checksum::git(text.len() as u64);
     sum.update(text.as_bytes());
     sum.hex()
-}
-
-/// Makes a rename last through a power cut, where the file system can.
-pub(super) fn sync_folder(folder: &Path) {
-    let _ = File::open(folder).and_then(|f| f.sync_all());
 }

@@ -168,17 +168,12 @@ impl Storage {
         Ok(self.list()?.iter().map(|m| m.bytes).sum())
     }
 
-    /// Keeps a model from being removed or moved while it is read, and notes that it is used. `None` while somebody
-    /// changes it.
+    /// Keeps a model from being removed or moved while it is read. `None` while somebody changes it.
     ///
     /// # Errors
     /// If the id is malformed, or the directory fails.
     pub fn in_use(&self, id: &str) -> Result<Option<InUse>> {
-        let guard = self.repository(id)?.share()?;
-        if guard.is_some() {
-            self.mark_used(id);
-        }
-        Ok(guard)
+        self.repository(id)?.share()
     }
 
     fn missing(&self, id: &str) -> Error {

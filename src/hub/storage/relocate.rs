@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::super::cache::create_folder_of;
-use super::super::disk::{check_room, disk, prepare};
-use super::import::{Staging, sync_folder};
+use super::super::disk::{check_room, disk, prepare, sync_folder};
+use super::import::Staging;
 use super::{Meter, Storage, Watch, files_below};
 use crate::error::{Error, ErrorKind, Result};
 

@@ -6,11 +6,11 @@ mod spec;
 
 pub use spec::{
     AttentionBias, AttentionSpec, DecoderSpec, Ffn, Head, HeadWeights, LayerSpec, Mixer, Names, NormLayout, Projection,
-    QkNorm,
+    QkNorm, SharedExpert, SharedGate,
 };
 
-use crate::array::Array;
 use crate::array::fast::Mask;
+use crate::array::{Array, Device};
 use crate::cache::{Cache, CacheOptions, LayerCache};
 use crate::error::Result;
 use crate::models::LanguageModel;
@@ -139,6 +139,10 @@ impl LanguageModel for Decoder {
 
     fn context_length(&self) -> Option<i32> {
         self.spec.context_length
+    }
+
+    fn prefill_step(&self, device: Device) -> i32 {
+        self.spec.prefill_step(device)
     }
 }
 

@@ -1,8 +1,9 @@
 //! The data that describes a decoder.
 
+use crate::array::Device;
 use crate::cache::LayerCacheSpec;
 use crate::error::{Error, Result};
-use crate::nn::{Activation, NormSpec, RopeSpec};
+use crate::nn::{Activation, ExpertsSpec, NormSpec, RopeSpec};
 
 /// A decoder-only transformer.
 #[derive(Clone, Debug)]
@@ -169,6 +170,31 @@ pub enum Ffn {
         /// Whether both have biases.
         bias: bool,
     },
+    /// A router, the experts that it chooses, and perhaps one that all positions share.
+    Moe {
+        /// The experts and how they are chosen.
+        experts: ExpertsSpec,
+        /// The expert that every position uses.
+        shared: Option<SharedExpert>,
+    },
+}
+
+/// An expert that every position uses, at `shared_expert`: gated, without biases.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SharedExpert {
+    /// Inner features.
+    pub size: i32,
+    /// What its result is multiplied with.
+    pub gate: SharedGate,
+}
+
+/// What the result of a shared expert is multiplied with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SharedGate {
+    /// Nothing.
+    None,
+    /// `sigmoid(shared_expert_gate(x))`, one number for each position.
+    Sigmoid,
 }
 
 /// Where the norms of a layer are.
@@ -203,6 +229,8 @@ pub struct Names {
     pub up: &'static str,
     /// `down` within the ffn.
     pub down: &'static str,
+    /// The gate, up and down of experts that are stored one by one.
+    pub experts: [&'static str; 3],
 }
 
 impl Default for Names {
@@ -217,6 +245,7 @@ impl Default for Names {
             ffn: "mlp",
             up: "up_proj",
             down: "down_proj",
+            experts: ["gate_proj", "up_proj", "down_proj"],
         }
     }
 }
@@ -280,6 +309,16 @@ impl DecoderSpec {
         }
     }
 
+    /// Positions of a prompt that are processed at once where nobody says how many. Each expert gets few of them, so a
+    /// mixture on a CPU takes more: its kernels are twice as fast with 512 as with 128.
+    pub fn prefill_step(&self, device: Device) -> i32 {
+        let mixture = self.layers.iter().any(|layer| matches!(layer.ffn, Ffn::Moe { .. }));
+        match device {
+            Device::Cpu if !mixture => 128,
+            Device::Cpu | Device::Gpu => 512,
+        }
+    }
+
     /// Refuses sizes that are not positive, do not divide, or whose products would not fit; so that a broken
     /// `config.json` is an error and nothing worse.
     pub fn validate(&self) -> Result<()> {
@@ -311,8 +350,19 @@ impl DecoderSpec {
                     return bad(format!("{} rotated features in heads of {}", rope.dims, a.head_dim));
                 }
             }
-            let (Ffn::Gated { size: inner, .. } | Ffn::Plain { size: inner, .. }) = layer.ffn;
-            size("intermediate_size", inner, 1 << 24)?;
+            match layer.ffn {
+                Ffn::Gated { size: inner, .. } | Ffn::Plain { size: inner, .. } => {
+                    size("intermediate_size", inner, 1 << 24)?;
+                }
+                Ffn::Moe { experts, shared } => {
+                    size("num_experts (num_local_experts)", experts.count, 1 << 12)?;
+                    size("num_experts_per_tok", experts.chosen, experts.count)?;
+                    size("moe_intermediate_size", experts.size, 1 << 20)?;
+                    if let Some(shared) = shared {
+                        size("shared_expert_intermediate_size", shared.size, 1 << 24)?;
+                    }
+                }
+            }
             if !a.scale.is_finite() {
                 return bad(format!("the attention's scale is {}", a.scale));
             }

@@ -21,6 +21,7 @@ public final class ModelHub: Sendable {
     public let directory: URL
 
     private let handle: Handle
+    private let access: HubAccess
 
     /// A models directory, which need not exist.
     ///
@@ -31,20 +32,72 @@ public final class ModelHub: Sendable {
     ///   - endpoint: The Hub or a mirror of it; nil for `HF_ENDPOINT`, else the public Hub.
     ///   - token: An access token, sent to the endpoint only; nil for the environment's.
     ///   - offline: Never uses the network.
+    ///   - proxy: What every request goes through, `http://name:password@host:port` or the same with `https` or
+    ///     `socks5`; nil for `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` of the environment.
     /// - Throws: ``EngineError``
-    public init(directory: URL? = nil, endpoint: URL? = nil, token: String? = nil, offline: Bool = false) throws {
-        handle = try withStr(directory?.path) { directory in
-            try withStr(endpoint?.absoluteString) { endpoint in
-                try withStr(token) { token in
-                    var options = mlxe_hub_options_t()
-                    mlxe_hub_options_init(&options)
-                    (options.directory, options.endpoint, options.token) = (directory, endpoint, token)
-                    options.offline = offline
-                    return try make(free: { mlxe_hub_free($0) }) { mlxe_hub_new(&options, &$0) }
+    public init(
+        directory: URL? = nil, endpoint: URL? = nil, token: String? = nil, offline: Bool = false, proxy: String? = nil
+    ) throws {
+        let access = HubAccess(
+            directory: directory?.path, endpoint: endpoint?.absoluteString, token: token, proxy: proxy, offline: offline
+        )
+        self.access = access
+        handle = try access.withStrs { directory, endpoint, token, proxy in
+            var options = mlxe_hub_options_t()
+            mlxe_hub_options_init(&options)
+            (options.directory, options.endpoint, options.token) = (directory, endpoint, token)
+            (options.proxy, options.offline) = (proxy, offline)
+            return try make(free: { mlxe_hub_free($0) }) { mlxe_hub_new(&options, &$0) }
+        }
+        self.directory = URL(filePath: text(mlxe_hub_directory(handle.pointer)) ?? "", directoryHint: .isDirectory)
+    }
+
+    /// Looks for models of the Hub.
+    ///
+    /// - Throws: ``EngineError``, or `CancellationError` if the task is cancelled.
+    public func search(_ query: ModelQuery = ModelQuery()) async throws -> ModelPage {
+        let json = try encodeJSON(query)
+        return try await find { observer, slot in
+            try self.access.withLoadOptions(id: "", revision: "") { options in
+                try withStr(json) { json in
+                    try observer.start(slot) { mlxe_search_start(&options, json, $0, &$1) }
                 }
             }
         }
-        self.directory = URL(filePath: text(mlxe_hub_directory(handle.pointer)) ?? "", directoryHint: .isDirectory)
+    }
+
+    /// What a model takes in memory and whether it fits, without downloading its weights.
+    ///
+    /// - Parameters:
+    ///   - id: The model's name, `organisation/name`.
+    ///   - revision: A branch, tag or commit.
+    ///   - request: For what use.
+    /// - Throws: ``EngineError``, or `CancellationError` if the task is cancelled.
+    public func estimate(
+        id: String, revision: String = "main", for request: MemoryRequest = MemoryRequest()
+    ) async throws -> ModelFit {
+        let json = try encodeJSON(request)
+        return try await find { observer, slot in
+            try self.access.withLoadOptions(id: id, revision: revision) { options in
+                try withStr(json) { json in
+                    try observer.start(slot) { mlxe_estimate_start(&options, json, $0, &$1) }
+                }
+            }
+        }
+    }
+
+    private func find<Value: Decodable & Sendable>(start: (JSONObserver, TaskSlot) throws -> Void) async throws -> Value
+    {
+        let slot = TaskSlot()
+        let json: String = try await withTaskCancellationHandler {
+            try Task.checkCancellation()
+            return try await withCheckedThrowingContinuation { continuation in
+                JSONObserver.run(slot: slot, onDone: { continuation.resume(with: $0) }, start: start)
+            }
+        } onCancel: {
+            slot.cancel()
+        }
+        return try decodeJSON(Value.self, json)
     }
 
     /// Downloads what a model needs and the disk lacks. What has arrived stays, so a download that was cancelled, or

@@ -129,4 +129,69 @@ struct ModelHubTests {
             #expect(try await there.models().isEmpty)
         }
     }
+    @Test func modelsAreFoundAndMeasuredWithoutDownloadingThem() async throws {
+        try await withHub { hub, _ in
+            var query = ModelQuery(text: "tin")
+            query.library = ""
+            let page = try await hub.search(query)
+            #expect(page.models.map(\.id) == ["org/tiny"] && page.next == nil && page.examined == 1)
+            query.sizeClass = .xlarge
+            #expect(try await hub.search(query).models.isEmpty)
+            query.limit = 0
+            #expect(await engineError { try await hub.search(query) }?.code == .invalidArgument)
+            var request = MemoryRequest(context: 128, device: .cpu)
+            let plain = try await hub.estimate(id: "org/tiny", for: request)
+            #expect(plain.supported && plain.modelType == "qwen3" && plain.bits == 4 && plain.downloadBytes > 0)
+            #expect(plain.memory.context == 128 && plain.memory.total > plain.memory.weights)
+            request.keyValueBits = 4
+            #expect(
+                try await hub.estimate(id: "org/tiny", for: request).memory.keyValueCache < plain.memory.keyValueCache)
+            request.keyValueBits = 7
+            #expect(
+                await engineError { try await hub.estimate(id: "org/tiny", for: request) }?.code == .invalidArgument)
+            #expect(await engineError { try await hub.estimate(id: "org/absent") }?.code == .accessDenied)
+            #expect(try await hub.models().isEmpty)
+        }
+    }
+
+    @Test func aSearchCanBeCancelled() async throws {
+        try await withHub { hub, _ in
+            let search = Task {
+                withUnsafeCurrentTask { $0?.cancel() }
+                return try await hub.search()
+            }
+            await #expect(throws: CancellationError.self) { try await search.value }
+        }
+    }
+
+    @Test func aProxyIsUsed() async throws {
+        try await withHub { _, server in
+            let nowhere = "http://me:secret@127.0.0.1:1"
+            let hub = try ModelHub(endpoint: server.endpoint, token: "", proxy: nowhere)
+            let download = hub.download(id: "org/tiny")
+            for try await progress in download where progress.retryReason != nil {
+                #expect(progress.retryReason?.contains("the proxy http://127.0.0.1:1") == true)
+                #expect(progress.retryReason?.contains("secret") == false)
+                break
+            }
+            download.cancel()
+        }
+    }
+
+    @Test func theCatalogueCanBeExtended() throws {
+        let known = try ModelCatalog.models()
+        #expect(known.count >= 10 && known.allSatisfy { $0.isSupported && $0.weightBytes > 0 })
+        let mine = ModelCatalog.Entry(
+            id: "mine/model", name: "Mine", shortName: "mine-model", parameters: 64, bits: 4,
+            architecture: "warp_drive",
+            context: 10)
+        try ModelCatalog.add(mine)
+        let found = try #require(try ModelCatalog.models().first { $0.id == "mine/model" })
+        #expect(found.entry == mine && !found.isSupported && found.weightBytes == 36)
+        #expect(throws: EngineError.self) {
+            var bad = mine
+            bad.id = "../x"
+            try ModelCatalog.add(bad)
+        }
+    }
 }

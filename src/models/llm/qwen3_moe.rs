@@ -1,0 +1,44 @@
+//! Qwen 3 with experts in most layers.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::qwen3;
+use crate::error::{Error, Result};
+use crate::models::config;
+use crate::models::decoder::{DecoderSpec, Ffn};
+use crate::nn::{Activation, ExpertsSpec, RouterSoftmax};
+
+#[derive(Deserialize)]
+struct Config {
+    num_experts: i32,
+    num_experts_per_tok: i32,
+    moe_intermediate_size: i32,
+    decoder_sparse_step: i32,
+    mlp_only_layers: Vec<i64>,
+    norm_topk_prob: bool,
+}
+
+pub fn spec(config: &Value) -> Result<DecoderSpec> {
+    let c: Config = config::parse(config)?;
+    if c.decoder_sparse_step < 1 {
+        let step = c.decoder_sparse_step;
+        return Err(Error::invalid_config(format!("config.json: decoder_sparse_step is {step}, less than 1")));
+    }
+    let experts = ExpertsSpec {
+        count: c.num_experts,
+        chosen: c.num_experts_per_tok,
+        softmax: if c.norm_topk_prob { RouterSoftmax::Chosen } else { RouterSoftmax::All },
+        size: c.moe_intermediate_size,
+        activation: Activation::Silu,
+        bias: false,
+    };
+    let mut spec = qwen3::spec(config)?;
+    for (layer, i) in spec.layers.iter_mut().zip(0i64..) {
+        let sparse = (i + 1) % i64::from(c.decoder_sparse_step) == 0;
+        if c.num_experts > 0 && sparse && !c.mlp_only_layers.contains(&i) {
+            layer.ffn = Ffn::Moe { experts, shared: None };
+        }
+    }
+    Ok(spec)
+}

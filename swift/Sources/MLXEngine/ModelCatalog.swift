@@ -1,0 +1,87 @@
+import CMLXEngine
+
+/// Well-known models, and those that an app adds: names and round figures, known without a network.
+public enum ModelCatalog {
+    /// A well-known model.
+    public struct Entry: Sendable, Hashable, Codable, Identifiable {
+        /// The model's name, `organisation/name`.
+        public var id: String
+        /// A name for people.
+        public var name: String
+        /// Unique, without spaces.
+        public var shortName: String
+        /// Weights, counted as if none were quantized.
+        public var parameters: UInt64
+        /// Bits of its weights.
+        public var bits: Int
+        /// Its architecture, as `config.json` names it.
+        public var architecture: String
+        /// Positions it was made for.
+        public var context: UInt64
+        /// A prompt to try it with.
+        public var defaultPrompt: String
+        /// Tokens that end an answer beside those that its files name.
+        public var extraEOS: [String]
+
+        /// An entry of an app.
+        public init(
+            id: String, name: String, shortName: String, parameters: UInt64, bits: Int, architecture: String,
+            context: UInt64, defaultPrompt: String = "", extraEOS: [String] = []
+        ) {
+            (self.id, self.name, self.shortName) = (id, name, shortName)
+            (self.parameters, self.bits, self.architecture) = (parameters, bits, architecture)
+            (self.context, self.defaultPrompt, self.extraEOS) = (context, defaultPrompt, extraEOS)
+        }
+
+        enum CodingKeys: String, CodingKey {
+            case id, name, parameters, bits, architecture, context
+            case shortName = "short_name"
+            case defaultPrompt = "default_prompt"
+            case extraEOS = "extra_eos"
+        }
+    }
+
+    /// An entry, and what this machine can do with it.
+    public struct Model: Sendable, Hashable, Identifiable {
+        /// What the catalogue says.
+        public let entry: Entry
+        /// Whether this library can run its architecture.
+        public let isSupported: Bool
+        /// Roughly the bytes of its weights.
+        public let weightBytes: UInt64
+        /// Whether it fits into the memory that is available now; nil where the system does not say.
+        public let fits: Bool?
+
+        public var id: String { entry.id }
+    }
+
+    /// All models, the smallest first.
+    ///
+    /// - Throws: ``EngineError``
+    public static func models() throws -> [Model] {
+        try decodeJSON([Model].self, try makeString { mlxe_catalog_json(&$0) })
+    }
+
+    /// Adds an entry for this process, or replaces the one with the same id.
+    ///
+    /// - Throws: ``EngineError``, with ``EngineError/Code/invalidArgument`` if it cannot be a model, or another has its
+    ///   short name.
+    public static func add(_ entry: Entry) throws {
+        try withStr(try encodeJSON(entry)) { json in try check(mlxe_catalog_add(json)) }
+    }
+}
+
+extension ModelCatalog.Model: Decodable {
+    enum CodingKeys: String, CodingKey {
+        case supported, fits
+        case weightBytes = "weight_bytes"
+    }
+
+    public init(from decoder: any Decoder) throws {
+        entry = try ModelCatalog.Entry(from: decoder)
+        let values = try decoder.container(keyedBy: CodingKeys.self)
+        isSupported = try values.decode(Bool.self, forKey: .supported)
+        weightBytes = try values.decode(UInt64.self, forKey: .weightBytes)
+        fits = try values.decodeIfPresent(Bool.self, forKey: .fits)
+    }
+}

@@ -1,0 +1,155 @@
+/// What models of the Hub are looked for. All that is given must be fulfilled.
+public struct ModelQuery: Sendable, Hashable, Encodable {
+    /// By number of parameters.
+    public enum SizeClass: String, Sendable, Hashable, Codable {
+        /// Under 100 million.
+        case tiny
+        /// To a billion.
+        case small
+        /// To 7 billion.
+        case medium
+        /// To 13 billion.
+        case large
+        /// Beyond.
+        case xlarge
+    }
+
+    /// What goes in.
+    public enum Modality: String, Sendable, Hashable, Codable {
+        case text, image, audio, embedding, other
+    }
+
+    /// In which order, highest or latest first.
+    public enum Order: String, Sendable, Hashable, Codable {
+        case downloads, likes, trending, created, modified, quality
+    }
+
+    /// Part of the id.
+    public var text: String?
+    /// User or organisation.
+    public var author: String?
+    /// `text-generation`, `image-text-to-text`, ...
+    public var task: String?
+    /// The library that models are made for: `mlx` if nil; an empty text for any.
+    public var library: String?
+    /// Tags that all must be there.
+    public var tags: [String] = []
+    /// Codes of languages that all must be there: `en`, `de`, ...
+    public var languages: [String] = []
+    /// `apache-2.0`, `mit`, ...
+    public var licence: String?
+    /// Whether access must be asked for.
+    public var gated: Bool?
+    /// The architecture, as `config.json` names it.
+    public var architecture: String?
+    /// By number of parameters.
+    public var sizeClass: SizeClass?
+    /// Bits of its weights: 16 and 32 for models that are not quantized.
+    public var bits: Int?
+    /// What goes in.
+    public var modality: Modality?
+    /// Bytes of weights at least.
+    public var minBytes: UInt64?
+    /// Bytes of weights at most.
+    public var maxBytes: UInt64?
+    /// Bytes of estimated memory at most.
+    public var fitsBytes: UInt64?
+    /// Downloads of the last month at least.
+    public var minDownloads: UInt64?
+    /// Likes at least.
+    public var minLikes: UInt64?
+    /// Changed at this date (`2025-01-31`) or later.
+    public var since: String?
+    /// Only models that this library can run.
+    public var supported = false
+    /// In which order.
+    public var sort = Order.downloads
+    /// Results of a page, 1 to 1000.
+    public var limit = 20
+    /// Where an earlier page ended: ``ModelPage/next``. The rest of the query must be the same.
+    public var page: String?
+
+    /// All models made for MLX, or those with a text in their ids.
+    public init(text: String? = nil) {
+        self.text = text
+    }
+
+    enum CodingKeys: String, CodingKey {
+        case text, author, task, library, tags, languages, licence, gated, architecture, bits, modality, since
+        case supported, sort, limit, page
+        case sizeClass = "size_class"
+        case minBytes = "min_bytes"
+        case maxBytes = "max_bytes"
+        case fitsBytes = "fits_bytes"
+        case minDownloads = "min_downloads"
+        case minLikes = "min_likes"
+    }
+}
+
+/// Models that a search found.
+public struct ModelPage: Sendable, Hashable, Decodable {
+    /// May be fewer than the limit, even none, while there is a next page.
+    public let models: [ModelSummary]
+    /// Where to go on, if there may be more.
+    public let next: String?
+    /// How many models the Hub has sent for this page.
+    public let examined: Int
+}
+
+/// What the Hub tells of a model.
+public struct ModelSummary: Sendable, Hashable, Decodable, Identifiable {
+    /// The model's name, `organisation/name`.
+    public let id: String
+    /// User or organisation.
+    public let author: String
+    /// Its task.
+    public let task: String?
+    /// The library it is made for.
+    public let library: String?
+    /// What goes in.
+    public let modality: ModelQuery.Modality
+    /// The architecture, as `config.json` names it.
+    public let architecture: String?
+    /// Whether this library can run the architecture; nil where it is not known.
+    public let supported: Bool?
+    /// Weights, counted as if none were quantized.
+    public let parameters: UInt64?
+    /// By number of parameters.
+    public let sizeClass: ModelQuery.SizeClass?
+    /// Bits of its weights.
+    public let bits: Int?
+    /// Bytes of its weights.
+    public let weightBytes: UInt64?
+    /// Roughly what it takes in memory with a short context; ``ModelHub/estimate(id:revision:for:)`` is exact.
+    public let memoryBytes: UInt64?
+    /// Its licence.
+    public let licence: String?
+    /// Codes of its languages.
+    public let languages: [String]
+    /// Whether access must be asked for.
+    public let gated: Bool
+    /// Whether only its owners can read it.
+    public let `private`: Bool
+    /// Downloads of the last month.
+    public let downloads: UInt64
+    /// Likes.
+    public let likes: UInt64
+    /// What the Hub calls trending.
+    public let trending: Double
+    /// When it was made, RFC 3339.
+    public let created: String?
+    /// When it was changed, RFC 3339.
+    public let modified: String?
+    /// A score of how well it is described, kept and used, 0 to 100.
+    public let quality: Double
+    /// All tags.
+    public let tags: [String]
+
+    enum CodingKeys: String, CodingKey {
+        case id, author, task, library, modality, architecture, supported, parameters, bits, licence, languages, gated
+        case `private`, downloads, likes, trending, created, modified, quality, tags
+        case sizeClass = "size_class"
+        case weightBytes = "weight_bytes"
+        case memoryBytes = "memory_bytes"
+    }
+}
