@@ -101,6 +101,8 @@ impl Download {
             *this.stage.lock() = DownloadStage::Over;
             this.result.lock().get_or_insert(result);
             this.over.notify_all();
+            // Behind the result: whoever waits would take this for a cancel of their own.
+            this.client.cancel();
         })?;
         Ok(Download { shared })
     }
@@ -175,10 +177,9 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
 impl Shared {
     fn run(self: &Arc<Self>, check: Option<Check>) -> Result<PathBuf> {
         let result = self.download(check);
-        // Workers of a failed download stop; the first failure is the one that is told.
-        self.client.cancel();
-        match self.failure.lock().take() {
-            Some(error) if result.is_err() => Err(error),
+        // Of all workers' failures the first one is told.
+        match &*self.failure.lock() {
+            Some(error) if result.is_err() => Err(error.clone()),
             _ => result,
         }
     }
