@@ -85,6 +85,14 @@ impl Array {
         Ok(f(unsafe { std::slice::from_raw_parts(data.cast::<T>(), size) }))
     }
 
+    /// Whether it is computed.
+    #[cfg(not(target_vendor = "apple"))]
+    pub(super) fn is_available(&self) -> bool {
+        let mut available = false;
+        // SAFETY: the handle is valid, and `available` outlives the call.
+        unsafe { sys::_mlx_array_is_available(&mut available, self.raw) == 0 && available }
+    }
+
     /// Whether the elements lie in row-major order, of an array that is computed.
     fn is_row_major(&self) -> Result<bool> {
         let mut dense = false;

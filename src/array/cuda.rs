@@ -11,6 +11,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use once_cell::sync::Lazy;
 
@@ -24,11 +25,24 @@ use crate::error::{Error, Result};
 /// Rows of input that the kernels take.
 pub const FEW: usize = 8;
 
-static WANTED: Lazy<bool> = Lazy::new(|| std::env::var_os("MLXE_GPU_KERNELS").is_none_or(|v| v != "0"));
+/// Whether they are wanted, and this GPU can run them: from Ampere on.
+static POSSIBLE: Lazy<AtomicBool> = Lazy::new(|| {
+    let wanted = std::env::var_os("MLXE_GPU_KERNELS").is_none_or(|v| v != "0");
+    AtomicBool::new(wanted && kernel::generation().is_some_and(|n| n >= 80))
+});
 
 /// Whether operations of this thread may run through these kernels.
 pub fn active() -> bool {
-    cfg!(not(target_vendor = "apple")) && device::device() == Device::Gpu && *WANTED
+    cfg!(not(target_vendor = "apple")) && device::device() == Device::Gpu && POSSIBLE.load(Ordering::Relaxed)
+}
+
+/// The kernel, or MLX's own operations from now on.
+fn usable<T>(made: Result<T>) -> Option<T> {
+    made.map_err(|error| {
+        POSSIBLE.store(false, Ordering::Relaxed);
+        log::warn!("the kernels for CUDA are not used: {error}");
+    })
+    .ok()
 }
 
 fn floats(dtype: Dtype) -> bool {
@@ -38,7 +52,8 @@ fn floats(dtype: Dtype) -> bool {
 /// How a weight is stored, as far as the kernels know it: type, bits, columns with one scale.
 fn stored(weight: &Weight<'_>) -> Option<(Dtype, i32, i32)> {
     let (dtype, bits, group, columns) = match weight {
-        Weight::Dense(w) => (w.dtype(), 16, 32, w.dim(-1)),
+        // So many columns in one step, where they come to that.
+        Weight::Dense(w) => (w.dtype(), 16, if w.dim(-1) % 128 == 0 { 128 } else { 32 }, w.dim(-1)),
         Weight::Quantized(q) => {
             let known = q.scheme.mode == Mode::Affine
                 && matches!(q.scheme.bits, 4 | 8)
@@ -160,7 +175,7 @@ pub fn linear(
     let rows = x.size() as i32 / columns;
     let scalars: Vec<i32> = [rows, columns].into_iter().chain(weights.iter().map(|(w, _)| w.rows())).collect();
     let launch = Launch { outputs: &outputs, scalars: &scalars, blocks: [tiles, 1, 1], threads: warps * 32 };
-    Some(key.kernel().and_then(|kernel| kernel.run(&inputs, &launch)))
+    usable(key.kernel()).map(|kernel| kernel.run(&inputs, &launch))
 }
 
 impl LinearKey {
@@ -367,9 +382,12 @@ pub fn attends(a: &CachedAttention, q: &Array, k: &Array) -> bool {
         && floats(q.dtype())
         && k.dtype() == q.dtype()
         && a.norms.as_ref().is_none_or(|(_, q_norm, k_norm)| q_norm.dtype() == q.dtype() && k_norm.dtype() == q.dtype())
+        && (a.prepared.get().is_some()
+            || usable(Prepared::new(a, q.dtype())).map(|made| a.prepared.get_or_init(|| made)).is_some())
 }
 
-/// Writes the keys and values of one new position a sequence into the cache at `at` and attends over it. Inputs are as the
+/// After [`attends`]: writes the keys and values of one new position a sequence into the cache at `at` and attends over it.
+/// Inputs are as the
 /// projections made them, `[batch, 1, heads * head_dim]`; the result is like `q`. Sequence `i` has had `positions[i]`
 /// positions, which lie before `at`.
 pub fn attend(
@@ -393,13 +411,7 @@ pub fn attend(
     if !fits {
         return Err(Error::mlx(format!("attention: shapes do not fit: {q:?}, {k:?}, {v:?}, {keys:?} at {at}")));
     }
-    let prepared = match a.prepared.get() {
-        Some(prepared) => prepared,
-        None => {
-            let made = Prepared::new(a, dtype)?;
-            a.prepared.get_or_init(|| made)
-        }
-    };
+    let prepared = a.prepared.get().ok_or_else(|| Error::internal("attention that no kernel was made for"))?;
     let places = places(at, positions)?;
     let heads = batch * a.heads;
     let counts = match &order.counts {
@@ -523,6 +535,7 @@ mod tests {
             key(4, 64, ThenKey::Gate(Act::Silu)),
             key(8, 32, ThenKey::Gate(Act::GeluTanh)),
             key(16, 32, ThenKey::Store),
+            key(16, 128, ThenKey::Store),
             LinearKey { dtype: Dtype::F16, norm: None, warps: 16, ..key(4, 128, ThenKey::Add(0.5f32.to_bits())) },
         ];
         let attention = CachedAttention {
@@ -551,7 +564,7 @@ mod tests {
         }
         let columns = 512;
         for dtype in [Dtype::Bf16, Dtype::F16] {
-            for (bits, group) in [(16, 32), (4, 32), (4, 64), (4, 128), (8, 32), (8, 64), (8, 128)] {
+            for (bits, group) in [(16, 128), (4, 32), (4, 64), (4, 128), (8, 32), (8, 64), (8, 128)] {
                 let make = |rows: i32, seed: u32| {
                     let w = array(&[rows, columns], seed, dtype);
                     if bits == 16 {
@@ -651,6 +664,7 @@ mod tests {
                 let (at, positions) = (at + step, positions.iter().map(|p| p + step).collect::<Vec<_>>());
                 let q = array(&[batch, 1, heads * dim], 31 + step as u32, dtype);
                 let [k, v] = [41, 51].map(|s| array(&[batch, 1, kv_heads * dim], s + step as u32, dtype));
+                assert!(attends(&a, &q, &k), "{what}");
                 let out = attend(&a, [&q, &k, &v], (&cache[0], &cache[1]), (at, &positions), &mut order);
                 let (qs, ks, vs) = (values(&q), values(&k), values(&v));
                 let turned = |head: &[f64], norm: &Array, position: i32| {

@@ -50,6 +50,10 @@ mod native {
     use super::*;
     use crate::error::Error;
 
+    pub fn generation() -> Option<u32> {
+        None
+    }
+
     /// There are none here.
     pub enum Kernel {}
 
@@ -76,6 +80,7 @@ mod native {
 
 #[cfg(not(target_vendor = "apple"))]
 mod native {
+    use std::cell::RefCell;
     use std::ffi::{CStr, CString, c_char, c_int, c_void};
     use std::fs;
     use std::io::Read;
@@ -95,10 +100,13 @@ mod native {
             architecture: *const c_char,
         ) -> c_int;
         fn mlxe_cuda_image_bytes(image: *const c_void, size: *mut usize) -> *const c_char;
+        #[cfg(test)]
+        fn mlxe_cuda_image_has_alias(image: *const c_void) -> bool;
         fn mlxe_cuda_image_free(image: *mut c_void);
         fn mlxe_cuda_run(
             result: *mut sys::mlx_vector_array,
             image: *const c_void,
+            loaded: bool,
             name: *const c_char,
             inputs: *const sys::mlx_array,
             n_inputs: usize,
@@ -114,7 +122,7 @@ mod native {
         ) -> c_int;
     }
 
-    /// Machine code. MLX hashes it with every use, so it should be small.
+    /// Machine code.
     struct Image(*mut c_void);
 
     impl Image {
@@ -153,6 +161,15 @@ mod native {
     pub struct Kernel {
         image: Image,
         name: CString,
+        state: RefCell<State>,
+    }
+
+    /// Whether MLX has the code.
+    enum State {
+        New,
+        /// A result of the first use: once it is there, so is the code.
+        Used(Array),
+        Loaded,
     }
 
     impl Kernel {
@@ -162,7 +179,7 @@ mod native {
             let name = c_text(source.name)?;
             let kept = folder().map(|folder| folder.join(file_name(&text, &architecture)));
             if let Some(image) = kept.as_deref().and_then(|path| read(path, &text)) {
-                return Ok(Kernel { image, name });
+                return Ok(Kernel { image, name, state: RefCell::new(State::New) });
             }
             let image = Image::compile(&c_text(&text)?, &c_text(&architecture)?)?;
             if let Some(path) = kept
@@ -170,7 +187,7 @@ mod native {
             {
                 log::debug!("{}: a compiled kernel is not kept: {e}", path.display());
             }
-            Ok(Kernel { image, name })
+            Ok(Kernel { image, name, state: RefCell::new(State::New) })
         }
 
         /// Whether there is a compiler.
@@ -182,7 +199,7 @@ mod native {
         #[cfg(test)]
         pub fn compiled(source: &Source, architecture: &str) -> Result<Kernel> {
             let image = Image::compile(&c_text(&source.text())?, &c_text(architecture)?)?;
-            Ok(Kernel { image, name: c_text(source.name)? })
+            Ok(Kernel { image, name: c_text(source.name)?, state: RefCell::new(State::New) })
         }
 
         /// Lazy results.
@@ -199,6 +216,7 @@ mod native {
                 mlxe_cuda_run(
                     &mut out.raw,
                     self.image.0,
+                    self.is_loaded(),
                     self.name.as_ptr(),
                     raw.as_ptr(),
                     raw.len(),
@@ -214,12 +232,32 @@ mod native {
                 )
             };
             check(rc, "CUDA kernel")?;
-            out.into_vec()
+            let results = out.into_vec()?;
+            let mut state = self.state.borrow_mut();
+            if let (State::New, Some(first)) = (&*state, results.first()) {
+                *state = State::Used(first.clone());
+            }
+            Ok(results)
+        }
+
+        fn is_loaded(&self) -> bool {
+            let mut state = self.state.borrow_mut();
+            if let State::Used(first) = &*state
+                && first.is_available()
+            {
+                *state = State::Loaded;
+            }
+            matches!(*state, State::Loaded)
         }
     }
 
     fn c_text(text: &str) -> Result<CString> {
         CString::new(text).map_err(|_| Error::internal("a kernel's text has a NUL"))
+    }
+
+    /// The first GPU's compute capability: 90 is 9.0.
+    pub fn generation() -> Option<u32> {
+        architecture().ok()?.strip_prefix("sm_")?.trim_end_matches(char::is_alphabetic).parse().ok()
     }
 
     /// What the first GPU is, as NVRTC calls it: `sm_90`.
@@ -265,6 +303,21 @@ mod native {
         (!code.is_empty()).then(|| Image::new(code))
     }
 
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        /// Otherwise kernels still run, but cost the host more.
+        #[test]
+        fn code_has_a_short_name_of_the_same_hash() {
+            for size in [9, 100, 30_001] {
+                let code: Vec<u8> = (0..size).map(|i| (i * 7 % 251) as u8).collect();
+                // SAFETY: the image lives for the call.
+                assert!(unsafe { mlxe_cuda_image_has_alias(Image::new(&code).0) }, "{size} bytes");
+            }
+        }
+    }
+
     fn write(path: &Path, source: &str, code: &[u8]) -> std::io::Result<()> {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
@@ -279,4 +332,4 @@ mod native {
     }
 }
 
-pub use native::Kernel;
+pub use native::{Kernel, generation};

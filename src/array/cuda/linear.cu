@@ -2,7 +2,7 @@
 // tile of 16 output features; its warps share the columns among themselves. Codes become exact integers in T, so that
 // scales and biases are applied to sums in f32, a group at a time.
 //
-// Compile-time: BITS (16: plain numbers), GROUP (columns with one scale; 32 where there are none), TILES (matrices computed
+// Compile-time: BITS (16: plain numbers), GROUP (columns with one scale; of plain numbers those of one step), TILES (matrices computed
 // together), NORM, EPS (RMS norm of x before the products), T.
 
 // A matrix of the product: its rows, codes or numbers, and what scales them.
@@ -71,7 +71,7 @@ __device__ inline void tile_products(
   const int r = lane / 4, t = lane % 4;
   const int groups = k / GROUP, row_words = k * BITS / 32;
   const bool has_x = r < m;
-#pragma unroll 2
+#pragma unroll CODES ? 2 : 1
   for (int g = warp; g < groups; g += warps) {
     uint32_t words[TILES][2][N];
     float scale[TILES][2], bias[TILES][2];
@@ -81,7 +81,18 @@ __device__ inline void tile_products(
       for (int h = 0; h < 2; h++) {
         // Rows beyond the last one are computed like it, and not stored.
         const int at = min(row + r + 8 * h, mats[i].rows - 1);
-        load_words(words[i][h], mats[i].w + (size_t)at * row_words + g * (GROUP * BITS / 32) + t * N);
+        const uint32_t* from = mats[i].w + (size_t)at * row_words + g * (GROUP * BITS / 32);
+        if constexpr (CODES) {
+          load_words(words[i][h], from + t * N);
+        } else {
+          // Four lanes read what lies side by side.
+#pragma unroll
+          for (int e = 0; e < EIGHTS; e++) {
+            const uint4 v = __ldcs(reinterpret_cast<const uint4*>(from + 16 * e + 4 * t));
+            words[i][h][4 * e] = v.x, words[i][h][4 * e + 1] = v.y;
+            words[i][h][4 * e + 2] = v.z, words[i][h][4 * e + 3] = v.w;
+          }
+        }
         if constexpr (CODES) {
           scale[i][h] = float(mats[i].scales[(size_t)at * groups + g]);
           bias[i][h] = float(mats[i].biases[(size_t)at * groups + g]);
@@ -90,14 +101,14 @@ __device__ inline void tile_products(
     }
     float sums[4] = {}, part[TILES][4] = {};
     const uint32_t ones[4] = {Mma<T>::kOnes, Mma<T>::kOnes, Mma<T>::kOnes, Mma<T>::kOnes};
-    const int column = g * GROUP + t * (GROUP / 4);
 #pragma unroll
     for (int e = 0; e < EIGHTS; e++) {
+      const int column = g * GROUP + (CODES ? t * (GROUP / 4) + 8 * e : 32 * e + 8 * t);
       uint4 v = {};
       if (has_x) {
-        v = *reinterpret_cast<const uint4*>(x + (size_t)r * k + column + 8 * e);
+        v = *reinterpret_cast<const uint4*>(x + (size_t)r * k + column);
         if constexpr (NORM) {
-          const uint4 n = *reinterpret_cast<const uint4*>(norm + column + 8 * e);
+          const uint4 n = *reinterpret_cast<const uint4*>(norm + column);
           uint32_t* vs = &v.x;
           const uint32_t* ns = &n.x;
 #pragma unroll
