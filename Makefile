@@ -92,9 +92,12 @@ test-cuda: ## the kernels for CUDA, where there is a GPU; MLX_PREFIX or the CUDA
 parity: build $(VENV)/bin/python ## compare with mlx-lm on random checkpoints (SEEDS=5)
 	$(VENV)/bin/python tests/parity/parity.py target/release/mlxe --seeds $(or $(SEEDS),5)
 
-bench: build $(VENV)/bin/python ## speed beside mlx-lm, and of the C API beside the Rust one
-	$(VENV)/bin/python benches/side_by_side.py target/release/mlxe
+bench: build $(VENV)/bin/python ## speed beside mlx-lm and llama.cpp (docs/benchmarks.md), of the C API and of the kernels
+	$(VENV)/bin/pip install --quiet --requirement benches/requirements.txt
+	$(VENV)/bin/python benches/side_by_side.py $(MLXE)
+	$(VENV)/bin/python benches/engines.py $(MLXE) --write
 	$(CARGO) bench --locked --bench streaming
+	$(CARGO) bench --locked --package mlx-engine-kernels
 
 build: ## the libraries and the command line, optimised
 	$(CARGO) build --locked --release

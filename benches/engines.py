@@ -1,6 +1,6 @@
 """mlxe beside mlx-lm and llama.cpp on models of real sizes, in one run.
 
-    python benches/engines.py target/release/mlxe [--case qwen3-0.6b-4bit ..] [--threads 2] [--rounds 3] [--write]
+    python benches/engines.py target/release/mlxe [--case qwen3-0.6b-4bit ..] [--threads 2] [--rounds 3] [--keep DIR] [--write]
 
 Random weights of the shapes of Qwen3-0.6B, Llama-3.2-1B and four layers of Qwen3-30B-A3B, 4-bit (groups of 64;
 llama.cpp: Q4_0, groups of 32) and bf16. Every round runs each engine once, in turns, so that whatever else the machine
@@ -9,6 +9,7 @@ it gets a short prompt and few tokens. `--write` puts the table and the plot int
 """
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -39,6 +40,9 @@ SHAPES = {
                              mlp_only_layers=[], vocab_size=151936, rope_theta=1e6, rms_norm_eps=1e-6,
                              max_position_embeddings=8192, tie_word_embeddings=False),
 }
+
+
+CPU_CASES = ["qwen3-0.6b-4bit", "qwen3-0.6b-bf16", "llama-3.2-1b-4bit", "qwen3-30b-a3b-4l-4bit"]
 
 
 def tensors(c):
@@ -186,8 +190,11 @@ def llama(model, config, threads, runs):
 def measure(mlxe, name, folder, threads, rounds, engines, device):
     shape, kind = name.rsplit("-", 1)
     config, bits = SHAPES[shape], 4 if kind == "4bit" else 16
-    mlx = write_mlx(folder / name, config, bits)
-    gguf_file = write_gguf(folder / f"{name}.gguf", config, bits) if "llama.cpp" in engines else None
+    mlx, gguf_file = folder / name, folder / f"{name}.gguf"
+    if not mlx.exists():
+        write_mlx(mlx, config, bits)
+    if "llama.cpp" in engines and not gguf_file.exists():
+        write_gguf(gguf_file, config, bits)
     os.environ["MLXE_THREADS"] = str(threads)
     results = {}
 
@@ -269,12 +276,13 @@ def main():
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", choices=["cpu", "gpu"], default="cpu", help="gpu: mlxe and mlx-lm only")
+    parser.add_argument("--keep", type=Path, help="a folder where models stay, and are found by the next run")
     parser.add_argument("--write", action="store_true", help="docs/benchmarks.md")
     args = parser.parse_args()
     engines = args.engine or (["llama.cpp", "mlx-lm"] if args.device == "cpu" else ["mlx-lm"])
     all_results = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for case in args.case or [n for n in names if args.device == "gpu" or not n.startswith("llama-3.1")]:
+    with contextlib.nullcontext(args.keep) if args.keep else tempfile.TemporaryDirectory() as folder:
+        for case in args.case or [n for n in names if args.device == "gpu" or n in CPU_CASES]:
             all_results[case] = measure(args.mlxe, case, Path(folder), args.threads, args.rounds, engines, args.device)
     text = table(all_results)
     print(text)
