@@ -50,7 +50,7 @@ impl Storage {
     /// # Errors
     /// If it is not there, is being downloaded or loaded ([`ErrorKind::Busy`]), or the directory cannot be written to.
     pub fn remove(&self, id: &str, revision: Option<&str>) -> Result<Removed> {
-        let before = self.info(id)?;
+        self.info(id)?;
         let repository = self.repository(id)?;
         let commit = match revision {
             None => None,
@@ -61,6 +61,8 @@ impl Storage {
             }
         };
         let _alone = repository.own(id)?;
+        // Another process may have been faster.
+        let before = self.info(id)?;
         match commit {
             Some(commit) if before.revisions.len() > 1 => self.remove_revision(&repository, &before, &commit)?,
             _ => {
