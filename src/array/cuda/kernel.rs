@@ -303,6 +303,19 @@ mod native {
         (!code.is_empty()).then(|| Image::new(code))
     }
 
+    fn write(path: &Path, source: &str, code: &[u8]) -> std::io::Result<()> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let unfinished = path.with_extension(format!("{}.tmp", std::process::id()));
+        let done = fs::write(&unfinished, [source.as_bytes(), b"\0", code].concat())
+            .and_then(|()| fs::rename(&unfinished, path));
+        if done.is_err() {
+            let _ = fs::remove_file(&unfinished);
+        }
+        done
+    }
+
     #[cfg(test)]
     mod tests {
         use super::*;
@@ -316,19 +329,6 @@ mod native {
                 assert!(unsafe { mlxe_cuda_image_has_alias(Image::new(&code).0) }, "{size} bytes");
             }
         }
-    }
-
-    fn write(path: &Path, source: &str, code: &[u8]) -> std::io::Result<()> {
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        let unfinished = path.with_extension(format!("{}.tmp", std::process::id()));
-        let done = fs::write(&unfinished, [source.as_bytes(), b"\0", code].concat())
-            .and_then(|()| fs::rename(&unfinished, path));
-        if done.is_err() {
-            let _ = fs::remove_file(&unfinished);
-        }
-        done
     }
 }
 
