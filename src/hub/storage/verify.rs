@@ -96,14 +96,18 @@ impl Storage {
         let files = jobs.iter().map(|j| j.2.len()).sum();
         let bytes = jobs.iter().flat_map(|j| &j.2).map(size).sum();
         let mut meter = Meter::new("verifying", files, bytes, watch);
-        for (id, repository, blobs) in &jobs {
+        for (id, repository, _) in &jobs {
             let _guard = match fix {
-                true => Some(repository.own(id)?),
-                false => repository.share()?,
+                true => repository.own(id)?,
+                false => repository.share()?.ok_or_else(|| {
+                    Error::new(crate::error::ErrorKind::Busy, format!("{id} is being changed; try again later"))
+                })?,
             };
+            // What there is now that nobody changes it.
+            let blobs = blobs_of(repository);
             let mut found = Model { id, repository, listed: listed(repository), problems: Vec::new() };
             found.check_links();
-            for blob in blobs {
+            for blob in &blobs {
                 result.bytes += found.check_content(blob, &mut meter)?;
                 result.files += 1;
             }
