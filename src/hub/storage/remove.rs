@@ -147,27 +147,34 @@ impl Storage {
 
     /// Frees what killed processes have left: everything in `old`, and in `new` what nobody builds any more.
     pub(super) fn sweep(&self) {
-        for folder in self.leftovers() {
-            let _ = fs::remove_dir_all(folder);
+        for left in self.leftovers() {
+            let _ = self.throw_away(&left.folder);
         }
     }
 
     /// What [`sweep`](Self::sweep) would free.
-    pub(super) fn leftovers(&self) -> Vec<std::path::PathBuf> {
+    pub(super) fn leftovers(&self) -> Vec<Leftover> {
         let own = self.own_folder();
         let all = |name: &str| {
             let folder = own.join(name);
-            super::folder_names(&folder).into_iter().map(move |n| folder.join(n)).collect::<Vec<_>>()
+            super::folder_names(&folder).into_iter().map(move |n| folder.join(n))
         };
-        let abandoned = |f: &std::path::PathBuf| {
+        let abandoned = |folder: std::path::PathBuf| {
             // A folder without the lock's file has just been made, or is being freed.
-            let lock = f.join(super::import::LOCK);
-            lock.exists() && matches!(lock::try_lock(&lock, true), Ok(Some(_)))
+            let lock = folder.join(super::import::LOCK);
+            let alone = lock.exists().then(|| lock::try_lock(&lock, true).ok().flatten()).flatten()?;
+            Some(Leftover { folder, _alone: Some(alone) })
         };
-        let mut found = all("old");
-        found.extend(all("new").into_iter().filter(abandoned));
-        found
+        let old = all("old").map(|folder| Leftover { folder, _alone: None });
+        old.chain(all("new").filter_map(abandoned)).collect()
     }
+}
+
+/// What a killed process has left. A folder in which a model was built stays locked as long as this lives: whoever has just
+/// made it and is about to lock it must see it go, and make another.
+pub(super) struct Leftover {
+    pub folder: std::path::PathBuf,
+    _alone: Option<lock::InUse>,
 }
 
 /// Whole blobs that no snapshot points to.

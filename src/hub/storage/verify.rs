@@ -13,7 +13,7 @@ use super::super::disk::disk;
 use super::super::listing::RepoFile;
 use super::remove::unreferenced;
 use super::{Meter, Storage, Watch, files_below, folder_names};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::files::read_json;
 
 /// What is wrong with a file.
@@ -77,37 +77,32 @@ impl Storage {
     /// processes have left. With `fix` what is damaged, left over or of no use is removed.
     ///
     /// # Errors
-    /// If the model is not there, it is to be fixed while somebody uses it, or `watch` says so.
+    /// If the model is not there, somebody changes it (to be fixed: uses it), or `watch` says so.
     pub fn verify(&self, id: Option<&str>, fix: bool, watch: Watch<'_>) -> Result<Verification> {
         let models = match id {
             Some(id) => vec![self.info(id)?],
             None => self.list()?,
         };
-        let mut result = Verification { models: models.iter().map(|m| m.id.clone()).collect(), ..Default::default() };
-        let jobs: Vec<(String, Repository, Vec<PathBuf>)> = models
-            .iter()
-            .map(|m| {
-                let repository = self.repository(&m.id)?;
-                let blobs = blobs_of(&repository);
-                Ok((m.id.clone(), repository, blobs))
-            })
-            .collect::<Result<_>>()?;
+        let jobs = models.iter().map(|m| Ok((&m.id, self.repository(&m.id)?))).collect::<Result<Vec<_>>>()?;
+        // What the meter expects; others may change it before it is checked.
         let size = |p: &PathBuf| fs::metadata(p).map_or(0, |m| m.len());
-        let files = jobs.iter().map(|j| j.2.len()).sum();
-        let bytes = jobs.iter().flat_map(|j| &j.2).map(size).sum();
-        let mut meter = Meter::new("verifying", files, bytes, watch);
-        for (id, repository, _) in &jobs {
+        let blobs: Vec<PathBuf> = jobs.iter().flat_map(|(_, repository)| blobs_of(repository)).collect();
+        let mut meter = Meter::new("verifying", blobs.len(), blobs.iter().map(size).sum(), watch);
+        let mut result = Verification::default();
+        for (id, repository) in &jobs {
+            let changing = || Error::new(ErrorKind::Busy, format!("{id} is being changed; try again later"));
             let _guard = match fix {
                 true => repository.own(id)?,
-                false => repository.share()?.ok_or_else(|| {
-                    Error::new(crate::error::ErrorKind::Busy, format!("{id} is being changed; try again later"))
-                })?,
+                false => repository.share()?.ok_or_else(changing)?,
             };
-            // What there is now that nobody changes it.
-            let blobs = blobs_of(repository);
+            if !repository.root.is_dir() {
+                // Another process has removed it since.
+                continue;
+            }
+            result.models.push((*id).clone());
             let mut found = Model { id, repository, listed: listed(repository), problems: Vec::new() };
             found.check_links();
-            for blob in &blobs {
+            for blob in &blobs_of(repository) {
                 result.bytes += found.check_content(blob, &mut meter)?;
                 result.files += 1;
             }
@@ -123,7 +118,8 @@ impl Storage {
             }
             result.problems.extend(problems);
         }
-        for path in self.leftovers() {
+        for left in self.leftovers() {
+            let path = left.folder.clone();
             let bytes = files_below(&path).iter().filter_map(|f| fs::metadata(f).ok()).map(|m| m.len()).sum();
             let name = path.strip_prefix(&self.root).unwrap_or(&path).display().to_string();
             let message = format!("{name}: left by a process that was killed");
@@ -136,7 +132,7 @@ impl Storage {
                 fixed: false,
                 path,
             };
-            problem.fixed = fix && fs::remove_dir_all(&problem.path).is_ok();
+            problem.fixed = fix && self.throw_away(&left.folder).is_ok();
             result.problems.push(problem);
         }
         use WhatIsWrong::{Leftover, Unreferenced};
