@@ -71,6 +71,16 @@ pub enum Kind {
     Bf16,
 }
 
+impl Kind {
+    /// Bytes of a number.
+    pub(super) fn size(self) -> usize {
+        match self {
+            Kind::F32 => 4,
+            Kind::F16 | Kind::Bf16 => 2,
+        }
+    }
+}
+
 /// Numbers to read.
 #[derive(Clone, Copy, Debug)]
 pub enum Floats<'a> {

@@ -8,25 +8,9 @@ use std::arch::x86_64::*;
 
 use super::Level;
 use super::codes::{Codes, E4M3_SCALE};
-use super::floats::{Bf16, Floats};
+use super::floats::{Bf16, Floats, Kind};
 use super::product::{Grouped, Matrix, Scales, Values};
 use super::tile::{PIECE, Prepared, by_table, group_index, in_bytes, lane_block, with_scratch};
-
-impl Scales<'_> {
-    /// Brings a part of them nearer.
-    fn prefetch(&self, part: std::ops::Range<usize>) {
-        let (start, size) = match self {
-            Scales::Floats(Floats::F32(s)) => (s.as_ptr().cast::<i8>(), 4),
-            Scales::Floats(Floats::F16(s)) => (s.as_ptr().cast(), 2),
-            Scales::Floats(Floats::Bf16(s)) => (s.as_ptr().cast(), 2),
-            Scales::Exponents(s) | Scales::E4m3(s) => (s.as_ptr().cast(), 1),
-        };
-        for at in (part.start * size..part.end * size).step_by(64) {
-            // SAFETY: SSE is part of x86-64; prefetching reads nothing.
-            unsafe { _mm_prefetch::<_MM_HINT_T2>(start.wrapping_add(at)) };
-        }
-    }
-}
 
 /// The level of everything here.
 const LEVEL: Level = Level::Avx512;
@@ -69,10 +53,15 @@ pub(super) fn few(w: &Matrix<'_>, from: usize, n: usize, p: &Prepared<'_>, tile:
             let end = (start + near).min(n);
             for i in (0..p.m).step_by(PIECE) {
                 let m = PIECE.min(p.m - i);
-                let most = if m <= 2 { 4 } else { 2 };
+                // Plain weights take no work, only memory, which is read best in order.
+                let most = match (w.values, m) {
+                    (Values::Dense(_), 1 | 2) => 1,
+                    (_, 1 | 2) => 4,
+                    _ => 2,
+                };
                 let mut j = start;
                 while j < end {
-                    let rows = [most, 2, 1].into_iter().find(|&r| r <= end - j).expect("at least one");
+                    let rows = [4, 2, 1].into_iter().find(|&r| r <= most.min(end - j)).expect("at least one");
                     f(j, rows, i, m);
                     j += rows;
                 }
@@ -98,18 +87,20 @@ pub(super) fn few(w: &Matrix<'_>, from: usize, n: usize, p: &Prepared<'_>, tile:
     } else {
         None
     };
-    // What the next block needs, whoever computes it.
-    let next = (from + n).min(w.rows) * groups..(from + 2 * n).min(w.rows) * groups;
-    q.scales.prefetch(next.clone());
-    if let Some(b) = q.biases {
-        Scales::Floats(b).prefetch(next);
-    }
-    with_scratch(2 * n * groups, |scratch| {
-        let (scales, biases) = scratch.split_at_mut(n * groups);
-        q.scales.read(LEVEL, from * groups, scales);
-        if let Some(b) = q.biases {
-            b.slice(from * groups, n * groups).read(LEVEL, biases);
-        }
+    let converted = if matches!(q.scales, Scales::Floats(_)) { 0 } else { n * groups };
+    with_scratch(converted, |scratch| {
+        let scales = match q.scales {
+            Scales::Floats(s) => s.slice(from * groups, n * groups),
+            Scales::Exponents(_) | Scales::E4m3(_) => {
+                q.scales.read(LEVEL, from * groups, scratch);
+                Floats::F32(scratch)
+            }
+        };
+        // Without biases there are no sums, and nobody reads these.
+        let (scales, biases) = (
+            Numbers::of(scales),
+            q.biases.map_or(Numbers::of(scales), |b| Numbers::of(b.slice(from * groups, n * groups))),
+        );
         let sums = integers.map_or(&p.sums, |x| &x.sums);
         let sums = q.biases.map(|_| &sums[group_index(q.group)]);
         let table = if by_table(q.codes) { q.codes.table() } else { [0.0; 16] };
@@ -117,8 +108,8 @@ pub(super) fn few(w: &Matrix<'_>, from: usize, n: usize, p: &Prepared<'_>, tile:
             let a = GroupedRows {
                 codes: q.bytes[(from + j) * row_bytes..].as_ptr(),
                 row_bytes,
-                scales: scales[j * groups..].as_ptr(),
-                biases: biases[j * groups..].as_ptr(),
+                scales: scales.from(j * groups),
+                biases: biases.from(j * groups),
                 sums: sums.map_or(std::ptr::null(), |s| s[i * groups..].as_ptr()),
                 groups,
                 group: q.group,
@@ -147,17 +138,19 @@ pub(super) fn few(w: &Matrix<'_>, from: usize, n: usize, p: &Prepared<'_>, tile:
     });
 }
 
-/// How far ahead of their use weights are fetched into the second-level cache, in bytes: when decoding they come straight
-/// from memory, and the first level has too few outstanding misses to wait for it. Long rows are fetched along
-/// themselves, short ones some rows ahead, about `distance` away.
-fn ahead(rows: usize, row_bytes: usize, distance: usize) -> usize {
-    let piece = (rows * row_bytes).max(1);
-    if row_bytes >= 4096 { 2048 } else { piece * distance.div_ceil(piece) }
-}
+/// How far ahead of their use weights are fetched, in bytes.
+const AHEAD: usize = 16384;
 
-/// Distances that were best where they were measured (Zen 4), for quantized and for plain weights.
-const QUANTIZED: usize = 8192;
-const PLAIN: usize = 16384;
+/// Fetches `count` bytes that lie `AHEAD` behind `at` into the second-level cache: when decoding, weights come straight from
+/// memory, and the first level has too few outstanding misses to wait for it. Kernels that read several rows at a time
+/// fetch them one behind the other all the same, because memory gives most when it is read in order.
+#[inline(always)]
+fn fetch(at: *const u8, count: usize) {
+    for i in (0..count).step_by(64) {
+        // SAFETY: SSE is part of x86-64; prefetching reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(i + AHEAD).cast()) };
+    }
+}
 
 const F32: u32 = 0;
 const F16: u32 = 1;
@@ -190,29 +183,67 @@ unsafe fn dense<const R: usize, const M: usize, const KIND: u32>(
     ld: usize,
 ) {
     let size = if KIND == F32 { 4 } else { 2 };
-    let ahead = ahead(R, k * size, PLAIN);
-    // SAFETY: all reads are of the first `k` elements of rows that the caller vouches for; prefetching reads nothing.
+    // SAFETY: all reads are of the first `k` elements of rows that the caller vouches for.
     unsafe {
-        let mut acc = [[_mm512_setzero_ps(); M]; R];
-        let mut i = 0;
-        while i < k {
-            let mask = if k - i >= 16 { !0 } else { (1u16 << (k - i)) - 1 };
-            let mut v = [_mm512_setzero_ps(); R];
-            for r in 0..R {
-                v[r] = load::<KIND>(w, r * k + i, mask);
-                _mm_prefetch::<_MM_HINT_T1>(w.wrapping_add((r * k + i) * size + ahead).cast());
-            }
-            for c in 0..M {
-                let xs = _mm512_maskz_loadu_ps(mask, x.add(c * k + i));
+        // Two sums for each result, so that an addition need not wait for the one before.
+        let mut acc = [[[_mm512_setzero_ps(); M]; R]; 2];
+        for i in (0..k).step_by(32) {
+            fetch(w.wrapping_add(i * R * size), R * 32 * size);
+            for (part, acc) in acc.iter_mut().enumerate() {
+                let at = i + part * 16;
+                let mask = first(k.saturating_sub(at));
+                let mut v = [_mm512_setzero_ps(); R];
                 for r in 0..R {
-                    acc[r][c] = _mm512_fmadd_ps(v[r], xs, acc[r][c]);
+                    v[r] = load::<KIND>(w, r * k + at, mask);
+                }
+                for c in 0..M {
+                    let xs = _mm512_maskz_loadu_ps(mask, x.wrapping_add(c * k + at));
+                    for r in 0..R {
+                        acc[r][c] = _mm512_fmadd_ps(v[r], xs, acc[r][c]);
+                    }
                 }
             }
-            i += 16;
         }
         for r in 0..R {
             for c in 0..M {
-                *out.add(c * ld + r) = _mm512_reduce_add_ps(acc[r][c]);
+                *out.add(c * ld + r) = _mm512_reduce_add_ps(_mm512_add_ps(acc[0][r][c], acc[1][r][c]));
+            }
+        }
+    }
+}
+
+/// Scales or biases as they are stored.
+#[derive(Clone, Copy)]
+struct Numbers {
+    start: *const u8,
+    kind: Kind,
+}
+
+impl Numbers {
+    fn of(floats: Floats<'_>) -> Numbers {
+        let start = match floats {
+            Floats::F32(s) => s.as_ptr().cast(),
+            Floats::F16(s) => s.as_ptr().cast(),
+            Floats::Bf16(s) => s.as_ptr().cast(),
+        };
+        Numbers { start, kind: floats.kind() }
+    }
+
+    /// Those from the `index`th on.
+    fn from(self, index: usize) -> Numbers {
+        Numbers { start: self.start.wrapping_add(index * self.kind.size()), ..self }
+    }
+
+    /// The first `mask` of 16 from `index` on, zeros beyond.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,f16c")]
+    unsafe fn load(self, index: usize, mask: __mmask16) -> __m512 {
+        // SAFETY: the caller's promise that the masked numbers are readable.
+        unsafe {
+            match self.kind {
+                Kind::F32 => load::<F32>(self.start, index, mask),
+                Kind::F16 => load::<F16>(self.start, index, mask),
+                Kind::Bf16 => load::<BF16>(self.start, index, mask),
             }
         }
     }
@@ -223,8 +254,8 @@ struct GroupedRows<'a> {
     codes: *const u8,
     row_bytes: usize,
     /// `groups` a row.
-    scales: *const f32,
-    biases: *const f32,
+    scales: Numbers,
+    biases: Numbers,
     /// `groups` a row of input; null where there are no biases.
     sums: *const f32,
     groups: usize,
@@ -234,15 +265,61 @@ struct GroupedRows<'a> {
     ld: usize,
 }
 
+impl GroupedRows<'_> {
+    /// Scales of groups from `g` on, up to 16, for `R` rows of weights; adds to `total` what their biases contribute.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,f16c")]
+    unsafe fn scales<const R: usize, const M: usize>(&self, g: usize, total: &mut [[__m512; M]; R]) -> [__m512; R] {
+        // SAFETY: the caller vouches for `R` rows of scales and biases and `M` rows of sums.
+        unsafe {
+            let mask = first(self.groups - g);
+            let mut scales = [_mm512_setzero_ps(); R];
+            for r in 0..R {
+                scales[r] = self.scales.load(r * self.groups + g, mask);
+            }
+            if !self.sums.is_null() {
+                let mut biases = [_mm512_setzero_ps(); R];
+                for r in 0..R {
+                    biases[r] = self.biases.load(r * self.groups + g, mask);
+                }
+                for c in 0..M {
+                    let sums = _mm512_maskz_loadu_ps(mask, self.sums.add(c * self.groups + g));
+                    for r in 0..R {
+                        total[r][c] = _mm512_fmadd_ps(biases[r], sums, total[r][c]);
+                    }
+                }
+            }
+            scales
+        }
+    }
+
+    /// Fetches the scales and biases of the rows that [`AHEAD`] reaches, `rows` of them.
+    #[inline(always)]
+    fn fetch_scales(&self, rows: usize) {
+        let further = AHEAD.div_ceil(self.row_bytes) * self.groups;
+        let numbers = [Some(self.scales), (!self.sums.is_null()).then_some(self.biases)];
+        for numbers in numbers.into_iter().flatten() {
+            let from = numbers.from(further).start.wrapping_sub(AHEAD);
+            fetch(from, rows * self.groups * numbers.kind.size());
+        }
+    }
+}
+
+/// The lowest `n` bits.
+#[inline(always)]
+fn first(n: usize) -> __mmask16 {
+    if n >= 16 { !0 } else { (1 << n) - 1 }
+}
+
 /// Codes of 2 or 4 bits. Each 32-bit lane holds consecutive codes; shifting brings the next to the lowest bits, where a
 /// table lookup, which ignores the bits above, makes a number of it. `x` is in that order (`Prepared::lanes`).
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,f16c")]
 unsafe fn by_lanes<const R: usize, const M: usize, const BITS: u32>(a: &GroupedRows<'_>, x: *const f32, out: *mut f32) {
     // SAFETY: the caller vouches for `R` rows of codes and scales and `M` rows of `x`; reads beyond a row's end are
     // masked away.
     unsafe {
         let block = lane_block(BITS as usize);
-        let ahead = ahead(R, a.row_bytes, QUANTIZED);
+        a.fetch_scales(R);
         let steps = 32 / BITS as usize;
         let groups_a_block = block / a.group;
         let lanes_a_group = 16 / groups_a_block;
@@ -256,28 +333,14 @@ unsafe fn by_lanes<const R: usize, const M: usize, const BITS: u32>(a: &GroupedR
         let mut g = 0;
         while g < a.groups {
             let n = (a.groups - g).min(16);
-            let mask = ((1u32 << n) - 1) as u16;
-            let mut scales = [_mm512_setzero_ps(); R];
-            for r in 0..R {
-                scales[r] = _mm512_maskz_loadu_ps(mask, a.scales.add(r * a.groups + g));
-            }
-            if !a.sums.is_null() {
-                for c in 0..M {
-                    let sums = _mm512_maskz_loadu_ps(mask, a.sums.add(c * a.groups + g));
-                    for r in 0..R {
-                        let biases = _mm512_maskz_loadu_ps(mask, a.biases.add(r * a.groups + g));
-                        total[r][c] = _mm512_fmadd_ps(biases, sums, total[r][c]);
-                    }
-                }
-            }
+            let scales = a.scales::<R, M>(g, &mut total);
             let mut done = 0;
             while done < n {
-                let lanes = ((n - done) * lanes_a_group).min(16);
-                let mask = ((1u32 << lanes) - 1) as u16;
+                let mask = first((n - done) * lanes_a_group);
                 let mut w = [_mm512_setzero_si512(); R];
+                fetch(a.codes.wrapping_add(R * codes.offset_from_unsigned(a.codes)), R * 64);
                 for r in 0..R {
                     w[r] = _mm512_maskz_loadu_epi32(mask, codes.add(r * a.row_bytes).cast());
-                    _mm_prefetch::<_MM_HINT_T1>(codes.wrapping_add(r * a.row_bytes + ahead).cast());
                 }
                 let mut acc = [[_mm512_setzero_ps(); M]; R];
                 for j in 0..steps {
@@ -316,7 +379,7 @@ unsafe fn by_lanes<const R: usize, const M: usize, const BITS: u32>(a: &GroupedR
 
 /// Codes of 2, 4 or 8 bits and inputs as 16-bit integers: sums of products of bytes, exact, with the upper bytes of the
 /// inputs and with the lower ones; one rounding a block.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,f16c")]
 unsafe fn by_integers<const R: usize, const M: usize, const BITS: u32>(
     a: &GroupedRows<'_>,
     (parts, x_scales): (*const i8, *const f32),
@@ -326,7 +389,7 @@ unsafe fn by_integers<const R: usize, const M: usize, const BITS: u32>(
     // masked away.
     unsafe {
         let block = lane_block(BITS as usize);
-        let ahead = ahead(R, a.row_bytes, QUANTIZED);
+        a.fetch_scales(R);
         let steps = 8 / BITS as usize;
         let groups_a_block = (block / a.group).max(1);
         // With 8 bits a group may have several blocks.
@@ -341,31 +404,16 @@ unsafe fn by_integers<const R: usize, const M: usize, const BITS: u32>(
         let mut g = 0;
         while g < a.groups {
             let n = (a.groups - g).min(16);
-            let mask = ((1u32 << n) - 1) as u16;
-            let mut scales = [_mm512_setzero_ps(); R];
-            for r in 0..R {
-                scales[r] = _mm512_maskz_loadu_ps(mask, a.scales.add(r * a.groups + g));
-            }
-            if !a.sums.is_null() {
-                for c in 0..M {
-                    let sums = _mm512_maskz_loadu_ps(mask, a.sums.add(c * a.groups + g));
-                    for r in 0..R {
-                        let biases = _mm512_maskz_loadu_ps(mask, a.biases.add(r * a.groups + g));
-                        total[r][c] = _mm512_fmadd_ps(biases, sums, total[r][c]);
-                    }
-                }
-            }
+            let scales = a.scales::<R, M>(g, &mut total);
             let mut done = 0;
             while done < n {
                 let of_lane = _mm512_add_epi32(group_of_lane, _mm512_set1_epi32(done as i32));
-                let lanes = ((n - done) * lanes_a_group).min(16);
-                let mask = ((1u32 << lanes) - 1) as u16;
+                let mask = first((n - done) * lanes_a_group);
                 for _ in 0..blocks_a_group {
                     let mut w = [_mm512_setzero_si512(); R];
+                    fetch(a.codes.wrapping_add(R * block_at * 64), R * 64);
                     for r in 0..R {
-                        let at = a.codes.wrapping_add(r * a.row_bytes + block_at * 64);
-                        w[r] = _mm512_maskz_loadu_epi32(mask, at.cast());
-                        _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(ahead).cast());
+                        w[r] = _mm512_maskz_loadu_epi32(mask, a.codes.add(r * a.row_bytes + block_at * 64).cast());
                     }
                     let mut upper = [[_mm512_setzero_si512(); M]; R];
                     let mut lower = [[_mm512_setzero_si512(); M]; R];
@@ -449,14 +497,21 @@ unsafe fn bytes_of<const BITS: u32>(at: *const u8) -> __m256i {
 }
 
 /// Codes of 3, 5, 6 or 8 bits, 32 at a time, with `x` in its natural order.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,f16c")]
 unsafe fn by_bytes<const R: usize, const M: usize, const BITS: u32>(a: &GroupedRows<'_>, x: *const f32, out: *mut f32) {
     // SAFETY: the caller vouches for `R` rows of codes and scales and `M` rows of `x`.
     unsafe {
         let k = a.groups * a.group;
         let width = if BITS == E4M3 { 8 } else { BITS as usize };
         let mut total = [[_mm512_setzero_ps(); M]; R];
+        let mut scales = [_mm512_setzero_ps(); R];
+        a.fetch_scales(R);
         for g in 0..a.groups {
+            if g % 16 == 0 {
+                scales = a.scales::<R, M>(g, &mut total);
+            }
+            let of_group = _mm512_set1_epi32((g % 16) as i32);
+            fetch(a.codes.wrapping_add(R * (g * a.group / 8 * width)), R * (a.group / 8 * width));
             let mut acc = [[_mm512_setzero_ps(); M]; R];
             for part in 0..a.group / 32 {
                 let at = g * a.group + part * 32;
@@ -477,7 +532,7 @@ unsafe fn by_bytes<const R: usize, const M: usize, const BITS: u32>(a: &GroupedR
                 }
             }
             for r in 0..R {
-                let scale = _mm512_set1_ps(*a.scales.add(r * a.groups + g));
+                let scale = _mm512_permutexvar_ps(of_group, scales[r]);
                 for c in 0..M {
                     total[r][c] = _mm512_fmadd_ps(acc[r][c], scale, total[r][c]);
                 }
@@ -485,13 +540,7 @@ unsafe fn by_bytes<const R: usize, const M: usize, const BITS: u32>(a: &GroupedR
         }
         for r in 0..R {
             for c in 0..M {
-                let mut sum = _mm512_reduce_add_ps(total[r][c]);
-                if !a.sums.is_null() {
-                    for g in 0..a.groups {
-                        sum += *a.biases.add(r * a.groups + g) * *a.sums.add(c * a.groups + g);
-                    }
-                }
-                *out.add(c * a.ld + r) = sum;
+                *out.add(c * a.ld + r) = _mm512_reduce_add_ps(total[r][c]);
             }
         }
     }
