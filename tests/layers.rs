@@ -44,7 +44,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("kernels", &[]),
     ("generate", &["array", "cache", "models", "tokenizer"]),
     ("hub", &[]),
-    ("load", &["array", "cache", "hub", "models", "tokenizer", "weights"]),
+    ("load", &["array", "cache", "generate", "hub", "models", "tokenizer", "weights"]),
     ("models", &["array", "cache", "nn", "weights", "vision"]),
     ("nn", &["array", "weights"]),
     ("tokenizer", &[]),

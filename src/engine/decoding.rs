@@ -146,9 +146,9 @@ impl Decoding {
         if self.streams.is_empty() {
             return Ok(());
         }
-        let sequences: Vec<&Sequence> = self.streams.iter().map(|s| &s.sequence).collect();
+        let mut sequences: Vec<&mut Sequence> = self.streams.iter_mut().map(|s| &mut s.sequence).collect();
         // Nobody can join while a step is under way.
-        let mut step = self.batch.step(&sequences, self.joining.is_empty())?;
+        let mut step = self.batch.step(&mut sequences, self.joining.is_empty())?;
         let mut results: Vec<_> =
             self.streams.iter_mut().zip(step.nexts()).map(|(stream, next)| stream.take(next)).collect();
         self.leave(|_, row| results[row].take())

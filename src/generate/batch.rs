@@ -2,8 +2,9 @@
 
 use std::rc::Rc;
 
+use super::sampling::{Draw, choose};
 use super::sequence::{Next, Sequence};
-use crate::array::{self, Array, Dtype};
+use crate::array::{self, Array, Device, Dtype};
 use crate::cache::{Cache, Layout};
 use crate::error::{Error, Result};
 use crate::models::LanguageModel;
@@ -14,15 +15,17 @@ pub struct Batch {
     network: Rc<dyn LanguageModel>,
     cache: Option<Cache>,
     sequences: usize,
-    /// The likeliest tokens of all sequences, being computed: scheduled before those before them were read.
+    /// The next tokens of all sequences, being computed: scheduled before those before them were read.
     pending: Option<Array>,
     layout: Layout,
+    /// Whether the device also draws tokens.
+    draws: bool,
     logits: Vec<f32>,
 }
 
 /// What a step says about the next tokens.
 pub enum Step<'a> {
-    /// The likeliest token of each sequence.
+    /// The token of each sequence.
     Tokens(Vec<u32>),
     /// The logits of each sequence, so many of them, one sequence after the other.
     Logits(&'a mut [f32], usize),
@@ -39,9 +42,11 @@ impl Step<'_> {
 }
 
 impl Batch {
-    /// Without sequences so far.
+    /// Without sequences so far. Tokens are drawn where the model runs: on a GPU, because reading logits makes it wait for
+    /// the host; on a CPU by the host itself.
     pub fn new(network: Rc<dyn LanguageModel>, layout: Layout) -> Batch {
-        Batch { network, cache: None, sequences: 0, pending: None, layout, logits: Vec::new() }
+        let draws = array::device() == Device::Gpu;
+        Batch { network, cache: None, sequences: 0, pending: None, layout, draws, logits: Vec::new() }
     }
 
     /// Whether a sequence can join now: not while a step is under way.
@@ -84,12 +89,11 @@ impl Batch {
 
     /// One step of all sequences, in the order in which they joined. With `ahead` the step after it may be under way when
     /// this returns.
-    pub fn step(&mut self, sequences: &[&Sequence], ahead: bool) -> Result<Step<'_>> {
-        let last = || {
-            let tokens: Vec<u32> = sequences.iter().map(|s| s.last()).collect();
-            Array::from_slice(&tokens, &[tokens.len() as i32])
-        };
-        if self.pending.is_none() && !sequences.iter().all(|s| s.is_greedy()) {
+    pub fn step(&mut self, sequences: &mut [&mut Sequence], ahead: bool) -> Result<Step<'_>> {
+        let last: Vec<u32> = sequences.iter().map(|s| s.last()).collect();
+        let last = || Array::from_slice(&last, &[last.len() as i32]);
+        let on_device = |s: &&mut Sequence| s.is_greedy() || self.draws && s.is_drawable();
+        if self.pending.is_none() && !sequences.iter().all(on_device) {
             let logits = self.decode(&last()?)?.astype(Dtype::F32)?;
             let vocabulary = logits.dim(-1) as usize;
             let values = &mut self.logits;
@@ -101,10 +105,10 @@ impl Batch {
         }
         let tokens = match self.pending.take() {
             Some(tokens) => tokens,
-            None => self.schedule(&last()?)?,
+            None => self.schedule(&last()?, sequences)?,
         };
         if ahead && sequences.iter().any(|s| s.wants_more(1)) {
-            self.pending = Some(self.schedule(&tokens)?);
+            self.pending = Some(self.schedule(&tokens, sequences)?);
         }
         Ok(Step::Tokens(tokens.to_vec()?))
     }
@@ -118,9 +122,15 @@ impl Batch {
         Ok(logits)
     }
 
-    /// Starts computing the likeliest tokens behind these.
-    fn schedule(&mut self, tokens: &Array) -> Result<Array> {
-        let next = self.decode(tokens)?.argmax(-1, false)?;
+    /// Starts computing the tokens behind these.
+    fn schedule(&mut self, tokens: &Array, sequences: &mut [&mut Sequence]) -> Result<Array> {
+        let logits = self.decode(tokens)?;
+        let next = if sequences.iter().all(|s| s.is_greedy()) {
+            logits.argmax(-1, false)?
+        } else {
+            let draws: Vec<Draw> = sequences.iter_mut().map(|s| s.draw()).collect();
+            choose(&logits, &draws)?
+        };
         array::async_eval([&next])?;
         Ok(next)
     }

@@ -11,9 +11,11 @@ mod request;
 pub mod sampling;
 mod sequence;
 mod stop;
+mod warm_up;
 
 pub(crate) use batch::Batch;
 pub use options::{GenerateOptions, GenerationEvent, GenerationStats, StopReason, TokenInfo};
 pub(crate) use prefill::Prefill;
 pub(crate) use request::{ModelFacts, Request, check_tokens};
 pub(crate) use sequence::{Next, Sequence};
+pub(crate) use warm_up::warm_up;

@@ -23,6 +23,8 @@ pub struct Request {
     pub(super) options: GenerateOptions,
     pub(super) sampler: Sampler,
     pub(super) eos: Vec<u32>,
+    /// How many tokens the model knows.
+    pub(super) vocabulary: u32,
     /// Positions at most.
     pub(super) limit: usize,
     pub(super) detokenizer: Option<StreamingDetokenizer>,
@@ -54,7 +56,8 @@ impl Request {
             eos.clear();
         }
         let detokenizer = model.tokenizer.map(|t| t.detokenizer(true));
-        Ok(Request { prompt, options, sampler, eos, limit: limit as usize, detokenizer })
+        let vocabulary = model.vocab_size as u32;
+        Ok(Request { prompt, options, sampler, eos, vocabulary, limit: limit as usize, detokenizer })
     }
 }
 

@@ -4,17 +4,18 @@ use std::time::Instant;
 
 use super::options::{GenerationEvent, GenerationStats, StopReason, TokenInfo};
 use super::request::Request;
+use super::sampling::Draw;
 use super::stop::StopMatcher;
 use crate::array::memory;
 use crate::cache::CacheOptions;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Where events go.
 pub type Emit<'a> = &'a mut dyn FnMut(&GenerationEvent);
 
 /// What a step of the model says about the next token of a sequence.
 pub enum Next<'a> {
-    /// The likeliest token, chosen on the device.
+    /// The token, chosen on the device.
     Token(u32),
     /// The logits, which sampling changes.
     Logits(&'a mut [f32]),
@@ -77,9 +78,19 @@ impl Sequence {
         }
     }
 
-    /// Whether its tokens may be chosen on the device.
+    /// Whether its tokens are the likeliest ones, which the device finds.
     pub(super) fn is_greedy(&self) -> bool {
         self.request.sampler.is_greedy() && !self.request.sampler.wants_logprobs()
+    }
+
+    /// Whether a device can draw its tokens.
+    pub(super) fn is_drawable(&self) -> bool {
+        self.request.sampler.is_drawable()
+    }
+
+    /// The draw of the token behind those that are drawn.
+    pub(super) fn draw(&mut self) -> Draw {
+        self.request.sampler.draw()
     }
 
     /// The token to process next.
@@ -100,7 +111,10 @@ impl Sequence {
     /// Takes the next token into the answer. Returns the statistics when that was the last.
     pub fn accept(&mut self, next: Next, emit: Emit) -> Result<Option<GenerationStats>> {
         let token = match next {
-            Next::Token(id) => TokenInfo { id, ..Default::default() },
+            Next::Token(id) if id < self.request.vocabulary => TokenInfo { id, ..Default::default() },
+            Next::Token(_) => {
+                return Err(Error::mlx("the model produced logits that cannot be sampled: NaN or infinite"));
+            }
             Next::Logits(logits) => {
                 let sampled = self.request.sampler.sample(logits, &self.history)?;
                 let wants = self.request.sampler.wants_logprobs();

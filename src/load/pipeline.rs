@@ -15,9 +15,9 @@ use super::info::{ModelInfo, QuantizationInfo};
 use super::{DownloadStatus, LoadEvent, LoadingError, LoadingPhase, ModelConfiguration, TokenizerSource, WeightDtype};
 use crate::array::io::ReadProgress;
 use crate::array::{self, Array, Device, Dtype, memory};
-use crate::cache::CacheOptions;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{MAX_CONFIG, parse_json, read_json_if_there, read_text};
+use crate::generate;
 #[cfg(feature = "hub")]
 use crate::hub::{Download, DownloadRequest, DownloadStage, HubOptions, InUse, Storage};
 use crate::models::LanguageModel;
@@ -217,7 +217,7 @@ impl Loader {
                 }
             },
             State::Initialization(built, tokenizer) => {
-                warm_up(&*built.model)?;
+                generate::warm_up(&*built.model)?;
                 self.check_cancel()?;
                 #[cfg(feature = "hub")]
                 self.used()?;
@@ -489,29 +489,6 @@ fn read_config(path: &Path) -> Result<(Value, &'static Architecture)> {
     let architecture = registry::find(model_type).map_err(|e| e.context(path.display()))?;
     architecture.check(&config)?;
     Ok((config, architecture))
-}
-
-/// What a first answer does, with tokens that mean nothing: on a GPU kernels are compiled and libraries set up now, so that
-/// the first answer takes no longer than the next. A CPU has nothing to warm up, so there one step is only put together,
-/// which still finds what cannot run.
-fn warm_up(model: &dyn LanguageModel) -> Result<()> {
-    let mut cache = model.new_cache(&CacheOptions::default())?;
-    let on_gpu = array::device() == Device::Gpu;
-    if on_gpu {
-        let step = model.prefill_step(Device::Gpu);
-        let prompt = model.context_length().map_or(step, |n| n.clamp(2, step + 1) - 1);
-        let tokens = Array::from_slice(&vec![0u32; prompt as usize], &[1, prompt])?;
-        model.forward(&tokens, &mut cache)?;
-        array::eval(cache.arrays())?;
-    }
-    let token = Array::from_slice(&[0u32], &[1, 1])?;
-    let next = model.logits(&model.forward(&token, &mut cache)?)?.argmax(-1, false)?;
-    if on_gpu {
-        next.eval()?;
-        drop(cache);
-        array::memory::clear_cache();
-    }
-    Ok(())
 }
 
 /// Reads the tokenizer on a thread of its own while the weights are read here.

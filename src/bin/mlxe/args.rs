@@ -645,6 +645,9 @@ pub struct BenchArgs {
     /// Streams at once; the rate of decoding is that of all together, while all of them decode
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub batch: usize,
+    /// How tokens are chosen, for example {"temperature": 0.7, "top_p": 0.95}; the likeliest ones if not given
+    #[arg(long, value_name = "JSON")]
+    pub sampling: Option<String>,
     /// Prints JSON
     #[arg(long)]
     pub json: bool,

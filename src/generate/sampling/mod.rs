@@ -1,4 +1,4 @@
-//! Choosing the next token from the logits, on the host.
+//! Choosing the next token from the logits, on the host; [`choose`] does it on the device.
 //!
 //! [`Sampler::sample`] runs these steps; each is skipped while its parameter is off.
 //!
@@ -17,9 +17,11 @@
 //! stream is defined by the seed alone, not by the version of a crate. Every token at a temperature above 0 takes one
 //! 64-bit word, and one more before it when `xtc_probability` is above 0; the upper 53 bits are a fraction of 1 that
 //! picks from the tokens in the order of their ids. Exponentials are computed here, with plain IEEE operations in a
-//! fixed order. So equal logits and an equal seed give equal text on every platform.
+//! fixed order. So equal logits and an equal seed give equal text on every platform. On a GPU, where [`choose`] picks, sums
+//! are in f32: a draw that falls within their rounding of the border between two tokens may give the other one.
 #![forbid(unsafe_code)]
 
+mod device;
 mod dry;
 mod mirostat;
 mod params;
@@ -34,6 +36,7 @@ use std::hash::{BuildHasher, RandomState};
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
+pub(crate) use self::device::{Draw, choose};
 pub use self::dry::resolve_breakers;
 pub use self::params::{DryParams, MirostatParams, SamplingParams, TokenSets};
 

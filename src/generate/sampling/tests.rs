@@ -757,3 +757,87 @@ fn exponentials_are_accurate() {
     assert_eq!(softmax::exp(-88.0), 0.0);
     assert_eq!(softmax::exp(NEG_INF), 0.0);
 }
+
+// ---------------------------------------------------------------------------------------------------------------------
+// On the device
+
+/// Tokens that `choose` gives are those of the host, unless the draw falls within f32's rounding of a border.
+#[test]
+fn a_device_chooses_what_the_host_chooses() {
+    crate::array::set_device(crate::array::Device::Cpu).unwrap();
+    let mut gen_ = Gen::new(77);
+    let (mut compared, mut near) = (0, 0);
+    for round in 0..400u64 {
+        let vocabulary = gen_.one_of(&[1, 2, 33, 1000, 5000]);
+        let rows = 1 + gen_.below(3);
+        let mut all = Vec::new();
+        // One random number each, from equal generators.
+        let (mut samplers, mut draws) = (Vec::new(), Vec::new());
+        for row in 0..rows {
+            all.push(gen_.logits(vocabulary));
+            let params = SamplingParams {
+                temperature: gen_.one_of(&[0.0, 0.3, 1.0, 1.7]),
+                top_k: gen_.one_of(&[0, 0, 1, 20, 40]),
+                top_p: gen_.one_of(&[1.0, 1.0, 0.5, 0.95]),
+                min_p: gen_.one_of(&[0.0, 0.0, 0.05, 0.4]),
+                seed: Some(round * 10 + row as u64),
+                ..Default::default()
+            };
+            draws.push(sampler(params.clone(), vocabulary).draw());
+            samplers.push(sampler(params, vocabulary));
+        }
+        let shape = [rows as i32, vocabulary as i32];
+        let logits = crate::array::Array::from_slice(&all.concat(), &shape).unwrap();
+        let tokens: Vec<u32> = choose(&logits, &draws).unwrap().to_vec().unwrap();
+        for ((sampler, logits), token) in samplers.iter_mut().zip(&mut all).zip(tokens) {
+            let at = uniform(&mut sampler.rng.clone());
+            let candidates = sampler.distribution(logits, &[]).unwrap().to_vec();
+            let want = if sampler.temperature == 0.0 { candidates[0].0 } else { pick(&candidates, at).0 };
+            compared += 1;
+            if token != want {
+                let neighbours = [pick(&candidates, (at - 1e-5).max(0.0)).0, pick(&candidates, (at + 1e-5).min(1.0)).0];
+                assert!(
+                    neighbours.contains(&token),
+                    "{token} instead of {want} of {} tokens, round {round}",
+                    candidates.len()
+                );
+                near += 1;
+            }
+        }
+    }
+    assert!(near * 100 < compared, "{near} of {compared} differ");
+}
+
+#[test]
+fn what_cannot_be_sampled_is_no_token() {
+    crate::array::set_device(crate::array::Device::Cpu).unwrap();
+    let params = SamplingParams { temperature: 1.0, top_k: 2, seed: Some(1), ..Default::default() };
+    for bad in [f32::NAN, f32::INFINITY] {
+        let logits = crate::array::Array::from_slice(&[1.0, bad, 2.0, 0.0, 1.0, 2.0], &[2, 3]).unwrap();
+        let draws = [sampler(params.clone(), 3).draw(), sampler(params.clone(), 3).draw()];
+        let tokens: Vec<u32> = choose(&logits, &draws).unwrap().to_vec().unwrap();
+        assert_eq!(tokens[0], 3, "{bad}");
+        assert!(tokens[1] < 3);
+    }
+    let logits = crate::array::Array::from_slice(&[NEG_INF; 3], &[1, 3]).unwrap();
+    assert_eq!(choose(&logits, &[sampler(params, 3).draw()]).unwrap().to_vec::<u32>().unwrap(), [3]);
+}
+
+#[test]
+fn only_simple_sampling_is_drawable() {
+    let drawable = |change: &dyn Fn(&mut SamplingParams)| {
+        let mut params = hot();
+        change(&mut params);
+        sampler(params, 10).is_drawable()
+    };
+    assert!(drawable(&|p| (p.top_k, p.top_p, p.min_p) = (5, 0.9, 0.1)));
+    assert!(!drawable(&|p| p.typical_p = 0.9));
+    assert!(!drawable(&|p| p.top_n_sigma = 1.0));
+    assert!(!drawable(&|p| p.xtc_probability = 0.5));
+    assert!(!drawable(&|p| p.min_tokens_to_keep = 2));
+    assert!(!drawable(&|p| p.repetition_penalty = 1.1));
+    assert!(!drawable(&|p| p.dry = Some(Default::default())));
+    assert!(!drawable(&|p| p.mirostat = Some(Default::default())));
+    assert!(!drawable(&|p| p.logprobs = Some(1)));
+    assert!(!drawable(&|p| p.logit_bias = [(1, 1.0)].into()));
+}

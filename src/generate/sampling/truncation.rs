@@ -12,15 +12,15 @@ type Candidates = Vec<(u32, f32)>;
 /// Which filters to run, and their scratch space.
 #[derive(Debug)]
 pub(super) struct Truncation {
-    top_n_sigma: Option<f64>,
-    typical_p: Option<f64>,
-    top_p: Option<f64>,
-    min_p: Option<f32>,
-    min_keep: usize,
+    pub top_n_sigma: Option<f64>,
+    pub typical_p: Option<f64>,
+    pub top_p: Option<f64>,
+    pub min_p: Option<f32>,
+    pub min_keep: usize,
     pub xtc_probability: f32,
     xtc_threshold: f64,
     xtc_excluded: Vec<u32>,
-    top_k: Option<usize>,
+    pub top_k: Option<usize>,
     scratch: Vec<f32>,
 }
 
