@@ -1,4 +1,4 @@
-"""mlxe beside mlx-lm and llama.cpp on models of real sizes, in one run.
+"""mlxe beside mlx-lm and llama.cpp on a CPU, on models of real sizes, in one run.
 
     python benches/engines.py target/release/mlxe [--case qwen3-0.6b-4bit ..] [--threads 2] [--rounds 3] [--keep DIR] [--write]
 
@@ -187,7 +187,7 @@ def llama(model, config, threads, runs):
     return json.loads(out.stdout.splitlines()[-1])
 
 
-def measure(mlxe, name, folder, threads, rounds, engines, device):
+def measure(mlxe, name, folder, threads, rounds, engines):
     shape, kind = name.rsplit("-", 1)
     config, bits = SHAPES[shape], 4 if kind == "4bit" else 16
     mlx, gguf_file = folder / name, folder / f"{name}.gguf"
@@ -203,14 +203,14 @@ def measure(mlxe, name, folder, threads, rounds, engines, device):
             results.setdefault(engine, {}).setdefault(key, []).append(value)
 
     for round_ in range(rounds):
-        out = ours(mlxe, mlx, PROMPT, TOKENS, 2, "--device", device)
+        out = ours(mlxe, mlx, PROMPT, TOKENS, 2, "--device", "cpu")
         add("mlxe", prefill=out["prefill_tokens_per_second"], decode=out["decode_tokens_per_second"],
             load=out["load_seconds"], peak=out["peak_memory_bytes"])
         if "llama.cpp" in engines:
             out = llama(gguf_file, config, threads, 1)
             add("llama.cpp", prefill=out["prefill"], decode=out["decode"], load=out["load"], peak=out["peak"])
-        if "mlx-lm" in engines and (device == "gpu" or round_ == 0):
-            prompt, tokens = (PROMPT, TOKENS) if device == "gpu" else (8, 4)
+        if "mlx-lm" in engines and round_ == 0:
+            prompt, tokens = 8, 4
             out = reference({"what": "decode", "model": str(mlx), "prompt": prompt, "tokens": tokens, "runs": 2})
             add("mlx-lm", prefill=prompt / out["first"], decode=out["decode"], load=out["load_seconds"], peak=out["peak"])
     return results
@@ -275,15 +275,14 @@ def main():
     parser.add_argument("--engine", action="append", choices=["llama.cpp", "mlx-lm"])
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--device", choices=["cpu", "gpu"], default="cpu", help="gpu: mlxe and mlx-lm only")
     parser.add_argument("--keep", type=Path, help="a folder where models stay, and are found by the next run")
     parser.add_argument("--write", action="store_true", help="docs/benchmarks.md")
     args = parser.parse_args()
-    engines = args.engine or (["llama.cpp", "mlx-lm"] if args.device == "cpu" else ["mlx-lm"])
+    engines = args.engine or ["llama.cpp", "mlx-lm"]
     all_results = {}
     with contextlib.nullcontext(args.keep) if args.keep else tempfile.TemporaryDirectory() as folder:
-        for case in args.case or [n for n in names if args.device == "gpu" or n in CPU_CASES]:
-            all_results[case] = measure(args.mlxe, case, Path(folder), args.threads, args.rounds, engines, args.device)
+        for case in args.case or CPU_CASES:
+            all_results[case] = measure(args.mlxe, case, Path(folder), args.threads, args.rounds, engines)
     text = table(all_results)
     print(text)
     ratios(all_results)

@@ -47,7 +47,9 @@ if job["what"] == "decode":
             if first is None:
                 first = time.perf_counter()
         end = time.perf_counter()
-        if run:
+        if not run:
+            out["first_call"] = first - start
+        else:
             rates.append((job["tokens"] - 1) / (end - first))
             firsts.append(first - start)
     out["decode"] = sorted(rates)[len(rates) // 2]

@@ -6,6 +6,7 @@
 //! MLX's. Metal has good kernels of its own. `MLXE_GPU_KERNELS=0` turns these off.
 
 mod kernel;
+mod prompt;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -16,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use once_cell::sync::Lazy;
 
 use self::kernel::{Kernel, Launch, Source};
+pub use self::prompt::attend_prompt;
 use super::cpu::{Act, CachedAttention, Then, Weight};
 use super::device::{self, Device};
 use super::quant::Mode;
@@ -53,7 +55,7 @@ fn floats(dtype: Dtype) -> bool {
 fn stored(weight: &Weight<'_>) -> Option<(Dtype, i32, i32)> {
     let (dtype, bits, group, columns) = match weight {
         // So many columns in one step, where they come to that.
-        Weight::Dense(w) => (w.dtype(), 16, if w.dim(-1) % 128 == 0 { 128 } else { 32 }, w.dim(-1)),
+        Weight::Dense(w) => (w.dtype(), 16, if w.dim(-1) % 64 == 0 { 64 } else { 32 }, w.dim(-1)),
         Weight::Quantized(q) => {
             let known = q.scheme.mode == Mode::Affine
                 && matches!(q.scheme.bits, 4 | 8)
@@ -75,6 +77,8 @@ struct LinearKey {
     dtype: Dtype,
     bits: i32,
     group: i32,
+    /// Groups that a warp takes at a time.
+    chunk: i32,
     warps: usize,
     /// Which parts have a bias.
     biases: [bool; MAX_PARTS],
@@ -158,10 +162,19 @@ pub fn linear(
     for (has, (_, bias)) in biases.iter_mut().zip(weights) {
         *has = bias.is_some();
     }
-    // Few tiles leave multiprocessors idle unless each has many warps.
-    let warps = if tiles < 264 && columns / group >= 32 { 16 } else { 8 };
+    let groups = columns / group;
+    let warps = match () {
+        // Few tiles leave multiprocessors idle unless each has many warps.
+        () if tiles < 264 && groups >= 32 => 16,
+        // Where there are many tiles and much to do for each, less is gathered at their ends.
+        () if joint == 2 && tiles >= 528 && columns >= 4096 => 4,
+        () => 8,
+    };
+    // Two groups have their scales in one word.
+    let chunk = if bits < 16 && groups % 2 == 0 && groups as usize >= 2 * warps { 2 } else { 1 };
     let norm_key = norm.map(|(eps, _)| eps.to_bits());
-    let key = LinearKey { dtype, bits, group, warps, biases, parts: weights.len(), norm: norm_key, then: then_key };
+    let key =
+        LinearKey { dtype, bits, group, chunk, warps, biases, parts: weights.len(), norm: norm_key, then: then_key };
     let mut inputs = vec![x];
     for (weight, bias) in weights {
         weight.push_to(&mut inputs);
@@ -255,10 +268,11 @@ impl LinearKey {
         let scalars: Vec<String> =
             ["m".to_owned(), "k".to_owned()].into_iter().chain((0..self.parts).map(|i| format!("rows{i}"))).collect();
         let body = format!(
-            "constexpr int BITS = {}, GROUP = {}, TILES = {tiles}, WARPS = {};\nconstexpr bool NORM = {};\nconstexpr float EPS \
+            "constexpr int BITS = {}, GROUP = {}, CHUNK = {}, TILES = {tiles}, WARPS = {};\nconstexpr bool NORM = {};\nconstexpr float EPS \
              = {};\n{}",
             self.bits,
             self.group,
+            self.chunk,
             self.warps,
             self.norm.is_some(),
             literal(f32::from_bits(self.norm.unwrap_or(0))),
@@ -469,7 +483,7 @@ mod tests {
     use super::super::{eval, set_device};
     use super::*;
 
-    fn on_gpu() -> bool {
+    pub(super) fn on_gpu() -> bool {
         Device::Gpu.is_available() && set_device(Device::Gpu).is_ok() && active()
     }
 
@@ -485,17 +499,17 @@ mod tests {
         (0..n).map(|_| next()).collect()
     }
 
-    fn array(shape: &[i32], seed: u32, dtype: Dtype) -> Array {
+    pub(super) fn array(shape: &[i32], seed: u32, dtype: Dtype) -> Array {
         let n = shape.iter().product::<i32>() as usize;
         Array::from_slice(&numbers(n, seed), shape).unwrap().astype(dtype).unwrap()
     }
 
-    fn values(a: &Array) -> Vec<f64> {
+    pub(super) fn values(a: &Array) -> Vec<f64> {
         a.astype(Dtype::F32).unwrap().to_vec::<f32>().unwrap().into_iter().map(f64::from).collect()
     }
 
     /// Within what rounding to the type allows, relative to the size of all.
-    fn close(got: &Array, want: &[f64], dtype: Dtype, what: &str) {
+    pub(super) fn close(got: &Array, want: &[f64], dtype: Dtype, what: &str) {
         let got = values(got);
         assert_eq!(got.len(), want.len(), "{what}");
         let size = (want.iter().map(|v| v * v).sum::<f64>() / want.len() as f64).sqrt();
@@ -529,13 +543,24 @@ mod tests {
             let parts =
                 if matches!(then, ThenKey::Store) { 3 } else { 1 + usize::from(matches!(then, ThenKey::Gate(_))) };
             let norm = Some(1e-6f32.to_bits());
-            LinearKey { dtype: Dtype::Bf16, bits, group, warps: 8, biases: [true, false, true], parts, norm, then }
+            LinearKey {
+                dtype: Dtype::Bf16,
+                bits,
+                group,
+                chunk: 1,
+                warps: 8,
+                biases: [true, false, true],
+                parts,
+                norm,
+                then,
+            }
         };
         let keys = [
             key(4, 64, ThenKey::Gate(Act::Silu)),
             key(8, 32, ThenKey::Gate(Act::GeluTanh)),
             key(16, 32, ThenKey::Store),
-            key(16, 128, ThenKey::Store),
+            key(16, 64, ThenKey::Store),
+            LinearKey { warps: 4, chunk: 2, ..key(4, 64, ThenKey::Gate(Act::Silu)) },
             LinearKey { dtype: Dtype::F16, norm: None, warps: 16, ..key(4, 128, ThenKey::Add(0.5f32.to_bits())) },
         ];
         let attention = CachedAttention {
@@ -562,8 +587,8 @@ mod tests {
         if !on_gpu() {
             return;
         }
-        let columns = 512;
-        for dtype in [Dtype::Bf16, Dtype::F16] {
+        // Short rows are read a group at a time, long ones two.
+        for (dtype, columns) in [(Dtype::Bf16, 512), (Dtype::F16, 512), (Dtype::Bf16, 2048)] {
             for (bits, group) in [(16, 128), (4, 32), (4, 64), (4, 128), (8, 32), (8, 64), (8, 128)] {
                 let make = |rows: i32, seed: u32| {
                     let w = array(&[rows, columns], seed, dtype);

@@ -3,7 +3,7 @@
 use super::causal_mask;
 use crate::array::cpu::Remembered;
 use crate::array::fast::{Mask, scaled_dot_product_attention};
-use crate::array::{Array, Dtype, cpu};
+use crate::array::{Array, Dtype, cpu, cuda};
 use crate::error::Result;
 
 /// What attention needs beside its inputs.
@@ -22,6 +22,9 @@ pub(super) fn attend(q: &Array, k: &Array, v: &Array, mask: &Mask, params: &Atte
     if cpu::active() && !each {
         let (keys, values) = (Remembered::Plain(k), Remembered::Plain(v));
         return cpu::attention(q, keys, values, params.scale, params.softcap, mask);
+    }
+    if let Some(out) = cuda::attend_prompt(q, k, v, params.scale, params.softcap, mask) {
+        return out;
     }
     if params.softcap.is_none() && !cpu::active() {
         return scaled_dot_product_attention(q, k, v, params.scale, mask, None);

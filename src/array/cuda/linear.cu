@@ -2,8 +2,8 @@
 // tile of 16 output features; its warps share the columns among themselves. Codes become exact integers in T, so that
 // scales and biases are applied to sums in f32, a group at a time.
 //
-// Compile-time: BITS (16: plain numbers), GROUP (columns with one scale; of plain numbers those of one step), TILES (matrices computed
-// together), NORM, EPS (RMS norm of x before the products), T.
+// Compile-time: BITS (16: plain numbers), GROUP (columns with one scale; of plain numbers those of one step), CHUNK (groups
+// of one step), TILES (matrices computed together), NORM, EPS (RMS norm of x before the products), T.
 
 // A matrix of the product: its rows, codes or numbers, and what scales them.
 template <typename T>
@@ -14,20 +14,20 @@ struct Matrix {
   int rows;
 };
 
-// What a lane reads of a row in one step: a quarter of a group, in 32-bit words.
+// What a lane reads of a row's group: a quarter, in 32-bit words.
 template <int BITS, int GROUP>
 constexpr int kWords = GROUP / 4 * BITS / 32;
 
 template <int N>
-__device__ inline void load_words(uint32_t (&to)[N], const uint32_t* from) {
+__device__ inline void load_words(uint32_t* to, const uint32_t* from) {
   if constexpr (N % 4 == 0) {
 #pragma unroll
     for (int i = 0; i < N / 4; i++) {
-      uint4 v = __ldcs(reinterpret_cast<const uint4*>(from) + i);
+      const uint4 v = __ldcs(reinterpret_cast<const uint4*>(from) + i);
       to[4 * i] = v.x, to[4 * i + 1] = v.y, to[4 * i + 2] = v.z, to[4 * i + 3] = v.w;
     }
   } else if constexpr (N == 2) {
-    uint2 v = __ldcs(reinterpret_cast<const uint2*>(from));
+    const uint2 v = __ldcs(reinterpret_cast<const uint2*>(from));
     to[0] = v.x, to[1] = v.y;
   } else {
     to[0] = __ldcs(from);
@@ -59,99 +59,115 @@ __device__ inline void pairs_of(uint32_t (&pairs)[4], const uint32_t* words) {
   }
 }
 
-// The dot products of 16 rows of each matrix, from `row`, with `m` rows of x: this warp's share of the columns, summed up
-// in `acc` as mma has them: features lane / 4 and lane / 4 + 8, rows of x lane % 4 * 2 and the one after it.
-template <typename T, int BITS, int GROUP, int TILES, bool NORM>
-__device__ inline void tile_products(
-    float (&acc)[TILES][4], const Matrix<T> (&mats)[TILES], int row, const T* x, const T* norm, float rs, int m, int k, int warp,
-    int warps, int lane) {
-  constexpr int N = kWords<BITS, GROUP>;
-  constexpr int EIGHTS = GROUP / 32;
-  constexpr bool CODES = BITS < 16;
-  const int r = lane / 4, t = lane % 4;
-  const int groups = k / GROUP, row_words = k * BITS / 32;
-  const bool has_x = r < m;
-#pragma unroll CODES ? 2 : 1
-  for (int g = warp; g < groups; g += warps) {
-    uint32_t words[TILES][2][N];
-    float scale[TILES][2], bias[TILES][2];
+// What a lane reads of the weights at a time: CHUNK groups of two rows of each matrix.
+template <typename T, int BITS, int GROUP, int TILES, int CHUNK>
+struct Weights {
+  static constexpr int N = kWords<BITS, GROUP>;
+  static constexpr bool CODES = BITS < 16;
+  uint32_t words[TILES][2][CHUNK * N];
+  // A pair of scales fills a word.
+  T scales[TILES][2][2], biases[TILES][2][2];
+  static_assert(CHUNK <= 2, "scales are read at once");
+
+  // Groups from `g` on, of rows from `row` on.
+  __device__ inline void load(const Matrix<T> (&mats)[TILES], int row, int g, int k, int lane) {
+    const int r = lane / 4, t = lane % 4;
+    const int groups = k / GROUP, row_words = k * BITS / 32, group_words = GROUP * BITS / 32;
 #pragma unroll
     for (int i = 0; i < TILES; i++) {
 #pragma unroll
       for (int h = 0; h < 2; h++) {
         // Rows beyond the last one are computed like it, and not stored.
         const int at = min(row + r + 8 * h, mats[i].rows - 1);
-        const uint32_t* from = mats[i].w + (size_t)at * row_words + g * (GROUP * BITS / 32);
-        if constexpr (CODES) {
-          load_words(words[i][h], from + t * N);
-        } else {
-          // Four lanes read what lies side by side.
+        const uint32_t* from = mats[i].w + (size_t)at * row_words + g * group_words;
 #pragma unroll
-          for (int e = 0; e < EIGHTS; e++) {
-            const uint4 v = __ldcs(reinterpret_cast<const uint4*>(from + 16 * e + 4 * t));
-            words[i][h][4 * e] = v.x, words[i][h][4 * e + 1] = v.y;
-            words[i][h][4 * e + 2] = v.z, words[i][h][4 * e + 3] = v.w;
+        for (int c = 0; c < CHUNK; c++) {
+          if constexpr (CODES) {
+            load_words<N>(words[i][h] + c * N, from + c * group_words + t * N);
+          } else {
+            // Four lanes read what lies side by side.
+#pragma unroll
+            for (int e = 0; e < N / 4; e++) {
+              load_words<4>(words[i][h] + c * N + 4 * e, from + c * group_words + 16 * e + 4 * t);
+            }
           }
         }
         if constexpr (CODES) {
-          scale[i][h] = float(mats[i].scales[(size_t)at * groups + g]);
-          bias[i][h] = float(mats[i].biases[(size_t)at * groups + g]);
-        }
-      }
-    }
-    float sums[4] = {}, part[TILES][4] = {};
-    const uint32_t ones[4] = {Mma<T>::kOnes, Mma<T>::kOnes, Mma<T>::kOnes, Mma<T>::kOnes};
-#pragma unroll
-    for (int e = 0; e < EIGHTS; e++) {
-      const int column = g * GROUP + (CODES ? t * (GROUP / 4) + 8 * e : 32 * e + 8 * t);
-      uint4 v = {};
-      if (has_x) {
-        v = *reinterpret_cast<const uint4*>(x + (size_t)r * k + column);
-        if constexpr (NORM) {
-          const uint4 n = *reinterpret_cast<const uint4*>(norm + column);
-          uint32_t* vs = &v.x;
-          const uint32_t* ns = &n.x;
-#pragma unroll
-          for (int i = 0; i < 4; i++) {
-            const float2 a = Mma<T>::unpack(vs[i]), b = Mma<T>::unpack(ns[i]);
-            vs[i] = Mma<T>::pack(a.x * rs * b.x, a.y * rs * b.y);
+          const T* s = mats[i].scales + (size_t)at * groups + g;
+          const T* b = mats[i].biases + (size_t)at * groups + g;
+          if constexpr (CHUNK == 2) {
+            *reinterpret_cast<uint32_t*>(scales[i][h]) = *reinterpret_cast<const uint32_t*>(s);
+            *reinterpret_cast<uint32_t*>(biases[i][h]) = *reinterpret_cast<const uint32_t*>(b);
+          } else {
+            scales[i][h][0] = *s, biases[i][h][0] = *b;
           }
-        }
-      }
-      uint32_t b[4] = {v.x, v.y, v.z, v.w};
-      if constexpr (BITS == 4) {
-        b[0] = __byte_perm(v.x, v.z, 0x5410), b[1] = __byte_perm(v.x, v.z, 0x7632);
-        b[2] = __byte_perm(v.y, v.w, 0x5410), b[3] = __byte_perm(v.y, v.w, 0x7632);
-      }
-      if constexpr (CODES) {
-        Mma<T>::run(sums, ones, b[0], b[1]);
-        Mma<T>::run(sums, ones, b[2], b[3]);
-      }
-#pragma unroll
-      for (int i = 0; i < TILES; i++) {
-        uint32_t low[4], high[4];
-        pairs_of<T, BITS>(low, &words[i][0][e * BITS / 4]);
-        pairs_of<T, BITS>(high, &words[i][1][e * BITS / 4]);
-        float(&d)[4] = CODES ? part[i] : acc[i];
-        const uint32_t first[4] = {low[0], high[0], low[1], high[1]};
-        const uint32_t second[4] = {low[2], high[2], low[3], high[3]};
-        Mma<T>::run(d, first, b[0], b[1]);
-        Mma<T>::run(d, second, b[2], b[3]);
-      }
-    }
-    if constexpr (CODES) {
-#pragma unroll
-      for (int i = 0; i < TILES; i++) {
-#pragma unroll
-        for (int d = 0; d < 4; d++) {
-          const float s = scale[i][d / 2];
-          const float offset = BITS == 4 ? bias[i][d / 2] - Mma<T>::kOffset * s : bias[i][d / 2];
-          acc[i][d] += part[i][d] * s + offset * sums[d % 2];
         }
       }
     }
   }
-}
+
+  // Adds to `acc` their products with `m` rows of x, as mma has them: features lane / 4 and lane / 4 + 8, rows of x
+  // lane % 4 * 2 and the one after it.
+  template <bool NORM>
+  __device__ inline void multiply(
+      float (&acc)[TILES][4], int g0, const T* x, const T* norm, float rs, int m, int k, int lane) const {
+    const int r = lane / 4, t = lane % 4;
+    const uint32_t ones[4] = {Mma<T>::kOnes, Mma<T>::kOnes, Mma<T>::kOnes, Mma<T>::kOnes};
+#pragma unroll
+    for (int c = 0; c < CHUNK; c++) {
+      float sums[4] = {}, part[TILES][4] = {};
+#pragma unroll
+      for (int e = 0; e < GROUP / 32; e++) {
+        const int column = (g0 + c) * GROUP + (CODES ? t * (GROUP / 4) + 8 * e : 32 * e + 8 * t);
+        uint4 v = {};
+        if (r < m) {
+          v = *reinterpret_cast<const uint4*>(x + (size_t)r * k + column);
+          if constexpr (NORM) {
+            const uint4 n = *reinterpret_cast<const uint4*>(norm + column);
+            uint32_t* vs = &v.x;
+            const uint32_t* ns = &n.x;
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+              const float2 a = Mma<T>::unpack(vs[i]), b = Mma<T>::unpack(ns[i]);
+              vs[i] = Mma<T>::pack(a.x * rs * b.x, a.y * rs * b.y);
+            }
+          }
+        }
+        uint32_t b[4] = {v.x, v.y, v.z, v.w};
+        if constexpr (BITS == 4) {
+          b[0] = __byte_perm(v.x, v.z, 0x5410), b[1] = __byte_perm(v.x, v.z, 0x7632);
+          b[2] = __byte_perm(v.y, v.w, 0x5410), b[3] = __byte_perm(v.y, v.w, 0x7632);
+        }
+        if constexpr (CODES) {
+          Mma<T>::run(sums, ones, b[0], b[1]);
+          Mma<T>::run(sums, ones, b[2], b[3]);
+        }
+#pragma unroll
+        for (int i = 0; i < TILES; i++) {
+          uint32_t low[4], high[4];
+          pairs_of<T, BITS>(low, &words[i][0][c * N + e * BITS / 4]);
+          pairs_of<T, BITS>(high, &words[i][1][c * N + e * BITS / 4]);
+          float(&d)[4] = CODES ? part[i] : acc[i];
+          const uint32_t first[4] = {low[0], high[0], low[1], high[1]};
+          const uint32_t second[4] = {low[2], high[2], low[3], high[3]};
+          Mma<T>::run(d, first, b[0], b[1]);
+          Mma<T>::run(d, second, b[2], b[3]);
+        }
+      }
+      if constexpr (CODES) {
+#pragma unroll
+        for (int i = 0; i < TILES; i++) {
+#pragma unroll
+          for (int d = 0; d < 4; d++) {
+            const float s = float(scales[i][d / 2][c]), bias = float(biases[i][d / 2][c]);
+            const float offset = BITS == 4 ? bias - Mma<T>::kOffset * s : bias;
+            acc[i][d] += part[i][d] * s + offset * sums[d % 2];
+          }
+        }
+      }
+    }
+  }
+};
 
 // 1 / rms of this lane's row of x.
 template <typename T, int WARPS>
