@@ -7,6 +7,10 @@ use once_cell::sync::Lazy;
 pub enum Level {
     /// What the compiler makes for the target's baseline (on Arm that includes NEON).
     Portable,
+    /// NEON by hand, where that is all: any 64-bit Arm.
+    Neon,
+    /// The same with dot products of bytes (FEAT_DotProd): Apple M1, Graviton 2 and later.
+    NeonDot,
     /// AVX2, FMA and F16C.
     Avx2,
     /// AVX-512 F, BW, DQ, VL, VBMI and VNNI: Ice Lake, Zen 4 and later.
@@ -16,20 +20,23 @@ pub enum Level {
 }
 
 impl Level {
-    const ALL: [(Level, &str); 4] = [
+    const ALL: [(Level, &str); 6] = [
         (Level::Portable, "portable"),
+        (Level::Neon, "neon"),
+        (Level::NeonDot, "neondot"),
         (Level::Avx2, "avx2"),
         (Level::Avx512, "avx512"),
         (Level::Avx512Bf16, "avx512bf16"),
     ];
 
-    /// The best that this processor has; `MLXE_CPU_KERNELS` (portable, avx2, avx512, avx512bf16) lowers it.
+    /// The best that this processor has; `MLXE_CPU_KERNELS` (portable; avx2, avx512, avx512bf16; neon, neondot) lowers
+    /// it.
     pub fn get() -> Level {
         static CHOSEN: Lazy<Level> = Lazy::new(|| {
             let best = *Level::available().last().expect("portable is always there");
             let Ok(name) = std::env::var("MLXE_CPU_KERNELS") else { return best };
             match Level::ALL.iter().find(|(_, n)| *n == name) {
-                Some((level, _)) if *level <= best => *level,
+                Some((level, _)) if level.is_available() => *level,
                 Some(_) => {
                     log::warn!("MLXE_CPU_KERNELS={name}: this processor cannot do that; using {}", best.name());
                     best
@@ -53,6 +60,11 @@ impl Level {
         Level::ALL.iter().find(|(level, _)| *level == self).map_or("?", |(_, name)| name)
     }
 
+    /// Whether products of few rows have kernels written by hand.
+    pub(super) fn is_by_hand(self) -> bool {
+        !matches!(self, Level::Portable | Level::Avx2)
+    }
+
     #[cfg(target_arch = "x86_64")]
     fn is_available(self) -> bool {
         use std::arch::is_x86_feature_detected as has;
@@ -69,10 +81,21 @@ impl Level {
                     && has!("avx512vnni")
             }
             Level::Avx512Bf16 => Level::Avx512.is_available() && has!("avx512bf16"),
+            Level::Neon | Level::NeonDot => false,
         }
     }
 
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    fn is_available(self) -> bool {
+        use std::arch::is_aarch64_feature_detected as has;
+        match self {
+            Level::Portable | Level::Neon => true,
+            Level::NeonDot => has!("dotprod"),
+            Level::Avx2 | Level::Avx512 | Level::Avx512Bf16 => false,
+        }
+    }
+
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     fn is_available(self) -> bool {
         self == Level::Portable
     }
@@ -100,7 +123,7 @@ macro_rules! multiversion {
                 #[allow(clippy::too_many_arguments)]
                 fn avx512($($arg: $type),*) $(-> $ret)? { body::<true>($($arg),*) }
                 match level {
-                    $crate::Level::Portable => {}
+                    $crate::Level::Portable | $crate::Level::Neon | $crate::Level::NeonDot => {}
                     // SAFETY: a level is only chosen where the processor has it.
                     $crate::Level::Avx2 => return unsafe { avx2($($arg),*) },
                     $crate::Level::Avx512 | $crate::Level::Avx512Bf16 => {

@@ -12,6 +12,8 @@ mod codes;
 mod experts;
 mod floats;
 mod level;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod norm;
 pub mod pool;
 mod product;
