@@ -11,6 +11,8 @@ pub enum Level {
     Neon,
     /// The same with dot products of bytes (FEAT_DotProd): Apple M1, Graviton 2 and later.
     NeonDot,
+    /// The same with bf16 matrix products (FEAT_BF16): Apple M2, Graviton 3 and later.
+    NeonBf16,
     /// AVX2, FMA and F16C.
     Avx2,
     /// AVX-512 F, BW, DQ, VL, VBMI and VNNI: Ice Lake, Zen 4 and later.
@@ -20,17 +22,18 @@ pub enum Level {
 }
 
 impl Level {
-    const ALL: [(Level, &str); 6] = [
+    const ALL: [(Level, &str); 7] = [
         (Level::Portable, "portable"),
         (Level::Neon, "neon"),
         (Level::NeonDot, "neondot"),
+        (Level::NeonBf16, "neonbf16"),
         (Level::Avx2, "avx2"),
         (Level::Avx512, "avx512"),
         (Level::Avx512Bf16, "avx512bf16"),
     ];
 
-    /// The best that this processor has; `MLXE_CPU_KERNELS` (portable; avx2, avx512, avx512bf16; neon, neondot) lowers
-    /// it.
+    /// The best that this processor has; `MLXE_CPU_KERNELS` (portable; avx2, avx512, avx512bf16; neon, neondot, neonbf16)
+    /// lowers it.
     pub fn get() -> Level {
         static CHOSEN: Lazy<Level> = Lazy::new(|| {
             let best = *Level::available().last().expect("portable is always there");
@@ -81,7 +84,7 @@ impl Level {
                     && has!("avx512vnni")
             }
             Level::Avx512Bf16 => Level::Avx512.is_available() && has!("avx512bf16"),
-            Level::Neon | Level::NeonDot => false,
+            Level::Neon | Level::NeonDot | Level::NeonBf16 => false,
         }
     }
 
@@ -91,6 +94,7 @@ impl Level {
         match self {
             Level::Portable | Level::Neon => true,
             Level::NeonDot => has!("dotprod"),
+            Level::NeonBf16 => Level::NeonDot.is_available() && has!("bf16"),
             Level::Avx2 | Level::Avx512 | Level::Avx512Bf16 => false,
         }
     }
@@ -123,13 +127,13 @@ macro_rules! multiversion {
                 #[allow(clippy::too_many_arguments)]
                 fn avx512($($arg: $type),*) $(-> $ret)? { body::<true>($($arg),*) }
                 match level {
-                    $crate::Level::Portable | $crate::Level::Neon | $crate::Level::NeonDot => {}
                     // SAFETY: a level is only chosen where the processor has it.
                     $crate::Level::Avx2 => return unsafe { avx2($($arg),*) },
                     $crate::Level::Avx512 | $crate::Level::Avx512Bf16 => {
                         // SAFETY: as above.
                         return unsafe { avx512($($arg),*) };
                     }
+                    _ => {}
                 }
             }
             let _ = level;

@@ -28,7 +28,10 @@ macro_rules! for_sizes {
 
 mod codes;
 mod dense;
+mod many;
 mod quantized;
+
+pub(super) use many::{many as many_bf16, scores, weigh as weigh_many};
 
 /// `tile[i * n + j] = x[i] . W[from + j]` for up to [`FEW`](super::tile::FEW) rows of input.
 pub(super) fn few(level: Level, w: &Matrix<'_>, from: usize, n: usize, p: &Prepared<'_>, tile: &mut [f32]) {

@@ -207,8 +207,9 @@ fn products() {
 #[test]
 fn few_rows_are_each_as_if_alone() {
     let mut rng = SmallRng::seed_from_u64(7);
-    for (rows, columns) in [(67, 96), (70, 640), (300, 1152)] {
-        for (name, stored) in every_storage(&mut rng, rows, columns) {
+    // Of the large ones not every kind.
+    for (rows, columns, step) in [(67, 96, 1), (70, 640, 2), (300, 1152, 7)] {
+        for (name, stored) in every_storage(&mut rng, rows, columns).into_iter().step_by(step) {
             for kind in KINDS {
                 let all = Numbers::random(&mut rng, kind, 16 * columns, 0.5);
                 for level in Level::available() {
@@ -220,7 +221,7 @@ fn few_rows_are_each_as_if_alone() {
                         out.exact()
                     };
                     let alone: Vec<f64> = (0..16).flat_map(|i| compute(i, 1)).collect();
-                    for m in 2..=16 {
+                    for m in [2, 3, 4, 5, 7, 8, 14, 16] {
                         let what = || format!("{name}, {rows} x {columns}, {m} rows of {kind:?}, {}", level.name());
                         assert!(compute(0, m) == alone[..m * rows], "{}", what());
                     }

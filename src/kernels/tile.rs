@@ -358,6 +358,10 @@ pub(super) fn compute(level: Level, w: &Matrix<'_>, from: usize, n: usize, p: &P
     if in_bf16(level, p.x.kind(), w) {
         return super::x86::many_bf16(w, from, n, p, tile);
     }
+    #[cfg(target_arch = "aarch64")]
+    if in_bf16(level, p.x.kind(), w) {
+        return super::neon::many_bf16(w, from, n, p, tile);
+    }
     many(level, w, from, n, p, tile);
 }
 

@@ -17,14 +17,7 @@ pub fn few(level: Level, q: &Grouped<'_>, from: usize, n: usize, p: &Prepared<'_
     let integers = if in_bytes(q.codes, p.x.kind()) { p.bytes[packing(q.codes)].as_ref() } else { None };
     with_scratch(2 * n * groups, |scratch| {
         let (scales, biases) = scratch.split_at_mut(n * groups);
-        q.scales.read(level, from * groups, scales);
-        if let Some(b) = q.biases {
-            b.slice(from * groups, n * groups).read(level, biases);
-            let offset = offset(q.codes);
-            for (bias, scale) in biases.iter_mut().zip(&*scales) {
-                *bias = scale.mul_add(offset, *bias);
-            }
-        }
+        read_scales(level, q, from * groups, n * groups, scales, biases);
         let sums = integers.map_or(&p.sums, |x| &x.sums);
         let sums = q.biases.map(|_| &sums[group_index(q.group)]);
         pieces(n, row_bytes, p, |j, rows, i, m| {
@@ -66,6 +59,18 @@ pub fn few(level: Level, q: &Grouped<'_>, from: usize, n: usize, p: &Prepared<'_
             }
         });
     });
+}
+
+/// Scales and, if there are any, biases for the codes as kernels meet them.
+pub fn read_scales(level: Level, q: &Grouped<'_>, from: usize, len: usize, scales: &mut [f32], biases: &mut [f32]) {
+    q.scales.read(level, from, &mut scales[..len]);
+    if let Some(b) = q.biases {
+        b.slice(from, len).read(level, &mut biases[..len]);
+        let offset = offset(q.codes);
+        for (bias, scale) in biases.iter_mut().zip(&*scales).take(len) {
+            *bias = scale.mul_add(offset, *bias);
+        }
+    }
 }
 
 /// Consecutive rows of a quantized matrix, and where results go.
@@ -188,6 +193,8 @@ unsafe fn by_integers<const R: usize, const M: usize, const KIND: u32, const DOT
         // Registers with one scale; it may also be half of one.
         let run = (a.group / register).clamp(1, 4);
         let halves = a.group < register;
+        // Sizes of groups are powers of two.
+        let group_bits = a.group.trailing_zeros();
         let zero = vdupq_n_s32(0);
         let mut total = a.start::<R, M>();
         for b in 0..blocks {
@@ -207,7 +214,7 @@ unsafe fn by_integers<const R: usize, const M: usize, const KIND: u32, const DOT
                         add::<R, M, KIND, DOT, 1>(&mut sums, codes, x);
                     }
                 }
-                let g = (b * block + first * register) / a.group;
+                let g = (b * block + first * register) >> group_bits;
                 for c in 0..M {
                     let x_scale = *x_scales.add(c * blocks + b);
                     for r in 0..R {
@@ -234,9 +241,7 @@ unsafe fn by_integers<const R: usize, const M: usize, const KIND: u32, const DOT
 #[inline(always)]
 unsafe fn sixteen_bytes<const KIND: u32>(at: *const u8, codes: usize) -> uint8x16_t {
     // SAFETY: the caller's promise that as many codes, a multiple of 32, are readable.
-    unsafe {
-        if KIND == 2 && codes < 64 { vcombine_u8(vld1_u8(at), vdup_n_u8(0)) } else { vld1q_u8(at) }
-    }
+    unsafe { if KIND == 2 && codes < 64 { vcombine_u8(vld1_u8(at), vdup_n_u8(0)) } else { vld1q_u8(at) } }
 }
 
 #[inline(always)]
