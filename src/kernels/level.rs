@@ -148,3 +148,16 @@ pub(super) use multiversion;
 pub(super) fn fma<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FMA { a.mul_add(b, c) } else { a * b + c }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where a run is there to test certain kernels, they must not be left out in silence.
+    #[test]
+    fn required_kernels_are_available() {
+        let best = Level::available().last().expect("portable is always there").name();
+        let required = std::env::var("MLXE_REQUIRE_KERNELS");
+        assert_eq!(best, required.as_deref().unwrap_or(best));
+    }
+}
