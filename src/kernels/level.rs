@@ -63,11 +63,6 @@ impl Level {
         Level::ALL.iter().find(|(level, _)| *level == self).map_or("?", |(_, name)| name)
     }
 
-    /// Whether products of few rows have kernels written by hand.
-    pub(super) fn is_by_hand(self) -> bool {
-        !matches!(self, Level::Portable | Level::Avx2)
-    }
-
     #[cfg(target_arch = "x86_64")]
     fn is_available(self) -> bool {
         use std::arch::is_x86_feature_detected as has;

@@ -8,6 +8,8 @@
 #![allow(clippy::needless_range_loop, clippy::too_many_arguments)]
 
 mod attention;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 mod codes;
 mod experts;
 mod floats;

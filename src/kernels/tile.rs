@@ -83,7 +83,7 @@ pub(super) fn packing(codes: Codes) -> usize {
 
 /// Whether the kernels for few rows read such codes by table, in lanes.
 pub(super) fn by_table(codes: Codes) -> bool {
-    cfg!(target_arch = "x86_64") && matches!(codes.bits(), 2 | 4)
+    matches!(codes.bits(), 2 | 4)
 }
 
 /// Rows of `x` as 16-bit integers with a scale for each block, the upper and the lower byte apart, in the order in which
@@ -205,13 +205,13 @@ impl<'a> Prepared<'a> {
             if q.biases.is_some() {
                 this.sums[group_index(q.group)] = vec![0.0; m * (k / q.group)];
             }
-            if m <= FEW && level.is_by_hand() {
+            if m <= FEW && level != Level::Portable {
                 if in_bytes(q.codes, x.kind()) {
                     let groups: &mut [bool; 3] = bytes[packing(q.codes)].get_or_insert([false; 3]);
                     if q.biases.is_some() {
                         groups[group_index(q.group)] = true;
                     }
-                } else if by_table(q.codes) {
+                } else if level >= Level::Avx512 && by_table(q.codes) {
                     lanes[q.codes.bits() / 4] = true;
                 }
             }
@@ -370,6 +370,10 @@ fn few(level: Level, w: &Matrix<'_>, from: usize, n: usize, p: &Prepared<'_>, ti
     #[cfg(target_arch = "x86_64")]
     if level >= Level::Avx512 {
         return super::x86::few(w, from, n, p, tile);
+    }
+    #[cfg(target_arch = "x86_64")]
+    if level == Level::Avx2 && super::avx2::few(w, from, n, p, tile) {
+        return;
     }
     #[cfg(target_arch = "aarch64")]
     if level >= Level::Neon {
