@@ -1,13 +1,13 @@
-//! Products of a few rows of input in AVX2, by hand: plain weights, and codes of 2, 4 and 8 bits with inputs as 16-bit
-//! integers. Other codes are left to plain code.
+//! Products of a few rows of input in AVX2, by hand: plain weights, codes of 2, 4 and 8 bits with inputs as 16-bit
+//! integers, and codes that are made into f32 eight at a time.
 
 use std::arch::x86_64::*;
 
 use super::Level;
-use super::codes::Codes;
+use super::codes::{Codes, E2M1, E4M3_SCALE};
 use super::floats::{Bf16, F16, Floats};
 use super::product::{Grouped, Matrix, Values};
-use super::tile::{Bytes, PIECE, Prepared, group_index, in_bytes, lane_block, packing, with_scratch};
+use super::tile::{PIECE, Prepared, group_index, in_bytes, lane_block, packing, with_scratch};
 
 /// Calls `$f::<R, M, ..>` with `$r` rows of weights and `$m` rows of input as constants.
 macro_rules! for_sizes {
@@ -24,21 +24,16 @@ macro_rules! for_sizes {
     };
 }
 
-/// `tile[i * n + j] = x[i] . W[from + j]` for up to [`FEW`](super::tile::FEW) rows of input; false if the matrix is not
-/// one of those that have a kernel here.
-pub(super) fn few(w: &Matrix<'_>, from: usize, n: usize, p: &Prepared<'_>, tile: &mut [f32]) -> bool {
+/// `tile[i * n + j] = x[i] . W[from + j]` for up to [`FEW`](super::tile::FEW) rows of input.
+pub(super) fn few(w: &Matrix<'_>, from: usize, n: usize, p: &Prepared<'_>, tile: &mut [f32]) {
     assert!(tile.len() == p.m * n && from + n <= w.rows);
     match (w.grouped(), w.values) {
-        (Some(q), _) if in_bytes(q.codes, p.x.kind()) => {
-            let x = p.bytes[packing(q.codes)].as_ref().expect("prepared for this level");
-            quantized(&q, x, from, n, p, tile);
-        }
+        (Some(q), _) => quantized(&q, from, n, p, tile),
         (None, Values::Dense(Floats::F32(v))) => plain::<F32>(v.as_ptr().cast(), from, n, p, tile),
         (None, Values::Dense(Floats::F16(v))) => plain::<HALF>(v.as_ptr().cast(), from, n, p, tile),
         (None, Values::Dense(Floats::Bf16(v))) => plain::<BF16>(v.as_ptr().cast(), from, n, p, tile),
-        _ => return false,
+        (None, _) => unreachable!("codes come in groups"),
     }
-    true
 }
 
 /// Bytes of weights that stay in the first-level cache while all rows of input meet them.
@@ -159,32 +154,45 @@ unsafe fn dots<const R: usize, const M: usize, const KIND: u32>(
     }
 }
 
-fn quantized(q: &Grouped<'_>, x: &Bytes, from: usize, n: usize, p: &Prepared<'_>, tile: &mut [f32]) {
+fn quantized(q: &Grouped<'_>, from: usize, n: usize, p: &Prepared<'_>, tile: &mut [f32]) {
     let groups = p.k / q.group;
     let row_bytes = p.k * q.codes.bits() / 8;
+    let integers = if in_bytes(q.codes, p.x.kind()) { p.bytes[packing(q.codes)].as_ref() } else { None };
     with_scratch(2 * n * groups, |scratch| {
         let (scales, biases) = scratch.split_at_mut(n * groups);
         q.scales.read(Level::Avx2, from * groups, scales);
-        q.biases.expect("integers have them").slice(from * groups, n * groups).read(Level::Avx2, biases);
+        if let Some(b) = q.biases {
+            b.slice(from * groups, n * groups).read(Level::Avx2, biases);
+        }
+        let sums = integers.map_or(&p.sums, |x| &x.sums);
+        let sums = q.biases.map(|_| &sums[group_index(q.group)]);
         pieces(n, row_bytes, p, |j, rows, i, m| {
             let a = Rows {
                 codes: q.bytes[(from + j) * row_bytes..].as_ptr(),
                 row_bytes,
                 scales: scales[j * groups..].as_ptr(),
                 biases: biases[j * groups..].as_ptr(),
-                sums: x.sums[group_index(q.group)][i * groups..].as_ptr(),
+                sums: sums.map_or(std::ptr::null(), |s| s[i * groups..].as_ptr()),
                 groups,
                 group: q.group,
                 out: tile[i * n + j..].as_mut_ptr(),
                 ld: n,
             };
-            let x = x.from(i);
+            let natural = p.natural[i * p.k..].as_ptr();
             // SAFETY: as in `plain`; codes, scales and biases have `rows` rows from here on, inputs and sums `m`.
             unsafe {
-                match q.codes {
-                    Codes::Integer(2) => for_sizes!(by_integers, rows, m, [2], (&a, x)),
-                    Codes::Integer(4) => for_sizes!(by_integers, rows, m, [4], (&a, x)),
-                    _ => for_sizes!(by_integers, rows, m, [8], (&a, x)),
+                match (q.codes, integers.map(|x| x.from(i))) {
+                    (Codes::Integer(2), Some(x)) => for_sizes!(by_integers, rows, m, [2], (&a, x)),
+                    (Codes::Integer(4), Some(x)) => for_sizes!(by_integers, rows, m, [4], (&a, x)),
+                    (Codes::Integer(_), Some(x)) => for_sizes!(by_integers, rows, m, [8], (&a, x)),
+                    (Codes::Integer(2), _) => for_sizes!(by_floats, rows, m, [2], (&a, natural)),
+                    (Codes::Integer(3), _) => for_sizes!(by_floats, rows, m, [3], (&a, natural)),
+                    (Codes::Integer(4), _) => for_sizes!(by_floats, rows, m, [4], (&a, natural)),
+                    (Codes::Integer(5), _) => for_sizes!(by_floats, rows, m, [5], (&a, natural)),
+                    (Codes::Integer(6), _) => for_sizes!(by_floats, rows, m, [6], (&a, natural)),
+                    (Codes::Integer(_), _) => for_sizes!(by_floats, rows, m, [8], (&a, natural)),
+                    (Codes::E2m1, _) => for_sizes!(by_floats, rows, m, [FP4], (&a, natural)),
+                    (Codes::E4m3, _) => for_sizes!(by_floats, rows, m, [FP8], (&a, natural)),
                 }
             }
         });
@@ -198,13 +206,50 @@ struct Rows {
     /// `groups` a row.
     scales: *const f32,
     biases: *const f32,
-    /// `groups` a row of input.
+    /// `groups` a row of input; null where there are no biases.
     sums: *const f32,
     groups: usize,
     group: usize,
     out: *mut f32,
     /// Distance of the results of two rows of input.
     ld: usize,
+}
+
+impl Rows {
+    /// Products of biases and sums, not yet added up.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn start<const R: usize, const M: usize>(&self) -> [[__m256; M]; R] {
+        let mut total = [[_mm256_setzero_ps(); M]; R];
+        if self.sums.is_null() {
+            return total;
+        }
+        for g in (0..self.groups).step_by(8) {
+            let mask = first(self.groups - g);
+            for c in 0..M {
+                // SAFETY: the caller vouches for `R` rows of biases and `M` rows of sums; others are masked away.
+                unsafe {
+                    let sums = _mm256_maskload_ps(self.sums.add(c * self.groups + g), mask);
+                    for r in 0..R {
+                        let biases = _mm256_maskload_ps(self.biases.add(r * self.groups + g), mask);
+                        total[r][c] = _mm256_fmadd_ps(biases, sums, total[r][c]);
+                    }
+                }
+            }
+        }
+        total
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn finish<const R: usize, const M: usize>(&self, total: &[[__m256; M]; R]) {
+        for (r, row) in total.iter().enumerate() {
+            for (c, sums) in row.iter().enumerate() {
+                // SAFETY: the caller vouches for `M` rows of `R` results.
+                unsafe { *self.out.add(c * self.ld + r) = reduce(*sums) };
+            }
+        }
+    }
 }
 
 /// Lanes before the `n`-th are read.
@@ -235,17 +280,7 @@ unsafe fn by_integers<const R: usize, const M: usize, const BITS: usize>(
         let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
         let group_of_lane = _mm256_srl_epi32(lane, _mm_cvtsi32_si128(lanes_a_group.trailing_zeros() as i32));
         let (one, two_to_the_8) = (_mm256_set1_epi16(1), _mm256_set1_epi16(256));
-        let mut total = [[_mm256_setzero_ps(); M]; R];
-        for g in (0..a.groups).step_by(8) {
-            let mask = first(a.groups - g);
-            for c in 0..M {
-                let sums = _mm256_maskload_ps(a.sums.add(c * a.groups + g), mask);
-                for r in 0..R {
-                    let biases = _mm256_maskload_ps(a.biases.add(r * a.groups + g), mask);
-                    total[r][c] = _mm256_fmadd_ps(biases, sums, total[r][c]);
-                }
-            }
-        }
+        let mut total = a.start::<R, M>();
         for at in (0..k).step_by(register) {
             let b = at / block;
             let g = at >> group_bits;
@@ -271,11 +306,100 @@ unsafe fn by_integers<const R: usize, const M: usize, const BITS: usize>(
                 }
             }
         }
-        for r in 0..R {
-            for c in 0..M {
-                *a.out.add(c * a.ld + r) = reduce(total[r][c]);
+        a.finish(&total);
+    }
+}
+
+/// Codes that are floating-point numbers, as a constant whose last digit is their width.
+const FP4: usize = 14;
+const FP8: usize = 18;
+
+/// Eight codes, in as many bytes as they are wide, as numbers; fp8 without its scale.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn numbers<const KIND: usize>(at: *const u8) -> __m256 {
+    // SAFETY: the caller's promise that they are readable.
+    unsafe {
+        let bits = KIND % 10;
+        let short = |i: usize| u64::from(at.add(i).cast::<u16>().read_unaligned());
+        let word = |i: usize| at.add(i).cast::<u32>().read_unaligned();
+        let codes = match bits {
+            8 => _mm256_cvtepu8_epi32(_mm_loadl_epi64(at.cast())),
+            2 | 4 => {
+                let all = if bits == 4 { word(0) } else { short(0) as u32 };
+                let b = bits as i32;
+                let places = _mm256_setr_epi32(0, b, 2 * b, 3 * b, 4 * b, 5 * b, 6 * b, 7 * b);
+                _mm256_srlv_epi32(_mm256_set1_epi32(all as i32), places)
+            }
+            _ => {
+                let all = match bits {
+                    3 => short(0) | u64::from(*at.add(2)) << 16,
+                    5 => u64::from(word(0)) | u64::from(*at.add(4)) << 32,
+                    _ => u64::from(word(0)) | short(4) << 32,
+                };
+                let all = _mm256_set1_epi64x(all as i64);
+                let b = bits as i64;
+                // Lower halves of 64 bits, in the order that the shuffle makes natural.
+                let even = _mm256_srlv_epi64(all, _mm256_setr_epi64x(0, b, 4 * b, 5 * b));
+                let odd = _mm256_srlv_epi64(all, _mm256_setr_epi64x(2 * b, 3 * b, 6 * b, 7 * b));
+                let (even, odd) = (_mm256_castsi256_ps(even), _mm256_castsi256_ps(odd));
+                _mm256_castps_si256(_mm256_shuffle_ps::<0x88>(even, odd))
+            }
+        };
+        match KIND {
+            FP4 => {
+                // The lookup takes three bits; the fourth is the sign.
+                let magnitude = _mm256_permutevar8x32_ps(_mm256_loadu_ps(E2M1.as_ptr()), codes);
+                let sign = _mm256_and_si256(_mm256_slli_epi32::<28>(codes), _mm256_set1_epi32(i32::MIN));
+                _mm256_or_ps(magnitude, _mm256_castsi256_ps(sign))
+            }
+            FP8 => {
+                // As in `codes::e4m3`.
+                let rest = _mm256_slli_epi32::<20>(_mm256_and_si256(codes, _mm256_set1_epi32(0x7f)));
+                let magnitude = _mm256_mul_ps(_mm256_castsi256_ps(rest), _mm256_set1_ps(E4M3_SCALE));
+                let sign = _mm256_slli_epi32::<24>(_mm256_and_si256(codes, _mm256_set1_epi32(0x80)));
+                _mm256_or_ps(magnitude, _mm256_castsi256_ps(sign))
+            }
+            8 => _mm256_cvtepi32_ps(codes),
+            _ => _mm256_cvtepi32_ps(_mm256_and_si256(codes, _mm256_set1_epi32((1 << bits) - 1))),
+        }
+    }
+}
+
+/// Any codes, with `x` in f32.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn by_floats<const R: usize, const M: usize, const KIND: usize>(a: &Rows, x: *const f32) {
+    // SAFETY: the caller vouches for `R` rows of codes and scales and `M` rows of `x`.
+    unsafe {
+        let k = a.groups * a.group;
+        let mut total = a.start::<R, M>();
+        for g in 0..a.groups {
+            // Two sums each, so that one need not wait for the other.
+            let mut acc = [[[_mm256_setzero_ps(); 2]; M]; R];
+            for at in (g * a.group..(g + 1) * a.group).step_by(16) {
+                for h in 0..2 {
+                    let at = at + 8 * h;
+                    let mut v = [_mm256_setzero_ps(); R];
+                    for r in 0..R {
+                        v[r] = numbers::<KIND>(a.codes.add(r * a.row_bytes + at / 8 * (KIND % 10)));
+                    }
+                    for c in 0..M {
+                        let xs = _mm256_loadu_ps(x.add(c * k + at));
+                        for r in 0..R {
+                            acc[r][c][h] = _mm256_fmadd_ps(v[r], xs, acc[r][c][h]);
+                        }
+                    }
+                }
+            }
+            for r in 0..R {
+                let scale = _mm256_set1_ps(*a.scales.add(r * a.groups + g));
+                for c in 0..M {
+                    let sum = _mm256_add_ps(acc[r][c][0], acc[r][c][1]);
+                    total[r][c] = _mm256_fmadd_ps(sum, scale, total[r][c]);
+                }
             }
         }
+        a.finish(&total);
     }
 }
 

@@ -372,8 +372,8 @@ fn few(level: Level, w: &Matrix<'_>, from: usize, n: usize, p: &Prepared<'_>, ti
         return super::x86::few(w, from, n, p, tile);
     }
     #[cfg(target_arch = "x86_64")]
-    if level == Level::Avx2 && super::avx2::few(w, from, n, p, tile) {
-        return;
+    if level == Level::Avx2 {
+        return super::avx2::few(w, from, n, p, tile);
     }
     #[cfg(target_arch = "aarch64")]
     if level >= Level::Neon {
