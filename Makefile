@@ -15,7 +15,7 @@ TSAN_FOLDER ?= $(or $(CARGO_TARGET_DIR),target)/tsan
 LINT_FOLDER ?= $(or $(CARGO_TARGET_DIR),target)/lint
 
 .PHONY: help demo test lint parity bench build header install test-c nightly test-sanitizers test-asan test-valgrind \
-        test-tsan test-cuda test-swift bench-swift check-apple lint-workflows
+        test-tsan test-cuda test-neon test-swift bench-swift check-apple lint-workflows
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -88,6 +88,12 @@ hub-bench: build hub-server $(HUB_VENV)/bin/python ## downloads beside the offic
 
 test-cuda: ## the kernels for CUDA, where there is a GPU; MLX_PREFIX or the CUDA wheel (MLXE_MLX_PACKAGE)
 	MLXE_MLX_PACKAGE=$(or $(MLXE_MLX_PACKAGE),mlx-cuda-13) $(CARGO) test --locked --lib -- cuda
+
+# Not part of test: emulation takes several minutes.
+test-neon: nightly ## the CPU kernels for Arm, under QEMU (nightly compiler); some minutes, not part of test
+	@$(call need,qemu-aarch64,qemu-user)
+	@$(call need,aarch64-linux-gnu-gcc,gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
+	NIGHTLY=$(NIGHTLY) tools/arm/test.sh
 
 parity: build $(VENV)/bin/python ## compare with mlx-lm on random checkpoints (SEEDS=5)
 	$(VENV)/bin/python tests/parity/parity.py target/release/mlxe --seeds $(or $(SEEDS),5)

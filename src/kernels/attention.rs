@@ -3,11 +3,15 @@
 
 use super::floats::{Bf16, F16, Floats, FloatsMut, Target};
 use super::level::{Level, fma, multiversion};
+#[cfg(target_arch = "aarch64")]
+use super::neon as by_hand;
 use super::norm::NormParams;
 use super::pool;
 use super::product::{Matrix, exp, tanh};
 use super::rope::{Before, Rotation};
 use super::tile::{matmul, with_scratch};
+#[cfg(target_arch = "x86_64")]
+use super::x86 as by_hand;
 
 /// Queries of a task, and keys of a block, when many queries are computed.
 const QUERIES: usize = 64;
@@ -341,10 +345,10 @@ impl Context<'_> {
             for s in (first..last).step_by(BLOCK) {
                 let here = BLOCK.min(last - s);
                 match &halves {
-                    #[cfg(target_arch = "x86_64")]
+                    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
                     Some((keys, _, _)) => {
                         FloatsMut::Bf16(&mut half[..rows * dk]).write(level, queries);
-                        super::x86::scores(&half[..rows * dk], dk, &keys[s * dk..(s + here) * dk], scores);
+                        by_hand::scores(&half[..rows * dk], dk, &keys[s * dk..(s + here) * dk], scores);
                     }
                     _ => {
                         self.keys.read(level, a, b, kv_head, s, here, dk, block);
@@ -369,10 +373,10 @@ impl Context<'_> {
                     }
                 }
                 match &halves {
-                    #[cfg(target_arch = "x86_64")]
+                    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
                     Some((_, values, stride)) => {
                         FloatsMut::Bf16(&mut half[..rows * here]).write(level, &scores[..rows * here]);
-                        super::x86::weigh_many(&half[..rows * here], here, &values[s * stride..], *stride, dv, result);
+                        by_hand::weigh_many(&half[..rows * here], here, &values[s * stride..], *stride, dv, result);
                     }
                     _ => {
                         self.values.read(level, a, b, kv_head, s, here, dv, block);
@@ -396,7 +400,8 @@ impl Context<'_> {
         else {
             return None;
         };
-        let wanted = self.level == Level::Avx512Bf16 && self.queries.0.kind() == super::Kind::Bf16;
+        let wanted =
+            matches!(self.level, Level::Avx512Bf16 | Level::NeonBf16) && self.queries.0.kind() == super::Kind::Bf16;
         (wanted && kp == self.a.key_dim).then(|| {
             let keys = &k[b * kb + head * kh..][..self.count * kp];
             let values = &v[b * vb + head * vh..][..(self.count - 1) * vp + self.a.value_dim];

@@ -29,6 +29,7 @@ impl Codes {
 
     /// What the 16 values of the lower four bits stand for, upper bits being of the next code. Of codes of at most four
     /// bits.
+    #[cfg(target_arch = "x86_64")]
     pub(super) fn table(self) -> [f32; 16] {
         match self {
             Codes::Integer(bits) => std::array::from_fn(|i| (i & ((1 << bits.min(4)) - 1)) as f32),

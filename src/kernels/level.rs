@@ -7,6 +7,12 @@ use once_cell::sync::Lazy;
 pub enum Level {
     /// What the compiler makes for the target's baseline (on Arm that includes NEON).
     Portable,
+    /// NEON by hand, where that is all: any 64-bit Arm.
+    Neon,
+    /// The same with dot products of bytes (FEAT_DotProd): Apple M1, Graviton 2 and later.
+    NeonDot,
+    /// The same with bf16 matrix products (FEAT_BF16): Apple M2, Graviton 3 and later.
+    NeonBf16,
     /// AVX2, FMA and F16C.
     Avx2,
     /// AVX-512 F, BW, DQ, VL, VBMI and VNNI: Ice Lake, Zen 4 and later.
@@ -16,20 +22,24 @@ pub enum Level {
 }
 
 impl Level {
-    const ALL: [(Level, &str); 4] = [
+    const ALL: [(Level, &str); 7] = [
         (Level::Portable, "portable"),
+        (Level::Neon, "neon"),
+        (Level::NeonDot, "neondot"),
+        (Level::NeonBf16, "neonbf16"),
         (Level::Avx2, "avx2"),
         (Level::Avx512, "avx512"),
         (Level::Avx512Bf16, "avx512bf16"),
     ];
 
-    /// The best that this processor has; `MLXE_CPU_KERNELS` (portable, avx2, avx512, avx512bf16) lowers it.
+    /// The best that this processor has; `MLXE_CPU_KERNELS` (portable; avx2, avx512, avx512bf16; neon, neondot, neonbf16)
+    /// lowers it.
     pub fn get() -> Level {
         static CHOSEN: Lazy<Level> = Lazy::new(|| {
             let best = *Level::available().last().expect("portable is always there");
             let Ok(name) = std::env::var("MLXE_CPU_KERNELS") else { return best };
             match Level::ALL.iter().find(|(_, n)| *n == name) {
-                Some((level, _)) if *level <= best => *level,
+                Some((level, _)) if level.is_available() => *level,
                 Some(_) => {
                     log::warn!("MLXE_CPU_KERNELS={name}: this processor cannot do that; using {}", best.name());
                     best
@@ -69,10 +79,22 @@ impl Level {
                     && has!("avx512vnni")
             }
             Level::Avx512Bf16 => Level::Avx512.is_available() && has!("avx512bf16"),
+            Level::Neon | Level::NeonDot | Level::NeonBf16 => false,
         }
     }
 
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    fn is_available(self) -> bool {
+        use std::arch::is_aarch64_feature_detected as has;
+        match self {
+            Level::Portable | Level::Neon => true,
+            Level::NeonDot => has!("dotprod"),
+            Level::NeonBf16 => Level::NeonDot.is_available() && has!("bf16"),
+            Level::Avx2 | Level::Avx512 | Level::Avx512Bf16 => false,
+        }
+    }
+
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     fn is_available(self) -> bool {
         self == Level::Portable
     }
@@ -100,13 +122,13 @@ macro_rules! multiversion {
                 #[allow(clippy::too_many_arguments)]
                 fn avx512($($arg: $type),*) $(-> $ret)? { body::<true>($($arg),*) }
                 match level {
-                    $crate::Level::Portable => {}
                     // SAFETY: a level is only chosen where the processor has it.
                     $crate::Level::Avx2 => return unsafe { avx2($($arg),*) },
                     $crate::Level::Avx512 | $crate::Level::Avx512Bf16 => {
                         // SAFETY: as above.
                         return unsafe { avx512($($arg),*) };
                     }
+                    _ => {}
                 }
             }
             let _ = level;
@@ -120,4 +142,17 @@ pub(super) use multiversion;
 #[inline(always)]
 pub(super) fn fma<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FMA { a.mul_add(b, c) } else { a * b + c }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where a run is there to test certain kernels, they must not be left out in silence.
+    #[test]
+    fn required_kernels_are_available() {
+        let best = Level::available().last().expect("portable is always there").name();
+        let required = std::env::var("MLXE_REQUIRE_KERNELS");
+        assert_eq!(best, required.as_deref().unwrap_or(best));
+    }
 }

@@ -8,10 +8,14 @@
 #![allow(clippy::needless_range_loop, clippy::too_many_arguments)]
 
 mod attention;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 mod codes;
 mod experts;
 mod floats;
 mod level;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod norm;
 pub mod pool;
 mod product;

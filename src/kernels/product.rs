@@ -444,5 +444,5 @@ pub fn gather_rows(level: Level, table: &Matrix<'_>, indices: &[u32], out: Float
 /// bf16 holds inputs and stored values exactly.
 pub(super) fn in_bf16(level: Level, x: Kind, matrix: &Matrix<'_>) -> bool {
     let exact = !matches!(matrix.values, Values::Dense(Floats::F32(_) | Floats::F16(_)));
-    level == Level::Avx512Bf16 && x == Kind::Bf16 && exact
+    matches!(level, Level::Avx512Bf16 | Level::NeonBf16) && x == Kind::Bf16 && exact
 }

@@ -54,7 +54,7 @@ pub(super) struct Prepared<'a> {
     pub natural: Vec<f32>,
     /// In the order in which the 2- and the 4-bit kernels for few rows meet the codes, `m x lane_stride`.
     pub lanes: [Vec<f32>; 2],
-    /// As integers of 16 bits, for 2-, 4- and 8-bit codes.
+    /// As integers of 16 bits, for codes that are 2, 4 and 8 bits apart when they are met.
     pub bytes: [Option<Bytes>; 3],
     /// Sums over groups, `m x k / group`, for groups of 32, 64 and 128.
     pub sums: [Vec<f32>; 3],
@@ -63,7 +63,22 @@ pub(super) struct Prepared<'a> {
 /// Whether the kernels for few rows multiply such codes with `x` as 16-bit integers, which lose nothing that bf16
 /// has.
 pub(super) fn in_bytes(codes: Codes, x: Kind) -> bool {
-    matches!(codes, Codes::Integer(2 | 4 | 8)) && x == Kind::Bf16
+    let integers = match codes {
+        Codes::Integer(2 | 4 | 8) => true,
+        // NEON makes bytes of them as easily.
+        Codes::Integer(_) | Codes::E2m1 => cfg!(target_arch = "aarch64"),
+        Codes::E4m3 => false,
+    };
+    integers && x == Kind::Bf16
+}
+
+/// Which of [`Prepared::bytes`] is for such codes: widths that do not divide a byte are met one a byte.
+pub(super) fn packing(codes: Codes) -> usize {
+    match codes.bits() {
+        2 => 0,
+        4 => 1,
+        _ => 2,
+    }
 }
 
 /// Whether the kernels for few rows read such codes by table, in lanes.
@@ -126,7 +141,7 @@ impl Bytes {
     }
 
     /// Parts and scales of the rows from this one on.
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     pub fn from(&self, row: usize) -> (*const i8, *const f32) {
         let blocks = self.scales.len() / self.rows;
         (self.parts[row * (self.parts.len() / self.rows)..].as_ptr(), self.scales[row * blocks..].as_ptr())
@@ -190,12 +205,13 @@ impl<'a> Prepared<'a> {
             if q.biases.is_some() {
                 this.sums[group_index(q.group)] = vec![0.0; m * (k / q.group)];
             }
-            if m <= FEW && level >= Level::Avx512 {
+            if m <= FEW && level != Level::Portable {
                 if in_bytes(q.codes, x.kind()) {
-                    let groups: &mut [bool; 3] =
-                        bytes[q.codes.bits().trailing_zeros() as usize - 1].get_or_insert([false; 3]);
-                    groups[group_index(q.group)] = true;
-                } else if by_table(q.codes) {
+                    let groups: &mut [bool; 3] = bytes[packing(q.codes)].get_or_insert([false; 3]);
+                    if q.biases.is_some() {
+                        groups[group_index(q.group)] = true;
+                    }
+                } else if level >= Level::Avx512 && by_table(q.codes) {
                     lanes[q.codes.bits() / 4] = true;
                 }
             }
@@ -342,6 +358,10 @@ pub(super) fn compute(level: Level, w: &Matrix<'_>, from: usize, n: usize, p: &P
     if in_bf16(level, p.x.kind(), w) {
         return super::x86::many_bf16(w, from, n, p, tile);
     }
+    #[cfg(target_arch = "aarch64")]
+    if in_bf16(level, p.x.kind(), w) {
+        return super::neon::many_bf16(w, from, n, p, tile);
+    }
     many(level, w, from, n, p, tile);
 }
 
@@ -350,6 +370,14 @@ fn few(level: Level, w: &Matrix<'_>, from: usize, n: usize, p: &Prepared<'_>, ti
     #[cfg(target_arch = "x86_64")]
     if level >= Level::Avx512 {
         return super::x86::few(w, from, n, p, tile);
+    }
+    #[cfg(target_arch = "x86_64")]
+    if level == Level::Avx2 {
+        return super::avx2::few(w, from, n, p, tile);
+    }
+    #[cfg(target_arch = "aarch64")]
+    if level >= Level::Neon {
+        return super::neon::few(level, w, from, n, p, tile);
     }
     let (m, k) = (p.m, p.k);
     with_scratch(k, |row| {
