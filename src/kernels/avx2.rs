@@ -7,7 +7,7 @@ use super::Level;
 use super::codes::{Codes, E2M1, E4M3_SCALE};
 use super::floats::{Bf16, F16, Floats};
 use super::product::{Grouped, Matrix, Values};
-use super::tile::{PIECE, Prepared, group_index, in_bytes, lane_block, packing, with_scratch};
+use super::tile::{Prepared, group_index, in_bytes, lane_block, packing, pieces, with_scratch};
 
 /// Calls `$f::<R, M, ..>` with `$r` rows of weights and `$m` rows of input as constants.
 macro_rules! for_sizes {
@@ -36,23 +36,9 @@ pub(super) fn few(w: &Matrix<'_>, from: usize, n: usize, p: &Prepared<'_>, tile:
     }
 }
 
-/// Bytes of weights that stay in the first-level cache while all rows of input meet them.
-const NEAR: usize = 16384;
-
-/// Calls `f(j, rows, i, m)` with rows of weights from `j` on and `m` rows of input from `i` on, until all of `n` have met
-/// all of `p.m`.
-fn pieces(n: usize, row_bytes: usize, p: &Prepared<'_>, mut f: impl FnMut(usize, usize, usize, usize)) {
-    let near = if p.m <= PIECE { n } else { (NEAR / row_bytes.max(1)).next_multiple_of(2) };
-    for start in (0..n).step_by(near.max(1)) {
-        let end = (start + near).min(n);
-        for i in (0..p.m).step_by(PIECE) {
-            let m = PIECE.min(p.m - i);
-            let most = if m <= 2 { 2 } else { 1 };
-            for j in (start..end).step_by(most) {
-                f(j, most.min(end - j), i, m);
-            }
-        }
-    }
+/// Rows of weights at a time with `m` rows of input.
+fn most(m: usize) -> usize {
+    if m <= 2 { 2 } else { 1 }
 }
 
 const F32: u32 = 0;
@@ -66,7 +52,7 @@ const fn size(kind: u32) -> usize {
 /// `w` is a matrix of `p.k` columns, of which there are rows up to `from + n`.
 fn plain<const KIND: u32>(w: *const u8, from: usize, n: usize, p: &Prepared<'_>, tile: &mut [f32]) {
     let row_bytes = p.k * size(KIND);
-    pieces(n, row_bytes, p, |j, rows, i, m| {
+    pieces(n, row_bytes, p.m, most, |j, rows, i, m| {
         let (x, out) = (p.natural[i * p.k..].as_ptr(), tile[i * n + j..].as_mut_ptr());
         // SAFETY: the processor has AVX2, FMA and F16C, which the caller's level says; `rows` rows of weights, `m` rows of
         // `x` and their results are within bounds.
@@ -166,7 +152,7 @@ fn quantized(q: &Grouped<'_>, from: usize, n: usize, p: &Prepared<'_>, tile: &mu
         }
         let sums = integers.map_or(&p.sums, |x| &x.sums);
         let sums = q.biases.map(|_| &sums[group_index(q.group)]);
-        pieces(n, row_bytes, p, |j, rows, i, m| {
+        pieces(n, row_bytes, p.m, most, |j, rows, i, m| {
             let a = Rows {
                 codes: q.bytes[(from + j) * row_bytes..].as_ptr(),
                 row_bytes,

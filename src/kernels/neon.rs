@@ -6,7 +6,7 @@
 use super::Level;
 use super::floats::Floats;
 use super::product::{Matrix, Values};
-use super::tile::{PIECE, Prepared};
+use super::tile::Prepared;
 
 /// Calls `$f::<R, M, ..>` with `$r` rows of weights and `$m` rows of input as constants.
 macro_rules! for_sizes {
@@ -45,24 +45,7 @@ pub(super) fn few(level: Level, w: &Matrix<'_>, from: usize, n: usize, p: &Prepa
     }
 }
 
-/// Bytes of weights that stay in the first-level cache while all rows of input meet them.
-const NEAR: usize = 16384;
-
-/// Calls `f(j, rows, i, m)` with `rows` rows of weights from `j` on, as many as registers allow, and `m` rows of input
-/// from `i` on, until all of `n` have met all of `p.m`.
-fn pieces(n: usize, row_bytes: usize, p: &Prepared<'_>, mut f: impl FnMut(usize, usize, usize, usize)) {
-    let near = if p.m <= PIECE { n } else { (NEAR / row_bytes.max(1)).next_multiple_of(4) };
-    for start in (0..n).step_by(near.max(1)) {
-        let end = (start + near).min(n);
-        for i in (0..p.m).step_by(PIECE) {
-            let m = PIECE.min(p.m - i);
-            let most = if m == 1 { 4 } else { 2 };
-            let mut j = start;
-            while j < end {
-                let rows = [most, 2, 1].into_iter().find(|&r| r <= end - j).expect("at least one");
-                f(j, rows, i, m);
-                j += rows;
-            }
-        }
-    }
+/// Rows of weights at a time with `m` rows of input.
+fn most(m: usize) -> usize {
+    if m == 1 { 4 } else { 2 }
 }

@@ -15,6 +15,35 @@ pub(super) const FEW: usize = 16;
 /// Rows of input that are multiplied at a time when they are few.
 pub(super) const PIECE: usize = 4;
 
+/// Bytes of weights that stay in the first-level cache while all rows of input meet them.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+const NEAR: usize = 16384;
+
+/// Calls `f(j, rows, i, m)` with `rows` rows of weights from `j` on, and `m` of the `inputs` rows of input from `i` on, until
+/// all of `n` have met all of them. `most` says how many rows of weights registers allow beside `m` rows of input: 1, 2 or 4.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub(super) fn pieces(
+    n: usize,
+    row_bytes: usize,
+    inputs: usize,
+    most: impl Fn(usize) -> usize,
+    mut f: impl FnMut(usize, usize, usize, usize),
+) {
+    let near = if inputs <= PIECE { n } else { (NEAR / row_bytes.max(1)).next_multiple_of(4) };
+    for start in (0..n).step_by(near.max(1)) {
+        let end = (start + near).min(n);
+        for i in (0..inputs).step_by(PIECE) {
+            let m = PIECE.min(inputs - i);
+            let mut j = start;
+            while j < end {
+                let rows = [4, 2, 1].into_iter().find(|&r| r <= most(m).min(end - j)).expect("at least one");
+                f(j, rows, i, m);
+                j += rows;
+            }
+        }
+    }
+}
+
 thread_local! {
     static FREE: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
 }

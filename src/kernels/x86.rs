@@ -10,7 +10,7 @@ use super::Level;
 use super::codes::{Codes, E4M3_SCALE};
 use super::floats::{Bf16, Floats, Kind};
 use super::product::{Grouped, Matrix, Scales, Values};
-use super::tile::{PIECE, Prepared, by_table, group_index, in_bytes, lane_block, with_scratch};
+use super::tile::{Prepared, by_table, group_index, in_bytes, lane_block, packing, pieces, with_scratch};
 
 /// The level of everything here.
 const LEVEL: Level = Level::Avx512;
@@ -34,9 +34,6 @@ macro_rules! for_sizes {
     };
 }
 
-/// Bytes of weights that stay in the first-level cache while all rows of input meet them.
-const NEAR: usize = 16384;
-
 /// `tile[i * n + j] = x[i] . W[from + j]` for up to [`FEW`](super::tile::FEW) rows of input.
 pub(super) fn few(w: &Matrix<'_>, from: usize, n: usize, p: &Prepared<'_>, tile: &mut [f32]) {
     assert!(tile.len() == p.m * n && from + n <= w.rows);
@@ -46,28 +43,14 @@ pub(super) fn few(w: &Matrix<'_>, from: usize, n: usize, p: &Prepared<'_>, tile:
         (None, Values::Dense(Floats::F32(_))) => p.k * 4,
         (None, _) => p.k * 2,
     };
-    // `f` gets rows of weights, as many at a time as registers allow, and rows of input.
-    let pieces = |f: &mut dyn FnMut(usize, usize, usize, usize)| {
-        let near = if p.m <= PIECE { n } else { (NEAR / row_bytes.max(1)).next_multiple_of(4) };
-        for start in (0..n).step_by(near.max(1)) {
-            let end = (start + near).min(n);
-            for i in (0..p.m).step_by(PIECE) {
-                let m = PIECE.min(p.m - i);
-                // Plain weights take no work, only memory, which is read best in order.
-                let most = match (w.values, m) {
-                    (Values::Dense(_), 1 | 2) => 1,
-                    (_, 1 | 2) => 4,
-                    _ => 2,
-                };
-                let mut j = start;
-                while j < end {
-                    let rows = [4, 2, 1].into_iter().find(|&r| r <= most.min(end - j)).expect("at least one");
-                    f(j, rows, i, m);
-                    j += rows;
-                }
-            }
-        }
+    // Plain weights take no work, only memory, which is read best in order.
+    let plain = grouped.is_none();
+    let most = |m| match m {
+        1 | 2 if plain => 1,
+        1 | 2 => 4,
+        _ => 2,
     };
+    let pieces = |f: &mut dyn FnMut(usize, usize, usize, usize)| pieces(n, row_bytes, p.m, most, f);
     let Some(q) = grouped else {
         let Values::Dense(values) = w.values else { unreachable!() };
         // SAFETY: the processor has AVX-512, which the caller's level says; rows and tile are within bounds.
@@ -82,11 +65,7 @@ pub(super) fn few(w: &Matrix<'_>, from: usize, n: usize, p: &Prepared<'_>, tile:
         });
     };
     let groups = p.k / q.group;
-    let integers = if in_bytes(q.codes, p.x.kind()) {
-        p.bytes[q.codes.bits().trailing_zeros() as usize - 1].as_ref()
-    } else {
-        None
-    };
+    let integers = if in_bytes(q.codes, p.x.kind()) { p.bytes[packing(q.codes)].as_ref() } else { None };
     let converted = if matches!(q.scales, Scales::Floats(_)) { 0 } else { n * groups };
     with_scratch(converted, |scratch| {
         let scales = match q.scales {

@@ -3,8 +3,8 @@
 use std::arch::aarch64::*;
 
 use super::super::floats::{Bf16, F16};
-use super::super::tile::Prepared;
-use super::pieces;
+use super::super::tile::{Prepared, pieces};
+use super::most;
 
 pub const F32: u32 = 0;
 pub const F16: u32 = 1;
@@ -13,7 +13,7 @@ pub const BF16: u32 = 2;
 /// `w` is a matrix of `p.k` columns, of which there are rows up to `from + n`.
 pub fn few<const KIND: u32>(w: *const u8, from: usize, n: usize, p: &Prepared<'_>, tile: &mut [f32]) {
     let row_bytes = p.k * size(KIND);
-    pieces(n, row_bytes, p, |j, rows, i, m| {
+    pieces(n, row_bytes, p.m, most, |j, rows, i, m| {
         let (x, out) = (p.natural[i * p.k..].as_ptr(), tile[i * n + j..].as_mut_ptr());
         // SAFETY: `rows` rows of weights, `m` rows of `x` and their results are within bounds.
         unsafe { for_sizes!(dots, rows, m, [KIND], (w.add((from + j) * row_bytes), p.k, x, out, n)) }

@@ -6,9 +6,9 @@ use std::arch::asm;
 use super::super::Level;
 use super::super::codes::Codes;
 use super::super::product::Grouped;
-use super::super::tile::{Prepared, group_index, in_bytes, packing, with_scratch};
+use super::super::tile::{Prepared, group_index, in_bytes, packing, pieces, with_scratch};
 use super::codes::{E2M1, E4M3, bits, factor, lowest, next, numbers, offset, sixteen};
-use super::pieces;
+use super::most;
 
 /// The matrix has rows up to `from + n`.
 pub fn few(level: Level, q: &Grouped<'_>, from: usize, n: usize, p: &Prepared<'_>, tile: &mut [f32]) {
@@ -20,7 +20,7 @@ pub fn few(level: Level, q: &Grouped<'_>, from: usize, n: usize, p: &Prepared<'_
         read_scales(level, q, from * groups, n * groups, scales, biases);
         let sums = integers.map_or(&p.sums, |x| &x.sums);
         let sums = q.biases.map(|_| &sums[group_index(q.group)]);
-        pieces(n, row_bytes, p, |j, rows, i, m| {
+        pieces(n, row_bytes, p.m, most, |j, rows, i, m| {
             let a = Rows {
                 codes: q.bytes[(from + j) * row_bytes..].as_ptr(),
                 row_bytes,
