@@ -4,13 +4,13 @@
 int main(int argc, char **argv) {
     CHECK(argc == 4);
     mlxe_engine_options_t engine_options;
-    mlxe_engine_options_init(&engine_options);
+    mlxe_engine_options_init(&engine_options, sizeof engine_options);
     engine_options.device = MLXE_DEVICE_CPU;
     mlxe_engine_t *engine = NULL;
     OK(mlxe_engine_new(&engine_options, &engine));
 
     mlxe_load_options_t options;
-    mlxe_load_options_init(&options);
+    mlxe_load_options_init(&options, sizeof options);
     options.id = mlxe_str(argv[2]);
     options.cache_directory = mlxe_str(argv[3]);
     options.endpoint = mlxe_str(argv[1]);

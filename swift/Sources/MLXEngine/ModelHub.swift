@@ -44,7 +44,7 @@ public final class ModelHub: Sendable {
         self.access = access
         handle = try access.withStrs { directory, endpoint, token, proxy in
             var options = mlxe_hub_options_t()
-            mlxe_hub_options_init(&options)
+            mlxe_hub_options_init(&options, MemoryLayout<mlxe_hub_options_t>.size)
             (options.directory, options.endpoint, options.token) = (directory, endpoint, token)
             (options.proxy, options.offline) = (proxy, offline)
             return try make(free: { mlxe_hub_free($0) }) { mlxe_hub_new(&options, &$0) }

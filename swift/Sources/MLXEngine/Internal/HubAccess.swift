@@ -29,7 +29,7 @@ struct HubAccess: Sendable {
             try withStr(id) { id in
                 try withStr(revision) { revision in
                     var options = mlxe_load_options_t()
-                    mlxe_load_options_init(&options)
+                    mlxe_load_options_init(&options, MemoryLayout<mlxe_load_options_t>.size)
                     (options.id, options.revision, options.cache_directory) = (id, revision, directory)
                     (options.endpoint, options.token, options.proxy) = (endpoint, token, proxy)
                     options.offline = offline
