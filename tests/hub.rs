@@ -1,9 +1,9 @@
 //! Downloads from a server on loopback that behaves, and that does not.
 #![cfg(feature = "hub")]
 
-#[path = "support/hub_server.rs"]
+#[path = "support/downloads.rs"]
 #[allow(dead_code)]
-mod hub_server;
+mod downloads;
 mod support;
 
 use std::path::{Path, PathBuf};
@@ -12,20 +12,13 @@ use std::time::{Duration, Instant};
 use mlx_engine::engine::Control;
 use mlx_engine::load::{LoadEvent, LoadingPhase, ModelConfiguration, TokenizerSource};
 
-use hub_server::{At, Fault, HubServer, Repo, Rule};
+use downloads::hub_server::{At, Fault, HubServer, Repo, Rule};
+use downloads::{ID, mlxe_pull, noise, options, pull, quick};
 use mlx_engine::hub::{self, Download, DownloadRequest, DownloadStage, HubOptions, Token};
 use mlx_engine::{Error, ErrorKind, Result};
 use rand::rngs::StdRng;
-use rand::{Rng, RngCore, SeedableRng};
+use rand::{Rng, SeedableRng};
 use support::TempDir;
-
-const ID: &str = "org/model";
-
-fn noise(size: usize, seed: u64) -> Vec<u8> {
-    let mut bytes = vec![0; size];
-    StdRng::seed_from_u64(seed).fill_bytes(&mut bytes);
-    bytes
-}
 
 /// The files of a small model, and others that nobody needs.
 fn files() -> Vec<(&'static str, Vec<u8>)> {
@@ -52,27 +45,6 @@ fn needed(name: &str) -> bool {
 
 fn server() -> HubServer {
     HubServer::start(vec![Repo::new(ID, &files())])
-}
-
-/// Quick to fail, so that tests are.
-fn options(server: &HubServer, cache: &Path) -> HubOptions {
-    HubOptions {
-        endpoint: server.endpoint.clone(),
-        token: None,
-        cache: cache.into(),
-        offline: false,
-        xet: true,
-        proxy: None,
-        connections: 4,
-        retries: 3,
-        backoff: Duration::from_millis(5),
-        stall: Duration::from_secs(5),
-        connect: Duration::from_secs(5),
-    }
-}
-
-fn pull(options: HubOptions) -> Result<PathBuf> {
-    Download::start(options, DownloadRequest::new(ID, None))?.wait()
 }
 
 /// Every file that is visible in a snapshot is whole and right; all that is needed is there if `complete`.
@@ -376,18 +348,6 @@ fn cancel(download: &Download) -> Duration {
     start.elapsed()
 }
 
-/// What is over within 200 ms on an idle machine is so on a busy one, too, if it may try several times.
-fn quick(mut attempt: impl FnMut() -> Duration) {
-    let mut took = Vec::new();
-    for _ in 0..8 {
-        took.push(attempt());
-        if took.last() < Some(&Duration::from_millis(200)) {
-            return;
-        }
-    }
-    panic!("never within 200 ms: {took:?}");
-}
-
 #[test]
 fn cancel_is_quick_and_what_arrived_is_kept() {
     let (server, cache) = (server(), TempDir::new("hub"));
@@ -610,14 +570,6 @@ fn a_load_that_downloads_is_cancelled_quickly() {
             took
         });
     }
-}
-
-fn mlxe_pull(server: &HubServer, cache: &Path) -> std::process::Command {
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mlxe"));
-    command.args(["pull", ID, "--json"]).env("HF_ENDPOINT", &server.endpoint).env("HF_HUB_CACHE", cache);
-    command.env_remove("HF_HUB_OFFLINE").env("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1");
-    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
-    command
 }
 
 /// Bytes that the next process can build on: whole blobs, and the ranges that are written down of others.
