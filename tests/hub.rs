@@ -9,7 +9,9 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use mlx_engine::engine::Control;
+use mlx_engine::chat::ChatSession;
+use mlx_engine::engine::{Control, Model};
+use mlx_engine::generate::GenerateOptions;
 use mlx_engine::load::{LoadEvent, LoadingPhase, ModelConfiguration, TokenizerSource};
 
 use downloads::hub_server::{At, Fault, HubServer, Repo, Rule};
@@ -546,6 +548,43 @@ fn a_load_downloads_what_is_missing() {
     let (result, events, _) = load(options(&server, cache.path()), None);
     result.unwrap();
     assert!(server.seen().is_empty() && events.iter().all(|e| e.phase.name() != "downloadingWeights"));
+}
+
+#[test]
+fn a_model_of_the_catalogue_ends_at_its_extra_eos() {
+    let id = "org/tiny-extra-eos";
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-qwen3");
+    let (server, cache) = (HubServer::start(vec![Repo::from_folder(id, &folder)]), TempDir::new("hub"));
+    let model = |cache: &TempDir| {
+        let configuration = ModelConfiguration::hub(id, None).with_hub(options(&server, cache.path()));
+        support::load(&support::cpu_engine(), configuration).unwrap()
+    };
+    let answer = |model: &Model| {
+        let mut session = ChatSession::new(model.tokenizer().unwrap().clone()).unwrap();
+        session.push("user", "Tell me a story.");
+        let limited = GenerateOptions { max_tokens: Some(30), ..Default::default() };
+        support::tokens(model, &session.prompt().unwrap(), limited)
+    };
+    let before = model(&cache);
+    let (tokenizer, whole) = (before.tokenizer().unwrap(), answer(&before));
+    let end = whole[9];
+    assert!(!before.info().eos_token_ids.contains(&end));
+    let entry = serde_json::json!({
+        "id": id, "name": "Tiny", "short_name": "tiny-extra-eos", "parameters": 1, "bits": 16, "architecture": "qwen3",
+        "context": 64, "extra_eos": [tokenizer.id_to_token(end).unwrap(), "no such token"],
+    });
+    hub::catalog::add_json(&entry.to_string()).unwrap();
+    // From the cache, and by a download.
+    for cache in [&cache, &TempDir::new("hub")] {
+        let model = model(cache);
+        assert!(model.info().eos_token_ids.contains(&end), "{:?}", model.info());
+        assert!(before.info().eos_token_ids.iter().all(|id| model.info().eos_token_ids.contains(id)));
+        let first = whole.iter().position(|t| *t == end).unwrap();
+        assert_eq!(answer(&model), whole[..first]);
+    }
+    // A directory has no id.
+    let directory = support::load(&support::cpu_engine(), ModelConfiguration::directory(&folder)).unwrap();
+    assert_eq!(answer(&directory), whole);
 }
 
 #[test]
