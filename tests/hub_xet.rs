@@ -15,7 +15,7 @@ use downloads::hub_server::xet_storage::CYCLE;
 use downloads::hub_server::{At, Fault, HubServer, Port, Repo, Rule};
 use downloads::{ID, mlxe_pull, noise, pull, quick};
 use mlx_engine::ErrorKind;
-use mlx_engine::hub::{Download, DownloadRequest, HubOptions, Token};
+use mlx_engine::hub::{Client, Download, DownloadRequest, HubOptions, Token};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use support::TempDir;
@@ -270,6 +270,23 @@ fn random_faults_never_leave_half_a_file() {
         assert!(again.is_ok(), "seed {seed}, second time: {again:?}");
         check_snapshots(cache.path(), true);
     }
+}
+
+#[test]
+fn headers_come_from_xet_storage_where_plain_http_has_none() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-qwen3");
+    let (server, cache) = (HubServer::start(vec![Repo::from_folder(ID, &folder).xet(8)]), TempDir::new("xet"));
+    let inspect = |xet| Client::new(HubOptions { xet, ..options(&server, cache.path()) }).unwrap().inspect(ID, None);
+    let usual = inspect(true).unwrap();
+    assert!(!usual.tensors.is_empty() && server.seen().iter().all(|r| r.port != Port::Xet));
+    server.fault(At::Storage, Fault::Status(403, None), u32::MAX);
+    let other = inspect(true).unwrap();
+    assert_eq!((other.tensors, other.header_bytes), (usual.tensors, usual.header_bytes));
+    let error = inspect(false).unwrap_err();
+    assert!(error.kind() == ErrorKind::AccessDenied && error.message().contains("model.safetensors"), "{error}");
+    server.fault(At::Xet, Fault::Status(404, None), u32::MAX);
+    let error = inspect(true).unwrap_err().to_string();
+    assert!(error.contains("Xet storage") && error.contains("404") && error.contains("403"), "{error}");
 }
 
 #[test]
