@@ -57,6 +57,8 @@ pub(super) struct Transfer {
     /// Bytes that are there.
     pub done: AtomicU64,
     state: Mutex<State>,
+    /// One connection writes at a time: the kernel lets no more into a file, and those that it keeps out spin.
+    writing: Mutex<()>,
     /// More bytes are there, or a checksum is, or the file is over.
     moved: Condvar,
 }
@@ -139,6 +141,7 @@ impl Transfer {
             chunk: share.clamp(CHUNK.0, CHUNK.1),
             done: AtomicU64::new(0),
             state: Mutex::default(),
+            writing: Mutex::default(),
             moved: Condvar::new(),
         }
     }
@@ -527,7 +530,9 @@ impl Transfer {
                     self.save(&mut state);
                 }
             }
+            let writing = self.writing.lock();
             out.write_all_at(&buffer[..n], chunk.at).map_err(|e| disk(&self.incomplete(), e))?;
+            drop(writing);
             chunk.at += n as u64;
             traffic.fetch_add(n as u64, Ordering::Relaxed);
             let mut state = self.state.lock();
