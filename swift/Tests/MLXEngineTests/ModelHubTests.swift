@@ -13,7 +13,8 @@ final class TestHub {
         let path = try #require(ProcessInfo.processInfo.environment["MLXE_HUB_SERVER"])
         let output = Pipe()
         process.executableURL = URL(filePath: path)
-        process.arguments = ["--rate", String(rate)] + ["org/tiny", "org/tiny-xet"].map { "\($0)=\(Fixtures.tiny.path)" }
+        let models = ["org/tiny", "org/tiny-xet"].map { "\($0)=\(Fixtures.tiny.path)" }
+        process.arguments = ["--rate", String(rate)] + models
         (process.standardInput, process.standardOutput) = (input, output)
         try process.run()
         var line = Data()
