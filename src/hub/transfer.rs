@@ -130,7 +130,7 @@ enum Attempt {
 
 impl Transfer {
     pub fn new(client: Client, repository: Repository, id: &str, commit: &str, file: RepoFile, xet: Arc<Xet>) -> Self {
-        let share = file.size / client.options().connections.max(1) as u64;
+        let chunk = chunk_size(file.size, client.options().connections as u64);
         Transfer {
             file,
             client,
@@ -138,7 +138,7 @@ impl Transfer {
             id: id.to_owned(),
             commit: commit.to_owned(),
             xet,
-            chunk: share.clamp(CHUNK.0, CHUNK.1),
+            chunk,
             done: AtomicU64::new(0),
             state: Mutex::default(),
             writing: Mutex::default(),
@@ -725,6 +725,14 @@ impl Transfer {
     }
 }
 
+/// Bytes of one request for a file: all connections get the same number of them, so that none is left with the last one
+/// while the others have nothing to do.
+fn chunk_size(file: u64, connections: u64) -> u64 {
+    let share = file.div_ceil(connections.max(1));
+    let requests = share.div_ceil(CHUNK.1).max(1);
+    share.div_ceil(requests).max(CHUNK.0)
+}
+
 /// Up to where everything is there.
 fn frontier(state: &State) -> u64 {
     let mut there = state.there.clone();
@@ -751,4 +759,22 @@ fn fill(body: &mut impl Read, buffer: &mut [u8]) -> (usize, io::Result<()>) {
 
 fn plain_etag(etag: &str) -> String {
     etag.trim_start_matches("W/").trim_matches('"').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_share_a_file_evenly() {
+        for (file, connections) in [(400_000_000, 8), (1_000_000_000, 8), (5_000_000_001, 3), (260_000_000, 1)] {
+            let chunk = chunk_size(file, connections);
+            assert!((CHUNK.0..=CHUNK.1).contains(&chunk), "{chunk}");
+            assert_eq!(file.div_ceil(chunk) % connections, 0, "{file} bytes in chunks of {chunk}");
+        }
+        assert_eq!(
+            [chunk_size(0, 8), chunk_size(9_000_000, 8), chunk_size(9_000_000, 0)],
+            [CHUNK.0, CHUNK.0, 9_000_000]
+        );
+    }
 }
