@@ -7,8 +7,9 @@
 // Handles.    Opaque and reference-counted inside: children keep their parents alive, so the order of freeing does not
 //             matter. The _free functions accept NULL. Using a handle after freeing it is undefined.
 // Arguments.  Pointers must not be NULL unless the function says so; NULL is an error, never a crash. Text is UTF-8.
-// Structs.    Option structs begin with struct_size and are set up by their _init function, so that a program compiled
-//             with an older header works with a newer library. Callback structs: set struct_size to sizeof.
+// Structs.    Option structs begin with struct_size and are set up by their _init function, which is told their sizeof,
+//             so that programs and libraries of different versions work together. Callback structs: set struct_size
+//             to sizeof.
 // Threads.    "Any thread" means any thread at any time, several at once. Callbacks run on a thread of the library;
 //             blocking calls inside them fail with MLXE_ERROR_REENTRANT.
 // Panics.     None crosses: a bug in the library becomes MLXE_ERROR_PANIC.
@@ -723,8 +724,9 @@ struct mlxe_error_t *mlxe_log_set_callback(int32_t max_level,
                                            void *user_data,
                                            void (*drop)(void *user_data));
 
-/// Sets all options to their defaults. Does nothing if `options` is NULL.
-void mlxe_engine_options_init(struct mlxe_engine_options_t *options);
+/// Sets all options to their defaults. `size` is sizeof of the struct; no more than that is written. Does nothing if
+/// `options` is NULL.
+void mlxe_engine_options_init(struct mlxe_engine_options_t *options, size_t size);
 
 /// Starts an engine.
 ///
@@ -830,8 +832,9 @@ void mlxe_task_resume(const struct mlxe_task_t *task);
 /// Any thread, also inside callbacks.
 void mlxe_task_free(struct mlxe_task_t *task);
 
-/// Sets all options to their defaults. Does nothing if `options` is NULL.
-void mlxe_load_options_init(struct mlxe_load_options_t *options);
+/// Sets all options to their defaults. `size` is sizeof of the struct; no more than that is written. Does nothing if
+/// `options` is NULL.
+void mlxe_load_options_init(struct mlxe_load_options_t *options, size_t size);
 
 /// Starts loading a model and returns at once.
 ///
@@ -858,8 +861,9 @@ struct mlxe_error_t *mlxe_load(const struct mlxe_engine_t *engine,
                                const struct mlxe_load_callbacks_t *callbacks,
                                struct mlxe_model_t **out_model);
 
-/// Sets all options to their defaults. Does nothing if `options` is NULL.
-void mlxe_hub_options_init(struct mlxe_hub_options_t *options);
+/// Sets all options to their defaults. `size` is sizeof of the struct; no more than that is written. Does nothing if
+/// `options` is NULL.
+void mlxe_hub_options_init(struct mlxe_hub_options_t *options, size_t size);
 
 /// Opens a models directory, which need not exist.
 ///
@@ -1146,8 +1150,9 @@ struct mlxe_error_t *mlxe_tokenizer_decode(const struct mlxe_tokenizer_t *tokeni
                                            bool skip_special_tokens,
                                            struct mlxe_string_t **out_text);
 
-/// Sets all options to their defaults. Does nothing if `options` is NULL.
-void mlxe_template_options_init(struct mlxe_template_options_t *options);
+/// Sets all options to their defaults. `size` is sizeof of the struct; no more than that is written. Does nothing if
+/// `options` is NULL.
+void mlxe_template_options_init(struct mlxe_template_options_t *options, size_t size);
 
 /// Renders chat messages as the prompt that the model was trained on.
 ///
@@ -1162,8 +1167,9 @@ struct mlxe_error_t *mlxe_tokenizer_apply_chat_template(const struct mlxe_tokeni
                                                         const struct mlxe_template_options_t *options,
                                                         struct mlxe_string_t **out_text);
 
-/// Sets all options to their defaults. Does nothing if `options` is NULL.
-void mlxe_generate_options_init(struct mlxe_generate_options_t *options);
+/// Sets all options to their defaults. `size` is sizeof of the struct; no more than that is written. Does nothing if
+/// `options` is NULL.
+void mlxe_generate_options_init(struct mlxe_generate_options_t *options, size_t size);
 
 /// Starts generating behind a prompt and returns at once.
 ///

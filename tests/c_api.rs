@@ -150,12 +150,13 @@ fn download() {
     use hub_server::{At, Fault, HubServer, Repo};
     let (dir, model) = (TempDir::new("download"), TempDir::new("model"));
     write_case("qwen3", model.path(), 2);
-    let server = HubServer::start(vec![Repo::from_folder("org/model", model.path()).private("hf_secret")]);
+    let trained = Repo::from_folder("org/tiny", &root().join("tests/fixtures/tiny-qwen3"));
+    let server = HubServer::start(vec![Repo::from_folder("org/model", model.path()).private("hf_secret"), trained]);
     // The pull that is cancelled may meet some of them.
     server.fault(At::Storage, Fault::Status(503, Some(1)), 3);
     let binary = dir.path().join("program");
     compile("tests/c/download.c", &binary, Link::Shared);
-    run(Command::new(&binary).arg(&server.endpoint).arg("org/model").arg(dir.path().join("cache")));
+    run(Command::new(&binary).arg(&server.endpoint).arg("org/model").arg(dir.path().join("cache")).arg("org/tiny"));
 }
 
 #[cfg(feature = "hub")]

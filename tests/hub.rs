@@ -1,31 +1,26 @@
 //! Downloads from a server on loopback that behaves, and that does not.
 #![cfg(feature = "hub")]
 
-#[path = "support/hub_server.rs"]
+#[path = "support/downloads.rs"]
 #[allow(dead_code)]
-mod hub_server;
+mod downloads;
 mod support;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use mlx_engine::engine::Control;
+use mlx_engine::chat::ChatSession;
+use mlx_engine::engine::{Control, Model};
+use mlx_engine::generate::GenerateOptions;
 use mlx_engine::load::{LoadEvent, LoadingPhase, ModelConfiguration, TokenizerSource};
 
-use hub_server::{At, Fault, HubServer, Repo, Rule};
+use downloads::hub_server::{At, Fault, HubServer, Repo, Rule};
+use downloads::{ID, mlxe_pull, noise, options, pull, quick};
 use mlx_engine::hub::{self, Download, DownloadRequest, DownloadStage, HubOptions, Token};
 use mlx_engine::{Error, ErrorKind, Result};
 use rand::rngs::StdRng;
-use rand::{Rng, RngCore, SeedableRng};
+use rand::{Rng, SeedableRng};
 use support::TempDir;
-
-const ID: &str = "org/model";
-
-fn noise(size: usize, seed: u64) -> Vec<u8> {
-    let mut bytes = vec![0; size];
-    StdRng::seed_from_u64(seed).fill_bytes(&mut bytes);
-    bytes
-}
 
 /// The files of a small model, and others that nobody needs.
 fn files() -> Vec<(&'static str, Vec<u8>)> {
@@ -52,27 +47,6 @@ fn needed(name: &str) -> bool {
 
 fn server() -> HubServer {
     HubServer::start(vec![Repo::new(ID, &files())])
-}
-
-/// Quick to fail, so that tests are.
-fn options(server: &HubServer, cache: &Path) -> HubOptions {
-    HubOptions {
-        endpoint: server.endpoint.clone(),
-        token: None,
-        cache: cache.into(),
-        offline: false,
-        xet: true,
-        proxy: None,
-        connections: 4,
-        retries: 3,
-        backoff: Duration::from_millis(5),
-        stall: Duration::from_secs(5),
-        connect: Duration::from_secs(5),
-    }
-}
-
-fn pull(options: HubOptions) -> Result<PathBuf> {
-    Download::start(options, DownloadRequest::new(ID, None))?.wait()
 }
 
 /// Every file that is visible in a snapshot is whole and right; all that is needed is there if `complete`.
@@ -376,18 +350,6 @@ fn cancel(download: &Download) -> Duration {
     start.elapsed()
 }
 
-/// What is over within 200 ms on an idle machine is so on a busy one, too, if it may try several times.
-fn quick(mut attempt: impl FnMut() -> Duration) {
-    let mut took = Vec::new();
-    for _ in 0..8 {
-        took.push(attempt());
-        if took.last() < Some(&Duration::from_millis(200)) {
-            return;
-        }
-    }
-    panic!("never within 200 ms: {took:?}");
-}
-
 #[test]
 fn cancel_is_quick_and_what_arrived_is_kept() {
     let (server, cache) = (server(), TempDir::new("hub"));
@@ -589,6 +551,43 @@ fn a_load_downloads_what_is_missing() {
 }
 
 #[test]
+fn a_model_of_the_catalogue_ends_at_its_extra_eos() {
+    let id = "org/tiny-extra-eos";
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-qwen3");
+    let (server, cache) = (HubServer::start(vec![Repo::from_folder(id, &folder)]), TempDir::new("hub"));
+    let model = |cache: &TempDir| {
+        let configuration = ModelConfiguration::hub(id, None).with_hub(options(&server, cache.path()));
+        support::load(&support::cpu_engine(), configuration).unwrap()
+    };
+    let answer = |model: &Model| {
+        let mut session = ChatSession::new(model.tokenizer().unwrap().clone()).unwrap();
+        session.push("user", "Tell me a story.");
+        let limited = GenerateOptions { max_tokens: Some(30), ..Default::default() };
+        support::tokens(model, &session.prompt().unwrap(), limited)
+    };
+    let before = model(&cache);
+    let (tokenizer, whole) = (before.tokenizer().unwrap(), answer(&before));
+    let end = whole[9];
+    assert!(!before.info().eos_token_ids.contains(&end));
+    let entry = serde_json::json!({
+        "id": id, "name": "Tiny", "short_name": "tiny-extra-eos", "parameters": 1, "bits": 16, "architecture": "qwen3",
+        "context": 64, "extra_eos": [tokenizer.id_to_token(end).unwrap(), "no such token"],
+    });
+    hub::catalog::add_json(&entry.to_string()).unwrap();
+    // From the cache, and by a download.
+    for cache in [&cache, &TempDir::new("hub")] {
+        let model = model(cache);
+        assert!(model.info().eos_token_ids.contains(&end), "{:?}", model.info());
+        assert!(before.info().eos_token_ids.iter().all(|id| model.info().eos_token_ids.contains(id)));
+        let first = whole.iter().position(|t| *t == end).unwrap();
+        assert_eq!(answer(&model), whole[..first]);
+    }
+    // A directory has no id.
+    let directory = support::load(&support::cpu_engine(), ModelConfiguration::directory(&folder)).unwrap();
+    assert_eq!(answer(&directory), whole);
+}
+
+#[test]
 fn an_unknown_architecture_is_refused_before_its_weights_come() {
     let ((server, _dir), cache) = (real_model(|c| c["model_type"] = "warp_drive".into()), TempDir::new("hub"));
     let (result, events, _) = load(options(&server, cache.path()), None);
@@ -610,14 +609,6 @@ fn a_load_that_downloads_is_cancelled_quickly() {
             took
         });
     }
-}
-
-fn mlxe_pull(server: &HubServer, cache: &Path) -> std::process::Command {
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mlxe"));
-    command.args(["pull", ID, "--json"]).env("HF_ENDPOINT", &server.endpoint).env("HF_HUB_CACHE", cache);
-    command.env_remove("HF_HUB_OFFLINE").env("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1");
-    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
-    command
 }
 
 /// Bytes that the next process can build on: whole blobs, and the ranges that are written down of others.

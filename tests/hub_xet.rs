@@ -1,33 +1,26 @@
 //! Downloads from Xet storage that behaves, and that does not.
 #![cfg(feature = "hub")]
 
-#[path = "support/hub_server.rs"]
+#[path = "support/downloads.rs"]
 #[allow(dead_code)]
-mod hub_server;
+mod downloads;
 mod support;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use hub_server::xet_storage::CYCLE;
-use hub_server::{At, Fault, HubServer, Port, Repo, Rule};
-use mlx_engine::hub::{Download, DownloadRequest, HubOptions, Token};
-use mlx_engine::{ErrorKind, Result};
+use downloads::hub_server::xet_storage::CYCLE;
+use downloads::hub_server::{At, Fault, HubServer, Port, Repo, Rule};
+use downloads::{ID, mlxe_pull, noise, pull, quick};
+use mlx_engine::ErrorKind;
+use mlx_engine::hub::{Client, Download, DownloadRequest, HubOptions, Token};
 use rand::rngs::StdRng;
-use rand::{Rng, RngCore, SeedableRng};
+use rand::{Rng, SeedableRng};
 use support::TempDir;
 
-const ID: &str = "org/model";
 const CHUNKS_PER_XORB: usize = 24;
-
-fn noise(size: usize, seed: u64) -> Vec<u8> {
-    let mut bytes = vec![0; size];
-    StdRng::seed_from_u64(seed).fill_bytes(&mut bytes);
-    bytes
-}
 
 /// Like weights: the high bytes are much the same, so they compress.
 fn numbers(size: usize, seed: u64) -> Vec<u8> {
@@ -58,25 +51,9 @@ fn server() -> HubServer {
     HubServer::start(vec![Repo::new(ID, files()).xet(CHUNKS_PER_XORB)])
 }
 
-/// Quick to fail, so that tests are.
+/// Quick to see a stall, too.
 fn options(server: &HubServer, cache: &Path) -> HubOptions {
-    HubOptions {
-        endpoint: server.endpoint.clone(),
-        token: None,
-        cache: cache.into(),
-        offline: false,
-        xet: true,
-        proxy: None,
-        connections: 4,
-        retries: 3,
-        backoff: Duration::from_millis(5),
-        stall: Duration::from_millis(300),
-        connect: Duration::from_secs(5),
-    }
-}
-
-fn pull(options: HubOptions) -> Result<PathBuf> {
-    Download::start(options, DownloadRequest::new(ID, None))?.wait()
+    HubOptions { stall: Duration::from_millis(300), ..downloads::options(server, cache) }
 }
 
 /// Every file that is visible in a snapshot is whole and right; all are there if `complete`.
@@ -296,6 +273,23 @@ fn random_faults_never_leave_half_a_file() {
 }
 
 #[test]
+fn headers_come_from_xet_storage_where_plain_http_has_none() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-qwen3");
+    let (server, cache) = (HubServer::start(vec![Repo::from_folder(ID, &folder).xet(8)]), TempDir::new("xet"));
+    let inspect = |xet| Client::new(HubOptions { xet, ..options(&server, cache.path()) }).unwrap().inspect(ID, None);
+    let usual = inspect(true).unwrap();
+    assert!(!usual.tensors.is_empty() && server.seen().iter().all(|r| r.port != Port::Xet));
+    server.fault(At::Storage, Fault::Status(403, None), u32::MAX);
+    let other = inspect(true).unwrap();
+    assert_eq!((other.tensors, other.header_bytes), (usual.tensors, usual.header_bytes));
+    let error = inspect(false).unwrap_err();
+    assert!(error.kind() == ErrorKind::AccessDenied && error.message().contains("model.safetensors"), "{error}");
+    server.fault(At::Xet, Fault::Status(404, None), u32::MAX);
+    let error = inspect(true).unwrap_err().to_string();
+    assert!(error.contains("Xet storage") && error.contains("404") && error.contains("403"), "{error}");
+}
+
+#[test]
 fn cancel_and_pause_interrupt_every_kind_of_waiting() {
     let cases = [
         (At::XetToken, Fault::Status(503, Some(200))),
@@ -306,15 +300,17 @@ fn cancel_and_pause_interrupt_every_kind_of_waiting() {
         (At::Xorb, Fault::Drip(2000)),
     ];
     for (at, fault) in cases {
-        let (server, cache) = (server(), TempDir::new("xet"));
-        server.fault(at, fault.clone(), u32::MAX);
-        let slow = HubOptions { stall: Duration::from_secs(60), ..options(&server, cache.path()) };
-        let download = Download::start(slow, DownloadRequest::new(ID, None)).unwrap();
-        assert!(download.wait_for(Duration::from_millis(400)).is_none(), "{fault:?} at {at:?}");
-        let start = Instant::now();
-        download.cancel();
-        assert_eq!(download.wait().unwrap_err().kind(), ErrorKind::Cancelled);
-        assert!(start.elapsed() < Duration::from_millis(200), "{fault:?} at {at:?}: {:?}", start.elapsed());
+        quick(|| {
+            let (server, cache) = (server(), TempDir::new("xet"));
+            server.fault(at, fault.clone(), u32::MAX);
+            let slow = HubOptions { stall: Duration::from_secs(60), ..options(&server, cache.path()) };
+            let download = Download::start(slow, DownloadRequest::new(ID, None)).unwrap();
+            assert!(download.wait_for(Duration::from_millis(400)).is_none(), "{fault:?} at {at:?}");
+            let start = Instant::now();
+            download.cancel();
+            assert_eq!(download.wait().unwrap_err().kind(), ErrorKind::Cancelled);
+            start.elapsed()
+        });
     }
     let (server, cache) = (server(), TempDir::new("xet"));
     server.set_rate(1 << 20);
@@ -333,14 +329,6 @@ fn cancel_and_pause_interrupt_every_kind_of_waiting() {
     download.wait().unwrap();
     check_snapshots(cache.path(), true);
     assert_eq!(plain(&server), 0, "a pause is no failure");
-}
-
-fn mlxe_pull(server: &HubServer, cache: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mlxe"));
-    command.args(["pull", ID, "--json"]).env("HF_ENDPOINT", &server.endpoint).env("HF_HUB_CACHE", cache);
-    command.env_remove("HF_HUB_OFFLINE").env_remove("HF_HUB_DISABLE_XET").env("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1");
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
 }
 
 #[test]

@@ -84,7 +84,7 @@ int main(int argc, char **argv) {
     require(mlxe_engine_new(NULL, &engine));
 
     mlxe_load_options_t load;
-    mlxe_load_options_init(&load);
+    mlxe_load_options_init(&load, sizeof load);
     load.directory = mlxe_str(argv[1]);
     int last_phase = 0;
     const mlxe_load_callbacks_t progress = {
@@ -103,7 +103,7 @@ int main(int argc, char **argv) {
     require(mlxe_tokenizer_encode(tokenizer, text, false, &tokens));
 
     mlxe_generate_options_t options;
-    mlxe_generate_options_init(&options);
+    mlxe_generate_options_init(&options, sizeof options);
     options.max_tokens = 512;
     options.temperature = 0.7f;
     options.top_p = 0.9f;

@@ -86,7 +86,7 @@ std::string messages_json(std::string_view question) {
 int chat(const char *directory, const char *question) {
     const auto engine = make<Engine>(mlxe_engine_new, nullptr);
     mlxe_load_options_t load;
-    mlxe_load_options_init(&load);
+    mlxe_load_options_init(&load, sizeof load);
     load.directory = mlxe_str(directory);
     std::int32_t last_phase = 0;
     const mlxe_load_callbacks_t progress{sizeof progress, &last_phase, on_load_event, nullptr, nullptr};
@@ -101,7 +101,7 @@ int chat(const char *directory, const char *question) {
     const auto tokens = make<Tokens>(mlxe_tokenizer_encode, tokenizer.get(), text, false);
 
     mlxe_generate_options_t options;
-    mlxe_generate_options_init(&options);
+    mlxe_generate_options_init(&options, sizeof options);
     options.max_tokens = 512;
     options.temperature = 0.7f;
     options.top_p = 0.9f;

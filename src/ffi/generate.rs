@@ -155,13 +155,12 @@ unsafe impl Versioned for mlxe_generate_options_t {
     }
 }
 
-/// Sets all options to their defaults. Does nothing if `options` is NULL.
+/// Sets all options to their defaults. `size` is sizeof of the struct; no more than that is written. Does nothing if
+/// `options` is NULL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn mlxe_generate_options_init(options: *mut mlxe_generate_options_t) {
-    if !options.is_null() {
-        // SAFETY: the caller has room for the struct of this header's version.
-        unsafe { options.write(Versioned::defaults()) }
-    }
+pub unsafe extern "C" fn mlxe_generate_options_init(options: *mut mlxe_generate_options_t, size: usize) {
+    // SAFETY: the caller's struct is that large.
+    unsafe { options::init(options, size) }
 }
 
 /// # Safety

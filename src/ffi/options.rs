@@ -11,10 +11,37 @@ pub(super) unsafe trait Versioned: Copy {
     const FIRST_SIZE: usize;
 
     /// How the caller gets the size right.
-    const SET_UP: &str = "initialise the struct with its _init function";
+    const SET_UP: &str = "initialise the struct with its _init function and sizeof";
 
     /// What fields have that the caller's version does not know.
     fn defaults() -> Self;
+}
+
+/// No struct of the API is larger: a size beyond it is no size.
+const MAX_SIZE: usize = 1 << 16;
+
+/// Writes the defaults to a struct of the caller's version and notes its size. What this version does not know becomes
+/// zero, which asks for nothing. Of a struct whose size cannot be right only the size is written, so that [`read`]
+/// refuses it.
+///
+/// # Safety
+/// `place` is NULL, or points to `size` bytes.
+pub(super) unsafe fn init<T: Versioned>(place: *mut T, size: usize) {
+    if place.is_null() || size < size_of::<usize>() {
+        return;
+    }
+    let place = place.cast::<u8>();
+    if (T::FIRST_SIZE..=MAX_SIZE).contains(&size) {
+        let ours = size.min(size_of::<T>());
+        let defaults = T::defaults();
+        // SAFETY: the caller's promise; `ours` is no more than either struct has.
+        unsafe {
+            place.copy_from_nonoverlapping((&raw const defaults).cast(), ours);
+            place.add(ours).write_bytes(0, size - ours);
+        }
+    }
+    // SAFETY: the caller's promise; the struct begins with its size.
+    unsafe { place.cast::<usize>().write(size) }
 }
 
 /// Copies the caller's struct over the defaults. NULL gives the defaults.
@@ -40,7 +67,7 @@ pub(super) unsafe fn read_known<T: Versioned>(pointer: *const T, name: &str) -> 
     // SAFETY: the struct begins with its size.
     let theirs = unsafe { pointer.cast::<usize>().read() };
     let ours = std::mem::size_of::<T>();
-    if theirs < T::FIRST_SIZE || theirs > 1 << 16 {
+    if theirs < T::FIRST_SIZE || theirs > MAX_SIZE {
         return Err(Error::invalid_argument(format!("{name}.struct_size is {theirs}; {}", T::SET_UP)));
     }
     // SAFETY: the caller's promise, for as many bytes as both have.

@@ -45,7 +45,8 @@ pub struct CatalogEntry {
     /// A prompt to try it with.
     #[serde(default)]
     pub default_prompt: String,
-    /// Tokens that end an answer beside those that its files name.
+    /// Tokens that end an answer beside those that its files name: a load of this id takes them into account, if it has
+    /// a tokenizer.
     #[serde(default)]
     pub extra_eos: Vec<String>,
 }

@@ -7,12 +7,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
-use serde_json::Value;
 
 use super::cache::{Repository, check_revision};
 use super::disk::{check_room, prepare, sync_folder};
-use super::http::{Client, Subject, encode};
-use super::listing::{Listing, MAX_FILES, RepoFile};
+use super::http::{Client, Subject};
+use super::listing::{Listing, RepoFile};
 use super::options::HubOptions;
 use super::progress::{DownloadStage, FileProgress, Progress, Retry, Speed};
 use super::transfer::{Claim, Transfer};
@@ -22,8 +21,6 @@ use crate::error::{Error, ErrorKind, Result};
 /// How long a cancelled download may take to end by itself before whoever waits is told that it is over. Connecting
 /// cannot be interrupted; its thread then ends later, without touching anything.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// Pages of a listing at most.
-const MAX_PAGES: usize = 200;
 
 /// Looks at `config.json` before any weights are downloaded; an error ends the download.
 pub type Check = Box<dyn FnOnce(&Path) -> Result<()> + Send>;
@@ -196,7 +193,7 @@ impl Shared {
                 None => self.client.control().sleep(Duration::from_millis(20))?,
             }
         };
-        let commit = self.find_commit()?;
+        let commit = self.client.commit(self.about(), &|r| self.notice(0, r))?;
         *self.commit.lock() = Some(commit.clone());
         let listing = self.list(&commit)?;
         *self.stage.lock() = DownloadStage::Config;
@@ -251,38 +248,12 @@ impl Shared {
         retries[slot] = retry;
     }
 
-    /// The commit of the revision.
-    fn find_commit(&self) -> Result<String> {
-        let url = self.client.url(&format!("api/models/{}/revision/{}", self.id, encode(&self.revision, "")));
-        let (json, _) = self.client.json(&url, self.about(), &|r| self.notice(0, r))?;
-        let sha = json.get("sha").and_then(Value::as_str).unwrap_or_default();
-        match sha.len() == 40 && sha.bytes().all(|b| b.is_ascii_hexdigit()) {
-            true => Ok(sha.to_owned()),
-            false => Err(Error::new(ErrorKind::Network, format!("{url}: the answer names no commit"))),
-        }
-    }
-
     /// All files of a commit. A commit never changes, so a listing that is there is right.
     fn list(&self, commit: &str) -> Result<Listing> {
         if let Some(listing) = self.repository.listing(commit) {
             return Ok(listing);
         }
-        let mut listing = Listing::default();
-        let mut next = Some(self.client.url(&format!("api/models/{}/tree/{commit}?recursive=true", self.id)));
-        for _ in 0..MAX_PAGES {
-            let Some(url) = next else { break };
-            let (page, following) = self.client.json(&url, self.about(), &|r| self.notice(0, r))?;
-            let malformed = || Error::new(ErrorKind::Network, format!("{url}: the answer is no list of files"));
-            for entry in page.as_array().ok_or_else(malformed)? {
-                if let Some(file) = RepoFile::from_api(entry).map_err(|e| e.context(&self.id))? {
-                    listing.files.insert(file.path.clone(), file);
-                }
-            }
-            if listing.files.len() > MAX_FILES {
-                return Err(Error::new(ErrorKind::Network, format!("{}: more than {MAX_FILES} files", self.id)));
-            }
-            next = following;
-        }
+        let listing = self.client.files(commit, self.about(), &|r| self.notice(0, r))?;
         self.repository.save_listing(commit, &listing)?;
         Ok(listing)
     }

@@ -12,9 +12,10 @@ use ureq::http::header::CONTENT_RANGE;
 
 use super::cache::{check_id, check_revision};
 use super::http::{Client, Subject, encode, io_text, network, reader};
-use super::listing::{Listing, MAX_FILES, RepoFile};
+use super::listing::RepoFile;
 use super::retry::Failure;
-use crate::error::{Error, Result};
+use super::xet::Xet;
+use crate::error::{Error, ErrorKind, Result};
 use crate::files::{MAX_CONFIG, parse_json};
 
 /// What is asked for first: most headers are shorter.
@@ -25,8 +26,6 @@ const MAX_HEADER: u64 = 32 << 20;
 const MAX_INDEX: u64 = 64 << 20;
 /// Weight files of one model at most.
 const MAX_WEIGHT_FILES: usize = 2000;
-/// Pages of a listing at most.
-const MAX_PAGES: usize = 200;
 const INDEX: &str = "model.safetensors.index.json";
 
 /// A tensor as its header describes it.
@@ -70,25 +69,21 @@ impl Client {
         check_id(id)?;
         check_revision(revision)?;
         let about = Subject { id, revision, file: None };
-        let url = self.url(&format!("api/models/{id}/revision/{}", encode(revision, "")));
-        let (json, _) = self.json(&url, about, &|_| ())?;
-        let commit = json.get("sha").and_then(Value::as_str).unwrap_or_default().to_owned();
-        if commit.len() != 40 || !commit.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Err(network(format!("{url}: the answer names no commit")));
-        }
-        let listing = self.files(id, &commit, about)?;
+        let commit = self.commit(about, &|_| ())?;
+        let listing = self.files(&commit, about, &|_| ())?;
+        let remote = Remote { client: self, id, commit: &commit, xet: Xet::new(self.clone(), id, &commit) };
         let Some(config) = listing.files.get("config.json") else {
             return Err(Error::unsupported(format!("{id}: the repository has no config.json, so it is no model")));
         };
-        let text = self.small(id, &commit, config, MAX_CONFIG)?;
+        let text = remote.small(config, MAX_CONFIG)?;
         let config = parse_json(&text).map_err(|e| e.context(format!("{id}/config.json")))?;
-        let index = listing.files.get(INDEX).map(|file| self.small(id, &commit, file, MAX_INDEX)).transpose()?;
+        let index = listing.files.get(INDEX).map(|file| remote.small(file, MAX_INDEX)).transpose()?;
         let files = listing.weight_files(index.as_deref()).map_err(|e| e.context(id))?;
         if files.len() > MAX_WEIGHT_FILES {
             return Err(Error::invalid_weights(format!("{id}: {} weight files", files.len())));
         }
         let small: u64 = listing.small_files().iter().map(|f| f.size).sum();
-        let headers = self.headers(id, &commit, &files)?;
+        let headers = remote.headers(&files)?;
         let mut tensors = BTreeMap::new();
         let mut header_bytes = 0;
         for (file, (found, bytes)) in files.iter().zip(headers) {
@@ -103,33 +98,48 @@ impl Client {
         let download_bytes = small + weight_files.values().sum::<u64>();
         Ok(RemoteModel { id: id.to_owned(), commit, config, weight_files, tensors, header_bytes, download_bytes })
     }
+}
 
-    fn files(&self, id: &str, commit: &str, about: Subject) -> Result<Listing> {
-        let mut listing = Listing::default();
-        let mut next = Some(self.url(&format!("api/models/{id}/tree/{commit}?recursive=true")));
-        for _ in 0..MAX_PAGES {
-            let Some(url) = next else { break };
-            let (page, following) = self.json(&url, about, &|_| ())?;
-            for entry in page.as_array().ok_or_else(|| network(format!("{url}: the answer is no list of files")))? {
-                if let Some(file) = RepoFile::from_api(entry).map_err(|e| e.context(id))? {
-                    listing.files.insert(file.path.clone(), file);
-                }
-            }
-            if listing.files.len() > MAX_FILES {
-                return Err(network(format!("{id}: more than {MAX_FILES} files")));
-            }
-            next = following;
+/// One commit of a model.
+struct Remote<'a> {
+    client: &'a Client,
+    id: &'a str,
+    commit: &'a str,
+    xet: Xet,
+}
+
+impl Remote<'_> {
+    /// Bytes `from..to` of a file: over plain HTTP, which takes one request, and if that fails for good from Xet storage.
+    fn bytes(&self, file: &RepoFile, from: u64, to: u64) -> Result<Vec<u8>> {
+        let hash = file.xet_hash.as_deref().filter(|_| self.xet.is_on());
+        match (self.plain_bytes(file, from, to), hash) {
+            (Err(error), Some(hash)) if error.kind() != ErrorKind::Cancelled => self
+                .xet_bytes(file, hash, from, to)
+                .map_err(|e| e.context(format!("Xet storage, tried because plain HTTP failed ({error})"))),
+            (result, _) => result,
         }
-        Ok(listing)
     }
 
-    /// Bytes `from..to` of a file. A server without ranges is listened to no longer than needed.
-    fn bytes(&self, id: &str, commit: &str, file: &RepoFile, from: u64, to: u64) -> Result<Vec<u8>> {
-        let url = self.url(&format!("{id}/resolve/{commit}/{}", encode(&file.path, "/")));
-        let about = Subject { id, revision: commit, file: Some(&file.path) };
+    fn xet_bytes(&self, file: &RepoFile, hash: &str, from: u64, to: u64) -> Result<Vec<u8>> {
+        self.client.retrying(&|_| (), || {
+            let mut bytes = vec![0; (to - from) as usize];
+            let mut reader = self.xet.open(&file.path, hash, from, to)?;
+            reader.read_exact(&mut bytes).map_err(|e| match e.downcast::<Failure>() {
+                Ok(failure) => failure,
+                Err(e) => Failure::transient(network(format!("{}/{}: {}", self.id, file.path, io_text(&e)))),
+            })?;
+            Ok(bytes)
+        })
+    }
+
+    /// A server without ranges is listened to no longer than needed.
+    fn plain_bytes(&self, file: &RepoFile, from: u64, to: u64) -> Result<Vec<u8>> {
+        let client = self.client;
+        let url = client.url(&format!("{}/resolve/{}/{}", self.id, self.commit, encode(&file.path, "/")));
+        let about = Subject { id: self.id, revision: self.commit, file: Some(&file.path) };
         let wrong = |what: &str| Failure::transient(network(format!("{}: {what}", about.name())));
-        self.retrying(&|_| (), || {
-            let reply = self.get(&url, (to > from).then_some((from, to)), about)?;
+        client.retrying(&|_| (), || {
+            let reply = client.get(&url, (to > from).then_some((from, to)), about)?;
             let skip = match reply.response.status().as_u16() {
                 206 => {
                     let range = reply.response.headers().get(CONTENT_RANGE).and_then(|r| r.to_str().ok());
@@ -142,7 +152,7 @@ impl Client {
             };
             let mut reader = reader(reply.response).take(skip + (to - from));
             let mut bytes = Vec::new();
-            let failed = |e: std::io::Error| match self.control().check() {
+            let failed = |e: std::io::Error| match client.control().check() {
                 Err(cancelled) => cancelled.into(),
                 Ok(()) => wrong(&io_text(&e)),
             };
@@ -155,28 +165,24 @@ impl Client {
         })
     }
 
-    fn small(&self, id: &str, commit: &str, file: &RepoFile, limit: u64) -> Result<String> {
+    fn small(&self, file: &RepoFile, limit: u64) -> Result<String> {
+        let bad = |what: String| Error::invalid_config(format!("{}/{}: {what}", self.id, file.path));
         if file.size > limit {
-            return Err(Error::invalid_config(format!("{id}/{}: {} bytes", file.path, file.size)));
+            return Err(bad(format!("{} bytes", file.size)));
         }
-        let bytes = self.bytes(id, commit, file, 0, file.size)?;
-        String::from_utf8(bytes).map_err(|_| Error::invalid_config(format!("{id}/{}: not UTF-8", file.path)))
+        let bytes = self.bytes(file, 0, file.size)?;
+        String::from_utf8(bytes).map_err(|_| bad("not UTF-8".into()))
     }
 
     /// The headers of all files, several at a time.
-    fn headers(
-        &self,
-        id: &str,
-        commit: &str,
-        files: &[&RepoFile],
-    ) -> Result<Vec<(BTreeMap<String, TensorHeader>, u64)>> {
+    fn headers(&self, files: &[&RepoFile]) -> Result<Vec<(BTreeMap<String, TensorHeader>, u64)>> {
         let next = AtomicUsize::new(0);
         let results: Vec<Mutex<Option<Result<_>>>> = files.iter().map(|_| Mutex::new(None)).collect();
         let work = || {
             while let i = next.fetch_add(1, Ordering::Relaxed)
                 && let Some(file) = files.get(i)
             {
-                let header = self.header(id, commit, file);
+                let header = self.header(file);
                 if header.is_err() {
                     // The others need not begin.
                     next.store(files.len(), Ordering::Relaxed);
@@ -185,7 +191,7 @@ impl Client {
             }
         };
         std::thread::scope(|scope| {
-            for _ in 1..self.options().connections.clamp(1, 16).min(files.len()) {
+            for _ in 1..self.client.options().connections.clamp(1, 16).min(files.len()) {
                 // Fewer threads do as well.
                 let _ = std::thread::Builder::new().name("mlx-headers".into()).spawn_scoped(scope, work);
             }
@@ -199,19 +205,19 @@ impl Client {
     }
 
     /// One file's header, and how many bytes were received for it.
-    fn header(&self, id: &str, commit: &str, file: &RepoFile) -> Result<(BTreeMap<String, TensorHeader>, u64)> {
-        let bad = |what: String| Error::invalid_weights(format!("{id}/{}: {what}", file.path));
+    fn header(&self, file: &RepoFile) -> Result<(BTreeMap<String, TensorHeader>, u64)> {
+        let bad = |what: String| Error::invalid_weights(format!("{}/{}: {what}", self.id, file.path));
         if file.size < 8 {
             return Err(bad(format!("{} bytes are too few for a safetensors file", file.size)));
         }
-        let mut bytes = self.bytes(id, commit, file, 0, file.size.min(FIRST))?;
+        let mut bytes = self.bytes(file, 0, file.size.min(FIRST))?;
         let length = u64::from_le_bytes(bytes[..8].try_into().expect("8 bytes"));
         if length > MAX_HEADER || length > file.size - 8 {
             return Err(bad(format!("the header claims {length} bytes in a file of {}", file.size)));
         }
         let (end, have) = (8 + length, bytes.len() as u64);
         if end > have {
-            bytes.extend(self.bytes(id, commit, file, have, end)?);
+            bytes.extend(self.bytes(file, have, end)?);
         }
         let metadata: Metadata =
             serde_json::from_slice(&bytes[8..end as usize]).map_err(|e| bad(format!("broken header: {e}")))?;

@@ -12,6 +12,8 @@ mod progress;
 mod search;
 
 #[cfg(feature = "hub")]
+mod api;
+#[cfg(feature = "hub")]
 mod checksum;
 #[cfg(feature = "hub")]
 mod control;

@@ -57,6 +57,8 @@ pub(super) struct Transfer {
     /// Bytes that are there.
     pub done: AtomicU64,
     state: Mutex<State>,
+    /// One connection writes at a time: the kernel lets no more into a file, and those that it keeps out spin.
+    writing: Mutex<()>,
     /// More bytes are there, or a checksum is, or the file is over.
     moved: Condvar,
 }
@@ -128,7 +130,7 @@ enum Attempt {
 
 impl Transfer {
     pub fn new(client: Client, repository: Repository, id: &str, commit: &str, file: RepoFile, xet: Arc<Xet>) -> Self {
-        let share = file.size / client.options().connections.max(1) as u64;
+        let chunk = chunk_size(file.size, client.options().connections as u64);
         Transfer {
             file,
             client,
@@ -136,9 +138,10 @@ impl Transfer {
             id: id.to_owned(),
             commit: commit.to_owned(),
             xet,
-            chunk: share.clamp(CHUNK.0, CHUNK.1),
+            chunk,
             done: AtomicU64::new(0),
             state: Mutex::default(),
+            writing: Mutex::default(),
             moved: Condvar::new(),
         }
     }
@@ -527,7 +530,9 @@ impl Transfer {
                     self.save(&mut state);
                 }
             }
+            let writing = self.writing.lock();
             out.write_all_at(&buffer[..n], chunk.at).map_err(|e| disk(&self.incomplete(), e))?;
+            drop(writing);
             chunk.at += n as u64;
             traffic.fetch_add(n as u64, Ordering::Relaxed);
             let mut state = self.state.lock();
@@ -720,6 +725,14 @@ impl Transfer {
     }
 }
 
+/// Bytes of one request for a file: all connections get the same number of them, so that none is left with the last one
+/// while the others have nothing to do.
+fn chunk_size(file: u64, connections: u64) -> u64 {
+    let share = file.div_ceil(connections.max(1));
+    let requests = share.div_ceil(CHUNK.1).max(1);
+    share.div_ceil(requests).max(CHUNK.0)
+}
+
 /// Up to where everything is there.
 fn frontier(state: &State) -> u64 {
     let mut there = state.there.clone();
@@ -746,4 +759,22 @@ fn fill(body: &mut impl Read, buffer: &mut [u8]) -> (usize, io::Result<()>) {
 
 fn plain_etag(etag: &str) -> String {
     etag.trim_start_matches("W/").trim_matches('"').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_share_a_file_evenly() {
+        for (file, connections) in [(400_000_000, 8), (1_000_000_000, 8), (5_000_000_001, 3), (260_000_000, 1)] {
+            let chunk = chunk_size(file, connections);
+            assert!((CHUNK.0..=CHUNK.1).contains(&chunk), "{chunk}");
+            assert_eq!(file.div_ceil(chunk) % connections, 0, "{file} bytes in chunks of {chunk}");
+        }
+        assert_eq!(
+            [chunk_size(0, 8), chunk_size(9_000_000, 8), chunk_size(9_000_000, 0)],
+            [CHUNK.0, CHUNK.0, 9_000_000]
+        );
+    }
 }

@@ -9,15 +9,17 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-#[cfg(feature = "hub")]
-use super::ModelSource;
 use super::info::{ModelInfo, QuantizationInfo};
-use super::{DownloadStatus, LoadEvent, LoadingError, LoadingPhase, ModelConfiguration, TokenizerSource, WeightDtype};
+use super::{
+    DownloadStatus, LoadEvent, LoadingError, LoadingPhase, ModelConfiguration, ModelSource, TokenizerSource,
+    WeightDtype,
+};
 use crate::array::io::ReadProgress;
 use crate::array::{self, Array, Device, Dtype, memory};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{MAX_CONFIG, parse_json, read_json_if_there, read_text};
 use crate::generate;
+use crate::hub::catalog;
 #[cfg(feature = "hub")]
 use crate::hub::{Download, DownloadRequest, DownloadStage, HubOptions, InUse, Storage};
 use crate::models::LanguageModel;
@@ -211,7 +213,7 @@ impl Loader {
                     return Err(Error::new(ErrorKind::Panic, "reading the tokenizer panicked"));
                 }
                 Ok(tokenizer) => {
-                    let tokenizer = tokenizer?;
+                    let tokenizer = tokenizer?.map(|t| self.with_extra_eos(t));
                     self.enter(LoadingPhase::InitializingModel, emit);
                     State::Initialization(built, tokenizer)
                 }
@@ -245,6 +247,20 @@ impl Loader {
         };
         let tokenizer = read_tokenizer(source, eos.clone())?;
         Ok(Configured { directory, architecture, config, eos, tokenizer })
+    }
+
+    /// The tokenizer, also ending at the tokens that the catalogue has for the model.
+    fn with_extra_eos(&self, tokenizer: Tokenizer) -> Tokenizer {
+        let ModelSource::Hub { id, .. } = &self.configuration.source else { return tokenizer };
+        let Some(entry) = catalog::find(id).filter(|e| e.id == *id) else { return tokenizer };
+        let mut ids = tokenizer.eos_token_ids().to_vec();
+        for token in &entry.extra_eos {
+            match tokenizer.token_to_id(token) {
+                Some(id) => ids.push(id),
+                None => log::warn!("{id}: the catalogue's extra_eos {token:?} is no token of it"),
+            }
+        }
+        tokenizer.with_eos(&ids)
     }
 
     /// The models directory and the model's id, for a model of the Hub.

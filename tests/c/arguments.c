@@ -35,10 +35,10 @@ static void null_pointers(void) {
     mlxe_generation_cancel(NULL);
     mlxe_generation_free(NULL);
     mlxe_tokenizer_free(NULL);
-    mlxe_engine_options_init(NULL);
-    mlxe_load_options_init(NULL);
-    mlxe_generate_options_init(NULL);
-    mlxe_template_options_init(NULL);
+    mlxe_engine_options_init(NULL, sizeof(mlxe_engine_options_t));
+    mlxe_load_options_init(NULL, sizeof(mlxe_load_options_t));
+    mlxe_generate_options_init(NULL, sizeof(mlxe_generate_options_t));
+    mlxe_template_options_init(NULL, sizeof(mlxe_template_options_t));
 
     FAILS(bad, mlxe_engine_new(NULL, NULL));
     FAILS(bad, mlxe_memory_get(NULL));
@@ -114,11 +114,43 @@ static void null_pointers(void) {
         uint64_t later[2]; \
     }
 
+// Callers with an older or a newer header: nothing is written behind their struct, and it is accepted as it is.
+static void init_sizes(void) {
+    enum { FIRST = offsetof(mlxe_engine_options_t, max_batch) };
+    mlxe_engine_t *e = NULL;
+    NEWER(mlxe_engine_options_t) o;
+    unsigned char *bytes = (unsigned char *)&o;
+    const size_t sizes[] = {0, 1, sizeof(size_t), FIRST - 1, FIRST, sizeof o.now, sizeof o, SIZE_MAX, (size_t)1 << 40};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        const size_t size = sizes[i];
+        const bool fits = size >= FIRST && size <= sizeof o;
+        // Of a struct that cannot be right at most its size is written.
+        const size_t written = fits ? size : size < sizeof(size_t) ? 0 : sizeof(size_t);
+        memset(&o, 0xa5, sizeof o);
+        mlxe_engine_options_init(&o.now, size);
+        for (size_t at = written; at < sizeof o; at++) {
+            CHECK(bytes[at] == 0xa5);
+        }
+        CHECK(written == 0 || o.now.struct_size == size);
+        if (fits) {
+            CHECK(o.now.device == MLXE_DEVICE_DEFAULT && o.now.cache_limit == SIZE_MAX && o.now.memory_limit == 0);
+            o.now.device = MLXE_DEVICE_CPU;
+            OK(mlxe_engine_new(&o.now, &e));
+            mlxe_engine_free(e);
+        } else {
+            FAILS(MLXE_ERROR_INVALID_ARGUMENT, mlxe_engine_new(&o.now, &e));
+        }
+    }
+    // What this version does not know asks for nothing.
+    mlxe_engine_options_init(&o.now, sizeof o);
+    CHECK(o.now.max_batch == 0 && o.later[0] == 0 && o.later[1] == 0);
+}
+
 static void struct_sizes(void) {
     const int32_t bad = MLXE_ERROR_INVALID_ARGUMENT;
     mlxe_engine_t *e = NULL;
-    NEWER(mlxe_engine_options_t) engine_options = {.later = {0, 0}};
-    mlxe_engine_options_init(&engine_options.now);
+    NEWER(mlxe_engine_options_t) engine_options;
+    mlxe_engine_options_init(&engine_options.now, sizeof engine_options);
     const size_t wrong[] = {0, 1, offsetof(mlxe_engine_options_t, max_batch) - 1, SIZE_MAX, (size_t)1 << 40};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         engine_options.now.struct_size = wrong[i];
@@ -221,7 +253,7 @@ static void options(void) {
 
     mlxe_engine_options_t eo;
     mlxe_engine_t *e = NULL;
-    mlxe_engine_options_init(&eo);
+    mlxe_engine_options_init(&eo, sizeof eo);
     eo.device = 99;
     FAILS(MLXE_ERROR_INVALID_ARGUMENT, mlxe_engine_new(&eo, &e));
 }
@@ -232,7 +264,7 @@ static void loads(void) {
     mlxe_load_callbacks_t callbacks = load_callbacks(&w);
     mlxe_load_options_t o;
     mlxe_model_t *m = NULL;
-    mlxe_load_options_init(&o);
+    mlxe_load_options_init(&o, sizeof o);
     FAILS(bad, mlxe_load(engine, &o, &callbacks, &m));
     CHECK(w.done == 0 && w.drop == 1);
     // Nothing starts that could not be handed over.
@@ -284,6 +316,7 @@ int main(int argc, char **argv) {
     engine = new_engine();
     model = load_model(engine, directory);
     null_pointers();
+    init_sizes();
     struct_sizes();
     options();
     loads();

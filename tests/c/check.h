@@ -40,7 +40,7 @@ static inline void check_code(mlxe_error_t *error, int32_t code, const char *tex
 
 static inline mlxe_load_options_t load_options(const char *directory) {
     mlxe_load_options_t options;
-    mlxe_load_options_init(&options);
+    mlxe_load_options_init(&options, sizeof options);
     options.directory = mlxe_str(directory);
     options.dtype = MLXE_DTYPE_F32;
     options.without_tokenizer = true;
@@ -49,7 +49,7 @@ static inline mlxe_load_options_t load_options(const char *directory) {
 
 static inline mlxe_generate_options_t generate_options(uint32_t max_tokens) {
     mlxe_generate_options_t options;
-    mlxe_generate_options_init(&options);
+    mlxe_generate_options_init(&options, sizeof options);
     options.max_tokens = max_tokens;
     options.ignore_eos = true;
     return options;
@@ -58,7 +58,7 @@ static inline mlxe_generate_options_t generate_options(uint32_t max_tokens) {
 static inline mlxe_engine_t *new_engine(void) {
     mlxe_engine_options_t options;
     mlxe_engine_t *engine = NULL;
-    mlxe_engine_options_init(&options);
+    mlxe_engine_options_init(&options, sizeof options);
     options.device = MLXE_DEVICE_CPU;
     OK(mlxe_engine_new(&options, &engine));
     return engine;

@@ -65,7 +65,7 @@ static void ends(mlxe_task_t *task, const seen_t *s, const char *part) {
 
 static mlxe_hub_t *open_hub(const char *endpoint, const char *directory) {
     mlxe_hub_options_t options;
-    mlxe_hub_options_init(&options);
+    mlxe_hub_options_init(&options, sizeof options);
     options.directory = mlxe_str(directory);
     options.endpoint = mlxe_str(endpoint);
     // The test sees that nothing came from there.

@@ -58,7 +58,7 @@ static void cancel_at_once(mlxe_load_options_t *options, const char *id) {
 int main(int argc, char **argv) {
     CHECK(argc == 4 || argc == 5);
     mlxe_load_options_t options;
-    mlxe_load_options_init(&options);
+    mlxe_load_options_init(&options, sizeof options);
     options.endpoint = mlxe_str(argv[1]);
     options.cache_directory = mlxe_str(argv[3]);
     seen_t seen;

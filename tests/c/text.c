@@ -51,7 +51,7 @@ int main(int argc, char **argv) {
 
     // A conversation with a system message, rendered and answered.
     mlxe_template_options_t options;
-    mlxe_template_options_init(&options);
+    mlxe_template_options_init(&options, sizeof options);
     options.variables_json = mlxe_str("{\"enable_thinking\": false}");
     const mlxe_str_t messages = mlxe_str("[{\"role\": \"user\", \"content\": \"What is the capital of France?\"}]");
     mlxe_string_t *prompt = NULL;
@@ -69,7 +69,7 @@ int main(int argc, char **argv) {
     FAILS(MLXE_ERROR_TEMPLATE, mlxe_tokenizer_apply_chat_template(tokenizer, messages, &options, &prompt));
 
     mlxe_generate_options_t generate;
-    mlxe_generate_options_init(&generate);
+    mlxe_generate_options_init(&generate, sizeof generate);
     generate.max_tokens = 64;
     int32_t stop_reason = 0;
     CHECK(strcmp(answer(model, tokens, &generate, &stop_reason), "The capital of France is Paris.") == 0);

@@ -49,25 +49,47 @@ impl Header {
             false => Err(damaged(format!("{packed} bytes for {unpacked}"))),
         }
     }
+}
 
-    /// The bytes of the chunk.
-    pub fn unpack(&self, packed: Vec<u8>) -> Result<Vec<u8>, Failure> {
-        match self.scheme {
-            Scheme::Plain => Ok(packed),
-            Scheme::Lz4 => self.decompress(&packed),
-            Scheme::Grouped => Ok(ungroup(&self.decompress(&packed)?)),
-        }
+/// Unpacks chunks one after the other, in memory that it keeps: chunks are so large that new memory for each would cost
+/// more than unpacking.
+#[derive(Default)]
+pub(super) struct Unpacker {
+    packed: Vec<u8>,
+    grouped: Vec<u8>,
+}
+
+impl Unpacker {
+    /// Where the packed bytes of the next chunk belong.
+    pub fn room(&mut self, header: &Header) -> &mut [u8] {
+        self.packed.resize(header.packed, 0);
+        &mut self.packed
     }
 
-    fn decompress(&self, packed: &[u8]) -> Result<Vec<u8>, Failure> {
-        let mut bytes = Vec::with_capacity(self.unpacked);
-        // One more, to see a chunk that is too long.
-        let mut decoder = FrameDecoder::new(packed).take(self.unpacked as u64 + 1);
-        decoder.read_to_end(&mut bytes).map_err(|e| damaged(e.to_string()))?;
-        match bytes.len() == self.unpacked {
-            true => Ok(bytes),
-            false => Err(damaged(format!("{} bytes or more instead of {}", bytes.len(), self.unpacked))),
+    /// Replaces `bytes` by those of the chunk.
+    pub fn unpack(&mut self, header: &Header, bytes: &mut Vec<u8>) -> Result<(), Failure> {
+        match header.scheme {
+            Scheme::Plain => std::mem::swap(bytes, &mut self.packed),
+            Scheme::Lz4 => decompress(&self.packed, header.unpacked, bytes)?,
+            Scheme::Grouped => {
+                decompress(&self.packed, header.unpacked, &mut self.grouped)?;
+                ungroup(&self.grouped, bytes);
+            }
         }
+        Ok(())
+    }
+}
+
+/// One frame of so many bytes, which replace `bytes`.
+fn decompress(frame: &[u8], length: usize, bytes: &mut Vec<u8>) -> Result<(), Failure> {
+    bytes.clear();
+    bytes.reserve(length + 1);
+    // One more, to see a chunk that is too long.
+    let mut decoder = FrameDecoder::new(frame).take(length as u64 + 1);
+    decoder.read_to_end(bytes).map_err(|e| damaged(e.to_string()))?;
+    match bytes.len() == length {
+        true => Ok(()),
+        false => Err(damaged(format!("{} bytes or more instead of {length}", bytes.len()))),
     }
 }
 
@@ -75,8 +97,8 @@ fn damaged(what: String) -> Failure {
     Failure::transient(network(format!("a damaged chunk: {what}")))
 }
 
-fn ungroup(grouped: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![0; grouped.len()];
+fn ungroup(grouped: &[u8], bytes: &mut Vec<u8>) {
+    bytes.resize(grouped.len(), 0);
     let mut rest = grouped;
     for first in 0..4 {
         let (group, others) = rest.split_at((grouped.len() + 3 - first) / 4);
@@ -85,7 +107,6 @@ fn ungroup(grouped: &[u8]) -> Vec<u8> {
             *byte = *from;
         }
     }
-    bytes
 }
 
 #[cfg(test)]
@@ -105,15 +126,24 @@ mod tests {
         Header::parse([0, p[0], p[1], p[2], scheme, u[0], u[1], u[2]])
     }
 
+    fn unpack(unpacker: &mut Unpacker, header: &Header, packed: &[u8]) -> Result<Vec<u8>, Failure> {
+        let mut bytes = vec![9; 10];
+        unpacker.room(header).copy_from_slice(packed);
+        unpacker.unpack(header, &mut bytes).map(|()| bytes)
+    }
+
     #[test]
     fn bytes_come_back_in_all_schemes() {
-        assert_eq!(ungroup(&[0, 4, 8, 1, 5, 2, 6, 3, 7]), [0, 1, 2, 3, 4, 5, 6, 7, 8]);
-        for n in [1usize, 2, 3, 4, 5, 1000, 131_072] {
+        let mut bytes = Vec::new();
+        ungroup(&[0, 4, 8, 1, 5, 2, 6, 3, 7], &mut bytes);
+        assert_eq!(bytes, [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+        let mut unpacker = Unpacker::default();
+        for n in [131_072, 1usize, 2, 3, 4, 5, 1000, 131_072, 70_001] {
             let bytes: Vec<u8> = (0..n).map(|i| (i * 7 / 5) as u8).collect();
             let grouped: Vec<u8> = (0..4).flat_map(|g| bytes.iter().skip(g).step_by(4).copied()).collect();
             for (scheme, packed) in [(0, bytes.clone()), (1, lz4(&bytes)), (2, lz4(&grouped))] {
                 let header = header(scheme, packed.len(), n).unwrap();
-                assert!(header.unpack(packed).unwrap() == bytes, "{n} bytes, scheme {scheme}");
+                assert!(unpack(&mut unpacker, &header, &packed).unwrap() == bytes, "{n} bytes, scheme {scheme}");
             }
         }
     }
@@ -122,10 +152,11 @@ mod tests {
     fn lengths_must_be_right_and_bounded() {
         let packed = lz4(&[7; 1000]);
         for wrong in [999, 1001] {
-            assert!(header(1, packed.len(), wrong).unwrap().unpack(packed.clone()).unwrap_err().transient);
+            let header = header(1, packed.len(), wrong).unwrap();
+            assert!(unpack(&mut Unpacker::default(), &header, &packed).unwrap_err().transient);
         }
-        let cut = packed[..packed.len() / 2].to_vec();
-        assert!(header(1, cut.len(), 1000).unwrap().unpack(cut).is_err());
+        let cut = &packed[..packed.len() / 2];
+        assert!(unpack(&mut Unpacker::default(), &header(1, cut.len(), 1000).unwrap(), cut).is_err());
         for (packed, unpacked) in [(0, 1), (1, 0), (MAX_CHUNK + 1, 1), (1, MAX_CHUNK + 1)] {
             assert!(header(1, packed, unpacked).is_err(), "{packed} {unpacked}");
         }

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 
 use ureq::http::header::CONTENT_RANGE;
 
-use super::chunk::{HEADER, Header};
+use super::chunk::{HEADER, Header, Unpacker};
 use super::plan::{Fetch, Plan};
 use super::{broken, in_context, refused};
 use crate::hub::http::{Client, network, reader, short};
@@ -27,6 +27,7 @@ pub(in crate::hub) struct FileReader {
     open: Option<Open>,
     kept: BTreeMap<(usize, u32), Vec<u8>>,
     kept_bytes: u64,
+    unpacker: Unpacker,
     /// The current chunk, and where in it.
     chunk: Vec<u8>,
     at: usize,
@@ -73,6 +74,7 @@ impl FileReader {
             open: None,
             kept: BTreeMap::new(),
             kept_bytes: 0,
+            unpacker: Unpacker::default(),
             chunk: Vec::new(),
             at: 0,
         }
@@ -92,7 +94,7 @@ impl FileReader {
             (self.next, self.read) = (term.chunks.start, 0);
         }
         let (fetch, index) = (term.fetch, self.next);
-        self.chunk = self.chunk_of(fetch, index)?;
+        self.take(fetch, index)?;
         self.next += 1;
         self.read += self.chunk.len() as u64;
         let before = self.plan.skip.min(self.chunk.len() as u64);
@@ -101,24 +103,23 @@ impl FileReader {
         Ok(())
     }
 
-    fn chunk_of(&mut self, fetch: usize, index: u32) -> Result<Vec<u8>, Failure> {
+    /// Makes a chunk the current one.
+    fn take(&mut self, fetch: usize, index: u32) -> Result<(), Failure> {
         if let Some(bytes) = self.kept.remove(&(fetch, index)) {
             self.kept_bytes -= bytes.len() as u64;
-            return self.keep(fetch, index, bytes);
+            self.chunk = bytes;
+            return self.keep(fetch, index);
         }
         if self.open.as_ref().is_none_or(|o| o.fetch != fetch) {
             self.leave()?;
             self.open = Some(Open::new(&self.client, &self.plan.fetches[fetch], fetch)?);
         }
-        loop {
-            if let Some(bytes) = self.following(Some(index))? {
-                return Ok(bytes);
-            }
-        }
+        while self.following(Some(index))? != index {}
+        Ok(())
     }
 
-    /// Reads the next chunk of the open fetch. Gives its bytes if it is the wanted one.
-    fn following(&mut self, wanted: Option<u32>) -> Result<Option<Vec<u8>>, Failure> {
+    /// Reads the next chunk of the open fetch and says which it is. If it is the wanted one, it is the current one then.
+    fn following(&mut self, wanted: Option<u32>) -> Result<u32, Failure> {
         let missing = || Failure::transient(network("a chunk is missing".into()));
         let open = self.open.as_mut().ok_or_else(missing)?;
         let (fetch, index) = (open.fetch, open.next);
@@ -129,26 +130,25 @@ impl FileReader {
         let mut header = [0; HEADER];
         open.fill(&self.client, url, &mut header)?;
         let header = Header::parse(header)?;
-        let mut packed = vec![0; header.packed];
-        open.fill(&self.client, url, &mut packed)?;
+        open.fill(&self.client, url, self.unpacker.room(&header))?;
         open.next += 1;
-        if wanted != Some(index) && !self.is_needed_later(fetch, index) {
-            return Ok(None);
+        if wanted == Some(index) || self.is_needed_later(fetch, index) {
+            self.unpacker.unpack(&header, &mut self.chunk)?;
+            self.keep(fetch, index)?;
         }
-        let bytes = self.keep(fetch, index, header.unpack(packed)?)?;
-        Ok((wanted == Some(index)).then_some(bytes))
+        Ok(index)
     }
 
-    /// Gives a chunk, and keeps it if a later term needs it too.
-    fn keep(&mut self, fetch: usize, index: u32, bytes: Vec<u8>) -> Result<Vec<u8>, Failure> {
+    /// Keeps the chunk that has just been read if a later term needs it.
+    fn keep(&mut self, fetch: usize, index: u32) -> Result<(), Failure> {
         if self.is_needed_later(fetch, index) {
-            self.kept_bytes += bytes.len() as u64;
+            self.kept_bytes += self.chunk.len() as u64;
             if self.kept_bytes > self.plan.terms.iter().map(|t| t.length).sum() {
                 return Err(Failure::transient(network("its chunks are longer than its terms".into())));
             }
-            self.kept.insert((fetch, index), bytes.clone());
+            self.kept.insert((fetch, index), self.chunk.clone());
         }
-        Ok(bytes)
+        Ok(())
     }
 
     fn is_needed_later(&self, fetch: usize, index: u32) -> bool {

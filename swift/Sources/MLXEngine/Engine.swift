@@ -35,7 +35,7 @@ public final class Engine: Sendable {
             throw EngineError(.invalidArgument, "maxBatch is \(maxBatch)")
         }
         var options = mlxe_engine_options_t()
-        mlxe_engine_options_init(&options)
+        mlxe_engine_options_init(&options, MemoryLayout<mlxe_engine_options_t>.size)
         options.max_batch = maxBatch
         options.device =
             switch device {

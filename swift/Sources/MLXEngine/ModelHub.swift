@@ -34,19 +34,22 @@ public final class ModelHub: Sendable {
     ///   - offline: Never uses the network.
     ///   - proxy: What every request goes through, `http://name:password@host:port` or the same with `https` or
     ///     `socks5`; nil for `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` of the environment.
+    ///   - usesXet: Takes files that are in the Hub's chunk storage from there; with false, or with
+    ///     `HF_HUB_DISABLE_XET=1` in the environment, all downloads go over plain HTTP.
     /// - Throws: ``EngineError``
     public init(
-        directory: URL? = nil, endpoint: URL? = nil, token: String? = nil, offline: Bool = false, proxy: String? = nil
+        directory: URL? = nil, endpoint: URL? = nil, token: String? = nil, offline: Bool = false, proxy: String? = nil,
+        usesXet: Bool = true
     ) throws {
         let access = HubAccess(
-            directory: directory?.path, endpoint: endpoint?.absoluteString, token: token, proxy: proxy, offline: offline
-        )
+            directory: directory?.path, endpoint: endpoint?.absoluteString, token: token, proxy: proxy,
+            offline: offline, usesXet: usesXet)
         self.access = access
         handle = try access.withStrs { directory, endpoint, token, proxy in
             var options = mlxe_hub_options_t()
-            mlxe_hub_options_init(&options)
+            mlxe_hub_options_init(&options, MemoryLayout<mlxe_hub_options_t>.size)
             (options.directory, options.endpoint, options.token) = (directory, endpoint, token)
-            (options.proxy, options.offline) = (proxy, offline)
+            (options.proxy, options.offline, options.disable_xet) = (proxy, offline, !usesXet)
             return try make(free: { mlxe_hub_free($0) }) { mlxe_hub_new(&options, &$0) }
         }
         self.directory = URL(filePath: text(mlxe_hub_directory(handle.pointer)) ?? "", directoryHint: .isDirectory)

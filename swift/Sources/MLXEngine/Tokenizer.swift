@@ -74,7 +74,7 @@ public final class Tokenizer: Sendable {
                 try withStr(variables) { variables in
                     try withStr(options.template) { template in
                         var c = mlxe_template_options_t()
-                        mlxe_template_options_init(&c)
+                        mlxe_template_options_init(&c, MemoryLayout<mlxe_template_options_t>.size)
                         c.tools_json = tools
                         c.variables_json = variables
                         c.chat_template = template

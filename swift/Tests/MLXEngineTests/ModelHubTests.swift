@@ -13,7 +13,8 @@ final class TestHub {
         let path = try #require(ProcessInfo.processInfo.environment["MLXE_HUB_SERVER"])
         let output = Pipe()
         process.executableURL = URL(filePath: path)
-        process.arguments = ["--rate", String(rate), "org/tiny=\(Fixtures.tiny.path)"]
+        let models = ["org/tiny", "org/tiny-xet"].map { "\($0)=\(Fixtures.tiny.path)" }
+        process.arguments = ["--rate", String(rate)] + models
         (process.standardInput, process.standardOutput) = (input, output)
         try process.run()
         var line = Data()
@@ -27,7 +28,16 @@ final class TestHub {
     }
 
     func setRate(_ rate: Int) throws {
-        try input.fileHandleForWriting.write(contentsOf: Data("rate \(rate)\n".utf8))
+        try send("rate \(rate)")
+    }
+
+    /// Refuses the next large files that are asked for over plain HTTP.
+    func forbidPlain(_ times: Int) throws {
+        try send("forbid \(times)")
+    }
+
+    private func send(_ line: String) throws {
+        try input.fileHandleForWriting.write(contentsOf: Data("\(line)\n".utf8))
     }
 
     deinit {
@@ -134,7 +144,7 @@ struct ModelHubTests {
             var query = ModelQuery(text: "tin")
             query.library = ""
             let page = try await hub.search(query)
-            #expect(page.models.map(\.id) == ["org/tiny"] && page.next == nil && page.examined == 1)
+            #expect(page.models.map(\.id) == ["org/tiny", "org/tiny-xet"] && page.next == nil && page.examined == 2)
             query.sizeClass = .xlarge
             #expect(try await hub.search(query).models.isEmpty)
             query.limit = 0
@@ -175,6 +185,17 @@ struct ModelHubTests {
                 break
             }
             download.cancel()
+        }
+    }
+
+    @Test func xetStorageIsUsedUnlessItIsTurnedOff() async throws {
+        try await withHub { hub, server in
+            // Whoever comes over plain HTTP is turned away.
+            try server.forbidPlain(1000)
+            let plain = try ModelHub(directory: hub.directory, endpoint: server.endpoint, usesXet: false)
+            #expect(await engineError { try await plain.download(id: "org/tiny-xet").directory }?.code == .accessDenied)
+            _ = try await hub.download(id: "org/tiny-xet").directory
+            #expect(try await hub.model(id: "org/tiny-xet").complete)
         }
     }
 

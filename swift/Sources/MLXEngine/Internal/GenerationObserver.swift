@@ -62,7 +62,7 @@ extension GenerateCompletionInfo {
 extension GenerateParameters {
     func withCOptions<Result>(_ body: (UnsafePointer<mlxe_generate_options_t>) throws -> Result) throws -> Result {
         var options = mlxe_generate_options_t()
-        mlxe_generate_options_init(&options)
+        mlxe_generate_options_init(&options, MemoryLayout<mlxe_generate_options_t>.size)
         func set<Value: FixedWidthInteger>(
             _ field: WritableKeyPath<mlxe_generate_options_t, Value>, _ value: Int?, _ name: String
         ) throws {

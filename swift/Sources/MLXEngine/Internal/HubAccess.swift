@@ -7,6 +7,7 @@ struct HubAccess: Sendable {
     let token: String?
     let proxy: String?
     let offline: Bool
+    let usesXet: Bool
 
     /// Lends directory, endpoint, token and proxy to C.
     func withStrs<Result>(
@@ -29,10 +30,10 @@ struct HubAccess: Sendable {
             try withStr(id) { id in
                 try withStr(revision) { revision in
                     var options = mlxe_load_options_t()
-                    mlxe_load_options_init(&options)
+                    mlxe_load_options_init(&options, MemoryLayout<mlxe_load_options_t>.size)
                     (options.id, options.revision, options.cache_directory) = (id, revision, directory)
                     (options.endpoint, options.token, options.proxy) = (endpoint, token, proxy)
-                    options.offline = offline
+                    (options.offline, options.disable_xet) = (offline, !usesXet)
                     return try body(&options)
                 }
             }

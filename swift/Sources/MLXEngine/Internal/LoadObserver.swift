@@ -106,7 +106,7 @@ extension ModelConfiguration {
                 try withStr(revision) { revision in
                     try withStr(tokenizerDirectory?.path) { tokenizer in
                         var options = mlxe_load_options_t()
-                        mlxe_load_options_init(&options)
+                        mlxe_load_options_init(&options, MemoryLayout<mlxe_load_options_t>.size)
                         options.directory = directory
                         options.id = id
                         options.revision = revision

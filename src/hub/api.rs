@@ -1,0 +1,44 @@
+//! What the Hub's API says of a model: its commit, its files.
+
+use serde_json::Value;
+
+use super::http::{Client, Subject, encode, network};
+use super::listing::{Listing, MAX_FILES, RepoFile};
+use super::progress::Retry;
+use crate::error::Result;
+
+/// Pages of a listing at most.
+const MAX_PAGES: usize = 200;
+
+impl Client {
+    /// The commit of a revision.
+    pub(super) fn commit(&self, about: Subject, notice: &dyn Fn(Option<Retry>)) -> Result<String> {
+        let url = self.url(&format!("api/models/{}/revision/{}", about.id, encode(about.revision, "")));
+        let (json, _) = self.json(&url, about, notice)?;
+        let sha = json.get("sha").and_then(Value::as_str).unwrap_or_default();
+        match sha.len() == 40 && sha.bytes().all(|b| b.is_ascii_hexdigit()) {
+            true => Ok(sha.to_owned()),
+            false => Err(network(format!("{url}: the answer names no commit"))),
+        }
+    }
+
+    /// All files of a commit.
+    pub(super) fn files(&self, commit: &str, about: Subject, notice: &dyn Fn(Option<Retry>)) -> Result<Listing> {
+        let mut listing = Listing::default();
+        let mut next = Some(self.url(&format!("api/models/{}/tree/{commit}?recursive=true", about.id)));
+        for _ in 0..MAX_PAGES {
+            let Some(url) = next else { return Ok(listing) };
+            let (page, following) = self.json(&url, about, notice)?;
+            for entry in page.as_array().ok_or_else(|| network(format!("{url}: the answer is no list of files")))? {
+                if let Some(file) = RepoFile::from_api(entry).map_err(|e| e.context(about.id))? {
+                    listing.files.insert(file.path.clone(), file);
+                }
+            }
+            if listing.files.len() > MAX_FILES {
+                return Err(network(format!("{}: more than {MAX_FILES} files", about.id)));
+            }
+            next = following;
+        }
+        Err(network(format!("{}: its list of files has more than {MAX_PAGES} pages", about.id)))
+    }
+}

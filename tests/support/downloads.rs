@@ -1,0 +1,65 @@
+//! What tests of downloads share.
+
+#[path = "hub_server.rs"]
+pub mod hub_server;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use mlx_engine::Result;
+use mlx_engine::hub::{Download, DownloadRequest, HubOptions};
+use rand::rngs::StdRng;
+use rand::{RngCore, SeedableRng};
+
+use hub_server::HubServer;
+
+pub const ID: &str = "org/model";
+
+pub fn noise(size: usize, seed: u64) -> Vec<u8> {
+    let mut bytes = vec![0; size];
+    StdRng::seed_from_u64(seed).fill_bytes(&mut bytes);
+    bytes
+}
+
+/// Quick to fail, so that tests are.
+pub fn options(server: &HubServer, cache: &Path) -> HubOptions {
+    HubOptions {
+        endpoint: server.endpoint.clone(),
+        token: None,
+        cache: cache.into(),
+        offline: false,
+        xet: true,
+        proxy: None,
+        connections: 4,
+        retries: 3,
+        backoff: Duration::from_millis(5),
+        stall: Duration::from_secs(5),
+        connect: Duration::from_secs(5),
+    }
+}
+
+pub fn pull(options: HubOptions) -> Result<PathBuf> {
+    Download::start(options, DownloadRequest::new(ID, None))?.wait()
+}
+
+/// `mlxe pull`, a process that can be killed.
+pub fn mlxe_pull(server: &HubServer, cache: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mlxe"));
+    command.args(["pull", ID, "--json"]).env("HF_ENDPOINT", &server.endpoint).env("HF_HUB_CACHE", cache);
+    command.env_remove("HF_HUB_OFFLINE").env_remove("HF_HUB_DISABLE_XET").env("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1");
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// What is over within 200 ms on an idle machine is so on a busy one, too, if it may try several times.
+pub fn quick(mut attempt: impl FnMut() -> Duration) {
+    let mut took = Vec::new();
+    for _ in 0..8 {
+        took.push(attempt());
+        if took.last() < Some(&Duration::from_millis(200)) {
+            return;
+        }
+    }
+    panic!("never within 200 ms: {took:?}");
+}
