@@ -5,11 +5,12 @@
 
 use std::cell::OnceCell;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 pub use mlx_engine_kernels::{Act, Rotation, RouterSoftmax, pool};
 use mlx_engine_kernels::{
     Append, Attention, Epilogue, Experts, FloatFormat, Keys, Level, Matrix, NormParams, Over, Part, Routing, Values,
-    Visible, attend, attend_all, gather_rows, mix, normalize, product,
+    Visible, argmax as argmax_of_rows, attend, attend_all, gather_rows, mix, normalize, product,
 };
 
 use super::fast::Mask;
@@ -391,6 +392,27 @@ pub fn norm(x: &Array, center: bool, eps: f32, weight: Option<&Array>, bias: Opt
             };
             // SAFETY: the output of this operation.
             normalize(Level::get(), floats[0].get(), size as usize, &params, unsafe { outs[0].floats_mut() });
+        }),
+    )?)
+}
+
+/// The place of the largest number of each row, u32 of the shape of `x` without its last axis.
+pub fn argmax(x: &Array) -> Result<Array> {
+    let Some((&columns, rows)) = x.shape().split_last().filter(|(n, _)| **n > 0) else {
+        return Err(unfit("argmax", &[x]));
+    };
+    one(host::operation(
+        &[x],
+        &[(rows, Dtype::U32)],
+        Box::new(move |ins, outs| {
+            let places: Vec<AtomicU32> = (0..ins[0].rows()).map(|_| AtomicU32::new(0)).collect();
+            let found = |row: usize, place: usize| places[row].store(place as u32, Ordering::Relaxed);
+            argmax_of_rows(Level::get(), ins[0].floats().get(), columns as usize, &found);
+            // SAFETY: the output of this operation.
+            let out = unsafe { outs[0].bytes_mut() };
+            for (out, place) in out.chunks_exact_mut(4).zip(places) {
+                out.copy_from_slice(&place.into_inner().to_ne_bytes());
+            }
         }),
     )?)
 }

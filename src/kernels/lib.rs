@@ -7,6 +7,7 @@
 // Loops over registers and lanes read best by index, and kernels take what they take.
 #![allow(clippy::needless_range_loop, clippy::too_many_arguments)]
 
+mod argmax;
 mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -24,6 +25,7 @@ mod tile;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub use argmax::argmax;
 pub use attention::{Append, Attention, Keys, Over, Visible, attend, attend_all};
 pub use codes::Codes;
 pub use experts::{Experts, RouterSoftmax, Routing, mix};
