@@ -135,3 +135,116 @@ impl Batch {
         Ok(next)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::array::{random, set_device};
+    use crate::cache::CacheOptions;
+    use crate::generate::sampling::SamplingParams;
+    use crate::generate::{GenerateOptions, GenerationEvent, ModelFacts, Prefill, Request};
+
+    /// Remembers nothing: the logits behind a token are its row, `[vocabulary, vocabulary]`.
+    struct Table(Array);
+
+    impl LanguageModel for Table {
+        fn forward(&self, tokens: &Array, _: &mut Cache) -> Result<Array> {
+            self.0.take(tokens, 0)
+        }
+
+        fn logits(&self, hidden: &Array) -> Result<Array> {
+            Ok(hidden.clone())
+        }
+
+        fn new_cache(&self, options: &CacheOptions) -> Result<Cache> {
+            Cache::new([], options)
+        }
+
+        fn vocab_size(&self) -> i32 {
+            self.0.dim(0)
+        }
+
+        fn context_length(&self) -> Option<i32> {
+            None
+        }
+
+        fn prefill_step(&self, _: Device) -> i32 {
+            16
+        }
+    }
+
+    /// The tokens of three sequences that are decoded together, the first of them greedily.
+    fn decoded(network: &Rc<dyn LanguageModel>, draws: bool) -> Vec<Vec<u32>> {
+        let samplings = [
+            SamplingParams::default(),
+            SamplingParams { temperature: 0.8, top_k: 12, seed: Some(3), ..Default::default() },
+            SamplingParams { temperature: 1.1, top_p: 0.9, min_p: 0.02, seed: Some(4), ..Default::default() },
+        ];
+        let mut batch = Batch { draws, ..Batch::new(network.clone(), Layout::best()) };
+        let mut sequences = Vec::new();
+        let mut tokens = vec![Vec::new(); samplings.len()];
+        for (i, sampling) in samplings.into_iter().enumerate() {
+            let options = GenerateOptions { sampling, max_tokens: Some(40), ..Default::default() };
+            let facts = ModelFacts {
+                vocab_size: network.vocab_size(),
+                context_length: None,
+                eos_token_ids: &[],
+                tokenizer: None,
+            };
+            let request = Request::new(&facts, vec![5 + i as u32, 9, 30], options).unwrap();
+            let mut prefill = Prefill::new(network.clone(), request).unwrap();
+            while !prefill.advance(&mut |_| {}).unwrap() {}
+            batch.join(prefill.cache).unwrap();
+            sequences.push(prefill.sequence);
+        }
+        for _ in 0..40 {
+            let mut all: Vec<&mut Sequence> = sequences.iter_mut().collect();
+            let mut step = batch.step(&mut all, true).unwrap();
+            assert_eq!(matches!(step, Step::Tokens(_)), draws);
+            for ((sequence, next), tokens) in sequences.iter_mut().zip(step.nexts()).zip(&mut tokens) {
+                let mut emit = |event: &GenerationEvent| {
+                    if let GenerationEvent::Token { token, .. } = event {
+                        tokens.push(token.id);
+                    }
+                };
+                sequence.accept(next, &mut emit).unwrap();
+            }
+        }
+        tokens
+    }
+
+    fn table(scale: f32) -> Rc<dyn LanguageModel> {
+        set_device(Device::Cpu).unwrap();
+        let key = random::key(7).unwrap();
+        Rc::new(Table(random::normal(&[300, 300], scale, Dtype::F32, &key).unwrap()))
+    }
+
+    #[test]
+    fn sequences_get_the_same_tokens_wherever_they_are_drawn() {
+        let network = table(2.0);
+        let (device, host) = (decoded(&network, true), decoded(&network, false));
+        assert!(device.iter().all(|tokens| tokens.len() == 40));
+        assert_eq!(device, host);
+    }
+
+    #[test]
+    fn logits_that_cannot_be_sampled_are_an_error() {
+        let network = table(f32::NAN);
+        let options = GenerateOptions {
+            sampling: SamplingParams { temperature: 1.0, ..Default::default() },
+            ..Default::default()
+        };
+        let facts = ModelFacts { vocab_size: 300, context_length: None, eos_token_ids: &[], tokenizer: None };
+        for draws in [true, false] {
+            let request = Request::new(&facts, vec![1], options.clone()).unwrap();
+            let prefill = Prefill::new(network.clone(), request).unwrap();
+            let mut batch = Batch { draws, ..Batch::new(network.clone(), Layout::best()) };
+            batch.join(prefill.cache).unwrap();
+            let mut sequence = prefill.sequence;
+            let mut step = batch.step(&mut [&mut sequence], true).unwrap();
+            let next = step.nexts().next().unwrap();
+            let error = sequence.accept(next, &mut |_| {}).unwrap_err();
+            assert!(error.to_string().contains("NaN"), "{error}");
+        }
+    }
+}
