@@ -674,13 +674,13 @@ unsafe fn transpose(rows: *const i32, columns: usize, count: usize, out: *mut i3
     unsafe {
         for c in (0..columns).step_by(16) {
             let width = 16.min(columns - c);
-            let mask = ((1u32 << width) - 1) as u16;
+            let mask = first(width);
             let mut v = [_mm512_setzero_si512(); 16];
             for r in 0..count {
                 v[r] = _mm512_maskz_loadu_epi32(mask, rows.add(r * columns + c));
             }
             let t = transposed_words(v);
-            let mask = ((1u32 << count) - 1) as u16;
+            let mask = first(count);
             for (i, column) in t.iter().enumerate().take(width) {
                 _mm512_mask_storeu_epi32(out.add((c + i) * WIDE), mask, *column);
             }
@@ -724,10 +724,10 @@ unsafe fn nibble_panel(rows: *const u8, words: usize, count: usize, codes: Codes
     // SAFETY: the caller vouches for `count` rows of `words` words and for the panel's columns; the rest is masked away.
     unsafe {
         let table = nibble_table(codes);
-        let stored = ((1u32 << count) - 1) as u16;
+        let stored = first(count);
         for c in (0..words).step_by(16) {
             let width = 16.min(words - c);
-            let mask = ((1u32 << width) - 1) as u16;
+            let mask = first(width);
             let mut v = [_mm512_setzero_si512(); 16];
             for r in 0..count {
                 let at = rows.add((r * words + c) * 4);
@@ -910,8 +910,7 @@ unsafe fn micro<const M: usize>(a: &Block) {
         }
         for i in 0..M {
             for v in 0..4 {
-                let left = a.wide.saturating_sub(v * 16).min(16);
-                let mask = ((1u32 << left) - 1) as u16;
+                let mask = first(a.wide.saturating_sub(v * 16));
                 let out = a.out.wrapping_add(i * a.ld + v * 16);
                 if a.add {
                     total[i][v] = _mm512_add_ps(total[i][v], _mm512_maskz_loadu_ps(mask, out));
@@ -982,7 +981,7 @@ unsafe fn dots_of<const G: usize, const KIND: u32>(
             let at: [usize; KEYS] = std::array::from_fn(|j| (s + j).min(n - 1) * stride);
             let mut acc = [[_mm512_setzero_ps(); KEYS]; G];
             for d in (0..dim).step_by(16) {
-                let mask = if dim - d >= 16 { !0 } else { (1u16 << (dim - d)) - 1 };
+                let mask = first(dim - d);
                 let mut k = [_mm512_setzero_ps(); KEYS];
                 for j in 0..KEYS {
                     k[j] = load::<KIND>(keys, at[j] + d, mask);
@@ -1048,10 +1047,7 @@ unsafe fn weigh_of<const G: usize, const KIND: u32>(
     // SAFETY: the caller vouches for `G` rows of weights and results and for `n` values.
     unsafe {
         for d in (0..dim).step_by(16 * WIDTH) {
-            let mask: [u16; WIDTH] = std::array::from_fn(|v| {
-                let left = dim.saturating_sub(d + v * 16).min(16);
-                ((1u32 << left) - 1) as u16
-            });
+            let mask: [u16; WIDTH] = std::array::from_fn(|v| first(dim.saturating_sub(d + v * 16)));
             let vectors = (dim - d).div_ceil(16).min(WIDTH);
             let mut acc = [[_mm512_setzero_ps(); WIDTH]; G];
             for s in 0..n {
