@@ -70,9 +70,16 @@ if [ -n "$instrumented" ]; then
 import Foundation
 final class Shared: @unchecked Sendable { var count = 0 }
 let shared = Shared()
-let other = Thread { for _ in 0..<100_000 { shared.count += 1 } }
+// Slowly: what one of them did must still be known when the other comes.
+func count() {
+    for _ in 0..<300 {
+        shared.count += 1
+        Thread.sleep(forTimeInterval: 0.001)
+    }
+}
+let other = Thread { count() }
 other.start()
-for _ in 0..<100_000 { shared.count += 1 }
+count()
 Thread.sleep(forTimeInterval: 0.5)
 SWIFT
     in_swift swiftc -sanitize=thread -o "$work/race/race" "$work/race/race.swift"
