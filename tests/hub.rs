@@ -16,7 +16,7 @@ use mlx_engine::load::{LoadEvent, LoadingPhase, ModelConfiguration, TokenizerSou
 
 use downloads::hub_server::{At, Fault, HubServer, Repo, Rule};
 use downloads::plain::{blobs, check_snapshots, files, needed, server};
-use downloads::{ID, noise, options, pull, quick};
+use downloads::{ID, options, pull, quick};
 use mlx_engine::hub::{self, Download, DownloadRequest, DownloadStage, HubOptions, Token};
 use mlx_engine::{Error, ErrorKind, Result};
 use rand::rngs::StdRng;

@@ -10,18 +10,14 @@ mod stored;
 mod support;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use hub_server::{HubServer, Repo};
+use mlx_engine::ErrorKind;
 use mlx_engine::hub::{
-    Activity, Download, DownloadRequest, HubOptions, Import, Prune, Storage, StoredModel, WhatIsWrong,
-    complete_snapshot,
+    Activity, Download, DownloadRequest, HubOptions, Import, Prune, Storage, WhatIsWrong, complete_snapshot,
 };
-use mlx_engine::{ErrorKind, Result};
-use serde_json::Value;
 use stored::{check_all, import, problems, quiet, tiny, write_model};
 use support::TempDir;
 

@@ -7,14 +7,12 @@ mod downloads;
 mod support;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use downloads::hub_server::xet_storage::CYCLE;
 use downloads::hub_server::{At, Fault, HubServer, Port, Repo, Rule};
-use downloads::in_xet::{check_snapshots, files, numbers, plain, server};
-use downloads::{ID, noise, pull, quick};
+use downloads::in_xet::{CHUNKS_PER_XORB, check_snapshots, files, plain, server};
+use downloads::{ID, pull, quick};
 use mlx_engine::ErrorKind;
 use mlx_engine::hub::{Client, Download, DownloadRequest, HubOptions, Token};
 use rand::rngs::StdRng;
