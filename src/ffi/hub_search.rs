@@ -6,7 +6,6 @@ use std::ptr::null;
 use serde::Serialize;
 use serde_json::Value;
 
-#[cfg(feature = "hub")]
 use super::hub::hub_options;
 use super::load::configuration;
 use super::options::{self, Versioned};
@@ -144,7 +143,6 @@ fn json_task(task: Task<String>) -> AnyTask {
 
 /// # Safety
 /// Pointers as documented for mlxe_search_start().
-#[cfg(feature = "hub")]
 unsafe fn search(options: *const mlxe_load_options_t, query: mlxe_str_t, callbacks: Callbacks) -> Result<Task<String>> {
     use crate::hub::{Client, SearchQuery};
     // SAFETY: the caller's promise.
@@ -157,13 +155,6 @@ unsafe fn search(options: *const mlxe_load_options_t, query: mlxe_str_t, callbac
     let cancelled = client.clone();
     let work = move || to_json(&fit::search(&client, &query)?);
     background("mlx-search", callbacks, work, move || cancelled.cancel())
-}
-
-/// # Safety
-/// Pointers as documented for mlxe_search_start().
-#[cfg(not(feature = "hub"))]
-unsafe fn search(_: *const mlxe_load_options_t, _: mlxe_str_t, _: Callbacks) -> Result<Task<String>> {
-    Err(Error::unsupported("this build has no access to the Hub"))
 }
 
 /// Estimates what a model takes in memory and whether it fits, without loading or downloading its weights, and returns
@@ -207,7 +198,6 @@ fn estimate(
     request: EstimateOptions,
     callbacks: Callbacks,
 ) -> Result<Task<String>> {
-    #[cfg(feature = "hub")]
     if let Some(hub) = configuration.hub.clone() {
         let client = crate::hub::Client::new(hub)?;
         let cancelled = client.clone();

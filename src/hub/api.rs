@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::http::{Client, Subject, encode, network};
+use super::http::{Client, Subject, encode_segment, network};
 use super::listing::{Listing, MAX_FILES, RepoFile};
 use super::progress::Retry;
 use crate::error::Result;
@@ -13,7 +13,7 @@ const MAX_PAGES: usize = 200;
 impl Client {
     /// The commit of a revision.
     pub(super) fn commit(&self, about: Subject, notice: &dyn Fn(Option<Retry>)) -> Result<String> {
-        let url = self.url(&format!("api/models/{}/revision/{}", about.id, encode(about.revision, "")));
+        let url = self.url(&format!("api/models/{}/revision/{}", about.id, encode_segment(about.revision)));
         let (json, _) = self.json(&url, about, notice)?;
         let sha = json.get("sha").and_then(Value::as_str).unwrap_or_default();
         match sha.len() == 40 && sha.bytes().all(|b| b.is_ascii_hexdigit()) {

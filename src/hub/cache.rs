@@ -1,18 +1,10 @@
 //! The cache layout of `huggingface_hub`: `models--{org}--{name}/{refs,snapshots,blobs}`.
 
 use std::fs;
-#[cfg(feature = "hub")]
-use std::fs::File;
-#[cfg(feature = "hub")]
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-#[cfg(feature = "hub")]
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 
-#[cfg(feature = "hub")]
-use super::disk::disk;
 use super::listing::Listing;
 use crate::env::{self, Variable};
 use crate::error::{Error, ErrorKind, Result};
@@ -21,8 +13,8 @@ use crate::files::read_text;
 /// The largest listing of files that is read back.
 const MAX_LISTING: u64 = 64 << 20;
 /// The largest index of a sharded checkpoint: one line a tensor.
-const MAX_INDEX: u64 = 64 << 20;
-const INDEX: &str = "model.safetensors.index.json";
+pub(super) const MAX_INDEX: u64 = 64 << 20;
+pub(super) const INDEX: &str = "model.safetensors.index.json";
 
 /// The models directory: `MLXE_MODELS_DIR`, else `HF_HUB_CACHE`, else `HF_HOME/hub`; else on Apple's systems
 /// `~/Library/Application Support/MLXEngine/models`, which in an app's sandbox is the app's own and which no cloud
@@ -78,7 +70,6 @@ pub fn complete_snapshot(cache: &Path, id: &str, revision: Option<&str>) -> Resu
 #[derive(Clone, Debug)]
 pub(super) struct Repository {
     pub(super) root: PathBuf,
-    #[cfg(feature = "hub")]
     pub(super) locks: PathBuf,
 }
 
@@ -86,11 +77,7 @@ impl Repository {
     pub fn new(cache: &Path, id: &str) -> Result<Self> {
         check_id(id)?;
         let name = format!("models--{}", id.replace('/', "--"));
-        Ok(Repository {
-            root: cache.join(&name),
-            #[cfg(feature = "hub")]
-            locks: cache.join(".locks").join(name),
-        })
+        Ok(Repository { root: cache.join(&name), locks: cache.join(".locks").join(name) })
     }
 
     /// The commit that a branch or tag points to in this cache; anything else must be a commit itself.
@@ -141,104 +128,9 @@ impl Repository {
         Listing::from_json(&serde_json::from_str(&text).ok()?)
     }
 
-    fn tree(&self, commit: &str) -> PathBuf {
+    pub(super) fn tree(&self, commit: &str) -> PathBuf {
         self.root.join("trees").join(format!("{commit}.json"))
     }
-}
-
-#[cfg(feature = "hub")]
-impl Repository {
-    pub fn blob(&self, etag: &str) -> PathBuf {
-        self.root.join("blobs").join(etag)
-    }
-
-    /// Where a file is in a snapshot.
-    pub fn pointer(&self, commit: &str, path: &str) -> PathBuf {
-        self.snapshot(commit).join(path)
-    }
-
-    pub fn save_listing(&self, commit: &str, listing: &Listing) -> Result<()> {
-        write(&self.tree(commit), listing.to_json().to_string().as_bytes())
-    }
-
-    /// Points a branch or tag to a commit.
-    pub fn save_ref(&self, revision: &str, commit: &str) -> Result<()> {
-        let path = self.root.join("refs").join(revision);
-        match revision == commit || read_text(&path, 256).is_ok_and(|old| old == commit) {
-            true => Ok(()),
-            false => write(&path, commit.as_bytes()),
-        }
-    }
-
-    /// The files of a commit's index, if it has one.
-    pub fn index(&self, commit: &str) -> Result<Option<String>> {
-        match read_text(&self.snapshot(commit).join(INDEX), MAX_INDEX) {
-            Ok(text) => Ok(Some(text)),
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(e),
-        }
-    }
-
-    /// Makes a whole blob visible in a snapshot.
-    pub fn link(&self, commit: &str, path: &str, etag: &str) -> Result<()> {
-        let pointer = self.pointer(commit, path);
-        if pointer.is_file() {
-            return Ok(());
-        }
-        create_folder_of(&pointer)?;
-        // A link to nothing may be left over from a blob that was removed.
-        let _ = fs::remove_file(&pointer);
-        let up = "../".repeat(path.matches('/').count() + 2);
-        let linked = std::os::unix::fs::symlink(format!("{up}blobs/{etag}"), &pointer)
-            // Some file systems have no symbolic links, some of those have hard ones.
-            .or_else(|_| fs::hard_link(self.blob(etag), &pointer))
-            .or_else(|_| fs::rename(self.blob(etag), &pointer));
-        match linked {
-            Err(_) if pointer.is_file() => Ok(()),
-            other => other.map_err(|e| Error::io(&pointer, e)),
-        }
-    }
-
-    /// The lock of a blob, shared with the Python libraries; `None` while somebody else has it.
-    pub fn try_lock(&self, etag: &str) -> Result<Option<File>> {
-        let path = self.locks.join(format!("{etag}.lock"));
-        create_folder_of(&path)?;
-        let failed = |e| disk(&path, e);
-        let file = File::options().create(true).write(true).truncate(false).open(&path).map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => return Ok(None),
-            // Without locks in the file system the worst is that a file is downloaded twice.
-            Err(fs::TryLockError::Error(e)) if e.kind() == std::io::ErrorKind::Unsupported => return Ok(Some(file)),
-            Err(fs::TryLockError::Error(e)) => return Err(failed(e)),
-        }
-        // Somebody may have removed the file between opening and locking it; then the lock holds nobody off.
-        let same = fs::metadata(&path).is_ok_and(|at| file.metadata().is_ok_and(|m| m.ino() == at.ino()));
-        Ok(same.then_some(file))
-    }
-}
-
-/// Creates the folder that a file will lie in.
-#[cfg(feature = "hub")]
-pub(super) fn create_folder_of(path: &Path) -> Result<()> {
-    let folder = path.parent().unwrap_or(path);
-    fs::create_dir_all(folder).map_err(|e| disk(folder, e))
-}
-
-/// Writes a small file so that readers see the old text or the new one.
-#[cfg(feature = "hub")]
-pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    create_folder_of(path)?;
-    let unique = format!("{}.{}.tmp", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".");
-    temporary.push(unique);
-    let result = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
-    result.map_err(|e| {
-        let _ = fs::remove_file(&temporary);
-        disk(path, e)
-    })
 }
 
 /// `name` or `org/name`, of the characters that the Hub allows.

@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use safetensors::tensor::Metadata;
-use serde_json::Value;
 use ureq::http::header::CONTENT_RANGE;
 
 use super::cache::{check_id, check_revision};
-use super::http::{Client, Subject, encode, io_text, network, reader};
+use super::http::{Client, Subject, encode_path, io_text, network, reader};
 use super::listing::RepoFile;
+use super::remote::{RemoteModel, TensorHeader};
 use super::retry::Failure;
 use super::xet::Xet;
 use crate::error::{Error, ErrorKind, Result};
@@ -27,36 +27,6 @@ const MAX_INDEX: u64 = 64 << 20;
 /// Weight files of one model at most.
 const MAX_WEIGHT_FILES: usize = 2000;
 const INDEX: &str = "model.safetensors.index.json";
-
-/// A tensor as its header describes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TensorHeader {
-    /// `BF16`, `U32`, ...
-    pub dtype: String,
-    /// Sizes of all axes.
-    pub shape: Vec<usize>,
-    /// Bytes in the file.
-    pub bytes: u64,
-}
-
-/// A model of the Hub as its small files and headers describe it.
-#[derive(Clone, Debug)]
-pub struct RemoteModel {
-    /// `organisation/name`
-    pub id: String,
-    /// The commit that all of this is from.
-    pub commit: String,
-    /// Its `config.json`.
-    pub config: Value,
-    /// Bytes of each weight file.
-    pub weight_files: BTreeMap<String, u64>,
-    /// Every tensor by name.
-    pub tensors: BTreeMap<String, TensorHeader>,
-    /// Bytes that were received of weight files: their headers.
-    pub header_bytes: u64,
-    /// Bytes of all that a download would bring.
-    pub download_bytes: u64,
-}
 
 impl Client {
     /// Looks at a model without downloading it.
@@ -135,7 +105,7 @@ impl Remote<'_> {
     /// A server without ranges is listened to no longer than needed.
     fn plain_bytes(&self, file: &RepoFile, from: u64, to: u64) -> Result<Vec<u8>> {
         let client = self.client;
-        let url = client.url(&format!("{}/resolve/{}/{}", self.id, self.commit, encode(&file.path, "/")));
+        let url = client.url(&format!("{}/resolve/{}/{}", self.id, self.commit, encode_path(&file.path)));
         let about = Subject { id: self.id, revision: self.commit, file: Some(&file.path) };
         let wrong = |what: &str| Failure::transient(network(format!("{}: {what}", about.name())));
         client.retrying(&|_| (), || {

@@ -1,43 +1,55 @@
 //! Models of the Hugging Face Hub: the cache that the Python libraries share, and downloads into it.
 //!
 //! A [`Download`] runs on threads of its own. [`Client`] is the part below it: one Hub, its token, its errors.
+//!
+//! Without the feature `network` what the cache has is found; everything else is there by name, and fails with a clear
+//! error ([`absent`]). This file alone knows which it is.
 #![forbid(unsafe_code)]
+#![cfg_attr(not(feature = "network"), allow(dead_code, reason = "most of it serves what is left out"))]
 
 mod cache;
 pub mod catalog;
 mod listing;
 mod options;
 mod progress;
+mod remote;
 mod search;
 
-#[cfg(feature = "hub")]
+#[cfg(feature = "network")]
 mod api;
-#[cfg(feature = "hub")]
+#[cfg(feature = "network")]
+mod blobs;
+#[cfg(feature = "network")]
 mod checksum;
-#[cfg(feature = "hub")]
+#[cfg(feature = "network")]
 mod control;
-#[cfg(feature = "hub")]
+#[cfg(feature = "network")]
 mod disk;
-#[cfg(feature = "hub")]
+#[cfg(feature = "network")]
 mod download;
-#[cfg(feature = "hub")]
+#[cfg(feature = "network")]
 mod headers;
-#[cfg(feature = "hub")]
+#[cfg(feature = "network")]
 mod http;
-#[cfg(feature = "hub")]
+#[cfg(feature = "network")]
 mod pace;
-#[cfg(feature = "hub")]
+#[cfg(feature = "network")]
 mod proxy;
-#[cfg(feature = "hub")]
+#[cfg(feature = "network")]
 mod ranges;
-#[cfg(feature = "hub")]
+#[cfg(feature = "network")]
 mod retry;
-#[cfg(feature = "hub")]
+#[cfg(feature = "network")]
+mod search_request;
+#[cfg(feature = "network")]
 mod storage;
-#[cfg(feature = "hub")]
+#[cfg(feature = "network")]
 mod transfer;
-#[cfg(feature = "hub")]
+#[cfg(feature = "network")]
 mod xet;
+
+#[cfg(any(test, not(feature = "network")))]
+mod absent;
 
 use mlx_engine_base::{env, error, files};
 
@@ -45,12 +57,14 @@ pub use cache::{cache_dir, complete_snapshot, snapshot};
 pub use listing::{Listing, RepoFile};
 pub use options::{HubOptions, ProxyUrl, Token};
 pub use progress::{Activity, DownloadStage, FileProgress, Progress, Retry};
+pub use remote::{RemoteModel, TensorHeader};
 pub use search::{Modality, ModelSummary, SearchPage, SearchQuery, SizeClass, Sort};
 
-#[cfg(feature = "hub")]
+#[cfg(not(feature = "network"))]
+pub use absent::{Check, Client, Download, DownloadRequest, Import, InUse, Prune, Storage};
+#[cfg(feature = "network")]
 pub use {
     download::{Check, Download, DownloadRequest},
-    headers::{RemoteModel, TensorHeader},
     http::Client,
     storage::{
         Import, InUse, Moved, Problem, Prune, Pruned, Removed, Revision, Storage, StoredModel, Verification,

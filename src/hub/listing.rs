@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-#[cfg(feature = "hub")]
 use serde_json::json;
 
 use crate::error::{Error, Result};
 
 /// More files than any model has.
-#[cfg(feature = "hub")]
 pub(super) const MAX_FILES: usize = 100_000;
 
 /// A file as a repository lists it.
@@ -48,7 +46,6 @@ impl RepoFile {
     }
 
     /// One entry of the API's tree; `None` for folders.
-    #[cfg(feature = "hub")]
     pub(super) fn from_api(entry: &Value) -> Result<Option<Self>> {
         if entry.get("type").and_then(Value::as_str) != Some("file") {
             return Ok(None);
@@ -110,7 +107,6 @@ impl Listing {
         Some(Listing { files })
     }
 
-    #[cfg(feature = "hub")]
     pub(super) fn to_json(&self) -> Value {
         let entry = |f: &RepoFile| {
             let mut json = json!({"size": f.size, "blob_id": f.blob_id});
@@ -185,7 +181,7 @@ fn is_small_part(path: &str) -> bool {
     !path.contains('/') && (endings.iter().any(|e| path.ends_with(e)) || matches!(path, "vocab.txt" | "merges.txt"))
 }
 
-#[cfg(all(test, feature = "hub"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

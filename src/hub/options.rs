@@ -30,7 +30,6 @@ impl Token {
         }
     }
 
-    #[cfg(feature = "hub")]
     pub(super) fn bearer(&self) -> String {
         format!("Bearer {}", self.0)
     }
@@ -53,7 +52,6 @@ impl ProxyUrl {
         ProxyUrl(url.trim().to_owned())
     }
 
-    #[cfg(feature = "hub")]
     pub(super) fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,9 +1,7 @@
 //! How far a download is.
 
-#[cfg(feature = "hub")]
 use std::collections::VecDeque;
 use std::time::Duration;
-#[cfg(feature = "hub")]
 use std::time::Instant;
 
 /// A failure that is being waited out.
@@ -135,13 +133,11 @@ impl From<&Progress> for Activity {
 }
 
 /// Speed over the last seconds.
-#[cfg(feature = "hub")]
 #[derive(Default)]
 pub(super) struct Speed {
     samples: VecDeque<(Instant, u64)>,
 }
 
-#[cfg(feature = "hub")]
 impl Speed {
     const WINDOW: Duration = Duration::from_secs(5);
 
@@ -159,7 +155,7 @@ impl Speed {
     }
 }
 
-#[cfg(all(test, feature = "hub"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -10,7 +10,6 @@ use crate::array::{Device, system};
 use crate::error::Result;
 use crate::files::read_json;
 use crate::hub::catalog::{self, CatalogEntry};
-#[cfg(feature = "hub")]
 use crate::hub::{Client, HubOptions};
 use crate::models::decoder::{DecoderSpec, Ffn, Mixer};
 use crate::models::registry;
@@ -73,14 +72,9 @@ pub fn fit(configuration: &ModelConfiguration, device: Device, options: &Estimat
     let directory = match (configuration.resolve()?, &configuration.source) {
         (Some(directory), _) => directory,
         (None, ModelSource::Directory(directory)) => directory.clone(),
-        #[cfg(feature = "hub")]
         (None, ModelSource::Hub { .. }) => {
             let hub = configuration.hub.clone().map_or_else(HubOptions::from_env, Ok)?;
             return fit_with(&Client::new(hub)?, configuration, device, options);
-        }
-        #[cfg(not(feature = "hub"))]
-        (None, ModelSource::Hub { id, .. }) => {
-            return Err(crate::Error::not_found(format!("{id} is not in the model cache")));
         }
     };
     local(&directory)?.fit(configuration.name(), device, options)
@@ -90,7 +84,6 @@ pub fn fit(configuration: &ModelConfiguration, device: Device, options: &Estimat
 ///
 /// # Errors
 /// As [`fit`].
-#[cfg(feature = "hub")]
 pub fn fit_with(
     client: &Client,
     configuration: &ModelConfiguration,
@@ -145,12 +138,10 @@ fn room() -> Option<u64> {
 ///
 /// # Errors
 /// As [`Client::search`].
-#[cfg(feature = "hub")]
 pub fn search(client: &Client, query: &crate::hub::SearchQuery) -> Result<crate::hub::SearchPage> {
     client.search(query, &|model_type| registry::find(model_type).is_ok())
 }
 
-#[cfg(feature = "hub")]
 fn inspect(client: &Client, id: &str, revision: Option<&str>) -> Result<Parts> {
     let remote = client.inspect(id, revision)?;
     let tensor = |t: crate::hub::TensorHeader| Tensor { numbers: numbers(&t.shape), dtype: t.dtype, bytes: t.bytes };

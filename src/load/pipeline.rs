@@ -20,7 +20,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::files::{MAX_CONFIG, parse_json, read_json_if_there, read_text};
 use crate::generate;
 use crate::hub::catalog;
-#[cfg(feature = "hub")]
 use crate::hub::{Download, DownloadRequest, DownloadStage, HubOptions, InUse, Storage};
 use crate::models::LanguageModel;
 use crate::models::registry::{self, Architecture};
@@ -44,7 +43,6 @@ pub struct Loader {
     /// While downloading.
     download: Option<DownloadStatus>,
     /// While the files of a model of the Hub are read, nobody removes or moves them.
-    #[cfg(feature = "hub")]
     in_use: Option<InUse>,
     state: State,
 }
@@ -67,7 +65,6 @@ type Emit<'a> = &'a mut dyn FnMut(&LoadEvent);
 /// What the next step has to do.
 enum State {
     Configuration,
-    #[cfg(feature = "hub")]
     Downloading(Download),
     Weights(Box<Configured>),
     Reading(Box<Reading>),
@@ -114,7 +111,6 @@ impl Loader {
             phase: LoadingPhase::DownloadingConfig,
             progress: 0.0,
             download: None,
-            #[cfg(feature = "hub")]
             in_use: None,
             state: State::Configuration,
         }
@@ -154,7 +150,6 @@ impl Loader {
     /// Frees what was read. For gigabytes that takes a while, so it comes after everyone was told.
     pub fn discard(&mut self) {
         self.state = State::Over;
-        #[cfg(feature = "hub")]
         drop(self.in_use.take());
         let _ = array::synchronize();
         memory::clear_cache();
@@ -173,14 +168,12 @@ impl Loader {
         self.state = match std::mem::replace(&mut self.state, State::Over) {
             State::Configuration => {
                 self.enter(LoadingPhase::DownloadingConfig, emit);
-                #[cfg(feature = "hub")]
                 self.use_model()?;
                 match self.configuration.resolve()? {
                     Some(directory) => State::Weights(Box::new(self.configure(directory)?)),
                     None => self.start_download()?,
                 }
             }
-            #[cfg(feature = "hub")]
             State::Downloading(download) => match download.wait_for(Duration::ZERO) {
                 None => {
                     self.download_event(&download, emit);
@@ -221,7 +214,6 @@ impl Loader {
             State::Initialization(built, tokenizer) => {
                 generate::warm_up(&*built.model)?;
                 self.check_cancel()?;
-                #[cfg(feature = "hub")]
                 self.used()?;
                 return Ok(Some(self.finish(*built, tokenizer)));
             }
@@ -264,7 +256,6 @@ impl Loader {
     }
 
     /// The models directory and the model's id, for a model of the Hub.
-    #[cfg(feature = "hub")]
     fn stored(&self) -> Result<Option<(Storage, &str)>> {
         let ModelSource::Hub { id, .. } = &self.configuration.source else { return Ok(None) };
         let directory = match &self.configuration.hub {
@@ -275,7 +266,6 @@ impl Loader {
     }
 
     /// Counts the use; from here on the files may be removed.
-    #[cfg(feature = "hub")]
     fn used(&mut self) -> Result<()> {
         if let Some((storage, id)) = self.stored()? {
             storage.mark_used(id);
@@ -285,7 +275,6 @@ impl Loader {
     }
 
     /// Keeps the model from being removed until this load is over.
-    #[cfg(feature = "hub")]
     fn use_model(&mut self) -> Result<()> {
         let Some((storage, id)) = self.stored()? else { return Ok(()) };
         // What is not there yet is kept by its download.
@@ -297,7 +286,6 @@ impl Loader {
         Ok(())
     }
 
-    #[cfg(feature = "hub")]
     fn start_download(&self) -> Result<State> {
         let ModelSource::Hub { id, revision } = &self.configuration.source else {
             return Err(Error::internal("a directory is not downloaded"));
@@ -309,22 +297,12 @@ impl Loader {
         Download::start(options, request).map(State::Downloading)
     }
 
-    #[cfg(not(feature = "hub"))]
-    fn start_download(&self) -> Result<State> {
-        let name = self.configuration.name();
-        Err(Error::not_found(format!("{name} is not in the model cache, and this build has no downloads")))
-    }
-
     /// Whether the next step has nothing to do but to look at a download.
     pub fn is_downloading(&self) -> bool {
-        #[cfg(feature = "hub")]
-        return matches!(self.state, State::Downloading(_));
-        #[cfg(not(feature = "hub"))]
-        false
+        matches!(self.state, State::Downloading(_))
     }
 
     /// Reports how a download goes, not too often.
-    #[cfg(feature = "hub")]
     fn download_event(&mut self, download: &Download, emit: Emit) {
         let progress = download.progress();
         let phase = match progress.current_weights() {

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::super::cache::{Repository, create_folder_of};
+use super::super::blobs::create_folder_of;
+use super::super::cache::Repository;
 use super::super::checksum::Checksum;
 use super::super::disk::{check_room, disk, prepare, sync_folder};
 use super::super::listing::{Listing, RepoFile};

@@ -9,7 +9,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::super::cache::{Repository, create_folder_of};
+use super::super::blobs::create_folder_of;
+use super::super::cache::Repository;
 use super::super::disk::disk;
 use crate::error::{Error, ErrorKind, Result};
 

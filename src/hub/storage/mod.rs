@@ -22,7 +22,8 @@ use std::time::Instant;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::cache::{Repository, check_id, create_folder_of};
+use super::blobs::create_folder_of;
+use super::cache::{Repository, check_id};
 use super::progress::{Activity, Speed};
 use crate::error::{Error, Result};
 use crate::files::{read_json, read_text};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::super::cache::create_folder_of;
+use super::super::blobs::create_folder_of;
 use super::super::disk::{check_room, disk, prepare, sync_folder};
 use super::import::Staging;
 use super::{Meter, Storage, Watch, files_below};

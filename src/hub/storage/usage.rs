@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::super::cache::write;
+use super::super::blobs::write;
 use super::Storage;
 use super::lock::lock;
 use crate::error::{Error, ErrorKind, Result};

@@ -1,0 +1,222 @@
+//! What stands in the place of downloads, search and work on the cache in a build without them: the same names, whose
+//! work fails with a clear error. What the cache has is still found.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::options::HubOptions;
+use super::progress::{Activity, Progress};
+use super::remote::RemoteModel;
+use super::search::{SearchPage, SearchQuery};
+use crate::error::{Error, Result};
+
+fn absent<T>() -> Result<T> {
+    Err(Error::unsupported("this build of the library has no hub"))
+}
+
+fn not_cached<T>(id: &str) -> Result<T> {
+    Err(Error::not_found(format!("{id} is not in the model cache, and this build has no downloads")))
+}
+
+/// A client that asks nobody.
+#[derive(Clone)]
+pub struct Client(HubOptions);
+
+impl Client {
+    /// A client.
+    pub fn new(options: HubOptions) -> Result<Client> {
+        Ok(Client(options))
+    }
+
+    /// How this client was set up.
+    pub fn options(&self) -> &HubOptions {
+        &self.0
+    }
+
+    /// Does nothing: there is no work.
+    pub fn cancel(&self) {}
+
+    /// Fails.
+    pub fn inspect(&self, id: &str, _: Option<&str>) -> Result<RemoteModel> {
+        not_cached(id)
+    }
+
+    /// Fails.
+    pub fn search(&self, _: &SearchQuery, _: &dyn Fn(&str) -> bool) -> Result<SearchPage> {
+        absent()
+    }
+}
+
+/// Looks at a model's `config.json`, whose path it gets.
+pub type Check = Box<dyn FnOnce(&Path) -> Result<()> + Send>;
+
+/// What would be downloaded.
+pub struct DownloadRequest {
+    /// `organisation/name`
+    pub id: String,
+    /// Branch, tag or commit; `main` if not given.
+    pub revision: Option<String>,
+    /// Never called.
+    pub check: Option<Check>,
+}
+
+impl DownloadRequest {
+    /// All that a model needs.
+    pub fn new(id: impl Into<String>, revision: Option<String>) -> Self {
+        DownloadRequest { id: id.into(), revision, check: None }
+    }
+}
+
+/// A download, of which there is none.
+pub enum Download {}
+
+impl Download {
+    /// Fails.
+    pub fn start(_: HubOptions, request: DownloadRequest) -> Result<Download> {
+        not_cached(&request.id)
+    }
+
+    /// Never called.
+    pub fn pause(&self) {
+        match *self {}
+    }
+
+    /// Never called.
+    pub fn resume(&self) {
+        match *self {}
+    }
+
+    /// Never called.
+    pub fn cancel(&self) {
+        match *self {}
+    }
+
+    /// Never called.
+    pub fn wait(&self) -> Result<PathBuf> {
+        match *self {}
+    }
+
+    /// Never called.
+    pub fn wait_for(&self, _: Duration) -> Option<Result<PathBuf>> {
+        match *self {}
+    }
+
+    /// Never called.
+    pub fn progress(&self) -> Progress {
+        match *self {}
+    }
+}
+
+/// The models of a directory, of which nothing is known but what loads find.
+pub struct Storage;
+
+/// A model that is kept from being removed; nothing removes any.
+pub enum InUse {}
+
+/// What would be imported.
+pub struct Import<'a> {
+    /// A folder with a model.
+    pub folder: PathBuf,
+    /// The id it would get.
+    pub id: String,
+    /// By hard links.
+    pub link: bool,
+    /// Never called.
+    pub check: Option<&'a dyn Fn(&Path) -> Result<()>>,
+}
+
+/// What would be removed.
+#[derive(Clone, Debug, Default)]
+pub struct Prune {
+    /// Bytes that may stay.
+    pub budget: u64,
+    /// Ids that stay.
+    pub keep: Vec<String>,
+    /// Only says what would go.
+    pub dry_run: bool,
+}
+
+/// What work of a [`Storage`] would give.
+#[derive(Debug, Serialize)]
+pub enum Nothing {}
+
+/// Hears how far work is.
+type Tell<'a> = &'a mut dyn FnMut(&Activity) -> Result<()>;
+
+impl Storage {
+    /// The models of a directory.
+    pub fn new(_: impl Into<PathBuf>) -> Storage {
+        Storage
+    }
+
+    /// Always false: nobody else is kept away from a model.
+    pub fn has(&self, _: &str) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// Nothing.
+    pub fn in_use(&self, _: &str) -> Result<Option<InUse>> {
+        Ok(None)
+    }
+
+    /// Nothing.
+    pub fn mark_used(&self, _: &str) {}
+
+    /// Fails.
+    pub fn list(&self) -> Result<Nothing> {
+        absent()
+    }
+
+    /// Fails.
+    pub fn info(&self, _: &str) -> Result<Nothing> {
+        absent()
+    }
+
+    /// Fails.
+    pub fn remove(&self, _: &str, _: Option<&str>) -> Result<Nothing> {
+        absent()
+    }
+
+    /// Fails.
+    pub fn verify(&self, _: Option<&str>, _: bool, _: Tell) -> Result<Nothing> {
+        absent()
+    }
+
+    /// Fails.
+    pub fn import(&self, _: &Import, _: Tell) -> Result<Nothing> {
+        absent()
+    }
+
+    /// Fails.
+    pub fn relocate(&self, _: &Path, _: Tell) -> Result<Nothing> {
+        absent()
+    }
+
+    /// Fails.
+    pub fn prune(&self, _: &Prune, _: Tell) -> Result<Nothing> {
+        absent()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn what_is_left_out_says_so() {
+        let options = HubOptions::with_cache("/nowhere").unwrap();
+        let client = Client::new(options.clone()).unwrap();
+        let error = client.inspect("org/model", None).unwrap_err();
+        assert!(error.kind() == ErrorKind::NotFound && error.message().contains("org/model"), "{error}");
+        let error = client.search(&SearchQuery::default(), &|_| true).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::UnsupportedModel);
+        let error = Download::start(options, DownloadRequest::new("org/model", None)).err().unwrap();
+        assert!(error.kind() == ErrorKind::NotFound && error.message().contains("no downloads"), "{error}");
+        let storage = Storage::new("/nowhere");
+        assert!(!storage.has("org/model").unwrap() && storage.in_use("org/model").unwrap().is_none());
+        assert_eq!(storage.list().unwrap_err().kind(), ErrorKind::UnsupportedModel);
+    }
+}

@@ -1,0 +1,427 @@
+//! One file on its way: ranges, what is there already, checksum, publication.
+//!
+//! Data is written in place into `blobs/{etag}.incomplete`. Which ranges of it are there stands in
+//! `{etag}.incomplete.json`, written often enough that a killed process loses at most a second. Only when the whole
+//! file is there and its checksum is right does it become a blob, and then visible in the snapshot.
+
+mod parts;
+mod receive;
+mod request;
+mod saved;
+mod sum;
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::blobs::create_folder_of;
+use super::cache::Repository;
+use super::disk::disk;
+use super::http::{Client, network};
+use super::listing::RepoFile;
+use super::progress::Retry;
+use super::retry::Failure;
+use super::xet::Xet;
+use crate::error::{Error, Result};
+
+pub(super) use parts::Chunk;
+use parts::Parts;
+
+/// Bytes that are read and written at once, for each connection.
+const BUFFER: usize = 256 << 10;
+/// Bytes of one request at least and at most, in files larger than that.
+const CHUNK: (u64, u64) = (4 << 20, 32 << 20);
+/// Bytes after which earlier failures are forgotten.
+const PROGRESS: u64 = 64 << 10;
+/// How often a file is begun anew because its content turned out wrong.
+const RESTARTS: u32 = 2;
+
+/// One file on its way.
+pub(super) struct Transfer {
+    pub file: RepoFile,
+    client: Client,
+    repository: Repository,
+    id: String,
+    commit: String,
+    xet: Arc<Xet>,
+    chunk: u64,
+    /// Bytes that are there.
+    pub done: AtomicU64,
+    state: Mutex<State>,
+    /// One connection writes at a time: the kernel lets no more into a file, and those that it keeps out spin.
+    writing: Mutex<()>,
+    /// More bytes are there, or a checksum is, or the file is over.
+    moved: Condvar,
+}
+
+/// Where a file stands.
+///
+/// ```text
+/// Waiting -> Fetching -> Checking -> Done
+///              |    ^       |
+///              v    |       |   the checksum is wrong
+///            Spoiled <------+   the content is
+/// ```
+///
+/// From anywhere to `Done` where the cache turns out to have the file. What is spoiled a third time is an error.
+#[derive(Default)]
+enum Step {
+    /// For its lock, which another download may have.
+    #[default]
+    Waiting,
+    /// It is open, and workers fetch its parts.
+    Fetching,
+    /// What has arrived is of no use, and is thrown away once the last worker has left.
+    Spoiled(Error),
+    /// All is there; its checksum is waited for.
+    Checking,
+    /// It is visible in the snapshot.
+    Done,
+}
+
+#[derive(Default)]
+struct State {
+    step: Step,
+    /// While it is open, so that no other process writes into it.
+    lock: Option<File>,
+    out: Option<Arc<File>>,
+    parts: Parts,
+    source: Source,
+    restarts: u32,
+    /// Counts the beginnings, so that a checksum of an earlier one is not used.
+    epoch: u64,
+    /// The checksum of this beginning.
+    digest: Option<(u64, Result<String>)>,
+    saved: Option<Instant>,
+}
+
+/// What is known of where the file comes from.
+#[derive(Default)]
+struct Source {
+    /// No `Range` is asked for.
+    plain: bool,
+    /// Where the endpoint sent us.
+    location: Option<String>,
+    /// The ETag there.
+    remote: Option<String>,
+}
+
+impl State {
+    /// The content is wrong. The first reason is kept.
+    fn spoil(&mut self, error: Error) {
+        if matches!(self.step, Step::Fetching) {
+            self.step = Step::Spoiled(error);
+        }
+    }
+
+    /// Whether a worker's range does not count any more.
+    fn has_abandoned(&self, chunk: &Chunk) -> bool {
+        !matches!(self.step, Step::Fetching) || !self.parts.counts(chunk)
+    }
+}
+
+/// What a worker can do for a file.
+pub(super) enum Claim {
+    /// Fetch this range.
+    Chunk(Chunk),
+    /// Nothing now: others work on it, here or in another process.
+    Busy,
+    /// Nothing any more.
+    Done,
+}
+
+/// How the attempt at a range ended.
+enum Attempt {
+    Whole,
+    /// Somebody else does the rest.
+    Abandoned,
+}
+
+/// Whom a worker tells what it does.
+struct Told<'a> {
+    /// A failure that is being waited out, or that nothing is waited for any more.
+    notice: &'a dyn Fn(Option<Retry>),
+    /// Counts the bytes received.
+    traffic: &'a AtomicU64,
+}
+
+impl Transfer {
+    pub fn new(client: Client, repository: Repository, id: &str, commit: &str, file: RepoFile, xet: Arc<Xet>) -> Self {
+        let chunk = chunk_size(file.size, client.options().connections as u64);
+        Transfer {
+            file,
+            client,
+            repository,
+            id: id.to_owned(),
+            commit: commit.to_owned(),
+            xet,
+            chunk,
+            done: AtomicU64::new(0),
+            state: Mutex::default(),
+            writing: Mutex::default(),
+            moved: Condvar::new(),
+        }
+    }
+
+    pub fn is_done(&self) -> bool {
+        matches!(self.state.lock().step, Step::Done)
+    }
+
+    /// Leaves an unfinished file to whoever comes next. Nobody works on it any more.
+    pub fn close(&self) {
+        let mut state = self.state.lock();
+        state.out = None;
+        state.lock = None;
+    }
+
+    /// Whether the file, or the blob it will point to, is there already.
+    pub fn take_cached(&self) -> Result<bool> {
+        let size = |path: PathBuf| fs::metadata(path).ok().filter(fs::Metadata::is_file).map(|m| m.len());
+        let cached = size(self.repository.pointer(&self.commit, &self.file.path)) == Some(self.file.size);
+        if !cached {
+            if size(self.repository.blob(self.file.etag())) != Some(self.file.size) {
+                return Ok(false);
+            }
+            self.repository.link(&self.commit, &self.file.path, self.file.etag())?;
+        }
+        self.end();
+        Ok(true)
+    }
+
+    /// Bytes that still have to find room on the disk.
+    pub fn missing_bytes(&self) -> u64 {
+        use std::os::unix::fs::MetadataExt;
+        let held = fs::metadata(self.incomplete()).map_or(0, |m| m.blocks() * 512);
+        if self.is_done() { 0 } else { self.file.size.saturating_sub(held) }
+    }
+
+    /// What has to be fetched next.
+    pub fn claim(self: &Arc<Self>) -> Result<Claim> {
+        let mut state = self.state.lock();
+        match &state.step {
+            Step::Done => return Ok(Claim::Done),
+            Step::Checking | Step::Spoiled(_) => return Ok(Claim::Busy),
+            Step::Waiting => {
+                let Some(lock) = self.repository.try_lock(self.file.etag())? else { return Ok(Claim::Busy) };
+                state.lock = Some(lock);
+                drop(state);
+                // Whoever had the lock before may have done the work.
+                if self.take_cached()? {
+                    return Ok(Claim::Done);
+                }
+                state = self.state.lock();
+                self.open(&mut state)?;
+            }
+            Step::Fetching => {}
+        }
+        if let Some(chunk) = state.parts.claim() {
+            return Ok(Claim::Chunk(chunk));
+        }
+        // An empty or already complete file has nothing to fetch, but still has to be finished.
+        drop(state);
+        self.settle()?;
+        Ok(Claim::Busy)
+    }
+
+    /// Opens the incomplete file and finds out what is in it.
+    fn open(self: &Arc<Self>, state: &mut State) -> Result<()> {
+        let path = self.incomplete();
+        create_folder_of(&path)?;
+        let failed = |e| disk(&path, e);
+        let out = File::options().create(true).read(true).write(true).truncate(false).open(&path).map_err(failed)?;
+        let kept = out.metadata().map_err(failed)?.len() == self.file.size;
+        let there = if kept { self.saved_ranges().unwrap_or_default() } else { Default::default() };
+        out.set_len(self.file.size).map_err(failed)?;
+        state.parts = Parts::new(self.file.size, there, self.piece(state));
+        self.done.store(state.parts.total(), Ordering::Relaxed);
+        state.out = Some(Arc::new(out));
+        state.step = Step::Fetching;
+        self.follow(state.epoch)
+    }
+
+    /// Bytes of one request.
+    fn piece(&self, state: &State) -> u64 {
+        if state.source.plain { self.file.size.max(1) } else { self.chunk }
+    }
+
+    fn incomplete(&self) -> PathBuf {
+        self.repository.blob(&format!("{}.incomplete", self.file.etag()))
+    }
+
+    /// Fetches a range, trying again where that may help.
+    pub fn fetch(
+        self: &Arc<Self>,
+        mut chunk: Chunk,
+        notice: &dyn Fn(Option<Retry>),
+        traffic: &AtomicU64,
+    ) -> Result<()> {
+        let told = Told { notice, traffic };
+        let mut backoff = self.client.backoff();
+        let result = loop {
+            let from = chunk.at;
+            let hash = self.xet_hash();
+            let outcome = match hash {
+                Some(hash) => self.attempt_xet(hash, &mut chunk, &told),
+                None => self.attempt(&mut chunk, &told),
+            };
+            if chunk.at >= from + PROGRESS {
+                backoff.reset();
+            }
+            match outcome {
+                Ok(Attempt::Whole | Attempt::Abandoned) => break Ok(()),
+                Err(failure) => {
+                    // The address may be what is wrong: ask the endpoint again.
+                    self.state.lock().source.location = None;
+                    if let Err(error) = self.client.wait(&mut backoff, failure, notice) {
+                        // What Xet storage does not deliver, plain HTTP may.
+                        match hash {
+                            Some(_) if self.xet.give_up(&error) => backoff.reset(),
+                            Some(_) => break Err(error),
+                            None => break Err(self.xet.explain(error)),
+                        }
+                    }
+                }
+            }
+        };
+        notice(None);
+        self.leave(&chunk);
+        result?;
+        self.settle()
+    }
+
+    /// The worker leaves its range.
+    fn leave(&self, chunk: &Chunk) {
+        let mut state = self.state.lock();
+        state.parts.leave(chunk);
+        if matches!(state.step, Step::Fetching) {
+            self.save(&mut state);
+        }
+        self.moved.notify_all();
+    }
+
+    /// The name by which to ask Xet storage, unless plain HTTP is to be used. A file that came out damaged twice is
+    /// tried that way once.
+    fn xet_hash(&self) -> Option<&str> {
+        let state = self.state.lock();
+        let usable = self.xet.is_on() && !state.source.plain && state.restarts < RESTARTS;
+        self.file.xet_hash.as_deref().filter(|_| usable)
+    }
+
+    /// The rest of a range from Xet storage.
+    fn attempt_xet(&self, hash: &str, chunk: &mut Chunk, told: &Told) -> Result<Attempt, Failure> {
+        if self.state.lock().has_abandoned(chunk) {
+            return Ok(Attempt::Abandoned);
+        }
+        let body = self.xet.open(&self.file.path, hash, chunk.at, chunk.end)?;
+        self.receive(body, true, chunk, told)
+    }
+
+    /// Once nobody works on the file any more: begins anew, or checks and publishes it.
+    fn settle(self: &Arc<Self>) -> Result<()> {
+        let mut state = self.state.lock();
+        if !state.parts.is_idle() {
+            return Ok(());
+        }
+        match std::mem::take(&mut state.step) {
+            Step::Spoiled(error) => return self.restart(&mut state, error),
+            Step::Fetching => state.step = Step::Fetching,
+            other => {
+                state.step = other;
+                return Ok(());
+            }
+        }
+        if state.parts.has_queue() {
+            return Ok(());
+        }
+        if state.parts.total() < self.file.size {
+            // Workers left because another wanted to do everything, and that one failed.
+            let piece = self.piece(&state);
+            state.parts.cut(piece);
+            self.done.store(state.parts.total(), Ordering::Relaxed);
+            return Ok(());
+        }
+        state.step = Step::Checking;
+        drop(state);
+        let found = self.digest()?;
+        let expected = self.file.etag();
+        if found != expected {
+            let error = network(format!(
+                "{}/{}: damaged on the way: its checksum is {found}, it should be {expected}",
+                self.id, self.file.path
+            ));
+            return self.restart(&mut self.state.lock(), error);
+        }
+        self.publish()
+    }
+
+    /// Throws everything away and begins anew, or gives up.
+    fn restart(self: &Arc<Self>, state: &mut State, error: Error) -> Result<()> {
+        self.forget();
+        state.step = Step::Fetching;
+        state.epoch += 1;
+        state.source.location = None;
+        state.restarts += 1;
+        let piece = self.piece(state);
+        state.parts.clear(piece);
+        self.done.store(0, Ordering::Relaxed);
+        self.moved.notify_all();
+        if state.restarts > RESTARTS {
+            let _ = fs::remove_file(self.incomplete());
+            return Err(error.context(format!("given up after {} tries", state.restarts)));
+        }
+        log::warn!("{error}; beginning anew");
+        self.follow(state.epoch)
+    }
+
+    /// The file is whole and right: shows it.
+    fn publish(&self) -> Result<()> {
+        let blob = self.repository.blob(self.file.etag());
+        let out = self.state.lock().out.clone();
+        // A name must not be there before its bytes are, whatever becomes of the power.
+        out.map_or(Ok(()), |out| out.sync_all()).map_err(|e| disk(&blob, e))?;
+        fs::rename(self.incomplete(), &blob).map_err(|e| disk(&blob, e))?;
+        self.forget();
+        self.repository.link(&self.commit, &self.file.path, self.file.etag())?;
+        self.end();
+        Ok(())
+    }
+
+    fn end(&self) {
+        let mut state = self.state.lock();
+        state.step = Step::Done;
+        state.out = None;
+        state.lock = None;
+        self.done.store(self.file.size, Ordering::Relaxed);
+        self.moved.notify_all();
+    }
+}
+
+/// Bytes of one request for a file: all connections get the same number of them, so that none is left with the last one
+/// while the others have nothing to do.
+fn chunk_size(file: u64, connections: u64) -> u64 {
+    let share = file.div_ceil(connections.max(1));
+    let requests = share.div_ceil(CHUNK.1).max(1);
+    share.div_ceil(requests).max(CHUNK.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_share_a_file_evenly() {
+        for (file, connections) in [(400_000_000, 8), (1_000_000_000, 8), (5_000_000_001, 3), (260_000_000, 1)] {
+            let chunk = chunk_size(file, connections);
+            assert!((CHUNK.0..=CHUNK.1).contains(&chunk), "{chunk}");
+            assert_eq!(file.div_ceil(chunk) % connections, 0, "{file} bytes in chunks of {chunk}");
+        }
+        assert_eq!(
+            [chunk_size(0, 8), chunk_size(9_000_000, 8), chunk_size(9_000_000, 0)],
+            [CHUNK.0, CHUNK.0, 9_000_000]
+        );
+    }
+}
