@@ -43,6 +43,16 @@ pub fn cpu_engine() -> Engine {
     Engine::new(&EngineOptions { device, ..Default::default() }).unwrap()
 }
 
+/// The model itself, on this thread.
+pub fn network(recipe: &Recipe, dir: &Path) -> Box<dyn LanguageModel> {
+    let mut checkpoint = Checkpoint::open(dir).unwrap();
+    let quantization = Quantization::from_config(&recipe.config).unwrap();
+    let progress = ReadProgress::new(Arc::default());
+    let weights = Weights::open(&mut checkpoint, quantization, Some(Dtype::F32), progress).unwrap();
+    let model_type = recipe.config["model_type"].as_str().unwrap();
+    registry::find(model_type).unwrap().build(&recipe.config, &weights).unwrap()
+}
+
 /// Quantizes with MLX, as the reference did.
 pub fn quantize(_: &str, values: &[f32], shape: &[usize], packing: &Packing) -> Packed {
     let shape: Vec<i32> = shape.iter().map(|&n| n as i32).collect();
