@@ -4,7 +4,16 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+#[path = "support/circles.rs"]
+mod circles;
+use circles::circles;
+
 fn sources() -> BTreeMap<String, String> {
+    sources_in(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src"))
+}
+
+/// All Rust files of a folder, by their path in it.
+fn sources_in(root: &Path) -> BTreeMap<String, String> {
     fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
@@ -15,10 +24,9 @@ fn sources() -> BTreeMap<String, String> {
             }
         }
     }
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut found = Vec::new();
-    walk(&root, &mut found);
-    let text = |p: &PathBuf| (p.strip_prefix(&root).unwrap().display().to_string(), fs::read_to_string(p).unwrap());
+    walk(root, &mut found);
+    let text = |p: &PathBuf| (p.strip_prefix(root).unwrap().display().to_string(), fs::read_to_string(p).unwrap());
     found.iter().map(text).collect()
 }
 
@@ -63,6 +71,14 @@ fn modules_import_only_what_lies_below_them() {
         }
         let (_, allowed) = ALLOWED.iter().find(|(m, _)| *m == from).unwrap_or_else(|| panic!("{path}: unknown module"));
         for line in code(text) {
+            // What the root hands on to programs would hide where it comes from, and so would a list.
+            let through_root = ["Device", "Dtype", "memory", "registry"].iter().chain(&modules).any(|name| {
+                let list = line.split_once("crate::{").is_some_and(|(_, list)| list.contains(name));
+                list || (!modules.contains(name) && line.contains(&format!("crate::{name}")))
+            });
+            if through_root {
+                wrong.push(format!("{path}: {}", line.trim()));
+            }
             for to in &modules {
                 let named = line.contains(&format!("crate::{to}::")) || line.contains(&format!("crate::{to};"));
                 if named && *to != from && !allowed.contains(to) {
@@ -93,6 +109,87 @@ fn the_environment_is_read_in_one_place() {
         let reads = code(text).any(|l| l.contains("env::var"));
         assert!(path == "base/env.rs" || !reads, "{path} reads the environment");
     }
+}
+
+/// What the library can be built without is known to one file.
+#[test]
+fn features_are_asked_for_in_one_file() {
+    for (path, text) in sources() {
+        let asks = code(&text).any(|l| l.contains("feature = "));
+        assert!(path == "hub/lib.rs" || !asks, "{path} depends on a feature");
+    }
+}
+
+/// Programs and examples use what the documentation shows.
+#[test]
+fn programs_use_the_public_interface() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for folder in ["cli/src", "examples"] {
+        for (path, text) in sources_in(&root.join(folder)) {
+            for hidden in ["array", "cache", "ffi", "models", "weights"] {
+                let named = code(&text).any(|l| l.contains(&format!("mlx_engine::{hidden}::")));
+                assert!(!named, "{folder}/{path} uses mlx_engine::{hidden}");
+            }
+        }
+    }
+}
+
+/// Where circles still are. Nothing is added here.
+const CIRCLES: &[(&str, &str)] = &[
+    ("src", "cache/"),
+    ("src", "engine/"),
+    ("src", "ffi/"),
+    ("src", "models/decoder/"),
+    ("src", "tokenizer/"),
+    ("src/kernels", ""),
+    ("xtask/src", ""),
+];
+
+#[test]
+fn files_import_each_other_in_no_circle() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    for (folder, own) in [
+        ("src", &["base", "hub", "kernels"][..]),
+        ("src/base", &[]),
+        ("src/hub", &[]),
+        ("src/kernels", &[]),
+        ("cli/src", &[]),
+        ("xtask/src", &[]),
+    ] {
+        let mut files = sources_in(&root.join(folder));
+        files.retain(|path, _| !own.iter().any(|o| path.starts_with(&format!("{o}/"))));
+        let known = |circle: &Vec<String>| {
+            CIRCLES.iter().any(|(of, within)| *of == folder && circle.iter().all(|file| file.starts_with(within)))
+        };
+        let new = circles(&files).into_iter().filter(|circle| !known(circle));
+        found.extend(new.map(|circle| format!("{folder}: {}", circle.join(", "))));
+    }
+    assert!(found.is_empty(), "files import each other:\n{}", found.join("\n"));
+}
+
+/// The check itself: a circle through a name that a parent hands on, and none where it only looks like one.
+#[test]
+fn circles_are_found() {
+    let files = |texts: &[(&str, &str)]| texts.iter().map(|(p, t)| ((*p).to_owned(), (*t).to_owned())).collect();
+    let clean = files(&[
+        ("lib.rs", "mod a;\npub mod b;\npub use a::{A, c::C};\n"),
+        ("a/mod.rs", "mod c;\npub use c::C;\npub struct A(c::C);"),
+        ("a/c.rs", "use std::fmt;\n// use super::A;\npub struct C;"),
+        ("b.rs", "use crate::{\n    A,\n    C,\n};\nfn b(_: A, _: C) {}"),
+    ]);
+    assert!(circles(&clean).is_empty(), "{:?}", circles(&clean));
+    let handed_on = files(&[
+        ("lib.rs", "mod a;\nmod b;\npub use a::A;\n"),
+        ("a.rs", "pub fn a() { crate::b::b() }\npub struct A;"),
+        ("b.rs", "use super::A;\npub fn b() { let _ = A; }"),
+    ]);
+    assert_eq!(circles(&handed_on), [["a.rs", "b.rs"]]);
+    let parent = files(&[
+        ("lib.rs", "mod a;\nuse a::a;\npub struct B;\nfn main() { a() }"),
+        ("a.rs", "use super::B;\npub fn a() {}"),
+    ]);
+    assert_eq!(circles(&parent), [["a.rs", "lib.rs"]]);
 }
 
 #[test]

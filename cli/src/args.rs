@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use mlx_engine::array::{Device, Dtype};
-use mlx_engine::cache::{CacheOptions, KvQuantization};
 use mlx_engine::engine::EngineOptions;
 use mlx_engine::generate::GenerateOptions;
 use mlx_engine::generate::sampling::{DryParams, MirostatParams, SamplingParams};
+use mlx_engine::generate::{CacheOptions, KvQuantization};
 use mlx_engine::load::{ModelConfiguration, TokenizerSource, WeightDtype};
+use mlx_engine::{Device, Dtype};
 
 /// Load and run language models on MLX.
 #[derive(Parser)]

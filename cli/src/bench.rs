@@ -3,14 +3,14 @@
 use std::sync::mpsc::{Sender, channel};
 use std::time::Instant;
 
-use mlx_engine::array::memory;
 use mlx_engine::engine::{Control, Engine, EngineOptions, Model};
 use mlx_engine::generate::sampling::SamplingParams;
 use mlx_engine::generate::{GenerateOptions, GenerationEvent, GenerationStats};
+use mlx_engine::memory;
 use serde_json::json;
 
-use crate::Result;
 use crate::args::BenchArgs;
+use crate::failure::Result;
 use crate::load::load_on;
 
 /// The middle of sorted values.

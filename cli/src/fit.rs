@@ -3,15 +3,15 @@
 use std::path::Path;
 
 use indicatif::HumanBytes;
+use mlx_engine::Device;
 use mlx_engine::Error;
-use mlx_engine::array::Device;
 use mlx_engine::hub::catalog;
 use mlx_engine::load::fit::{self, Fit};
 use mlx_engine::load::{EstimateOptions, ModelConfiguration};
 
-use crate::Result;
 use crate::args::{DeviceArg, FitArgs};
-use crate::info::short_count;
+use crate::failure::Result;
+use crate::numbers::short_count;
 
 pub fn fit(args: &FitArgs) -> Result {
     let Some(name) = &args.model else { return catalogue(args.json) };

@@ -12,8 +12,8 @@ use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
 
 use crate::args::{GenerateArgs, LogitsArgs};
+use crate::failure::{Failure, Result};
 use crate::load::load;
-use crate::{Failure, Result};
 
 /// Generates, hands every event to `seen`, and returns the statistics.
 pub fn stream(

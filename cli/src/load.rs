@@ -6,8 +6,8 @@ use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use mlx_engine::engine::{Control, Engine, Model};
 use mlx_engine::load::{Checkpoints, LoadEvent, LoadingPhase, ModelConfiguration};
 
-use crate::Result;
 use crate::args::{LoadArgs, ModelArgs};
+use crate::failure::Result;
 
 /// Loads the model that the arguments name. On a terminal a bar shows how far it is.
 pub fn load(args: &ModelArgs, with_tokenizer: bool) -> Result<Model> {
@@ -58,7 +58,7 @@ pub fn load_command(args: &LoadArgs) -> Result {
             "{} ({}, {} parameters, {}) in {:.2} s",
             info.name,
             info.model_type,
-            crate::info::short_count(info.parameters),
+            crate::numbers::short_count(info.parameters),
             HumanBytes(info.weight_bytes),
             info.load_seconds
         );

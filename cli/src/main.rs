@@ -2,10 +2,12 @@
 
 mod args;
 mod bench;
+mod failure;
 mod fit;
 mod generate;
 mod info;
 mod load;
+mod numbers;
 mod pull;
 mod run;
 mod search;
@@ -15,35 +17,8 @@ mod text;
 use std::process::ExitCode;
 
 use clap::Parser;
-use mlx_engine::ErrorKind;
 
 use args::{Command, Options};
-
-/// Errors, with the exit code they end the program with.
-type Result<T = ()> = std::result::Result<T, Failure>;
-
-/// Why a command failed.
-struct Failure {
-    message: String,
-    code: u8,
-}
-
-impl From<mlx_engine::Error> for Failure {
-    fn from(error: mlx_engine::Error) -> Self {
-        let code = match error.kind() {
-            ErrorKind::InvalidArgument => 2,
-            ErrorKind::Cancelled => 130,
-            _ => 1,
-        };
-        Failure { message: error.to_string(), code }
-    }
-}
-
-impl From<std::io::Error> for Failure {
-    fn from(error: std::io::Error) -> Self {
-        Failure { message: error.to_string(), code: 1 }
-    }
-}
 
 fn main() -> ExitCode {
     let options = Options::parse();

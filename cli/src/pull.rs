@@ -7,8 +7,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use mlx_engine::hub::{Download, DownloadRequest, HubOptions, Progress};
 use serde_json::{Value, json};
 
-use crate::Result;
 use crate::args::{DirectoryArg, PullArgs};
+use crate::failure::Result;
 
 /// How often progress is shown.
 const TICK: Duration = Duration::from_millis(100);

@@ -7,8 +7,8 @@ use mlx_engine::chat::ChatSession;
 use mlx_engine::engine::Model;
 use mlx_engine::generate::{GenerationEvent, GenerationStats, StopReason};
 
-use crate::Result;
 use crate::args::RunArgs;
+use crate::failure::Result;
 use crate::generate::stream;
 use crate::load::load;
 

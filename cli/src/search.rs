@@ -7,9 +7,9 @@ use mlx_engine::load::fit;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::Result;
 use crate::args::SearchArgs;
-use crate::info::short_count;
+use crate::failure::Result;
+use crate::numbers::short_count;
 
 /// A word as JSON has it; the error lists the words that are possible.
 fn word<T: DeserializeOwned>(name: &str, text: &str) -> Result<T> {

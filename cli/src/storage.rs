@@ -9,8 +9,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::args::{DirectoryArg, ImportArgs, ListArgs, MvArgs, PruneArgs, RmArgs, VerifyArgs};
+use crate::failure::{Failure, Result};
 use crate::pull::print;
-use crate::{Failure, Result};
 
 fn storage(directory: &DirectoryArg) -> Result<Storage> {
     Ok(Storage::new(directory.directory.clone().map_or_else(cache_dir, Ok)?))

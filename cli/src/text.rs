@@ -7,7 +7,7 @@ use mlx_engine::tokenizer::{TemplateChoice, TemplateOptions, Tokenizer, Tokenize
 use serde_json::{Value, json};
 
 use crate::args::{TemplateArgs, TokenizeArgs};
-use crate::{Failure, Result};
+use crate::failure::{Failure, Result};
 
 /// The argument, or all of standard input.
 fn text_or_stdin(argument: Option<&String>) -> Result<String> {

@@ -13,6 +13,7 @@ mod sequence;
 mod stop;
 mod warm_up;
 
+pub use crate::cache::{CacheOptions, KvQuantization};
 pub(crate) use batch::Batch;
 pub use options::{GenerateOptions, GenerationEvent, GenerationStats, StopReason, TokenInfo};
 pub(crate) use prefill::Prefill;

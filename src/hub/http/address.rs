@@ -4,7 +4,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use ureq::http::header::{LINK, LOCATION};
 use ureq::http::{HeaderMap, Uri};
 
-use super::network;
+use super::error::network;
 use crate::error::Result;
 
 pub(super) const MAX_URL: usize = 16 << 10;

@@ -11,6 +11,7 @@ use ureq::http::{HeaderMap, Response};
 
 use super::super::retry::Failure;
 use super::address::short;
+use super::error::{io_text, network};
 use super::{Client, Subject};
 use crate::error::{Error, ErrorKind};
 
@@ -84,18 +85,6 @@ impl Client {
             (401 | 403, _, _) => denied(format!("{name}: access denied by {} ({status} {said})", short(url))),
             _ => network(format!("{name}: the server answered {status} {said}").trim_end().to_owned()),
         }
-    }
-}
-
-pub(in super::super) fn network(message: String) -> Error {
-    Error::new(ErrorKind::Network, message)
-}
-
-/// An I/O error without the layers around it.
-pub(in super::super) fn io_text(error: &std::io::Error) -> String {
-    match error.kind() {
-        std::io::ErrorKind::UnexpectedEof => "the connection was closed too early".into(),
-        _ => error.to_string(),
     }
 }
 

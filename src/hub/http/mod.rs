@@ -2,6 +2,7 @@
 
 mod address;
 mod agents;
+mod error;
 mod failure;
 
 use std::io::Read;
@@ -23,7 +24,8 @@ use crate::error::{Error, ErrorKind, Result};
 use address::{MAX_URL, Origin, next_page, parsed, redirect};
 pub(super) use address::{encode_path, encode_segment, short};
 use agents::Agents;
-pub(super) use failure::{io_text, network, retry_after};
+pub(super) use error::{io_text, network};
+pub(super) use failure::retry_after;
 
 /// The longest answer of an API that is read.
 const MAX_JSON: u64 = 32 << 20;
@@ -247,7 +249,6 @@ impl Client {
             false => Ok(()),
         }
     }
-
 }
 
 impl Subject<'_> {

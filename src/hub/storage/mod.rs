@@ -7,6 +7,7 @@
 
 mod import;
 mod lock;
+mod record;
 mod relocate;
 mod remove;
 mod usage;
@@ -181,7 +182,7 @@ impl Storage {
         Error::not_found(format!("{id} is not in the models directory {}", self.root.display()))
     }
 
-    fn describe(&self, id: &str, usage: &usage::Record) -> Result<StoredModel> {
+    fn describe(&self, id: &str, usage: &record::Record) -> Result<StoredModel> {
         let repository = self.repository(id)?;
         if !repository.root.is_dir() {
             return Err(self.missing(id));
@@ -218,7 +219,7 @@ impl Storage {
                 bytes += held;
                 partial_bytes += if partial { held } else { 0 };
             }
-            came = came.max(metadata.modified().map_or(0, usage::since_1970));
+            came = came.max(metadata.modified().map_or(0, record::since_1970));
         }
         let usage = usage.get(id).copied().unwrap_or_default();
         let config = revisions.first().and_then(|r| read_json(&r.directory.join("config.json")).ok());

@@ -1,30 +1,17 @@
 //! When each model was last used: a small file beside the models.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-use serde::{Deserialize, Serialize};
+use std::time::{Duration, SystemTime};
 
 use super::super::blobs::write;
 use super::Storage;
 use super::lock::lock;
+use super::record::{Record, Usage, since_1970};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::read_text;
 
 /// Far more models than a disk holds.
 const MAX_FILE: u64 = 4 << 20;
-
-/// How a model was used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Usage {
-    /// Seconds since 1970.
-    pub last_used: u64,
-    /// Times.
-    pub uses: u64,
-}
-
-pub(super) type Record = BTreeMap<String, Usage>;
 
 impl Storage {
     fn usage_path(&self) -> PathBuf {
@@ -64,9 +51,4 @@ impl Storage {
     pub fn set_last_used(&self, id: &str, at: SystemTime) -> Result<()> {
         self.change_usage(|record| record.entry(id.to_owned()).or_default().last_used = since_1970(at))
     }
-}
-
-/// Seconds since 1970.
-pub(super) fn since_1970(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }

@@ -5,6 +5,7 @@
 //! <https://huggingface.co/docs/xet>, and `openapi/cas.openapi.yaml` in `huggingface/xet-core`.
 
 mod chunk;
+mod failure;
 mod plan;
 mod reader;
 
@@ -14,13 +15,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use time::OffsetDateTime;
 use ureq::http::Response;
 use ureq::{Body, http};
 
+use self::failure::{broken, in_context, refused};
 use self::plan::Plan;
 use self::reader::FileReader;
-use super::http::{Client, Subject, network, retry_after, short};
+use super::http::{Client, Subject, network, short};
 use super::options::Token;
 use super::retry::Failure;
 use crate::error::{Error, ErrorKind};
@@ -155,30 +156,4 @@ impl Xet {
         let malformed = |e| Failure::transient(network(format!("{}: not understood: {e}", short(url))));
         serde_json::from_slice(&text).map_err(malformed)
     }
-}
-
-/// The failure behind an error while reading a body.
-fn broken(client: &Client, url: &str, error: std::io::Error) -> Failure {
-    match error.downcast::<ureq::Error>() {
-        Ok(error) => client.network(url, error),
-        Err(error) => Failure::transient(network(format!("{}: {}", short(url), super::http::io_text(&error)))),
-    }
-}
-
-fn in_context(failure: Failure, what: &str) -> Failure {
-    Failure { error: failure.error.context(what), ..failure }
-}
-
-/// The meaning of a status of the storage service, or of where xorbs lie.
-fn refused(response: &Response<Body>, url: &str) -> Failure {
-    let status = response.status();
-    let text = format!("{}: the server answered {}", short(url), status.as_u16());
-    let error = match status {
-        http::StatusCode::NOT_FOUND => Error::not_found(text),
-        http::StatusCode::UNAUTHORIZED | http::StatusCode::FORBIDDEN => Error::new(ErrorKind::AccessDenied, text),
-        _ => network(text),
-    };
-    let transient = matches!(status.as_u16(), 408 | 425 | 429 | 500 | 502 | 503 | 504);
-    let after = retry_after(response.headers(), OffsetDateTime::now_utc());
-    Failure { error, transient, after: after.filter(|_| transient), status: Some(status.as_u16()) }
 }

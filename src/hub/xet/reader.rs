@@ -6,8 +6,8 @@ use std::io::{self, Read};
 use ureq::http::header::CONTENT_RANGE;
 
 use super::chunk::{HEADER, Header, Unpacker};
+use super::failure::{broken, in_context, refused};
 use super::plan::{Fetch, Plan};
-use super::{broken, in_context, refused};
 use crate::http::{Client, network, reader, short};
 use crate::pace::Pace;
 use crate::retry::Failure;
