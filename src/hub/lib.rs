@@ -49,6 +49,7 @@ mod transfer;
 mod xet;
 
 #[cfg(any(test, not(feature = "network")))]
+#[cfg_attr(feature = "network", allow(dead_code, reason = "only its own tests use it here"))]
 mod absent;
 
 use mlx_engine_base::{env, error, files};

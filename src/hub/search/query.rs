@@ -112,7 +112,7 @@ pub enum Sort {
 }
 
 impl Sort {
-    pub(super) fn key(self) -> &'static str {
+    pub(crate) fn key(self) -> &'static str {
         match self {
             Sort::Downloads | Sort::Quality => "downloads",
             Sort::Likes => "likes",
@@ -164,7 +164,7 @@ impl SearchQuery {
     }
 
     /// Whether a model is what is looked for, in all that the Hub may not have filtered.
-    pub(super) fn accepts(&self, m: &ModelSummary) -> bool {
+    pub(crate) fn accepts(&self, m: &ModelSummary) -> bool {
         let same = |wanted: &Option<String>, is: &Option<String>| wanted.is_none() || wanted == is;
         let modified = m.modified.as_ref().or(m.created.as_ref());
         same(&self.task, &m.task)

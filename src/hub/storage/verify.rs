@@ -11,7 +11,7 @@ use super::super::cache::Repository;
 use super::super::checksum::Checksum;
 use super::super::disk::disk;
 use super::super::listing::RepoFile;
-use super::remove::unreferenced;
+use super::remove::{Leftover, unreferenced};
 use super::{Meter, Storage, Watch, files_below, folder_names};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::read_json;
@@ -90,55 +90,64 @@ impl Storage {
         let mut meter = Meter::new("verifying", blobs.len(), blobs.iter().map(size).sum(), watch);
         let mut result = Verification::default();
         for (id, repository) in &jobs {
-            let changing = || Error::new(ErrorKind::Busy, format!("{id} is being changed; try again later"));
-            let _guard = match fix {
-                true => repository.own(id)?,
-                false => repository.share()?.ok_or_else(changing)?,
-            };
-            if !repository.root.is_dir() {
-                // Another process has removed it since.
-                continue;
-            }
-            result.models.push((*id).clone());
-            let mut found = Model { id, repository, listed: listed(repository), problems: Vec::new() };
-            found.check_links();
-            for blob in &blobs_of(repository) {
-                result.bytes += found.check_content(blob, &mut meter)?;
-                result.files += 1;
-            }
-            found.check_rest();
-            let mut problems = found.problems;
-            if fix {
-                problems.iter_mut().try_for_each(repair)?;
-                // What pointed to damaged files points nowhere now.
-                let links = files_below(&repository.root.join("snapshots"));
-                for link in links.iter().filter(|l| !l.exists()) {
-                    fs::remove_file(link).map_err(|e| disk(link, e))?;
-                }
-            }
-            result.problems.extend(problems);
+            verify_one(id, repository, fix, &mut meter, &mut result)?;
         }
-        for left in self.leftovers() {
-            let path = left.folder.clone();
-            let bytes = files_below(&path).iter().filter_map(|f| fs::metadata(f).ok()).map(|m| m.len()).sum();
-            let name = path.strip_prefix(&self.root).unwrap_or(&path).display().to_string();
-            let message = format!("{name}: left by a process that was killed");
-            let mut problem = Problem {
-                id: String::new(),
-                file: name,
-                problem: WhatIsWrong::Leftover,
-                message,
-                bytes,
-                fixed: false,
-                path,
-            };
-            problem.fixed = fix && self.throw_away(&left.folder).is_ok();
-            result.problems.push(problem);
-        }
+        result.problems.extend(self.left_by_the_killed(fix));
         use WhatIsWrong::{Leftover, Unreferenced};
         result.sound = result.problems.iter().all(|p| matches!(p.problem, Leftover | Unreferenced));
         Ok(result)
     }
+
+    /// Folders of imports and removals that never ended.
+    fn left_by_the_killed(&self, fix: bool) -> Vec<Problem> {
+        let problem = |left: Leftover| {
+            let path = left.folder.clone();
+            let bytes = files_below(&path).iter().filter_map(|f| fs::metadata(f).ok()).map(|m| m.len()).sum();
+            let file = path.strip_prefix(&self.root).unwrap_or(&path).display().to_string();
+            let message = format!("{file}: left by a process that was killed");
+            let fixed = fix && self.throw_away(&left.folder).is_ok();
+            Problem { id: String::new(), file, problem: WhatIsWrong::Leftover, message, bytes, fixed, path }
+        };
+        self.leftovers().into_iter().map(problem).collect()
+    }
+}
+
+/// Checks one model, while nobody changes it.
+fn verify_one(
+    id: &str,
+    repository: &Repository,
+    fix: bool,
+    meter: &mut Meter,
+    result: &mut Verification,
+) -> Result<()> {
+    let changing = || Error::new(ErrorKind::Busy, format!("{id} is being changed; try again later"));
+    let _guard = match fix {
+        true => repository.own(id)?,
+        false => repository.share()?.ok_or_else(changing)?,
+    };
+    if !repository.root.is_dir() {
+        // Another process has removed it since.
+        return Ok(());
+    }
+    result.models.push(id.to_owned());
+    let mut found = Model { id, repository, listed: listed(repository), problems: Vec::new() };
+    found.check_links();
+    for blob in &blobs_of(repository) {
+        result.bytes += found.check_content(blob, meter)?;
+        result.files += 1;
+    }
+    found.check_rest();
+    let mut problems = found.problems;
+    if fix {
+        problems.iter_mut().try_for_each(repair)?;
+        // What pointed to damaged files points nowhere now.
+        let links = files_below(&repository.root.join("snapshots"));
+        for link in links.iter().filter(|l| !l.exists()) {
+            fs::remove_file(link).map_err(|e| disk(link, e))?;
+        }
+    }
+    result.problems.extend(problems);
+    Ok(())
 }
 
 /// The files whose content is checked: blobs that are whole, and what lies in snapshots itself.

@@ -15,8 +15,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use ureq::Body;
 use ureq::http::Response;
-use ureq::{Body, http};
 
 use self::failure::{broken, in_context, refused};
 use self::plan::Plan;
