@@ -10,6 +10,7 @@ pub mod ffi;
 mod files;
 pub mod generate;
 pub mod hub;
+mod limits;
 pub mod load;
 pub mod models;
 pub mod nn;

@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use hub_server::{At, Fault, HubServer, Repo};
 use mlx_engine::array::{Device, memory};
-use mlx_engine::cache::{CacheOptions, KvQuantization};
 use mlx_engine::generate::GenerateOptions;
 use mlx_engine::hub::{Client, EstimateOptions, HubOptions, SearchPage, SearchQuery};
 use mlx_engine::load::fit::{self, fit};
@@ -40,12 +39,12 @@ fn check(dir: &Path, context: usize, options: &EstimateOptions) {
     memory::reset_peak();
     let before = memory::active();
     let model = load(&cpu_engine(), configuration).unwrap();
-    let quantization = options.kv_bits.map(|bits| KvQuantization { bits: bits as i32, group_size: 64, start: 0 });
     let prompt: Vec<u32> = (0..(context - GENERATED) as u32).map(|i| i % 50).collect();
     let generation = GenerateOptions {
         max_tokens: Some(GENERATED as u32),
         ignore_eos: true,
-        cache: CacheOptions { quantization, max_kv_size: options.max_kv_size.map(|n| n as i32) },
+        kv_bits: options.kv_bits.map(|bits| bits as i32),
+        max_kv_size: options.max_kv_size.map(|n| n as i32),
         ..Default::default()
     };
     assert_eq!(tokens(&model, &prompt, generation).len(), GENERATED);

@@ -9,12 +9,14 @@
 mod engine;
 mod error;
 mod generate;
+mod generate_options;
 mod hub;
 mod hub_search;
 mod hub_work;
 mod load;
 mod log;
 mod model;
+mod optional;
 mod options;
 mod task;
 #[cfg(test)]
@@ -26,11 +28,13 @@ mod version;
 pub use engine::*;
 pub use error::*;
 pub use generate::*;
+pub use generate_options::*;
 pub use hub::*;
 pub use hub_search::*;
 pub use load::*;
 pub use log::*;
 pub use model::*;
+pub use optional::*;
 pub use task::*;
 pub use text::*;
 pub use tokenizer::*;

@@ -11,6 +11,7 @@ pub fn generate(check: bool) -> Result {
         "version",
         "error",
         "text",
+        "optional",
         "log",
         "engine",
         "task",
@@ -19,6 +20,7 @@ pub fn generate(check: bool) -> Result {
         "hub_search",
         "model",
         "tokenizer",
+        "generate_options",
         "generate",
     ] {
         builder = builder.with_src(root().join(format!("src/ffi/{file}.rs")));

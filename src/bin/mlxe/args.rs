@@ -4,11 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use mlx_engine::array::{Device, Dtype};
-use mlx_engine::cache::{CacheOptions, KvQuantization};
 use mlx_engine::engine::EngineOptions;
-use mlx_engine::generate::GenerateOptions;
-use mlx_engine::generate::sampling::{DryParams, MirostatParams, SamplingParams};
 use mlx_engine::load::{ModelConfiguration, TokenizerSource, WeightDtype};
+
+use crate::options::GenerationArgs;
 
 /// Load and run language models on MLX.
 #[derive(Parser)]
@@ -281,113 +280,12 @@ pub struct MvArgs {
     pub json: bool,
 }
 
-/// How to choose tokens.
-#[derive(Args, Clone)]
-pub struct SamplingArgs {
-    /// Tokens at most
-    #[arg(long, short = 'n', value_name = "N")]
-    pub max_tokens: Option<u32>,
-    /// 0 always chooses the likeliest token; higher is more random
-    #[arg(long, short, default_value_t = 0.0, value_name = "T")]
-    pub temperature: f32,
-    /// Only the N likeliest tokens
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    pub top_k: u32,
-    /// Only the likeliest tokens of this probability together
-    #[arg(long, default_value_t = 1.0, value_name = "P")]
-    pub top_p: f32,
-    /// Only tokens at least this probable, relative to the likeliest
-    #[arg(long, default_value_t = 0.0, value_name = "P")]
-    pub min_p: f32,
-    /// Only tokens of typical surprise, of this probability together
-    #[arg(long, default_value_t = 1.0, value_name = "P")]
-    pub typical_p: f32,
-    /// Only tokens within N standard deviations of the highest logit
-    #[arg(long, default_value_t = 0.0, value_name = "N")]
-    pub top_n_sigma: f32,
-    /// Probability with which XTC excludes the likeliest tokens
-    #[arg(long, default_value_t = 0.0, value_name = "P")]
-    pub xtc_probability: f32,
-    /// XTC excludes all but the least of the tokens at least this probable
-    #[arg(long, default_value_t = 0.1, value_name = "P")]
-    pub xtc_threshold: f32,
-    /// Strength of DRY, the penalty on repeated sequences
-    #[arg(long, default_value_t = 0.0, value_name = "X")]
-    pub dry_multiplier: f32,
-    /// Target surprise of Mirostat v2, in bits
-    #[arg(long, value_name = "TAU")]
-    pub mirostat: Option<f32>,
-    /// Factor on the logits of tokens seen before
-    #[arg(long, default_value_t = 1.0, value_name = "X")]
-    pub repetition_penalty: f32,
-    /// Subtracted from the logits of tokens seen before
-    #[arg(long, default_value_t = 0.0, value_name = "X", allow_negative_numbers = true)]
-    pub presence_penalty: f32,
-    /// Subtracted for each time a token was seen
-    #[arg(long, default_value_t = 0.0, value_name = "X", allow_negative_numbers = true)]
-    pub frequency_penalty: f32,
-    /// The same seed gives the same text
-    #[arg(long)]
-    pub seed: Option<u64>,
-    /// A text that ends the answer; may be given several times
-    #[arg(long, value_name = "TEXT")]
-    pub stop: Vec<String>,
-    /// Goes on behind the end of the answer
-    #[arg(long)]
-    pub ignore_eos: bool,
-    /// Positions at most, prompt and answer together
-    #[arg(long, value_name = "N")]
-    pub max_context: Option<i32>,
-    /// Quantizes keys and values to this many bits
-    #[arg(long, value_name = "BITS")]
-    pub kv_bits: Option<i32>,
-    /// Keeps only this many positions of keys and values
-    #[arg(long, value_name = "N")]
-    pub max_kv_size: Option<i32>,
-    /// Reports the N likeliest tokens with each token (with --json)
-    #[arg(long, value_name = "N")]
-    pub logprobs: Option<u32>,
-}
-
-impl SamplingArgs {
-    pub fn options(&self) -> GenerateOptions {
-        let quantization = self.kv_bits.map(|bits| KvQuantization { bits, group_size: 64, start: 0 });
-        GenerateOptions {
-            max_tokens: self.max_tokens,
-            sampling: SamplingParams {
-                temperature: self.temperature,
-                top_k: self.top_k,
-                top_p: self.top_p,
-                min_p: self.min_p,
-                typical_p: self.typical_p,
-                top_n_sigma: self.top_n_sigma,
-                xtc_probability: self.xtc_probability,
-                xtc_threshold: self.xtc_threshold,
-                dry: (self.dry_multiplier != 0.0)
-                    .then(|| DryParams { multiplier: self.dry_multiplier, ..Default::default() }),
-                mirostat: self.mirostat.map(|tau| MirostatParams { tau, ..Default::default() }),
-                repetition_penalty: self.repetition_penalty,
-                presence_penalty: self.presence_penalty,
-                frequency_penalty: self.frequency_penalty,
-                seed: self.seed,
-                logprobs: self.logprobs,
-                ..Default::default()
-            },
-            stop: self.stop.clone(),
-            ignore_eos: self.ignore_eos,
-            cache: CacheOptions { max_kv_size: self.max_kv_size, quantization },
-            max_context: self.max_context,
-            ..Default::default()
-        }
-    }
-}
-
 #[derive(Args)]
 pub struct RunArgs {
     #[command(flatten)]
     pub model: ModelArgs,
     #[command(flatten)]
-    pub sampling: SamplingArgs,
+    pub generation: GenerationArgs,
     /// A system message
     #[arg(long, short)]
     pub system: Option<String>,
@@ -404,7 +302,7 @@ pub struct GenerateArgs {
     #[command(flatten)]
     pub model: ModelArgs,
     #[command(flatten)]
-    pub sampling: SamplingArgs,
+    pub generation: GenerationArgs,
     #[command(flatten)]
     pub prompt: PromptArgs,
     /// Renders the prompt as a user's message with the chat template first

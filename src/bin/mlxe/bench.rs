@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use mlx_engine::array::memory;
 use mlx_engine::engine::{Control, Engine, EngineOptions, Model};
-use mlx_engine::generate::sampling::SamplingParams;
 use mlx_engine::generate::{GenerateOptions, GenerationEvent, GenerationStats};
 use serde_json::json;
 
@@ -67,10 +66,10 @@ pub fn bench(args: &BenchArgs) -> Result {
     if args.prompt_tokens == 0 || args.generate_tokens == 0 || args.runs == 0 || args.batch == 0 {
         return Err(mlx_engine::Error::invalid_argument("tokens, runs and batch must be at least 1").into());
     }
-    let sampling = match &args.sampling {
+    let asked = match &args.sampling {
         Some(json) => serde_json::from_str(json)
             .map_err(|e| mlx_engine::Error::invalid_argument(format!("--sampling {json}: {e}")))?,
-        None => SamplingParams::default(),
+        None => GenerateOptions::default(),
     };
     memory::reset_peak();
     let engine = Engine::new(&EngineOptions { max_batch: Some(args.batch), ..args.model.engine() })?;
@@ -80,10 +79,9 @@ pub fn bench(args: &BenchArgs) -> Result {
     let prompt: Vec<u32> = (0..args.prompt_tokens).map(|i| ((i * 7919 + 13) % vocab_size) as u32).collect();
     let options = GenerateOptions {
         max_tokens: Some(args.generate_tokens),
-        sampling,
         ignore_eos: true,
         max_context: Some(i32::MAX),
-        ..Default::default()
+        ..asked
     };
     let run = || run(&model, &prompt, &options, args.batch);
     let first = run()?.stats;

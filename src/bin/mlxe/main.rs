@@ -6,6 +6,7 @@ mod fit;
 mod generate;
 mod info;
 mod load;
+mod options;
 #[cfg(feature = "hub")]
 mod pull;
 mod run;

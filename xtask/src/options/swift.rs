@@ -1,0 +1,91 @@
+//! The Swift struct and what C gets of it.
+
+use super::origin;
+use super::table::{Kind, Opt, Place, Table};
+use super::text::{about, comment, full};
+
+fn field_type(option: &Opt) -> &'static str {
+    match option.kind {
+        Kind::Bool => "Bool",
+        Kind::U32 | Kind::I32 => "Int?",
+        Kind::U64 => "UInt64?",
+        Kind::Float => "Float?",
+        Kind::Texts if option.is_optional_list() => "[String]?",
+        Kind::Texts => "[String]",
+        Kind::Tokens => "[Token]",
+        Kind::TokenValues => "[Token: Float]",
+    }
+}
+
+fn nothing(option: &Opt) -> &'static str {
+    match (option.kind, field_type(option)) {
+        (Kind::Bool, _) => "false",
+        (Kind::TokenValues, _) => "[:]",
+        (_, "[String]" | "[Token]") => "[]",
+        _ => "nil",
+    }
+}
+
+fn assignment(option: &Opt) -> String {
+    let (c, swift) = (&option.name, option.swift_name());
+    match option.kind {
+        Kind::Bool => format!("options.{c} = {swift}"),
+        Kind::U32 | Kind::I32 | Kind::U64 | Kind::Float => format!("options.{c} = optional({swift})"),
+        Kind::Texts => format!("(options.{c}, options.{c}_count) = lent.texts({swift})"),
+        Kind::Tokens => format!("(options.{c}, options.{c}_count) = lent.list({swift})"),
+        Kind::TokenValues => format!("(options.{c}, options.{c}_count) = lent.list(tokenValues({swift}))"),
+    }
+}
+
+/// Comma-separated items on lines of at most 120 columns.
+fn wrapped(indent: &str, items: &[String]) -> String {
+    let mut lines = String::new();
+    let mut line = indent.to_owned();
+    for (i, item) in items.iter().enumerate() {
+        let item = if i + 1 < items.len() { format!("{item},") } else { item.clone() };
+        if line.len() > indent.len() && line.len() + 1 + item.len() > 120 {
+            lines += &line;
+            lines.push('\n');
+            line = indent.to_owned();
+        }
+        if line.len() > indent.len() {
+            line.push(' ');
+        }
+        line += &item;
+    }
+    lines + &line + "\n"
+}
+
+pub fn source(table: &Table, place: &Place) -> String {
+    let mut text = format!("// {}\n\nimport CMLXEngine\n\n", origin(table));
+    text += &comment("/// ", &about(table, &place.doc));
+    text += "///\n";
+    text += &comment("/// ", "What is nil is not asked for; only then the default counts.");
+    text += &format!("public struct {}: Sendable, Hashable {{\n", place.name);
+    for option in table.options() {
+        text += &comment("    /// ", &full(option).replace("`dry_multiplier * dry_base^(length - dry_allowed_length)`", "`multiplier * base^(length - allowedLength)`"));
+        text += &format!("    public var {}: {}\n", option.swift_name(), field_type(option));
+    }
+    text += "\n    /// Options; those not given are not asked for.\n    public init(\n";
+    let arguments: Vec<String> =
+        table.options().map(|o| format!("{}: {} = {}", o.swift_name(), field_type(o), nothing(o))).collect();
+    text += &wrapped("        ", &arguments);
+    text += "    ) {\n";
+    for option in table.options() {
+        text += &format!("        self.{0} = {0}\n", option.swift_name());
+    }
+    text += &format!("    }}\n}}\n\nextension {} {{\n", place.name);
+    text += "    /// Lends C these options for the length of a call.\n";
+    let c = table.c.as_ref().expect("Swift speaks to C");
+    text += &format!(
+        "    func withCOptions<Result>(_ body: (UnsafePointer<{}>) throws -> Result) rethrows -> Result {{\n",
+        c.name
+    );
+    text += &format!("        var options = {}()\n", c.name);
+    text += &format!("        {}(&options, MemoryLayout<{}>.size)\n", c.function, c.name);
+    text += "        let lent = Lent()\n";
+    for option in table.options() {
+        text += &format!("        {}\n", assignment(option));
+    }
+    text + "        return try withExtendedLifetime(lent) { try body(&options) }\n    }\n}\n"
+}
