@@ -5,12 +5,9 @@ pub mod array;
 pub mod cache;
 pub mod chat;
 pub mod engine;
-pub mod error;
 pub mod ffi;
-mod files;
 pub mod generate;
 pub mod hub;
-mod limits;
 pub mod load;
 pub mod models;
 pub mod nn;
@@ -20,5 +17,8 @@ pub mod weights;
 // Unit tests include tests/support, which knows this crate by its name.
 #[cfg(test)]
 extern crate self as mlx_engine;
+
+pub use mlx_engine_base::error;
+use mlx_engine_base::{env, files, limits};
 
 pub use error::{Error, ErrorKind, Result};

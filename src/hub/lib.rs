@@ -5,7 +5,6 @@
 
 mod cache;
 pub mod catalog;
-mod estimate;
 mod listing;
 mod options;
 mod progress;
@@ -40,8 +39,9 @@ mod transfer;
 #[cfg(feature = "hub")]
 mod xet;
 
+use mlx_engine_base::{env, error, files};
+
 pub use cache::{cache_dir, complete_snapshot, snapshot};
-pub use estimate::{EstimateOptions, LayerShape, MemoryEstimate, ModelShape};
 pub use listing::{Listing, RepoFile};
 pub use options::{HubOptions, ProxyUrl, Token};
 pub use progress::{Activity, DownloadStage, FileProgress, Progress, Retry};

@@ -1,0 +1,7 @@
+//! What all crates of the engine share: errors, small files of a model, the environment, limits.
+#![forbid(unsafe_code)]
+
+pub mod env;
+pub mod error;
+pub mod files;
+pub mod limits;
