@@ -11,6 +11,7 @@ pub mod hub;
 pub mod load;
 pub mod models;
 pub mod nn;
+pub mod process;
 pub mod tokenizer;
 pub mod weights;
 

@@ -146,7 +146,7 @@ fn other_kinds_of_caches_are_exactly_as_if_alone() {
 
 // The engine.
 
-fn engine(max_batch: usize) -> Engine {
+fn engine(max_batch: u32) -> Engine {
     Engine::new(&EngineOptions { device: Some(Device::Cpu), max_batch: Some(max_batch), ..Default::default() }).unwrap()
 }
 

@@ -4,15 +4,16 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use mlx_engine::array::{Device, Dtype};
-use mlx_engine::engine::EngineOptions;
 use mlx_engine::load::{ModelConfiguration, TokenizerSource, WeightDtype};
 
-use crate::options::GenerationArgs;
+use crate::options::{EngineArgs, GenerationArgs, ProcessArgs};
 
 /// Load and run language models on MLX.
 #[derive(Parser)]
 #[command(name = "mlxe", version, about)]
 pub struct Options {
+    #[command(flatten)]
+    pub process: ProcessArgs,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -79,12 +80,8 @@ pub struct LoadingArgs {
     /// What floating-point weights are converted to
     #[arg(long, value_enum, default_value_t = DtypeArg::Auto)]
     pub dtype: DtypeArg,
-    /// Where to compute; the GPU if there is one
-    #[arg(long, value_enum)]
-    pub device: Option<DeviceArg>,
-    /// Threads of the CPU kernels; one a core if not given
-    #[arg(long, value_name = "N")]
-    pub threads: Option<usize>,
+    #[command(flatten)]
+    pub engine: EngineArgs,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -96,21 +93,7 @@ pub enum DtypeArg {
     Bf16,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-pub enum DeviceArg {
-    Cpu,
-    Gpu,
-}
-
 impl ModelArgs {
-    pub fn engine(&self) -> EngineOptions {
-        let device = self.how.device.map(|d| match d {
-            DeviceArg::Cpu => Device::Cpu,
-            DeviceArg::Gpu => Device::Gpu,
-        });
-        EngineOptions { device, cpu_threads: self.how.threads, ..Default::default() }
-    }
-
     /// What to load. `with_tokenizer` is false for commands that work with token ids only.
     pub fn configuration(&self, with_tokenizer: bool) -> ModelConfiguration {
         // What exists is a directory; what looks like an id is one; the rest is reported as a missing directory.
@@ -202,7 +185,7 @@ pub struct RmArgs {
 #[derive(Args)]
 pub struct PruneArgs {
     /// What all models together may take, e.g. 20G, 500M or 0
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    #[arg(long, value_name = "SIZE", value_parser = crate::options::size)]
     pub budget: u64,
     /// A model that stays; may be given several times
     #[arg(long, value_name = "ID")]
@@ -215,23 +198,6 @@ pub struct PruneArgs {
     /// Prints progress and result as lines of JSON
     #[arg(long)]
     pub json: bool,
-}
-
-/// Bytes, with a decimal unit behind them or none.
-fn size(text: &str) -> Result<u64, String> {
-    let upper = text.to_uppercase();
-    let number = upper.trim_end_matches('B');
-    let (number, unit) = match number.chars().last() {
-        Some('K') => (&number[..number.len() - 1], 1e3),
-        Some('M') => (&number[..number.len() - 1], 1e6),
-        Some('G') => (&number[..number.len() - 1], 1e9),
-        Some('T') => (&number[..number.len() - 1], 1e12),
-        _ => (number, 1.0),
-    };
-    match number.trim().parse::<f64>() {
-        Ok(n) if n >= 0.0 && n * unit < 1e18 => Ok((n * unit) as u64),
-        _ => Err(format!("{text:?} is no size such as 20G or 500M")),
-    }
 }
 
 #[derive(Args)]
@@ -492,9 +458,9 @@ pub struct FitArgs {
     /// Keeps only this many positions of keys and values
     #[arg(long, value_name = "N")]
     pub max_kv_size: Option<u64>,
-    /// Where it is to run; the GPU if there is one
-    #[arg(long, value_enum)]
-    pub device: Option<DeviceArg>,
+    /// Where it is to run [default: the GPU if there is one, else the CPU]
+    #[arg(long, value_name = "NAME", value_parser = crate::options::choice::<Device>)]
+    pub device: Option<Device>,
     /// Prints JSON
     #[arg(long)]
     pub json: bool,

@@ -10,7 +10,7 @@ use mlx_engine::load::fit::{self, Fit};
 use mlx_engine::load::{EstimateOptions, ModelConfiguration};
 
 use crate::Result;
-use crate::args::{DeviceArg, FitArgs};
+use crate::args::FitArgs;
 use crate::info::short_count;
 
 pub fn fit(args: &FitArgs) -> Result {
@@ -30,11 +30,7 @@ pub fn fit(args: &FitArgs) -> Result {
         kv_group_size: None,
         max_kv_size: args.max_kv_size,
     };
-    let device = match args.device {
-        Some(DeviceArg::Cpu) => Device::Cpu,
-        Some(DeviceArg::Gpu) => Device::Gpu,
-        None => Device::best(),
-    };
+    let device = args.device.unwrap_or_else(Device::best);
     let found = fit::fit(&configuration, device, &options)?;
     match args.json {
         true => println!("{}", serde_json::to_string(&found).map_err(|e| Error::internal(e.to_string()))?),

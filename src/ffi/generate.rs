@@ -495,6 +495,5 @@ mod tests {
         assert_eq!(size_of::<super::super::mlxe_load_options_t>(), 152);
         assert_eq!(size_of::<super::super::mlxe_load_callbacks_t>(), 40);
         assert_eq!(size_of::<super::super::mlxe_template_options_t>(), 96);
-        assert_eq!(size_of::<super::super::mlxe_engine_options_t>(), 40);
     }
 }

@@ -7,6 +7,7 @@
 #![allow(clippy::missing_safety_doc)]
 
 mod engine;
+mod engine_options;
 mod error;
 mod generate;
 mod generate_options;
@@ -18,6 +19,8 @@ mod log;
 mod model;
 mod optional;
 mod options;
+mod process;
+mod process_options;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -26,6 +29,7 @@ mod tokenizer;
 mod version;
 
 pub use engine::*;
+pub use engine_options::*;
 pub use error::*;
 pub use generate::*;
 pub use generate_options::*;
@@ -35,6 +39,8 @@ pub use load::*;
 pub use log::*;
 pub use model::*;
 pub use optional::*;
+pub use process::*;
+pub use process_options::*;
 pub use task::*;
 pub use text::*;
 pub use tokenizer::*;

@@ -59,6 +59,18 @@ impl mlxe_opt_float_t {
     }
 }
 
+impl From<Option<u32>> for mlxe_opt_int_t {
+    fn from(value: Option<u32>) -> Self {
+        mlxe_opt_int_t { given: value.is_some(), value: value.unwrap_or_default().into() }
+    }
+}
+
+impl From<Option<u64>> for mlxe_opt_u64_t {
+    fn from(value: Option<u64>) -> Self {
+        mlxe_opt_u64_t { given: value.is_some(), value: value.unwrap_or_default() }
+    }
+}
+
 impl From<Option<f32>> for mlxe_opt_float_t {
     fn from(value: Option<f32>) -> Self {
         mlxe_opt_float_t { given: value.is_some(), value: value.unwrap_or_default().into() }
@@ -76,6 +88,15 @@ pub(super) fn overlay<T>(place: &mut Option<T>, given: Option<T>) {
 pub(super) fn overlay_list<T>(place: &mut T, given: Option<T>) {
     if let Some(list) = given {
         *place = list;
+    }
+}
+
+/// One of some constants; `None` for 0.
+pub(super) fn choice<T: Copy>(value: i32, choices: &[(i32, T)], name: &str) -> Result<Option<T>> {
+    match choices.iter().find(|(constant, _)| *constant == value) {
+        _ if value == 0 => Ok(None),
+        Some((_, choice)) => Ok(Some(*choice)),
+        None => Err(Error::invalid_argument(format!("{name} is {value}"))),
     }
 }
 

@@ -116,7 +116,7 @@ static void null_pointers(void) {
 
 // Callers with an older or a newer header: nothing is written behind their struct, and it is accepted as it is.
 static void init_sizes(void) {
-    enum { FIRST = offsetof(mlxe_engine_options_t, max_batch) };
+    enum { FIRST = sizeof(mlxe_engine_options_t) };
     mlxe_engine_t *e = NULL;
     NEWER(mlxe_engine_options_t) o;
     unsigned char *bytes = (unsigned char *)&o;
@@ -133,7 +133,7 @@ static void init_sizes(void) {
         }
         CHECK(written == 0 || o.now.struct_size == size);
         if (fits) {
-            CHECK(o.now.device == MLXE_DEVICE_DEFAULT && o.now.cache_limit == SIZE_MAX && o.now.memory_limit == 0);
+            CHECK(o.now.device == MLXE_DEVICE_DEFAULT && !o.now.max_batch.given && o.now.json.data == NULL);
             o.now.device = MLXE_DEVICE_CPU;
             OK(mlxe_engine_new(&o.now, &e));
             mlxe_engine_free(e);
@@ -143,7 +143,7 @@ static void init_sizes(void) {
     }
     // What this version does not know asks for nothing.
     mlxe_engine_options_init(&o.now, sizeof o);
-    CHECK(o.now.max_batch == 0 && o.later[0] == 0 && o.later[1] == 0);
+    CHECK(!o.now.max_batch.given && o.later[0] == 0 && o.later[1] == 0);
 }
 
 static void struct_sizes(void) {
@@ -151,7 +151,7 @@ static void struct_sizes(void) {
     mlxe_engine_t *e = NULL;
     NEWER(mlxe_engine_options_t) engine_options;
     mlxe_engine_options_init(&engine_options.now, sizeof engine_options);
-    const size_t wrong[] = {0, 1, offsetof(mlxe_engine_options_t, max_batch) - 1, SIZE_MAX, (size_t)1 << 40};
+    const size_t wrong[] = {0, 1, sizeof(mlxe_engine_options_t) - 1, SIZE_MAX, (size_t)1 << 40};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         engine_options.now.struct_size = wrong[i];
         FAILS(bad, mlxe_engine_new(&engine_options.now, &e));
@@ -263,6 +263,41 @@ static void options(void) {
     mlxe_engine_options_init(&eo, sizeof eo);
     eo.device = 99;
     FAILS(MLXE_ERROR_INVALID_ARGUMENT, mlxe_engine_new(&eo, &e));
+    eo.device = MLXE_DEVICE_CPU;
+    eo.max_batch = mlxe_int(0);
+    FAILS(MLXE_ERROR_INVALID_ARGUMENT, mlxe_engine_new(&eo, &e));
+    eo.max_batch = mlxe_int(2);
+    eo.json = MLXE_STR("{\"device\": \"tpu\"}");
+    FAILS(MLXE_ERROR_INVALID_ARGUMENT, mlxe_engine_new(&eo, &e));
+    eo.json = MLXE_STR("{\"device\": \"gpu\", \"max_batch\": 0}");
+    OK(mlxe_engine_new(&eo, &e));
+    CHECK(strcmp(mlxe_engine_device(e), "cpu") == 0);
+    mlxe_engine_free(e);
+}
+
+static void process(void) {
+    const int32_t bad = MLXE_ERROR_INVALID_ARGUMENT;
+    mlxe_process_options_t now, wish;
+    FAILS(bad, mlxe_process_set(NULL));
+    FAILS(bad, mlxe_process_get(NULL));
+    memset(&now, 0xa5, sizeof now);
+    now.struct_size = 1;
+    FAILS(bad, mlxe_process_get(&now));
+    mlxe_process_options_init(&now, sizeof now);
+    OK(mlxe_process_get(&now));
+    CHECK(now.struct_size == sizeof now && now.cpu_threads.given && now.cpu_threads.value >= 1);
+    CHECK(now.memory_limit.given && now.memory_limit.value > 0);
+    // Kernels have run, so the number of threads stays; setting it to what it is changes nothing.
+    mlxe_process_options_init(&wish, sizeof wish);
+    wish.cpu_threads = mlxe_int(now.cpu_threads.value);
+    wish.cache_limit = mlxe_u64(1 << 20);
+    OK(mlxe_process_set(&wish));
+    wish.cpu_threads = mlxe_int(now.cpu_threads.value + 1);
+    FAILS(bad, mlxe_process_set(&wish));
+    wish.cpu_threads = mlxe_int(0);
+    FAILS(bad, mlxe_process_set(&wish));
+    OK(mlxe_process_get(&now));
+    CHECK(now.cache_limit.given && now.cache_limit.value == 1 << 20);
 }
 
 /// A rejection whose message says what is wrong.
@@ -367,6 +402,7 @@ int main(int argc, char **argv) {
     struct_sizes();
     options();
     options_as_json();
+    process();
     loads();
     strings();
     mlxe_model_free(model);

@@ -1,6 +1,7 @@
 //! The C struct, in the Rust from which the header is made, and its translation.
 
 use super::origin;
+use super::rust::{types, value_type};
 use super::table::{Kind, Opt, Place, Table};
 use super::text::{about, brief, comment};
 
@@ -13,7 +14,11 @@ fn fields(option: &Opt) -> Vec<(String, &'static str, String)> {
     match option.kind {
         Kind::Bool => vec![(option.name.clone(), "bool", brief(option))],
         Kind::U32 | Kind::I32 => vec![(option.name.clone(), "mlxe_opt_int_t", brief(option))],
-        Kind::U64 => vec![(option.name.clone(), "mlxe_opt_u64_t", brief(option))],
+        Kind::Choice => {
+            let doc = format!("{} {}*. Default: {}.", option.doc, option.c_prefix, super::text::default(option));
+            vec![(option.name.clone(), "i32", doc)]
+        }
+        Kind::U64 | Kind::Bytes => vec![(option.name.clone(), "mlxe_opt_u64_t", brief(option))],
         Kind::Float => vec![(option.name.clone(), "mlxe_opt_float_t", brief(option))],
         Kind::Texts => list("*const mlxe_str_t"),
         Kind::Tokens => list("*const u32"),
@@ -26,6 +31,11 @@ fn overlay(option: &Opt) -> String {
     let name = &option.name;
     match option.kind {
         Kind::Bool => format!("request.{name} |= self.{name};\n"),
+        Kind::Choice => {
+            let values = option.choices.iter().map(|c| format!("({}, {})", constant(option, &c.name), variant(option, &c.name)));
+            let values = values.collect::<Vec<_>>().join(", ");
+            format!("overlay(&mut request.{name}, choice(self.{name}, &[{values}], \"options.{name}\")?);\n")
+        }
         Kind::Texts | Kind::Tokens | Kind::TokenValues => {
             let take = match option.kind {
                 Kind::Texts => "texts",
@@ -42,14 +52,42 @@ fn overlay(option: &Opt) -> String {
     }
 }
 
+/// The constant of a choice in C.
+fn constant(option: &Opt, name: &str) -> String {
+    option.c_prefix.clone() + &name.to_uppercase()
+}
+
+/// The same in Rust.
+fn variant(option: &Opt, name: &str) -> String {
+    let variant: String = name.split('_').map(|word| word[..1].to_uppercase() + &word[1..]).collect();
+    format!("{}::{variant}", value_type(option))
+}
+
+/// The constants of all choices.
+fn constants(table: &Table) -> String {
+    let mut text = String::new();
+    for option in table.options().filter(|o| o.kind == Kind::Choice) {
+        let otherwise = super::text::default(option);
+        text += &comment("/// ", &format!("Not given: {otherwise}."));
+        text += &format!("pub const {}: i32 = 0;\n", constant(option, "default"));
+        for (i, choice) in option.choices.iter().enumerate() {
+            text += &comment("/// ", &choice.doc);
+            text += &format!("pub const {}: i32 = {};\n", constant(option, &choice.name), i + 1);
+        }
+        text.push('\n');
+    }
+    text
+}
+
 /// The names of hand-written code that the file uses.
 fn imports(table: &Table) -> String {
     let has = |kinds: &[Kind]| table.options().any(|o| kinds.contains(&o.kind));
     let mut types = vec!["mlxe_str_t"];
     let mut helpers = vec!["from_json", "overlay"];
-    let known: [(&[Kind], &str, Option<&str>); 6] = [
+    let known: [(&[Kind], &str, Option<&str>); 7] = [
+        (&[Kind::Choice], "", Some("choice")),
         (&[Kind::U32, Kind::I32], "mlxe_opt_int_t", None),
-        (&[Kind::U64], "mlxe_opt_u64_t", None),
+        (&[Kind::U64, Kind::Bytes], "mlxe_opt_u64_t", None),
         (&[Kind::Float], "mlxe_opt_float_t", None),
         (&[Kind::TokenValues], "mlxe_token_value_t", Some("token_values")),
         (&[Kind::Tokens], "", Some("tokens")),
@@ -83,7 +121,9 @@ fn rust_path(table: &Table) -> String {
 pub fn source(table: &Table, place: &Place) -> String {
     let name = &place.name;
     let mut text = format!("//! {} in C.\n//!\n//! {}\n\n{}", table.title, origin(table), imports(table));
-    text += &format!("use crate::error::Result;\nuse {};\n\n", rust_path(table));
+    let options: Vec<&Opt> = table.options().collect();
+    text += &format!("{}use crate::error::Result;\nuse {};\n\n", types(&options, "crate"), rust_path(table));
+    text += &constants(table);
     let special = format!("Initialise with {}(). {}", place.function, place.doc);
     text += &comment("/// ", about(table, special.trim_end()).as_str());
     text += &format!("#[repr(C)]\n#[derive(Clone, Copy)]\npub struct {name} {{\n");
@@ -142,5 +182,11 @@ pub fn source(table: &Table, place: &Place) -> String {
     for option in table.options() {
         text += &overlay(option);
     }
-    text + "Ok(request)\n}\n}\n"
+    text += "Ok(request)\n}\n}\n";
+    if place.readable {
+        text += &format!("\nimpl From<{}> for {name} {{ fn from(now: {}) -> Self {{ {name} {{\n", table.rust.name, table.rust.name);
+        options.iter().for_each(|o| text += &format!("{0}: now.{0}.into(),\n", o.name));
+        text += "..Versioned::defaults() } } }\n";
+    }
+    text
 }

@@ -1,7 +1,7 @@
 //! The flags of the command line.
 
 use super::origin;
-use super::rust::request_type;
+use super::rust::{request_type, types, value_type};
 use super::table::{Kind, Opt, Place, Table};
 use super::text::help;
 
@@ -12,7 +12,7 @@ fn field_type(option: &Opt) -> String {
     }
 }
 
-fn attributes(option: &Opt) -> String {
+fn attributes(option: &Opt, place: &Place) -> String {
     let flag = option.flag_name();
     let mut text = match flag == option.name.replace('_', "-") {
         true => "long".to_owned(),
@@ -25,10 +25,18 @@ fn attributes(option: &Opt) -> String {
         Kind::Bool => "",
         Kind::U32 | Kind::I32 | Kind::U64 => ", value_name = \"N\"",
         Kind::Float => ", value_name = \"X\"",
+        Kind::Bytes => ", value_name = \"SIZE\", value_parser = super::size",
+        Kind::Choice => ", value_name = \"NAME\"",
         Kind::Texts => ", value_name = \"TEXT\"",
         Kind::Tokens => ", value_name = \"ID\"",
         Kind::TokenValues => ", value_name = \"ID=BIAS\", value_parser = super::token_value",
     };
+    if option.kind == Kind::Choice {
+        text += &format!(", value_parser = super::choice::<{}>", value_type(option));
+    }
+    if place.global {
+        text += ", global = true";
+    }
     // So that the library may say what is wrong with a number below zero.
     if matches!(option.kind, Kind::I32 | Kind::Float) {
         text += ", allow_negative_numbers = true";
@@ -39,7 +47,7 @@ fn attributes(option: &Opt) -> String {
 fn value(option: &Opt) -> String {
     let name = &option.name;
     match option.kind {
-        Kind::Bool | Kind::U32 | Kind::I32 | Kind::U64 | Kind::Float => format!("{name}: self.{name},\n"),
+        Kind::Bool | Kind::U32 | Kind::I32 | Kind::U64 | Kind::Bytes | Kind::Float | Kind::Choice => format!("{name}: self.{name},\n"),
         Kind::Texts | Kind::Tokens => format!("{name}: self.{name}.clone(),\n"),
         Kind::TokenValues => format!("{name}: self.{name}.iter().copied().collect(),\n"),
     }
@@ -54,12 +62,13 @@ fn rust_path(table: &Table) -> String {
 
 pub fn source(table: &Table, place: &Place) -> String {
     let mut text = format!("//! {} on the command line.\n//!\n//! {}\n\n", table.title, origin(table));
-    text += &format!("use clap::Args;\nuse {};\n\n", rust_path(table));
+    let options: Vec<&Opt> = table.options().collect();
+    text += &format!("use clap::Args;\n{}use {};\n\n", types(&options, "mlx_engine"), rust_path(table));
     text += &super::text::comment("/// ", &table.doc);
     text += &format!("#[derive(Args, Clone)]\n#[command(next_help_heading = {:?})]\npub struct {} {{\n", table.title, place.name);
     for option in table.options() {
         text += &super::text::comment("    /// ", &help(option));
-        text += &format!("    #[arg({})]\n    pub {}: {},\n", attributes(option), option.name, field_type(option));
+        text += &format!("    #[arg({})]\n    pub {}: {},\n", attributes(option, place), option.name, field_type(option));
     }
     text += &format!("}}\n\nimpl {} {{\n    /// What the flags ask for.\n", place.name);
     text += &format!("    pub fn options(&self) -> {0} {{\n        {0} {{\n", table.rust.name);

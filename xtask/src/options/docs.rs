@@ -11,7 +11,9 @@ fn kind(option: &Opt) -> String {
         Kind::Texts => "texts".into(),
         Kind::Tokens => "token ids".into(),
         Kind::TokenValues => "token ids with numbers".into(),
-        other => value_type(other).into(),
+        Kind::Bytes => "bytes".into(),
+        Kind::Choice => "name".into(),
+        _ => value_type(option).into(),
     }
 }
 

@@ -1,16 +1,17 @@
 //! The Rust structs: what a caller asks for, and what that comes to.
 
 use super::table::{Kind, Opt, Params, Section, Table};
-use super::text::{comment, demand, full};
 use super::origin;
+use super::text::{comment, demand, full};
 
 /// The type of a value that is there.
-pub fn value_type(kind: Kind) -> &'static str {
-    match kind {
+pub fn value_type(option: &Opt) -> &str {
+    match option.kind {
         Kind::Bool => "bool",
         Kind::U32 => "u32",
         Kind::I32 => "i32",
-        Kind::U64 => "u64",
+        Kind::U64 | Kind::Bytes => "u64",
+        Kind::Choice => option.rust_type.as_deref().map_or("", |path| path.rsplit("::").next().unwrap_or(path)),
         Kind::Float => "f32",
         Kind::Texts => "Vec<String>",
         Kind::Tokens => "Vec<u32>",
@@ -20,7 +21,7 @@ pub fn value_type(kind: Kind) -> &'static str {
 
 /// The type of a field of the request.
 pub fn request_type(option: &Opt) -> String {
-    let value = value_type(option.kind);
+    let value = value_type(option);
     match option.kind {
         Kind::Bool | Kind::Tokens | Kind::TokenValues => value.into(),
         Kind::Texts if !option.is_optional_list() => value.into(),
@@ -31,7 +32,7 @@ pub fn request_type(option: &Opt) -> String {
 /// The type of a field whose default is in place.
 fn params_type(option: &Opt) -> String {
     match option.default {
-        Some(_) => value_type(option.kind).into(),
+        Some(_) => value_type(option).into(),
         None => request_type(option),
     }
 }
@@ -113,6 +114,12 @@ fn collections(options: &[&Opt]) -> &'static str {
     }
 }
 
+/// Imports of the enums that choices are of.
+pub fn types(options: &[&Opt], root: &str) -> String {
+    let paths = options.iter().filter_map(|o| o.rust_type.as_ref());
+    paths.map(|path| format!("use {};\n", path.replacen("crate", root, 1))).collect()
+}
+
 /// The struct that a caller fills, with what it can say about itself.
 pub fn request(table: &Table) -> String {
     let options: Vec<&Opt> = table.options().collect();
@@ -123,6 +130,7 @@ pub fn request(table: &Table) -> String {
     for params in table.sections.iter().filter_map(|s| s.params.as_ref()) {
         text += &format!("use super::{}::{};\n", params.method, params.name);
     }
+    text += &types(&options, "crate");
     text += "use crate::error::Result;\nuse crate::limits::check;\n\n";
     let about = format!(
         "{}\n\nWhat is `None` was not asked for; the defaults follow where the options are used. In JSON the keys are \
@@ -171,7 +179,7 @@ pub fn request(table: &Table) -> String {
                 "\n/// [`{0}`](Self#structfield.{0}), or its default.
                 pub fn {0}(&self) -> {1} {{ self.{0}.unwrap_or({2}) }}\n",
                 option.name,
-                value_type(option.kind),
+                value_type(option),
                 literal(option)
             );
         }

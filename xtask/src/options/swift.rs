@@ -1,24 +1,26 @@
 //! The Swift struct and what C gets of it.
 
 use super::origin;
-use super::table::{Kind, Opt, Place, Table};
+use super::table::{Kind, Opt, Place, Table, camel_case};
 use super::text::{about, comment, full};
 
-fn field_type(option: &Opt) -> &'static str {
-    match option.kind {
+fn field_type(option: &Opt) -> String {
+    let name = match option.kind {
+        Kind::Choice => return format!("{}?", option.swift_type),
         Kind::Bool => "Bool",
         Kind::U32 | Kind::I32 => "Int?",
-        Kind::U64 => "UInt64?",
+        Kind::U64 | Kind::Bytes => "UInt64?",
         Kind::Float => "Float?",
         Kind::Texts if option.is_optional_list() => "[String]?",
         Kind::Texts => "[String]",
         Kind::Tokens => "[Token]",
         Kind::TokenValues => "[Token: Float]",
-    }
+    };
+    name.into()
 }
 
 fn nothing(option: &Opt) -> &'static str {
-    match (option.kind, field_type(option)) {
+    match (option.kind, field_type(option).as_str()) {
         (Kind::Bool, _) => "false",
         (Kind::TokenValues, _) => "[:]",
         (_, "[String]" | "[Token]") => "[]",
@@ -30,7 +32,8 @@ fn assignment(option: &Opt) -> String {
     let (c, swift) = (&option.name, option.swift_name());
     match option.kind {
         Kind::Bool => format!("options.{c} = {swift}"),
-        Kind::U32 | Kind::I32 | Kind::U64 | Kind::Float => format!("options.{c} = optional({swift})"),
+        Kind::Choice => format!("options.{c} = {swift}?.rawValue ?? 0"),
+        Kind::U32 | Kind::I32 | Kind::U64 | Kind::Bytes | Kind::Float => format!("options.{c} = optional({swift})"),
         Kind::Texts => format!("(options.{c}, options.{c}_count) = lent.texts({swift})"),
         Kind::Tokens => format!("(options.{c}, options.{c}_count) = lent.list({swift})"),
         Kind::TokenValues => format!("(options.{c}, options.{c}_count) = lent.list(tokenValues({swift}))"),
@@ -62,6 +65,15 @@ pub fn source(table: &Table, place: &Place) -> String {
     text += "///\n";
     text += &comment("/// ", "What is nil is not asked for; only then the default counts.");
     text += &format!("public struct {}: Sendable, Hashable {{\n", place.name);
+    for option in table.options().filter(|o| o.kind == Kind::Choice) {
+        text += &comment("    /// ", &option.doc);
+        text += &format!("    public enum {}: Int32, Sendable, Hashable, CaseIterable {{\n", option.swift_type);
+        for (i, choice) in option.choices.iter().enumerate() {
+            text += &comment("        /// ", &choice.doc);
+            text += &format!("        case {} = {}\n", camel_case(&choice.name), i + 1);
+        }
+        text += "    }\n\n";
+    }
     for option in table.options() {
         text += &comment("    /// ", &full(option).replace("`dry_multiplier * dry_base^(length - dry_allowed_length)`", "`multiplier * base^(length - allowedLength)`"));
         text += &format!("    public var {}: {}\n", option.swift_name(), field_type(option));
@@ -83,9 +95,24 @@ pub fn source(table: &Table, place: &Place) -> String {
     );
     text += &format!("        var options = {}()\n", c.name);
     text += &format!("        {}(&options, MemoryLayout<{}>.size)\n", c.function, c.name);
-    text += "        let lent = Lent()\n";
+    let lends = table.options().any(|o| matches!(o.kind, Kind::Texts | Kind::Tokens | Kind::TokenValues));
+    if lends {
+        text += "        let lent = Lent()\n";
+    }
     for option in table.options() {
         text += &format!("        {}\n", assignment(option));
     }
-    text + "        return try withExtendedLifetime(lent) { try body(&options) }\n    }\n}\n"
+    match lends {
+        true => text += "        return try withExtendedLifetime(lent) { try body(&options) }\n    }\n",
+        false => text += "        return try body(&options)\n    }\n",
+    }
+    if c.readable {
+        text += "\n    /// What C says that counts now.\n";
+        text += &format!("    init(_ options: {}) {{\n        self.init(\n", c.name);
+        let arguments: Vec<String> =
+            table.options().map(|o| format!("{}: value(options.{})", o.swift_name(), o.name)).collect();
+        text += wrapped("            ", &arguments).trim_end();
+        text += ")\n    }\n";
+    }
+    text + "}\n"
 }

@@ -41,6 +41,12 @@ pub struct Place {
     /// What is special in this language.
     #[serde(default)]
     pub doc: String,
+    /// In C and Swift: the library also says what counts now, in the same struct.
+    #[serde(default)]
+    pub readable: bool,
+    /// On the command line: the flags may stand after any command.
+    #[serde(default)]
+    pub global: bool,
 }
 
 /// Options that belong together.
@@ -74,13 +80,26 @@ pub enum Kind {
     U32,
     I32,
     U64,
+    /// A number of bytes.
+    Bytes,
     Float,
+    /// One of some names.
+    Choice,
     /// Texts, in order.
     Texts,
     /// Token ids.
     Tokens,
     /// A number for each of some tokens.
     TokenValues,
+}
+
+/// What an option may be.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Choice {
+    pub name: String,
+    /// A sentence.
+    pub doc: String,
 }
 
 /// An option.
@@ -103,6 +122,16 @@ pub struct Opt {
     pub above: Option<f64>,
     pub maximum: Option<f64>,
     pub one_of: Option<Vec<i64>>,
+    #[serde(default, rename = "choice")]
+    pub choices: Vec<Choice>,
+    /// The enum of choices, where there is one in Rust already.
+    pub rust_type: Option<String>,
+    /// What the names of C's constants begin with.
+    #[serde(default)]
+    pub c_prefix: String,
+    /// The name of Swift's enum.
+    #[serde(default)]
+    pub swift_type: String,
     /// How many bytes each text may have, from and to.
     pub item_bytes: Option<[usize; 2]>,
     /// A sentence.
@@ -155,12 +184,19 @@ impl Table {
         let order = self.in_c_order();
         for (i, option) in order.iter().enumerate() {
             let ends = order.get(i + 1).is_none_or(|next| next.since != option.since);
-            if self.c.is_some() && ends && option.kind == Kind::Bool {
+            if self.c.is_some() && ends && matches!(option.kind, Kind::Bool | Kind::Choice) {
                 return Err(format!("{} would leave padding at the end of C's struct: put it further up", option.name).into());
             }
         }
         Ok(())
     }
+}
+
+/// `top_k` as `topK`.
+pub fn camel_case(name: &str) -> String {
+    let mut words = name.split('_');
+    let first = words.next().unwrap_or_default().to_owned();
+    words.fold(first, |name, word| name + &word[..1].to_uppercase() + &word[1..])
 }
 
 fn version(text: &str) -> Vec<u32> {
@@ -171,10 +207,11 @@ impl Opt {
     fn check(&self) -> Result {
         let right = match (self.kind, &self.default) {
             (Kind::Bool | Kind::Tokens | Kind::TokenValues, default) => default.is_none() && self.otherwise.is_none(),
+            (Kind::Choice, default) => default.is_none() && self.otherwise.is_some() && !self.choices.is_empty(),
             (_, None) => self.otherwise.is_some() || self.kind == Kind::Texts,
             (_, Some(_)) if self.otherwise.is_some() => false,
             (Kind::Float, Some(default)) => default.is_float(),
-            (Kind::U32 | Kind::I32 | Kind::U64, Some(default)) => default.is_integer(),
+            (Kind::U32 | Kind::I32 | Kind::U64 | Kind::Bytes, Some(default)) => default.is_integer(),
             (Kind::Texts, Some(default)) => default.as_array().is_some_and(|a| a.iter().all(Value::is_str)),
         };
         if !right {
@@ -194,11 +231,7 @@ impl Opt {
     }
 
     pub fn swift_name(&self) -> String {
-        self.swift.clone().unwrap_or_else(|| {
-            let mut words = self.name.split('_');
-            let first = words.next().unwrap_or_default().to_owned();
-            words.fold(first, |name, word| name + &word[..1].to_uppercase() + &word[1..])
-        })
+        self.swift.clone().unwrap_or_else(|| camel_case(&self.name))
     }
 
     pub fn flag_name(&self) -> String {

@@ -73,6 +73,10 @@ pub fn limits(option: &Opt) -> String {
     if let Some([from, to]) = option.item_bytes {
         return format!("{from} to {to} bytes each");
     }
+    if let Some((last, rest)) = option.choices.split_last() {
+        let rest = rest.iter().map(|c| c.name.as_str()).collect::<Vec<_>>().join(", ");
+        return format!("{rest} or {}", last.name);
+    }
     match demand(option).as_deref() {
         None | Some("finite") => String::new(),
         Some(text) => text.trim_start_matches("finite and ").to_owned(),

@@ -52,6 +52,16 @@ func optional(_ value: Float?) -> mlxe_opt_float_t {
     mlxe_opt_float_t(given: value != nil, value: Double(value ?? 0))
 }
 
+/// A number that C may leave out.
+func value(_ number: mlxe_opt_int_t) -> Int? {
+    number.given ? Int(number.value) : nil
+}
+
+/// A number that C may leave out.
+func value(_ number: mlxe_opt_u64_t) -> UInt64? {
+    number.given ? number.value : nil
+}
+
 /// What C takes for numbers that go with tokens.
 func tokenValues(_ values: [Token: Float]) -> [mlxe_token_value_t] {
     values.map { mlxe_token_value_t(token: $0.key, value: $0.value) }
