@@ -14,11 +14,12 @@ use super::{
 };
 use crate::engine::{Control, Observer, Reporter};
 use crate::error::{Error, Result};
-use crate::hub::{Activity, HubOptions, ProxyUrl, Token};
+use crate::hub::{Activity, Hub, HubOptions, ProxyUrl, Token};
 
-/// A models directory, and how to reach the Hub that fills it. Free with mlxe_hub_free(); tasks do not need it.
+/// A models directory, how to reach the Hub that fills it, and a catalogue of well-known models. Whatever finds, loads or
+/// manages models takes one. Free with mlxe_hub_free(); tasks do not need it.
 pub struct mlxe_hub_t {
-    options: HubOptions,
+    pub(super) hub: Hub,
     directory: CString,
 }
 
@@ -48,7 +49,7 @@ pub struct mlxe_hub_options_t {
 
 // SAFETY: repr(C), begins with the size; C's bool has no forbidden patterns.
 unsafe impl Versioned for mlxe_hub_options_t {
-    const FIRST_SIZE: usize = 64;
+    const FIRST_SIZE: usize = 80;
 
     fn defaults() -> Self {
         mlxe_hub_options_t {
@@ -298,41 +299,34 @@ pub unsafe extern "C" fn mlxe_hub_new(
         // SAFETY: pointers as documented.
         let (options, place) = unsafe { (options::read(options, "options")?, out(out_hub, "out_hub")?) };
         // SAFETY: as documented.
-        let mut hub =
-            unsafe { hub_options(options.directory, options.endpoint, options.token, options.offline, options.proxy) }?;
-        hub.xet &= !options.disable_xet;
-        let path = hub.cache.display().to_string();
+        let hub = Hub::new(unsafe { translate(&options) }?);
+        let path = hub.directory().display().to_string();
         let directory = CString::new(path).map_err(|_| Error::invalid_argument("options.directory contains a NUL"))?;
-        *place = Box::into_raw(Box::new(mlxe_hub_t { options: hub, directory }));
+        *place = Box::into_raw(Box::new(mlxe_hub_t { hub, directory }));
         Ok(())
     })
 }
 
-/// How to reach the Hub: what the caller says, else the environment.
+/// What the caller says, else the environment.
 ///
 /// # Safety
-/// The strings are valid.
-pub(super) unsafe fn hub_options(
-    directory: mlxe_str_t,
-    endpoint: mlxe_str_t,
-    token: mlxe_str_t,
-    offline: bool,
-    proxy: mlxe_str_t,
-) -> Result<HubOptions> {
+/// The strings in `options` are valid.
+unsafe fn translate(options: &mlxe_hub_options_t) -> Result<HubOptions> {
     // SAFETY: the caller's promise.
     let (directory, endpoint, token, proxy) = unsafe {
         (
-            directory.get_optional("the models directory")?,
-            endpoint.get_optional("options.endpoint")?,
-            token.get_optional("options.token")?,
-            proxy.get_optional("options.proxy")?,
+            options.directory.get_optional("options.directory")?,
+            options.endpoint.get_optional("options.endpoint")?,
+            options.token.get_optional("options.token")?,
+            options.proxy.get_optional("options.proxy")?,
         )
     };
     let mut hub = match directory {
         Some(directory) => HubOptions::with_cache(directory)?,
         None => HubOptions::from_env()?,
     };
-    hub.offline |= offline;
+    hub.offline |= options.offline;
+    hub.xet &= !options.disable_xet;
     if let Some(endpoint) = endpoint {
         hub.endpoint = endpoint.to_owned();
     }
@@ -372,7 +366,7 @@ pub unsafe extern "C" fn mlxe_hub_list(hub: *const mlxe_hub_t, out_json: *mut *m
     guard(|| {
         // SAFETY: as documented.
         let (hub, place) = unsafe { (required(hub, "hub")?, out(out_json, "out_json")?) };
-        *place = Box::into_raw(mlxe_string_t::new(work::list(&hub.options)?));
+        *place = Box::into_raw(mlxe_string_t::new(work::list(&hub.hub)?));
         Ok(())
     })
 }
@@ -392,7 +386,7 @@ pub unsafe extern "C" fn mlxe_hub_info(
     guard(|| {
         // SAFETY: as documented.
         let (hub, id, place) = unsafe { (required(hub, "hub")?, id.get("id")?, out(out_json, "out_json")?) };
-        *place = Box::into_raw(mlxe_string_t::new(work::info(&hub.options, id)?));
+        *place = Box::into_raw(mlxe_string_t::new(work::info(&hub.hub, id)?));
         Ok(())
     })
 }
@@ -416,7 +410,7 @@ pub unsafe extern "C" fn mlxe_hub_remove(
     guard(|| {
         // SAFETY: as documented.
         let (hub, id, revision) = unsafe { (required(hub, "hub")?, id.get("id")?, revision.get_optional("revision")?) };
-        let json = work::remove(&hub.options, id, revision)?;
+        let json = work::remove(&hub.hub, id, revision)?;
         // SAFETY: as documented.
         if let Some(place) = unsafe { out_json.as_mut() } {
             *place = Box::into_raw(mlxe_string_t::new(json));
@@ -444,7 +438,7 @@ pub unsafe extern "C" fn mlxe_hub_pull_start(
     // SAFETY: pointers as documented.
     unsafe {
         start(callbacks, out_task, || {
-            let hub = required(hub, "hub")?.options.clone();
+            let hub = required(hub, "hub")?.hub.clone();
             let id = id.get("id")?.to_owned();
             let revision = revision.get_optional("revision")?.map(str::to_owned);
             Ok(Box::new(move |to| work::pull(&hub, &id, revision, to)))
@@ -472,7 +466,7 @@ pub unsafe extern "C" fn mlxe_hub_verify_start(
     // SAFETY: pointers as documented.
     unsafe {
         start(callbacks, out_task, || {
-            let hub = required(hub, "hub")?.options.clone();
+            let hub = required(hub, "hub")?.hub.clone();
             let id = id.get_optional("id")?.map(str::to_owned);
             Ok(Box::new(move |to| work::verify(&hub, id.as_deref(), fix, to)))
         })
@@ -499,7 +493,7 @@ pub unsafe extern "C" fn mlxe_hub_import_start(
     // SAFETY: pointers as documented.
     unsafe {
         start(callbacks, out_task, || {
-            let hub = required(hub, "hub")?.options.clone();
+            let hub = required(hub, "hub")?.hub.clone();
             let (folder, id) = (folder.get("folder")?.to_owned(), id.get("id")?.to_owned());
             Ok(Box::new(move |to| work::import(&hub, &folder, &id, link, to)))
         })
@@ -523,7 +517,7 @@ pub unsafe extern "C" fn mlxe_hub_move_start(
     // SAFETY: pointers as documented.
     unsafe {
         start(callbacks, out_task, || {
-            let hub = required(hub, "hub")?.options.clone();
+            let hub = required(hub, "hub")?.hub.clone();
             let directory = directory.get("directory")?.to_owned();
             Ok(Box::new(move |to| work::relocate(&hub, &directory, to)))
         })
@@ -551,7 +545,7 @@ pub unsafe extern "C" fn mlxe_hub_prune_start(
     // SAFETY: pointers as documented.
     unsafe {
         start(callbacks, out_task, || {
-            let hub = required(hub, "hub")?.options.clone();
+            let hub = required(hub, "hub")?.hub.clone();
             let keep = slice(keep, keep_count, "keep")?;
             let keep = keep.iter().map(|id| id.get("keep").map(str::to_owned)).collect::<Result<Vec<_>>>()?;
             Ok(Box::new(move |to| work::prune(&hub, budget, keep, dry_run, to)))

@@ -6,19 +6,17 @@ use std::ptr::null;
 use serde::Serialize;
 use serde_json::Value;
 
-#[cfg(feature = "hub")]
-use super::hub::hub_options;
 use super::load::configuration;
 use super::options::{self, Versioned};
 use super::task::{AnyTask, HubTask, give};
 use super::{
-    DropGuard, UserData, guard, mlxe_error_t, mlxe_load_options_t, mlxe_str_t, mlxe_string_t, mlxe_task_t, out,
-    required,
+    DropGuard, UserData, guard, mlxe_error_t, mlxe_hub_t, mlxe_load_options_t, mlxe_str_t, mlxe_string_t, mlxe_task_t,
+    out, required,
 };
 use crate::array::Device;
 use crate::engine::{Control, Observer, Task, background};
 use crate::error::{Error, Result};
-use crate::hub::{EstimateOptions, catalog};
+use crate::hub::{EstimateOptions, Hub};
 use crate::load::fit;
 
 /// Who hears of a search or an estimate. All functions may be NULL. They are called on a thread of the library. There is
@@ -104,9 +102,9 @@ fn to_json<T: Serialize>(value: &T) -> Result<String> {
     serde_json::to_string(value).map_err(|e| Error::internal(e.to_string()))
 }
 
-/// Looks for models of the Hugging Face Hub and returns at once.
+/// Starts looking for models of the Hugging Face Hub, or of the mirror that the hub names.
 ///
-/// Of `options`, which may be NULL, endpoint, token, proxy and offline are used. `query` is a JSON object, or empty: text,
+/// `query` is a JSON object, or empty: text,
 /// author, task, library ("mlx"), tags, languages, licence, gated, architecture, size_class ("tiny" under 100 million
 /// parameters, "small" to 1 billion, "medium" to 7, "large" to 13, "xlarge"), bits, modality ("text", "image", "audio",
 /// "embedding", "other"), min_bytes, max_bytes, fits_bytes, min_downloads, min_likes, since ("2025-01-31"), supported,
@@ -122,8 +120,8 @@ fn to_json<T: Serialize>(value: &T) -> Result<String> {
 /// Any thread, also inside callbacks.
 #[must_use]
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn mlxe_search_start(
-    options: *const mlxe_load_options_t,
+pub unsafe extern "C" fn mlxe_hub_search_start(
+    hub: *const mlxe_hub_t,
     query: mlxe_str_t,
     callbacks: *const mlxe_json_callbacks_t,
     out_task: *mut *mut mlxe_task_t,
@@ -132,7 +130,7 @@ pub unsafe extern "C" fn mlxe_search_start(
         // SAFETY: pointers as documented. The callbacks come first, so that drop is called whatever else is wrong.
         unsafe {
             let callbacks = Callbacks::read(callbacks)?;
-            give(json_task(search(options, query, callbacks)?), out_task)
+            give(json_task(search(&required(hub, "hub")?.hub, query.get("query")?, callbacks)?), out_task)
         }
     })
 }
@@ -142,34 +140,23 @@ fn json_task(task: Task<String>) -> AnyTask {
     AnyTask::Hub(HubTask { task, paused: Default::default() })
 }
 
-/// # Safety
-/// Pointers as documented for mlxe_search_start().
 #[cfg(feature = "hub")]
-unsafe fn search(options: *const mlxe_load_options_t, query: mlxe_str_t, callbacks: Callbacks) -> Result<Task<String>> {
-    use crate::hub::{Client, SearchQuery};
-    // SAFETY: the caller's promise.
-    let (query, hub) = unsafe {
-        let o = options::read(options, "options")?;
-        let hub = hub_options(o.cache_directory, o.endpoint, o.token, o.offline, o.proxy)?;
-        (SearchQuery::from_json(query.get("query")?)?, hub)
-    };
-    let client = Client::new(hub)?;
+fn search(hub: &Hub, query: &str, callbacks: Callbacks) -> Result<Task<String>> {
+    let query = crate::hub::SearchQuery::from_json(query)?;
+    let client = hub.client()?;
     let cancelled = client.clone();
     let work = move || to_json(&fit::search(&client, &query)?);
     background("mlx-search", callbacks, work, move || cancelled.cancel())
 }
 
-/// # Safety
-/// Pointers as documented for mlxe_search_start().
 #[cfg(not(feature = "hub"))]
-unsafe fn search(_: *const mlxe_load_options_t, _: mlxe_str_t, _: Callbacks) -> Result<Task<String>> {
+fn search(_: &Hub, _: &str, _: Callbacks) -> Result<Task<String>> {
     Err(Error::unsupported("this build has no access to the Hub"))
 }
 
-/// Estimates what a model takes in memory and whether it fits, without loading or downloading its weights, and returns
-/// at once.
+/// Starts estimating what a model takes in memory and whether it fits, without loading or downloading its weights.
 ///
-/// `options` says which model, as for mlxe_load_start(). `request` is a JSON object, or empty: context (positions, prompt
+/// `hub` and `options` say which model, as for mlxe_load_start(). `request` is a JSON object, or empty: context (positions, prompt
 /// and answer together; the model's, but 4096 at most), prefill_step, kv_bits, kv_group_size, max_kv_size, device ("cpu"
 /// or "gpu"; the GPU if there is one). Unknown keys are refused.
 ///
@@ -184,6 +171,7 @@ unsafe fn search(_: *const mlxe_load_options_t, _: mlxe_str_t, _: Callbacks) -> 
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mlxe_estimate_start(
+    hub: *const mlxe_hub_t,
     options: *const mlxe_load_options_t,
     request: mlxe_str_t,
     callbacks: *const mlxe_json_callbacks_t,
@@ -193,7 +181,7 @@ pub unsafe extern "C" fn mlxe_estimate_start(
         // SAFETY: pointers as documented. The callbacks come first, so that drop is called whatever else is wrong.
         unsafe {
             let callbacks = Callbacks::read(callbacks)?;
-            let configuration = configuration(&options::read(required(options, "options")?, "options")?)?;
+            let configuration = configuration(hub, options)?;
             let (device, request) = estimate_request(request.get("request")?)?;
             let task = estimate(configuration, device, request, callbacks)?;
             give(json_task(task), out_task)
@@ -208,8 +196,8 @@ fn estimate(
     callbacks: Callbacks,
 ) -> Result<Task<String>> {
     #[cfg(feature = "hub")]
-    if let Some(hub) = configuration.hub.clone() {
-        let client = crate::hub::Client::new(hub)?;
+    if let crate::load::ModelSource::Hub { .. } = configuration.source {
+        let client = configuration.hub_or_env()?.client()?;
         let cancelled = client.clone();
         let work = move || to_json(&fit::fit_with(&client, &configuration, device, &request)?);
         return background("mlx-estimate", callbacks, work, move || cancelled.cancel());
@@ -231,32 +219,38 @@ fn estimate_request(json: &str) -> Result<(Device, EstimateOptions)> {
     options.validate().map(|()| (device, options))
 }
 
-/// The catalogue of well-known models, smallest first: a JSON array of objects with id, name, short_name, parameters,
-/// bits, architecture, context, default_prompt, extra_eos; and supported (whether this library has the architecture),
-/// weight_bytes and fits (into the memory that is available now, or null). `out_json` receives text that the caller owns.
+/// The hub's catalogue of well-known models, smallest first: a JSON array of objects with id, name, short_name,
+/// parameters, bits, architecture, context, default_prompt, extra_eos; and supported (whether this library has the
+/// architecture), weight_bytes and fits (into the memory that is available now, or null). `out_json` receives the text,
+/// which the caller owns.
 ///
 /// Any thread.
 #[must_use]
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn mlxe_catalog_json(out_json: *mut *mut mlxe_string_t) -> *mut mlxe_error_t {
+pub unsafe extern "C" fn mlxe_hub_catalog(
+    hub: *const mlxe_hub_t,
+    out_json: *mut *mut mlxe_string_t,
+) -> *mut mlxe_error_t {
     guard(|| {
         // SAFETY: as documented.
-        let place = unsafe { out(out_json, "out_json") }?;
-        *place = Box::into_raw(mlxe_string_t::new(to_json(&fit::catalogue())?));
+        let (hub, place) = unsafe { (required(hub, "hub")?, out(out_json, "out_json")?) };
+        *place = Box::into_raw(mlxe_string_t::new(to_json(&fit::catalogue(hub.hub.catalog()))?));
         Ok(())
     })
 }
 
-/// Adds entries to the catalogue of this process, or replaces those with the same id. `json` is an object with the keys
-/// id to extra_eos of mlxe_catalog_json(), or an array of them; default_prompt and extra_eos may be left out.
+/// Adds entries to the hub's catalogue, or replaces those with the same id. Other hubs do not know them. `json` is an
+/// object with the keys id to extra_eos of mlxe_hub_catalog(), or an array of them; default_prompt and extra_eos may be
+/// left out.
 /// Errors: MLXE_ERROR_INVALID_ARGUMENT; entries before the one that is refused have been added.
 ///
 /// Any thread.
 #[must_use]
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn mlxe_catalog_add(json: mlxe_str_t) -> *mut mlxe_error_t {
+pub unsafe extern "C" fn mlxe_hub_catalog_add(hub: *const mlxe_hub_t, json: mlxe_str_t) -> *mut mlxe_error_t {
     guard(|| {
         // SAFETY: as documented.
-        catalog::add_json(unsafe { json.get("json") }?)
+        let (hub, json) = unsafe { (required(hub, "hub")?, json.get("json")?) };
+        hub.hub.catalog().add_json(json)
     })
 }

@@ -3,17 +3,18 @@
 use std::ffi::{c_char, c_void};
 use std::path::PathBuf;
 
-use super::hub::hub_options;
 use super::options::{self, Versioned};
 use super::task::{AnyTask, give};
 use super::{
-    DropGuard, MLXE_CANCEL, TextBuffer, UserData, guard, mlxe_engine_t, mlxe_error_t, mlxe_model_t, mlxe_str_t,
-    mlxe_task_t, out, required,
+    DropGuard, MLXE_CANCEL, TextBuffer, UserData, guard, mlxe_engine_t, mlxe_error_t, mlxe_hub_t, mlxe_model_t,
+    mlxe_str_t, mlxe_task_t, out, required,
 };
 use crate::array::Dtype;
 use crate::engine::{Control, Model, Observer, Task};
 use crate::error::{Error, Result};
-use crate::load::{Checkpoints, LoadEvent, LoadingPhase, ModelConfiguration, TokenizerSource, WeightDtype};
+use crate::load::{
+    Checkpoints, LoadEvent, LoadingPhase, ModelConfiguration, ModelSource, TokenizerSource, WeightDtype,
+};
 
 /// Finding the model and reading its configuration.
 pub const MLXE_PHASE_DOWNLOADING_CONFIG: i32 = 1;
@@ -47,9 +48,11 @@ pub const MLXE_DTYPE_BF16: i32 = 4;
 pub struct mlxe_load_options_t {
     /// sizeof(mlxe_load_options_t)
     pub struct_size: usize,
-    /// A directory with config.json, weights and tokenizer.
+    /// A directory with config.json, weights and tokenizer. One that lies in a models directory, as a download gives it,
+    /// is treated as the model it is: nobody removes it while it is read, its use is recorded, and it ends answers at
+    /// what the hub's catalogue has for it.
     pub directory: mlxe_str_t,
-    /// Or a model of the Hugging Face Hub, "organisation/name"; what the local cache lacks is downloaded.
+    /// Or a model of the hub, "organisation/name"; what its models directory lacks is downloaded first.
     pub id: mlxe_str_t,
     /// With `id`: branch, tag or commit; empty for "main".
     pub revision: mlxe_str_t,
@@ -59,19 +62,6 @@ pub struct mlxe_load_options_t {
     pub dtype: i32,
     /// Loads no tokenizer: for programs that work with token ids only.
     pub without_tokenizer: bool,
-    /// With `id`: the Hub or a mirror of it; empty for the environment's HF_ENDPOINT or the public Hub.
-    pub endpoint: mlxe_str_t,
-    /// With `id`: an access token, sent to the endpoint only; empty for the environment's (HF_TOKEN, or the file of
-    /// `hf auth login`).
-    pub token: mlxe_str_t,
-    /// With `id`: the models directory; empty for the one that mlxe_hub_options_t says.
-    pub cache_directory: mlxe_str_t,
-    /// With `id`: uses only the local cache, never the network. The environment's HF_HUB_OFFLINE=1 does the same.
-    pub offline: bool,
-    /// With `id`: downloads over plain HTTP only, as in mlxe_hub_options_t.
-    pub disable_xet: bool,
-    /// With `id`: the proxy, as in mlxe_hub_options_t.
-    pub proxy: mlxe_str_t,
 }
 
 // SAFETY: repr(C), begins with the size; bools are the only fields with forbidden patterns and C's bool has none.
@@ -87,12 +77,6 @@ unsafe impl Versioned for mlxe_load_options_t {
             tokenizer_directory: mlxe_str_t::EMPTY,
             dtype: MLXE_DTYPE_AUTO,
             without_tokenizer: false,
-            endpoint: mlxe_str_t::EMPTY,
-            token: mlxe_str_t::EMPTY,
-            cache_directory: mlxe_str_t::EMPTY,
-            offline: false,
-            disable_xet: false,
-            proxy: mlxe_str_t::EMPTY,
         }
     }
 }
@@ -346,11 +330,16 @@ impl Observer<LoadEvent, Model> for Callbacks {
     }
 }
 
-/// The caller's options.
+/// What to load, of which hub.
 ///
 /// # Safety
-/// The strings in `options` are valid.
-pub(super) unsafe fn configuration(options: &mlxe_load_options_t) -> Result<ModelConfiguration> {
+/// Pointers as documented for mlxe_load_start().
+pub(super) unsafe fn configuration(
+    hub: *const mlxe_hub_t,
+    options: *const mlxe_load_options_t,
+) -> Result<ModelConfiguration> {
+    // SAFETY: the caller's promise.
+    let (hub, options) = unsafe { (hub.as_ref(), options::read(required(options, "options")?, "options")?) };
     // SAFETY: the caller's promise.
     let (directory, id, revision, tokenizer) = unsafe {
         (
@@ -360,18 +349,9 @@ pub(super) unsafe fn configuration(options: &mlxe_load_options_t) -> Result<Mode
             options.tokenizer_directory.get_optional("options.tokenizer_directory")?,
         )
     };
-    let configuration = match (directory, id) {
-        (Some(directory), None) => ModelConfiguration::directory(directory),
-        (None, Some(id)) => {
-            let configuration = ModelConfiguration::hub(id, revision.map(str::to_owned));
-            // SAFETY: the caller's promise.
-            let hub = unsafe {
-                hub_options(options.cache_directory, options.endpoint, options.token, options.offline, options.proxy)
-            };
-            let mut hub = hub?;
-            hub.xet &= !options.disable_xet;
-            configuration.with_hub(hub)
-        }
+    let source = match (directory, id) {
+        (Some(directory), None) => ModelSource::Directory(directory.into()),
+        (None, Some(id)) => ModelSource::Hub { id: id.to_owned(), revision: revision.map(str::to_owned) },
         _ => return Err(Error::invalid_argument("set either options.directory or options.id")),
     };
     let tokenizer = match (options.without_tokenizer, tokenizer) {
@@ -388,26 +368,28 @@ pub(super) unsafe fn configuration(options: &mlxe_load_options_t) -> Result<Mode
         MLXE_DTYPE_BF16 => WeightDtype::Exactly(Dtype::Bf16),
         other => return Err(Error::invalid_argument(format!("options.dtype is {other}"))),
     };
-    Ok(configuration.with_tokenizer(tokenizer).with_dtype(dtype))
+    let hub = hub.map(|h| h.hub.clone());
+    Ok(ModelConfiguration { source, hub, tokenizer, dtype })
 }
 
 /// # Safety
 /// Pointers as documented for mlxe_load_start().
 unsafe fn start(
     engine: *const mlxe_engine_t,
+    hub: *const mlxe_hub_t,
     options: *const mlxe_load_options_t,
     observer: Callbacks,
 ) -> Result<Task<Model>> {
     // SAFETY: the caller's promise.
-    let (engine, configuration) = unsafe {
-        (required(engine, "engine")?, configuration(&options::read(required(options, "options")?, "options")?)?)
-    };
+    let (engine, configuration) = unsafe { (required(engine, "engine")?, configuration(hub, options)?) };
     Ok(engine.0.load(configuration, observer))
 }
 
 /// Starts loading a model and returns at once.
 ///
-/// `options` and the strings in it are copied. `callbacks` may be NULL. `out_task` may be NULL; otherwise it receives
+/// `hub` says where a model with an `id` lies and comes from, and whose catalogue counts; NULL for the hub that the
+/// environment describes, as mlxe_hub_new(NULL) opens it. It may be freed at once. `options` and the strings in it are
+/// copied. `callbacks` may be NULL. `out_task` may be NULL; otherwise it receives
 /// the task, which the caller owns.
 /// Errors: MLXE_ERROR_INVALID_ARGUMENT. Everything else is reported by the task.
 ///
@@ -416,13 +398,14 @@ unsafe fn start(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mlxe_load_start(
     engine: *const mlxe_engine_t,
+    hub: *const mlxe_hub_t,
     options: *const mlxe_load_options_t,
     callbacks: *const mlxe_load_callbacks_t,
     out_task: *mut *mut mlxe_task_t,
 ) -> *mut mlxe_error_t {
     guard(|| {
         // SAFETY: pointers as documented. The callbacks come first, so that drop is called whatever else is wrong.
-        unsafe { give(AnyTask::Load(start(engine, options, Callbacks::read(callbacks)?)?), out_task) }
+        unsafe { give(AnyTask::Load(start(engine, hub, options, Callbacks::read(callbacks)?)?), out_task) }
     })
 }
 
@@ -436,6 +419,7 @@ pub unsafe extern "C" fn mlxe_load_start(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mlxe_load(
     engine: *const mlxe_engine_t,
+    hub: *const mlxe_hub_t,
     options: *const mlxe_load_options_t,
     callbacks: *const mlxe_load_callbacks_t,
     out_model: *mut *mut mlxe_model_t,
@@ -448,7 +432,7 @@ pub unsafe extern "C" fn mlxe_load(
             return Err(Error::new(crate::ErrorKind::Reentrant, "mlxe_load() inside a callback would never end"));
         }
         // SAFETY: pointers as documented. Nothing is started that could not be handed over.
-        let (place, task) = unsafe { (out(out_model, "out_model")?, start(engine, options, observer)?) };
+        let (place, task) = unsafe { (out(out_model, "out_model")?, start(engine, hub, options, observer)?) };
         *place = mlxe_model_t::into_raw(task.wait()?);
         Ok(())
     })

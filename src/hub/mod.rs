@@ -1,11 +1,13 @@
 //! Models of the Hugging Face Hub: the cache that the Python libraries share, and downloads into it.
 //!
-//! A [`Download`] runs on threads of its own. [`Client`] is the part below it: one Hub, its token, its errors.
+//! [`Hub`] is what everything else takes. A [`Download`] runs on threads of its own. [`Client`] is the part below it:
+//! one Hub, its token, its errors.
 #![forbid(unsafe_code)]
 
 mod cache;
-pub mod catalog;
+mod catalog;
 mod estimate;
+mod handle;
 mod listing;
 mod options;
 mod progress;
@@ -40,8 +42,10 @@ mod transfer;
 #[cfg(feature = "hub")]
 mod xet;
 
-pub use cache::{cache_dir, complete_snapshot, snapshot};
+pub use cache::{Place, cache_dir, complete_snapshot, snapshot};
+pub use catalog::{Catalog, CatalogEntry};
 pub use estimate::{EstimateOptions, LayerShape, MemoryEstimate, ModelShape};
+pub use handle::Hub;
 pub use listing::{Listing, RepoFile};
 pub use options::{HubOptions, ProxyUrl, Token};
 pub use progress::{Activity, DownloadStage, FileProgress, Progress, Retry};
