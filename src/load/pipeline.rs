@@ -38,6 +38,8 @@ const TICK: Duration = Duration::from_millis(20);
 pub struct Loader {
     configuration: ModelConfiguration,
     cancelled: Arc<AtomicBool>,
+    #[cfg_attr(not(feature = "hub"), expect(dead_code, reason = "only downloads pause"))]
+    paused: Arc<AtomicBool>,
     started: Instant,
     phase: LoadingPhase,
     progress: f64,
@@ -107,11 +109,12 @@ struct Built {
 }
 
 impl Loader {
-    /// A load that stops within one step when `cancelled` becomes true.
-    pub fn new(configuration: ModelConfiguration, cancelled: Arc<AtomicBool>) -> Loader {
+    /// A load that stops within one step when `cancelled` becomes true, and does not download while `paused` is.
+    pub fn new(configuration: ModelConfiguration, cancelled: Arc<AtomicBool>, paused: Arc<AtomicBool>) -> Loader {
         Loader {
             configuration,
             cancelled,
+            paused,
             started: Instant::now(),
             phase: LoadingPhase::DownloadingConfig,
             progress: 0.0,
@@ -187,6 +190,7 @@ impl Loader {
             #[cfg(feature = "hub")]
             State::Downloading(download) => match download.wait_for(Duration::ZERO) {
                 None => {
+                    download.set_paused(self.paused.load(Ordering::Acquire));
                     self.download_event(&download, emit);
                     State::Downloading(download)
                 }

@@ -23,9 +23,9 @@ static void on_drop(void *user_data) {
     ((seen_t *)user_data)->drop++;
 }
 
-static mlxe_json_callbacks_t callbacks_for(seen_t *seen) {
+static mlxe_hub_callbacks_t callbacks_for(seen_t *seen) {
     memset(seen, 0, sizeof *seen);
-    mlxe_json_callbacks_t callbacks = {0};
+    mlxe_hub_callbacks_t callbacks = {0};
     callbacks.struct_size = sizeof callbacks;
     callbacks.user_data = seen;
     callbacks.on_done = on_done;
@@ -42,7 +42,7 @@ static void refused(mlxe_error_t *error, const char *word) {
 // The server stalls in the middle of an answer.
 static void cancel_at_once(const mlxe_hub_t *hub, const mlxe_load_options_t *options) {
     seen_t seen;
-    mlxe_json_callbacks_t callbacks = callbacks_for(&seen);
+    mlxe_hub_callbacks_t callbacks = callbacks_for(&seen);
     mlxe_task_t *task = NULL;
     OK(mlxe_estimate_start(hub, options, MLXE_STR(""), &callbacks, &task));
     bool done = true;
@@ -61,7 +61,7 @@ int main(int argc, char **argv) {
     mlxe_load_options_init(&options, sizeof options);
     options.id = mlxe_str(argv[2]);
     seen_t seen;
-    mlxe_json_callbacks_t callbacks = callbacks_for(&seen);
+    mlxe_hub_callbacks_t callbacks = callbacks_for(&seen);
     mlxe_task_t *task = NULL;
     mlxe_string_t *json = NULL;
 
@@ -77,7 +77,7 @@ int main(int argc, char **argv) {
     CHECK(seen.done == 1 && seen.drop == 1 && strcmp(seen.json, mlxe_string_data(json)) == 0);
     mlxe_string_free(json);
     mlxe_model_t *model = NULL;
-    refused(mlxe_task_model(task, &model), "not a load");
+    refused(mlxe_task_model(task, &model), "task is a search, not a load");
     mlxe_task_free(task);
 
     // What is refused is dropped, and nothing else happens.

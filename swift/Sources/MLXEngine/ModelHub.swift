@@ -60,7 +60,7 @@ public final class ModelHub: Sendable {
     /// - Throws: ``EngineError``, or `CancellationError` if the task is cancelled.
     public func search(_ query: ModelQuery = ModelQuery()) async throws -> ModelPage {
         let json = try encodeJSON(query)
-        return try await find { observer, slot in
+        return try await run { observer, slot in
             try withStr(json) { json in
                 try observer.start(slot) { mlxe_hub_search_start(self.handle.pointer, json, $0, &$1) }
             }
@@ -78,27 +78,13 @@ public final class ModelHub: Sendable {
         id: String, revision: String = "main", for request: MemoryRequest = MemoryRequest()
     ) async throws -> ModelFit {
         let json = try encodeJSON(request)
-        return try await find { observer, slot in
+        return try await run { observer, slot in
             try ModelConfiguration(id: id, revision: revision).withCOptions { options in
                 try withStr(json) { json in
                     try observer.start(slot) { mlxe_estimate_start(self.handle.pointer, options, json, $0, &$1) }
                 }
             }
         }
-    }
-
-    private func find<Value: Decodable & Sendable>(start: (JSONObserver, TaskSlot) throws -> Void) async throws -> Value
-    {
-        let slot = TaskSlot()
-        let json: String = try await withTaskCancellationHandler {
-            try Task.checkCancellation()
-            return try await withCheckedThrowingContinuation { continuation in
-                JSONObserver.run(slot: slot, onDone: { continuation.resume(with: $0) }, start: start)
-            }
-        } onCancel: {
-            slot.cancel()
-        }
-        return try decodeJSON(Value.self, json)
     }
 
     /// Loads a model; what the disk lacks of it is downloaded first.
@@ -238,7 +224,7 @@ public final class ModelHub: Sendable {
     public func prune(
         toFit budget: UInt64, keeping keep: [String] = [], dryRun: Bool = false
     ) async throws -> PruneReport {
-        try await run({ _ in }) { observer, slot in
+        try await run { observer, slot in
             try withStrs(keep) { keep in
                 try observer.start(slot) {
                     mlxe_hub_prune_start(
@@ -249,7 +235,7 @@ public final class ModelHub: Sendable {
     }
 
     private func run<Value: Decodable & Sendable>(
-        _ progressHandler: @escaping ProgressHandler, start: (HubObserver, TaskSlot) throws -> Void
+        _ progressHandler: @escaping ProgressHandler = { _ in }, start: (HubObserver, TaskSlot) throws -> Void
     ) async throws -> Value {
         let slot = TaskSlot()
         let json: String = try await withTaskCancellationHandler {
