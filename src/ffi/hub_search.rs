@@ -11,9 +11,8 @@ use super::{
 };
 use crate::array::Device;
 use crate::error::{Error, Result};
-use crate::hub::{EstimateOptions, Hub};
-use crate::load::fit;
-use crate::load::{ModelConfiguration, ModelSource};
+use crate::hub::Hub;
+use crate::load::{EstimateOptions, ModelConfiguration, ModelSource, fit};
 
 fn to_json<T: Serialize>(value: &T) -> Result<String> {
     serde_json::to_string(value).map_err(|e| Error::internal(e.to_string()))

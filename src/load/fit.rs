@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{ModelConfiguration, ModelSource};
+use super::{EstimateOptions, LayerShape, MemoryEstimate, ModelConfiguration, ModelShape, ModelSource};
 use crate::array::{Device, system};
 use crate::error::Result;
 use crate::files::read_json;
 #[cfg(feature = "hub")]
 use crate::hub::Client;
-use crate::hub::{Catalog, CatalogEntry, EstimateOptions, LayerShape, MemoryEstimate, ModelShape};
+use crate::hub::{Catalog, CatalogEntry};
 use crate::models::decoder::{DecoderSpec, Ffn, Mixer};
 use crate::models::registry;
 use crate::weights::Checkpoint;

@@ -6,7 +6,6 @@
 
 mod cache;
 mod catalog;
-mod estimate;
 mod handle;
 mod listing;
 mod options;
@@ -42,9 +41,10 @@ mod transfer;
 #[cfg(feature = "hub")]
 mod xet;
 
+use mlx_engine_base::{env, error, files};
+
 pub use cache::{Place, cache_dir, complete_snapshot, snapshot};
 pub use catalog::{Catalog, CatalogEntry};
-pub use estimate::{EstimateOptions, LayerShape, MemoryEstimate, ModelShape};
 pub use handle::Hub;
 pub use listing::{Listing, RepoFile};
 pub use options::{HubOptions, ProxyUrl, Token};

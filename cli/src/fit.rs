@@ -5,9 +5,9 @@ use std::path::Path;
 use indicatif::HumanBytes;
 use mlx_engine::Error;
 use mlx_engine::array::Device;
-use mlx_engine::hub::{Catalog, EstimateOptions, Hub};
-use mlx_engine::load::ModelConfiguration;
+use mlx_engine::hub::{Catalog, Hub};
 use mlx_engine::load::fit::{self, Fit};
+use mlx_engine::load::{EstimateOptions, ModelConfiguration};
 
 use crate::Result;
 use crate::args::{DeviceArg, FitArgs};
