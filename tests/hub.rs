@@ -17,7 +17,7 @@ use mlx_engine::load::{LoadEvent, LoadingPhase, ModelConfiguration, TokenizerSou
 use downloads::hub_server::{At, Fault, HubServer, Repo, Rule};
 use downloads::plain::{blobs, check_snapshots, files, needed, server};
 use downloads::{ID, options, pull, quick};
-use mlx_engine::hub::{self, Download, DownloadRequest, DownloadStage, HubOptions, Token};
+use mlx_engine::hub::{self, Download, DownloadRequest, DownloadStage, Hub, HubOptions, Prune, Token};
 use mlx_engine::{Error, ErrorKind, Result};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -443,7 +443,7 @@ fn real_model(config: impl FnOnce(&mut serde_json::Value)) -> (HubServer, TempDi
 
 fn load(options: HubOptions, cancel_at: Option<&'static str>) -> (Result<()>, Vec<LoadEvent>, Duration) {
     let (sender, receiver) = std::sync::mpsc::channel();
-    let configuration = ModelConfiguration::hub(ID, None).with_tokenizer(TokenizerSource::None).with_hub(options);
+    let configuration = ModelConfiguration::hub(&Hub::new(options), ID, None).with_tokenizer(TokenizerSource::None);
     let cancelled = std::sync::Arc::new(std::sync::Mutex::new(None));
     let at = cancelled.clone();
     let task = support::cpu_engine().load(configuration, move |event: &LoadEvent| {
@@ -502,17 +502,17 @@ fn a_model_of_the_catalogue_ends_at_its_extra_eos() {
     let id = "org/tiny-extra-eos";
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-qwen3");
     let (server, cache) = (HubServer::start(vec![Repo::from_folder(id, &folder)]), TempDir::new("hub"));
-    let model = |cache: &TempDir| {
-        let configuration = ModelConfiguration::hub(id, None).with_hub(options(&server, cache.path()));
-        support::load(&support::cpu_engine(), configuration).unwrap()
-    };
+    let other = TempDir::new("hub");
+    let hubs = [&cache, &other].map(|cache| Hub::new(options(&server, cache.path())));
+    let model = |configuration| support::load(&support::cpu_engine(), configuration).unwrap();
+    let by_id = |hub| model(ModelConfiguration::hub(hub, id, None));
     let answer = |model: &Model| {
         let mut session = ChatSession::new(model.tokenizer().unwrap().clone()).unwrap();
         session.push("user", "Tell me a story.");
         let limited = GenerateOptions { max_tokens: Some(30), ..Default::default() };
         support::tokens(model, &session.prompt().unwrap(), limited)
     };
-    let before = model(&cache);
+    let before = by_id(&hubs[0]);
     let (tokenizer, whole) = (before.tokenizer().unwrap(), answer(&before));
     let end = whole[9];
     assert!(!before.info().eos_token_ids.contains(&end));
@@ -520,18 +520,66 @@ fn a_model_of_the_catalogue_ends_at_its_extra_eos() {
         "id": id, "name": "Tiny", "short_name": "tiny-extra-eos", "parameters": 1, "bits": 16, "architecture": "qwen3",
         "context": 64, "extra_eos": [tokenizer.id_to_token(end).unwrap(), "no such token"],
     });
-    hub::catalog::add_json(&entry.to_string()).unwrap();
-    // From the cache, and by a download.
-    for cache in [&cache, &TempDir::new("hub")] {
-        let model = model(cache);
+    let ends = |model: Model| {
         assert!(model.info().eos_token_ids.contains(&end), "{:?}", model.info());
         assert!(before.info().eos_token_ids.iter().all(|id| model.info().eos_token_ids.contains(id)));
         let first = whole.iter().position(|t| *t == end).unwrap();
         assert_eq!(answer(&model), whole[..first]);
+    };
+    // From the models directory, by a download, and by the folder that a download gives.
+    for hub in &hubs {
+        hub.catalog().add_json(&entry.to_string()).unwrap();
+        ends(by_id(hub));
+        let folder = hub.snapshot(id, None).unwrap().unwrap();
+        ends(model(ModelConfiguration::directory(&folder).with_hub(hub)));
+        // Another hub's catalogue knows nothing of it.
+        assert_eq!(answer(&model(ModelConfiguration::directory(&folder))), whole);
+        assert_eq!(answer(&by_id(&Hub::new(hub.options().clone()))), whole);
     }
-    // A directory has no id.
-    let directory = support::load(&support::cpu_engine(), ModelConfiguration::directory(&folder)).unwrap();
-    assert_eq!(answer(&directory), whole);
+    // A directory elsewhere has no id.
+    assert_eq!(answer(&model(ModelConfiguration::directory(&folder).with_hub(&hubs[0]))), whole);
+}
+
+/// The documented way after a download: its folder is loaded like the model by its id.
+#[test]
+fn a_folder_of_a_models_directory_is_the_model_that_it_is() {
+    let ((server, dir), cache) = (real_model(|_| ()), TempDir::new("hub"));
+    let hub = Hub::new(options(&server, cache.path()));
+    let folder = hub.download(DownloadRequest::new(ID, None)).unwrap().wait().unwrap();
+    let load = |folder: &Path| {
+        let storage = hub.storage();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let configuration = ModelConfiguration::directory(folder).with_tokenizer(TokenizerSource::None);
+        let task = support::cpu_engine().load(configuration, move |event: &LoadEvent| {
+            if let LoadingPhase::LoadingWeights { .. } = event.phase {
+                // Down to nothing.
+                sender.send(storage.prune(&Prune::default(), &mut |_| Ok(())).unwrap().busy).unwrap();
+            }
+            Control::Continue
+        });
+        task.wait().map(drop).unwrap();
+        receiver.iter().collect::<Vec<_>>()
+    };
+    // Pruning everything leaves what is being read, and each load counts as a use.
+    for (n, way) in
+        [folder.clone(), folder.join("../../snapshots").join(folder.file_name().unwrap())].iter().enumerate()
+    {
+        let busy = load(way);
+        assert!(!busy.is_empty() && busy.iter().all(|b| b == &[ID]), "{busy:?}");
+        assert_eq!(hub.storage().info(ID).unwrap().uses, n as u64 + 1);
+    }
+    // Whoever changes the model has it alone.
+    let lock =
+        std::fs::File::options().write(true).open(cache.path().join(".locks/models--org--model/mlx-engine.lock"));
+    let lock = lock.unwrap();
+    lock.lock().unwrap();
+    let error = support::load(&support::cpu_engine(), ModelConfiguration::directory(&folder)).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Busy);
+    lock.unlock().unwrap();
+    // A folder elsewhere is nobody's, and nothing is written beside it.
+    let before = std::fs::read_dir(dir.path()).unwrap().count();
+    support::load(&support::cpu_engine(), support::bare(dir.path())).unwrap();
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), before);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use mlx_engine::engine::{Control, Engine, Model};
-use mlx_engine::load::{Checkpoints, LoadEvent, LoadingPhase, ModelConfiguration};
+use mlx_engine::load::{Checkpoints, LoadEvent, LoadingPhase};
 
 use crate::Result;
 use crate::args::{LoadArgs, ModelArgs};
@@ -16,7 +16,7 @@ pub fn load(args: &ModelArgs, with_tokenizer: bool) -> Result<Model> {
 
 /// [`load`] on this engine.
 pub fn load_on(engine: &Engine, args: &ModelArgs, with_tokenizer: bool) -> Result<Model> {
-    let configuration = args.configuration(with_tokenizer);
+    let configuration = args.configuration(with_tokenizer)?;
     if !std::io::stderr().is_terminal() {
         return Ok(engine.load(configuration, |_: &LoadEvent| Control::Continue).wait()?);
     }
@@ -65,7 +65,7 @@ pub fn load_command(args: &LoadArgs) -> Result {
         return Ok(());
     }
     let engine = Engine::new(&args.model.how.engine.options())?;
-    let configuration: ModelConfiguration = args.model.configuration(!args.without_tokenizer);
+    let configuration = args.model.configuration(!args.without_tokenizer)?;
     let name = configuration.name();
     let mut view = args.checkpoints.then(Checkpoints::default);
     if view.is_some() {

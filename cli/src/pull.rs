@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use mlx_engine::hub::{Download, DownloadRequest, HubOptions, Progress};
+use mlx_engine::hub::{DownloadRequest, Hub, Progress};
 use serde_json::{Value, json};
 
 use crate::Result;
@@ -15,7 +15,7 @@ const TICK: Duration = Duration::from_millis(100);
 
 pub fn pull(args: &PullArgs) -> Result {
     let request = DownloadRequest::new(&args.id, args.revision.clone());
-    let download = Download::start(options(&args.directory)?, request)?;
+    let download = hub(&args.directory)?.download(request)?;
     let mut bars = Bars::new();
     let mut last = Value::Null;
     let result = loop {
@@ -47,8 +47,8 @@ pub fn pull(args: &PullArgs) -> Result {
     }
 }
 
-fn options(directory: &DirectoryArg) -> Result<HubOptions> {
-    Ok(directory.directory.as_ref().map_or_else(HubOptions::from_env, HubOptions::with_cache)?)
+fn hub(directory: &DirectoryArg) -> Result<Hub> {
+    Ok(directory.directory.as_ref().map_or_else(Hub::from_env, Hub::with_directory)?)
 }
 
 pub fn print(json: &Value) -> Result {

@@ -10,10 +10,12 @@
 
 mod background;
 mod decoding;
+mod exit;
 mod generation;
 mod logits;
 mod model;
 mod options;
+mod panic;
 mod task;
 mod worker;
 
@@ -23,9 +25,10 @@ pub(crate) use background::background;
 pub use logits::Logits;
 pub use model::Model;
 pub use options::EngineOptions;
-pub use task::{Control, Observer, Task};
-pub(crate) use task::{Job, Reporter, Step, in_callback};
-pub(crate) use worker::{Worker, panic_error};
+pub(crate) use panic::panic_error;
+pub use task::{AnyTask, Control, Observer, Task};
+pub(crate) use task::{Reporter, in_callback};
+pub(crate) use worker::{Job, Step, Worker};
 
 use crate::array::Device;
 use crate::error::Result;

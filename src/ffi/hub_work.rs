@@ -23,7 +23,7 @@ mod present {
 
     use super::Reports;
     use crate::error::{Error, Result};
-    use crate::hub::{Activity, Download, DownloadRequest, HubOptions, Import, Prune, Storage};
+    use crate::hub::{Activity, DownloadRequest, Hub, Import, Prune};
     use crate::load::check_config;
 
     /// How often a download is looked at: a pause or a cancel waits for that long at most.
@@ -33,44 +33,38 @@ mod present {
         serde_json::to_string(&value).map_err(|e| Error::internal(e.to_string()))
     }
 
-    pub fn list(hub: &HubOptions) -> Result<String> {
-        text(Storage::new(&hub.cache).list()?)
+    pub fn list(hub: &Hub) -> Result<String> {
+        text(hub.storage().list()?)
     }
 
-    pub fn info(hub: &HubOptions, id: &str) -> Result<String> {
-        text(Storage::new(&hub.cache).info(id)?)
+    pub fn info(hub: &Hub, id: &str) -> Result<String> {
+        text(hub.storage().info(id)?)
     }
 
-    pub fn remove(hub: &HubOptions, id: &str, revision: Option<&str>) -> Result<String> {
-        text(Storage::new(&hub.cache).remove(id, revision)?)
+    pub fn remove(hub: &Hub, id: &str, revision: Option<&str>) -> Result<String> {
+        text(hub.storage().remove(id, revision)?)
     }
 
-    pub fn verify(hub: &HubOptions, id: Option<&str>, fix: bool, to: &mut dyn Reports) -> Result<String> {
-        text(Storage::new(&hub.cache).verify(id, fix, &mut |a| to.report(a))?)
+    pub fn verify(hub: &Hub, id: Option<&str>, fix: bool, to: &mut dyn Reports) -> Result<String> {
+        text(hub.storage().verify(id, fix, &mut |a| to.report(a))?)
     }
 
-    pub fn import(hub: &HubOptions, folder: &str, id: &str, link: bool, to: &mut dyn Reports) -> Result<String> {
+    pub fn import(hub: &Hub, folder: &str, id: &str, link: bool, to: &mut dyn Reports) -> Result<String> {
         let import = Import { folder: folder.into(), id: id.into(), link, check: Some(&check_config) };
-        text(Storage::new(&hub.cache).import(&import, &mut |a| to.report(a))?)
+        text(hub.storage().import(&import, &mut |a| to.report(a))?)
     }
 
-    pub fn relocate(hub: &HubOptions, directory: &str, to: &mut dyn Reports) -> Result<String> {
-        text(Storage::new(&hub.cache).relocate(Path::new(directory), &mut |a| to.report(a))?)
+    pub fn relocate(hub: &Hub, directory: &str, to: &mut dyn Reports) -> Result<String> {
+        text(hub.storage().relocate(Path::new(directory), &mut |a| to.report(a))?)
     }
 
-    pub fn prune(
-        hub: &HubOptions,
-        budget: u64,
-        keep: Vec<String>,
-        dry_run: bool,
-        to: &mut dyn Reports,
-    ) -> Result<String> {
-        text(Storage::new(&hub.cache).prune(&Prune { budget, keep, dry_run }, &mut |a| to.report(a))?)
+    pub fn prune(hub: &Hub, budget: u64, keep: Vec<String>, dry_run: bool, to: &mut dyn Reports) -> Result<String> {
+        text(hub.storage().prune(&Prune { budget, keep, dry_run }, &mut |a| to.report(a))?)
     }
 
-    pub fn pull(hub: &HubOptions, id: &str, revision: Option<String>, to: &mut dyn Reports) -> Result<String> {
+    pub fn pull(hub: &Hub, id: &str, revision: Option<String>, to: &mut dyn Reports) -> Result<String> {
         let request = DownloadRequest { check: Some(Box::new(check_config)), ..DownloadRequest::new(id, revision) };
-        let download = Download::start(hub.clone(), request)?;
+        let download = hub.download(request)?;
         let mut last = Activity::default();
         let directory = loop {
             let result = download.wait_for(TICK);
@@ -103,41 +97,41 @@ mod present {
 mod absent {
     use super::Reports;
     use crate::error::{Error, Result};
-    use crate::hub::HubOptions;
+    use crate::hub::Hub;
 
     fn absent() -> Result<String> {
         Err(Error::unsupported("this build of the library has no hub"))
     }
 
-    pub fn list(_: &HubOptions) -> Result<String> {
+    pub fn list(_: &Hub) -> Result<String> {
         absent()
     }
 
-    pub fn info(_: &HubOptions, _: &str) -> Result<String> {
+    pub fn info(_: &Hub, _: &str) -> Result<String> {
         absent()
     }
 
-    pub fn remove(_: &HubOptions, _: &str, _: Option<&str>) -> Result<String> {
+    pub fn remove(_: &Hub, _: &str, _: Option<&str>) -> Result<String> {
         absent()
     }
 
-    pub fn verify(_: &HubOptions, _: Option<&str>, _: bool, _: &mut dyn Reports) -> Result<String> {
+    pub fn verify(_: &Hub, _: Option<&str>, _: bool, _: &mut dyn Reports) -> Result<String> {
         absent()
     }
 
-    pub fn import(_: &HubOptions, _: &str, _: &str, _: bool, _: &mut dyn Reports) -> Result<String> {
+    pub fn import(_: &Hub, _: &str, _: &str, _: bool, _: &mut dyn Reports) -> Result<String> {
         absent()
     }
 
-    pub fn relocate(_: &HubOptions, _: &str, _: &mut dyn Reports) -> Result<String> {
+    pub fn relocate(_: &Hub, _: &str, _: &mut dyn Reports) -> Result<String> {
         absent()
     }
 
-    pub fn prune(_: &HubOptions, _: u64, _: Vec<String>, _: bool, _: &mut dyn Reports) -> Result<String> {
+    pub fn prune(_: &Hub, _: u64, _: Vec<String>, _: bool, _: &mut dyn Reports) -> Result<String> {
         absent()
     }
 
-    pub fn pull(_: &HubOptions, _: &str, _: Option<String>, _: &mut dyn Reports) -> Result<String> {
+    pub fn pull(_: &Hub, _: &str, _: Option<String>, _: &mut dyn Reports) -> Result<String> {
         absent()
     }
 }

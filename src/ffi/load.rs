@@ -3,17 +3,17 @@
 use std::ffi::{c_char, c_void};
 use std::path::PathBuf;
 
-use super::hub::hub_options;
+use super::callbacks::{Listener, Translate, callbacks};
 use super::options::{self, Versioned};
-use super::task::{AnyTask, give};
 use super::{
-    DropGuard, MLXE_CANCEL, TextBuffer, UserData, guard, mlxe_engine_t, mlxe_error_t, mlxe_model_t, mlxe_str_t,
-    mlxe_task_t, out, required,
+    TextBuffer, guard, mlxe_engine_t, mlxe_error_t, mlxe_hub_t, mlxe_model_t, mlxe_str_t, mlxe_task_t, out, required,
 };
 use crate::array::Dtype;
-use crate::engine::{Control, Model, Observer, Task};
+use crate::engine::{Model, Task};
 use crate::error::{Error, Result};
-use crate::load::{Checkpoints, LoadEvent, LoadingPhase, ModelConfiguration, TokenizerSource, WeightDtype};
+use crate::load::{
+    Checkpoints, LoadEvent, LoadingPhase, ModelConfiguration, ModelSource, TokenizerSource, WeightDtype,
+};
 
 /// Finding the model and reading its configuration.
 pub const MLXE_PHASE_DOWNLOADING_CONFIG: i32 = 1;
@@ -47,9 +47,11 @@ pub const MLXE_DTYPE_BF16: i32 = 4;
 pub struct mlxe_load_options_t {
     /// sizeof(mlxe_load_options_t)
     pub struct_size: usize,
-    /// A directory with config.json, weights and tokenizer.
+    /// A directory with config.json, weights and tokenizer. One that lies in a models directory, as a download gives it,
+    /// is treated as the model it is: nobody removes it while it is read, its use is recorded, and it ends answers at
+    /// what the hub's catalogue has for it.
     pub directory: mlxe_str_t,
-    /// Or a model of the Hugging Face Hub, "organisation/name"; what the local cache lacks is downloaded.
+    /// Or a model of the hub, "organisation/name"; what its models directory lacks is downloaded first.
     pub id: mlxe_str_t,
     /// With `id`: branch, tag or commit; empty for "main".
     pub revision: mlxe_str_t,
@@ -59,19 +61,6 @@ pub struct mlxe_load_options_t {
     pub dtype: i32,
     /// Loads no tokenizer: for programs that work with token ids only.
     pub without_tokenizer: bool,
-    /// With `id`: the Hub or a mirror of it; empty for the environment's HF_ENDPOINT or the public Hub.
-    pub endpoint: mlxe_str_t,
-    /// With `id`: an access token, sent to the endpoint only; empty for the environment's (HF_TOKEN, or the file of
-    /// `hf auth login`).
-    pub token: mlxe_str_t,
-    /// With `id`: the models directory; empty for the one that mlxe_hub_options_t says.
-    pub cache_directory: mlxe_str_t,
-    /// With `id`: uses only the local cache, never the network. The environment's HF_HUB_OFFLINE=1 does the same.
-    pub offline: bool,
-    /// With `id`: downloads over plain HTTP only, as in mlxe_hub_options_t.
-    pub disable_xet: bool,
-    /// With `id`: the proxy, as in mlxe_hub_options_t.
-    pub proxy: mlxe_str_t,
 }
 
 // SAFETY: repr(C), begins with the size; bools are the only fields with forbidden patterns and C's bool has none.
@@ -87,12 +76,6 @@ unsafe impl Versioned for mlxe_load_options_t {
             tokenizer_directory: mlxe_str_t::EMPTY,
             dtype: MLXE_DTYPE_AUTO,
             without_tokenizer: false,
-            endpoint: mlxe_str_t::EMPTY,
-            token: mlxe_str_t::EMPTY,
-            cache_directory: mlxe_str_t::EMPTY,
-            offline: false,
-            disable_xet: false,
-            proxy: mlxe_str_t::EMPTY,
         }
     }
 }
@@ -162,9 +145,6 @@ pub struct mlxe_load_event_t {
 
 /// Who hears of a load. All functions may be NULL. They are called on the engine's thread, one at a time; what takes
 /// long in them delays everything on that engine.
-///
-/// Once mlxe_load_start() has accepted the callbacks: on_done is called exactly once, then drop exactly once, and
-/// nothing after that. If it rejects them, only drop is called; not even that if struct_size cannot be right.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct mlxe_load_callbacks_t {
@@ -182,65 +162,24 @@ pub struct mlxe_load_callbacks_t {
     pub drop: Option<unsafe extern "C" fn(user_data: *mut c_void)>,
 }
 
-// SAFETY: repr(C), begins with the size; pointers and optional functions.
-unsafe impl Versioned for mlxe_load_callbacks_t {
-    const FIRST_SIZE: usize = 40;
-    const SET_UP: &str = "set it to sizeof the struct";
+callbacks!(mlxe_load_callbacks_t, mlxe_load_event_t, *mut mlxe_model_t);
 
-    fn defaults() -> Self {
-        mlxe_load_callbacks_t {
-            struct_size: std::mem::size_of::<Self>(),
-            user_data: std::ptr::null_mut(),
-            on_event: None,
-            on_done: None,
-            drop: None,
-        }
-    }
-}
-
-/// The caller's callbacks as an observer.
-pub(super) struct Callbacks {
-    callbacks: mlxe_load_callbacks_t,
-    user_data: UserData,
+/// Events and results of loads.
+#[derive(Default)]
+pub(super) struct Loads {
     checkpoints: Checkpoints,
     description: TextBuffer,
     file: TextBuffer,
     message: TextBuffer,
     reason: TextBuffer,
-    /// Last, so that it is dropped when nothing else is left.
-    _drop: DropGuard,
 }
 
-// SAFETY: as for UserData.
-unsafe impl Send for Callbacks {}
+impl Translate for Loads {
+    type Callbacks = mlxe_load_callbacks_t;
+    type Event = LoadEvent;
+    type Result = Model;
 
-impl Callbacks {
-    /// Reads the caller's struct. From here on `drop` is called whatever happens, unless the struct is unreadable.
-    ///
-    /// # Safety
-    /// `callbacks` is NULL or points to a struct as large as it says.
-    pub(super) unsafe fn read(callbacks: *const mlxe_load_callbacks_t) -> Result<Self> {
-        // SAFETY: the caller's promise.
-        let (callbacks, rest) = unsafe { options::read_known(callbacks, "callbacks") }?;
-        let observer = Callbacks::new(callbacks);
-        rest.map(|()| observer)
-    }
-
-    fn new(callbacks: mlxe_load_callbacks_t) -> Self {
-        let user_data = UserData { pointer: callbacks.user_data, drop: callbacks.drop };
-        Callbacks {
-            callbacks,
-            user_data,
-            checkpoints: Checkpoints::default(),
-            description: TextBuffer::default(),
-            file: TextBuffer::default(),
-            message: TextBuffer::default(),
-            reason: TextBuffer::default(),
-            _drop: DropGuard(user_data),
-        }
-    }
-
-    fn translate(&mut self, event: &LoadEvent) -> mlxe_load_event_t {
+    fn event(&mut self, event: &LoadEvent) -> mlxe_load_event_t {
         self.checkpoints.reach(&event.phase);
         let name = |name: &str| match name {
             "downloadingConfig" => c"downloadingConfig",
@@ -320,37 +259,21 @@ impl Callbacks {
         }
         c
     }
-}
-
-impl Observer<LoadEvent, Model> for Callbacks {
-    fn event(&mut self, event: &LoadEvent) -> Control {
-        let Some(on_event) = self.callbacks.on_event else { return Control::Continue };
-        let event = self.translate(event);
-        // SAFETY: the caller gave function and data for each other; the event lives for the call.
-        match unsafe { on_event(self.user_data.pointer, &event) } {
-            MLXE_CANCEL => Control::Cancel,
-            _ => Control::Continue,
-        }
-    }
-
-    fn done(&mut self, result: &Result<Model>) {
-        let Some(on_done) = self.callbacks.on_done else { return };
-        let pointer = self.user_data.pointer;
-        // SAFETY: as above; the error lives for the call, the model is given away.
-        unsafe {
-            match result {
-                Ok(model) => on_done(pointer, mlxe_model_t::into_raw(model.clone()), std::ptr::null()),
-                Err(error) => on_done(pointer, std::ptr::null_mut(), &mlxe_error_t::new(error)),
-            }
-        }
+    fn result(&mut self, model: Option<&Model>) -> *mut mlxe_model_t {
+        model.map_or(std::ptr::null_mut(), |model| mlxe_model_t::into_raw(model.clone()))
     }
 }
 
-/// The caller's options.
+/// What to load, of which hub.
 ///
 /// # Safety
-/// The strings in `options` are valid.
-pub(super) unsafe fn configuration(options: &mlxe_load_options_t) -> Result<ModelConfiguration> {
+/// Pointers as documented for mlxe_load_start().
+pub(super) unsafe fn configuration(
+    hub: *const mlxe_hub_t,
+    options: *const mlxe_load_options_t,
+) -> Result<ModelConfiguration> {
+    // SAFETY: the caller's promise.
+    let (hub, options) = unsafe { (hub.as_ref(), options::read(required(options, "options")?, "options")?) };
     // SAFETY: the caller's promise.
     let (directory, id, revision, tokenizer) = unsafe {
         (
@@ -360,18 +283,9 @@ pub(super) unsafe fn configuration(options: &mlxe_load_options_t) -> Result<Mode
             options.tokenizer_directory.get_optional("options.tokenizer_directory")?,
         )
     };
-    let configuration = match (directory, id) {
-        (Some(directory), None) => ModelConfiguration::directory(directory),
-        (None, Some(id)) => {
-            let configuration = ModelConfiguration::hub(id, revision.map(str::to_owned));
-            // SAFETY: the caller's promise.
-            let hub = unsafe {
-                hub_options(options.cache_directory, options.endpoint, options.token, options.offline, options.proxy)
-            };
-            let mut hub = hub?;
-            hub.xet &= !options.disable_xet;
-            configuration.with_hub(hub)
-        }
+    let source = match (directory, id) {
+        (Some(directory), None) => ModelSource::Directory(directory.into()),
+        (None, Some(id)) => ModelSource::Hub { id: id.to_owned(), revision: revision.map(str::to_owned) },
         _ => return Err(Error::invalid_argument("set either options.directory or options.id")),
     };
     let tokenizer = match (options.without_tokenizer, tokenizer) {
@@ -388,26 +302,28 @@ pub(super) unsafe fn configuration(options: &mlxe_load_options_t) -> Result<Mode
         MLXE_DTYPE_BF16 => WeightDtype::Exactly(Dtype::Bf16),
         other => return Err(Error::invalid_argument(format!("options.dtype is {other}"))),
     };
-    Ok(configuration.with_tokenizer(tokenizer).with_dtype(dtype))
+    let hub = hub.map(|h| h.hub.clone());
+    Ok(ModelConfiguration { source, hub, tokenizer, dtype })
 }
 
 /// # Safety
 /// Pointers as documented for mlxe_load_start().
 unsafe fn start(
     engine: *const mlxe_engine_t,
+    hub: *const mlxe_hub_t,
     options: *const mlxe_load_options_t,
-    observer: Callbacks,
+    listener: Listener<Loads>,
 ) -> Result<Task<Model>> {
     // SAFETY: the caller's promise.
-    let (engine, configuration) = unsafe {
-        (required(engine, "engine")?, configuration(&options::read(required(options, "options")?, "options")?)?)
-    };
-    Ok(engine.0.load(configuration, observer))
+    let (engine, configuration) = unsafe { (required(engine, "engine")?, configuration(hub, options)?) };
+    Ok(engine.0.load(configuration, listener))
 }
 
 /// Starts loading a model and returns at once.
 ///
-/// `options` and the strings in it are copied. `callbacks` may be NULL. `out_task` may be NULL; otherwise it receives
+/// `hub` says where a model with an `id` lies and comes from, and whose catalogue counts; NULL for the hub that the
+/// environment describes, as mlxe_hub_new(NULL) opens it. It may be freed at once. `options` and the strings in it are
+/// copied. `callbacks` may be NULL. `out_task` may be NULL; otherwise it receives
 /// the task, which the caller owns.
 /// Errors: MLXE_ERROR_INVALID_ARGUMENT. Everything else is reported by the task.
 ///
@@ -416,13 +332,15 @@ unsafe fn start(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mlxe_load_start(
     engine: *const mlxe_engine_t,
+    hub: *const mlxe_hub_t,
     options: *const mlxe_load_options_t,
     callbacks: *const mlxe_load_callbacks_t,
     out_task: *mut *mut mlxe_task_t,
 ) -> *mut mlxe_error_t {
     guard(|| {
         // SAFETY: pointers as documented. The callbacks come first, so that drop is called whatever else is wrong.
-        unsafe { give(AnyTask::Load(start(engine, options, Callbacks::read(callbacks)?)?), out_task) }
+        unsafe { mlxe_task_t::give(start(engine, hub, options, Listener::read(callbacks)?)?, out_task) }
+        Ok(())
     })
 }
 
@@ -436,6 +354,7 @@ pub unsafe extern "C" fn mlxe_load_start(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mlxe_load(
     engine: *const mlxe_engine_t,
+    hub: *const mlxe_hub_t,
     options: *const mlxe_load_options_t,
     callbacks: *const mlxe_load_callbacks_t,
     out_model: *mut *mut mlxe_model_t,
@@ -443,12 +362,29 @@ pub unsafe extern "C" fn mlxe_load(
     guard(|| {
         // First of all, so that drop is called whatever else is wrong.
         // SAFETY: pointers as documented.
-        let observer = unsafe { Callbacks::read(callbacks) }?;
+        let listener = unsafe { Listener::read(callbacks) }?;
         if crate::engine::in_callback() {
             return Err(Error::new(crate::ErrorKind::Reentrant, "mlxe_load() inside a callback would never end"));
         }
         // SAFETY: pointers as documented. Nothing is started that could not be handed over.
-        let (place, task) = unsafe { (out(out_model, "out_model")?, start(engine, options, observer)?) };
+        let (place, task) = unsafe { (out(out_model, "out_model")?, start(engine, hub, options, listener)?) };
+        *place = mlxe_model_t::into_raw(task.wait()?);
+        Ok(())
+    })
+}
+
+/// Waits for a load and returns its model, which the caller owns. Each call gives another handle of the same model.
+///
+/// Any thread but the library's own. Errors: as mlxe_task_wait(); MLXE_ERROR_INVALID_ARGUMENT if it is no load.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_task_model(
+    task: *const mlxe_task_t,
+    out_model: *mut *mut mlxe_model_t,
+) -> *mut mlxe_error_t {
+    guard(|| {
+        // SAFETY: as documented.
+        let (task, place) = unsafe { (mlxe_task_t::of::<Model>(task, "a load")?, out(out_model, "out_model")?) };
         *place = mlxe_model_t::into_raw(task.wait()?);
         Ok(())
     })

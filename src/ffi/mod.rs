@@ -6,6 +6,7 @@
 // The documentation is the header's, whose conventions say what callers owe.
 #![allow(clippy::missing_safety_doc)]
 
+mod callbacks;
 mod engine;
 mod engine_options;
 mod error;

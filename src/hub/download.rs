@@ -114,6 +114,15 @@ impl Download {
         self.shared.client.resume();
     }
 
+    /// Pauses or resumes it, where it is not so already.
+    pub fn set_paused(&self, paused: bool) {
+        match (paused, self.shared.client.control().is_paused()) {
+            (true, false) => self.pause(),
+            (false, true) => self.resume(),
+            _ => {}
+        }
+    }
+
     /// Ends the download with [`ErrorKind::Cancelled`]. What has arrived is kept for the next time.
     pub fn cancel(&self) {
         self.shared.client.cancel();

@@ -19,9 +19,9 @@ use crate::array::{self, Array, Device, Dtype, memory};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{MAX_CONFIG, parse_json, read_json_if_there, read_text};
 use crate::generate;
-use crate::hub::catalog;
+use crate::hub::{Catalog, Place};
 #[cfg(feature = "hub")]
-use crate::hub::{Download, DownloadRequest, DownloadStage, HubOptions, InUse, Storage};
+use crate::hub::{Download, DownloadRequest, DownloadStage, InUse, Storage};
 use crate::models::LanguageModel;
 use crate::models::registry::{self, Architecture};
 use crate::tokenizer::{Tokenizer, TokenizerOptions};
@@ -38,12 +38,16 @@ const TICK: Duration = Duration::from_millis(20);
 pub struct Loader {
     configuration: ModelConfiguration,
     cancelled: Arc<AtomicBool>,
+    #[cfg_attr(not(feature = "hub"), expect(dead_code, reason = "only downloads pause"))]
+    paused: Arc<AtomicBool>,
     started: Instant,
     phase: LoadingPhase,
     progress: f64,
     /// While downloading.
     download: Option<DownloadStatus>,
-    /// While the files of a model of the Hub are read, nobody removes or moves them.
+    /// Where in a models directory it is; from the first step on.
+    place: Option<Place>,
+    /// While the files of a models directory are read, nobody removes or moves them.
     #[cfg(feature = "hub")]
     in_use: Option<InUse>,
     state: State,
@@ -105,15 +109,17 @@ struct Built {
 }
 
 impl Loader {
-    /// A load that stops within one step when `cancelled` becomes true.
-    pub fn new(configuration: ModelConfiguration, cancelled: Arc<AtomicBool>) -> Loader {
+    /// A load that stops within one step when `cancelled` becomes true, and does not download while `paused` is.
+    pub fn new(configuration: ModelConfiguration, cancelled: Arc<AtomicBool>, paused: Arc<AtomicBool>) -> Loader {
         Loader {
             configuration,
             cancelled,
+            paused,
             started: Instant::now(),
             phase: LoadingPhase::DownloadingConfig,
             progress: 0.0,
             download: None,
+            place: None,
             #[cfg(feature = "hub")]
             in_use: None,
             state: State::Configuration,
@@ -173,6 +179,7 @@ impl Loader {
         self.state = match std::mem::replace(&mut self.state, State::Over) {
             State::Configuration => {
                 self.enter(LoadingPhase::DownloadingConfig, emit);
+                self.place = self.configuration.place()?;
                 #[cfg(feature = "hub")]
                 self.use_model()?;
                 match self.configuration.resolve()? {
@@ -183,6 +190,7 @@ impl Loader {
             #[cfg(feature = "hub")]
             State::Downloading(download) => match download.wait_for(Duration::ZERO) {
                 None => {
+                    download.set_paused(self.paused.load(Ordering::Acquire));
                     self.download_event(&download, emit);
                     State::Downloading(download)
                 }
@@ -222,7 +230,7 @@ impl Loader {
                 generate::warm_up(&*built.model)?;
                 self.check_cancel()?;
                 #[cfg(feature = "hub")]
-                self.used()?;
+                self.used();
                 return Ok(Some(self.finish(*built, tokenizer)));
             }
             State::Over => return Err(Error::internal("the load is over")),
@@ -251,8 +259,12 @@ impl Loader {
 
     /// The tokenizer, also ending at the tokens that the catalogue has for the model.
     fn with_extra_eos(&self, tokenizer: Tokenizer) -> Tokenizer {
-        let ModelSource::Hub { id, .. } = &self.configuration.source else { return tokenizer };
-        let Some(entry) = catalog::find(id).filter(|e| e.id == *id) else { return tokenizer };
+        let Some(Place { id, .. }) = &self.place else { return tokenizer };
+        let entry = match &self.configuration.hub {
+            Some(hub) => hub.catalog().get(id),
+            None => Catalog::default().get(id),
+        };
+        let Some(entry) = entry else { return tokenizer };
         let mut ids = tokenizer.eos_token_ids().to_vec();
         for token in &entry.extra_eos {
             match tokenizer.token_to_id(token) {
@@ -263,31 +275,20 @@ impl Loader {
         tokenizer.with_eos(&ids)
     }
 
-    /// The models directory and the model's id, for a model of the Hub.
-    #[cfg(feature = "hub")]
-    fn stored(&self) -> Result<Option<(Storage, &str)>> {
-        let ModelSource::Hub { id, .. } = &self.configuration.source else { return Ok(None) };
-        let directory = match &self.configuration.hub {
-            Some(options) => options.cache.clone(),
-            None => crate::hub::cache_dir()?,
-        };
-        Ok(Some((Storage::new(directory), id)))
-    }
-
     /// Counts the use; from here on the files may be removed.
     #[cfg(feature = "hub")]
-    fn used(&mut self) -> Result<()> {
-        if let Some((storage, id)) = self.stored()? {
-            storage.mark_used(id);
+    fn used(&mut self) {
+        if let Some(Place { directory, id }) = &self.place {
+            Storage::new(directory).mark_used(id);
         }
         self.in_use = None;
-        Ok(())
     }
 
     /// Keeps the model from being removed until this load is over.
     #[cfg(feature = "hub")]
     fn use_model(&mut self) -> Result<()> {
-        let Some((storage, id)) = self.stored()? else { return Ok(()) };
+        let Some(Place { directory, id }) = &self.place else { return Ok(()) };
+        let storage = Storage::new(directory);
         // What is not there yet is kept by its download.
         if !storage.has(id)? {
             return Ok(());
@@ -302,11 +303,10 @@ impl Loader {
         let ModelSource::Hub { id, revision } = &self.configuration.source else {
             return Err(Error::internal("a directory is not downloaded"));
         };
-        let options = self.configuration.hub.clone().map_or_else(HubOptions::from_env, Ok)?;
         // What cannot be run is not downloaded.
         let request =
             DownloadRequest { check: Some(Box::new(check_config)), ..DownloadRequest::new(id, revision.clone()) };
-        Download::start(options, request).map(State::Downloading)
+        self.configuration.hub_or_env()?.download(request).map(State::Downloading)
     }
 
     #[cfg(not(feature = "hub"))]

@@ -22,7 +22,7 @@ use std::time::Instant;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::cache::{Repository, check_id, create_folder_of};
+use super::cache::{Repository, create_folder_of, id_of};
 use super::progress::{Activity, Speed};
 use crate::error::{Error, Result};
 use crate::files::{read_json, read_text};
@@ -137,9 +137,7 @@ impl Storage {
             Err(e) => return Err(Error::io(&self.root, e)),
         };
         let names = entries.flatten().filter_map(|e| e.file_name().into_string().ok());
-        let id =
-            |name: String| Some(name.strip_prefix("models--")?.replace("--", "/")).filter(|id| check_id(id).is_ok());
-        let mut ids: Vec<String> = names.filter_map(id).collect();
+        let mut ids: Vec<String> = names.filter_map(|name| id_of(&name)).collect();
         ids.sort_unstable();
         Ok(ids)
     }

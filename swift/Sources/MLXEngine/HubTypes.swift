@@ -47,7 +47,7 @@ public struct StoredModel: Sendable, Hashable, Codable, Identifiable {
         public let files: Int
         /// Their bytes; revisions share files that are the same.
         public let bytes: UInt64
-        /// Where they are: what ``LanguageModel/load(directory:engine:phaseHandler:)`` takes.
+        /// Where they are: what ``LanguageModel/load(directory:hub:engine:phaseHandler:)`` takes.
         public let directory: String
     }
 

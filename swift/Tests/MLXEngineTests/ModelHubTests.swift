@@ -67,15 +67,31 @@ struct ModelHubTests {
                 last = progress
             }
             #expect(last?.fractionCompleted == 1 && last?.stage == "weights")
-            let model = try await LanguageModel.load(directory: download.directory)
+            let model = try await LanguageModel.load(directory: download.directory, hub: hub)
             #expect(model.info.modelType == "qwen3")
             let stored = try await hub.model(id: "org/tiny")
-            #expect(stored.complete && stored.modelType == "qwen3" && stored.revisions.first?.refs == ["main"])
+            #expect(stored.uses == 1 && stored.complete && stored.modelType == "qwen3" && stored.revisions.first?.refs == ["main"])
             #expect(try await hub.models() == [stored])
             let report = try await hub.verify()
             #expect(report.sound && report.problems.isEmpty && report.models == ["org/tiny"])
             #expect(try await hub.remove(id: "org/tiny") == stored.bytes)
             #expect(await engineError { try await hub.model(id: "org/tiny") }?.code == .notFound)
+        }
+    }
+
+    @Test func aModelIsLoadedByItsNameThroughTheHub() async throws {
+        try await withHub { hub, server in
+            let phases = Collected<LoadingPhase>()
+            let model = try await hub.load("org/tiny") { phases.append($0) }
+            #expect(model.info.name == "org/tiny" && phases.values.last == .ready)
+            #expect(phases.values.contains { if case .downloadingWeights = $0 { true } else { false } })
+            // From the disk, where the hub has no network; and by way of a configuration.
+            let offline = try ModelHub(directory: hub.directory, endpoint: server.endpoint, offline: true)
+            let configuration = ModelConfiguration(id: "org/tiny", hub: offline)
+            #expect(try await LanguageModel.loading(configuration).model.info.name == "org/tiny")
+            #expect(try await hub.model(id: "org/tiny").uses == 2)
+            #expect(await engineError { try await offline.load("org/absent") }?.code == .notFound)
+            #expect(hub == hub && hub != offline)
         }
     }
 
@@ -199,20 +215,23 @@ struct ModelHubTests {
         }
     }
 
-    @Test func theCatalogueCanBeExtended() throws {
-        let known = try ModelCatalog.models()
+    @Test func aHubsCatalogueCanBeExtended() throws {
+        let folder = FileManager.default.temporaryDirectory.appending(path: "mlx-hub-\(UUID().uuidString)")
+        let (catalog, other) = (try ModelHub(directory: folder).catalog, try ModelHub(directory: folder).catalog)
+        let known = try catalog.models()
         #expect(known.count >= 10 && known.allSatisfy { $0.isSupported && $0.weightBytes > 0 })
         let mine = ModelCatalog.Entry(
             id: "mine/model", name: "Mine", shortName: "mine-model", parameters: 64, bits: 4,
             architecture: "warp_drive",
             context: 10)
-        try ModelCatalog.add(mine)
-        let found = try #require(try ModelCatalog.models().first { $0.id == "mine/model" })
+        try catalog.add(mine)
+        let found = try #require(try catalog.models().first { $0.id == "mine/model" })
+        #expect(try other.models().map(\.id) == known.map(\.id))
         #expect(found.entry == mine && !found.isSupported && found.weightBytes == 36)
         #expect(throws: EngineError.self) {
             var bad = mine
             bad.id = "../x"
-            try ModelCatalog.add(bad)
+            try catalog.add(bad)
         }
     }
 }

@@ -1,7 +1,7 @@
 import CMLXEngine
 import Foundation
 
-/// Receives what C says of work on models. C calls one function at a time.
+/// Receives what C says of work on models, of a search or of an estimate. C calls one function at a time.
 final class HubObserver: Sendable {
     typealias Completion = @Sendable (Result<String, any Error>) -> Void
 
@@ -50,7 +50,7 @@ final class HubObserver: Sendable {
         } else if let error {
             onDone(.failure(EngineError(borrowing: error).orCancellation))
         } else {
-            onDone(.failure(EngineError(.internal, "work on models ended with neither a result nor an error")))
+            onDone(.failure(EngineError(.internal, "the work ended with neither a result nor an error")))
         }
     }
 }

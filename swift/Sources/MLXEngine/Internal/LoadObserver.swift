@@ -32,7 +32,9 @@ final class LoadObserver: Sendable {
         do {
             try configuration.withCOptions { options in
                 callbacks.user_data = CallbackContext.retained(LoadObserver(onUpdate: onUpdate, onDone: onDone))
-                try slot.start { mlxe_load_start(engine.handle.pointer, options, &callbacks, &$0) }
+                try slot.start {
+                    mlxe_load_start(engine.handle.pointer, configuration.hub?.handle.pointer, options, &callbacks, &$0)
+                }
             }
         } catch {
             onDone(.failure(error))
