@@ -2,13 +2,12 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use mlx_engine::array::{Device, Dtype};
-use mlx_engine::hub::Hub;
-use mlx_engine::load::{ModelConfiguration, TokenizerSource, WeightDtype};
+use clap::{Args, Parser, Subcommand};
+use mlx_engine::array::Device;
+use mlx_engine::load::ModelConfiguration;
 
 use crate::Result;
-use crate::options::{EngineArgs, GenerationArgs, ProcessArgs};
+use crate::options::{EngineArgs, GenerationArgs, HubFlags, LoadFlags, ProcessArgs};
 
 /// Load and run language models on MLX.
 #[derive(Parser)]
@@ -73,26 +72,12 @@ pub struct ModelArgs {
 /// How to load a model.
 #[derive(Args, Clone)]
 pub struct LoadingArgs {
-    /// With an id: branch, tag or commit
-    #[arg(long)]
-    pub revision: Option<String>,
-    /// Take the tokenizer from this directory
-    #[arg(long, value_name = "DIR")]
-    pub tokenizer: Option<PathBuf>,
-    /// What floating-point weights are converted to
-    #[arg(long, value_enum, default_value_t = DtypeArg::Auto)]
-    pub dtype: DtypeArg,
+    #[command(flatten)]
+    pub load: LoadFlags,
+    #[command(flatten)]
+    pub hub: HubFlags,
     #[command(flatten)]
     pub engine: EngineArgs,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-pub enum DtypeArg {
-    Auto,
-    Stored,
-    F32,
-    F16,
-    Bf16,
 }
 
 impl ModelArgs {
@@ -101,23 +86,21 @@ impl ModelArgs {
         // What exists is a directory; what looks like an id is one; the rest is reported as a missing directory.
         let path = PathBuf::from(&self.model);
         let looks_like_id = !path.exists() && self.model.split('/').count() == 2 && !self.model.starts_with(['.', '/']);
-        let configuration = match looks_like_id {
-            true => ModelConfiguration::hub(&Hub::from_env()?, &self.model, self.how.revision.clone()),
-            false => ModelConfiguration::directory(path),
+        let mut options = self.how.load.options();
+        let hub = match looks_like_id {
+            true => {
+                options.id = Some(self.model.clone());
+                Some(self.how.hub.hub()?)
+            }
+            false => {
+                options.directory = Some(path);
+                None
+            }
         };
-        let tokenizer = match (&self.how.tokenizer, with_tokenizer) {
-            (_, false) => TokenizerSource::None,
-            (Some(directory), true) => TokenizerSource::Directory(directory.clone()),
-            (None, true) => TokenizerSource::Model,
-        };
-        let dtype = match self.how.dtype {
-            DtypeArg::Auto => WeightDtype::Auto,
-            DtypeArg::Stored => WeightDtype::Stored,
-            DtypeArg::F32 => WeightDtype::Exactly(Dtype::F32),
-            DtypeArg::F16 => WeightDtype::Exactly(Dtype::F16),
-            DtypeArg::Bf16 => WeightDtype::Exactly(Dtype::Bf16),
-        };
-        Ok(configuration.with_tokenizer(tokenizer).with_dtype(dtype))
+        if !with_tokenizer {
+            (options.without_tokenizer, options.tokenizer_directory) = (true, None);
+        }
+        Ok(ModelConfiguration { hub, ..ModelConfiguration::from_options(options)? })
     }
 }
 
@@ -137,18 +120,10 @@ impl OptionalModelArgs {
     }
 }
 
-/// Where models lie.
-#[derive(Args, Clone)]
-pub struct DirectoryArg {
-    /// The models directory; else MLXE_MODELS_DIR, HF_HUB_CACHE or HF_HOME, else the platform's
-    #[arg(long = "models-dir", value_name = "DIR")]
-    pub directory: Option<PathBuf>,
-}
-
 #[derive(Args)]
 pub struct ListArgs {
     #[command(flatten)]
-    pub directory: DirectoryArg,
+    pub hub: HubFlags,
     /// Prints JSON
     #[arg(long)]
     pub json: bool,
@@ -163,7 +138,7 @@ pub struct VerifyArgs {
     #[arg(long)]
     pub fix: bool,
     #[command(flatten)]
-    pub directory: DirectoryArg,
+    pub hub: HubFlags,
     /// Prints progress and result as lines of JSON
     #[arg(long)]
     pub json: bool,
@@ -178,7 +153,7 @@ pub struct RmArgs {
     #[arg(long)]
     pub revision: Option<String>,
     #[command(flatten)]
-    pub directory: DirectoryArg,
+    pub hub: HubFlags,
     /// Prints JSON
     #[arg(long)]
     pub json: bool,
@@ -196,7 +171,7 @@ pub struct PruneArgs {
     #[arg(long)]
     pub dry_run: bool,
     #[command(flatten)]
-    pub directory: DirectoryArg,
+    pub hub: HubFlags,
     /// Prints progress and result as lines of JSON
     #[arg(long)]
     pub json: bool,
@@ -214,7 +189,7 @@ pub struct ImportArgs {
     #[arg(long)]
     pub link: bool,
     #[command(flatten)]
-    pub directory: DirectoryArg,
+    pub hub: HubFlags,
     /// Prints progress and result as lines of JSON
     #[arg(long)]
     pub json: bool,
@@ -226,7 +201,7 @@ pub struct MvArgs {
     #[arg(value_name = "DIR")]
     pub to: PathBuf,
     #[command(flatten)]
-    pub directory: DirectoryArg,
+    pub hub: HubFlags,
     /// Prints progress and result as lines of JSON
     #[arg(long)]
     pub json: bool,
@@ -351,8 +326,6 @@ pub struct InfoArgs {
     #[arg(value_name = "ID", conflicts_with = "model")]
     pub id: Option<String>,
     #[command(flatten)]
-    pub directory: DirectoryArg,
-    #[command(flatten)]
     pub model: OptionalModelArgs,
     /// Prints JSON
     #[arg(long)]
@@ -368,7 +341,7 @@ pub struct PullArgs {
     #[arg(long)]
     pub revision: Option<String>,
     #[command(flatten)]
-    pub directory: DirectoryArg,
+    pub hub: HubFlags,
     /// Prints progress and result as lines of JSON
     #[arg(long)]
     pub json: bool,
@@ -438,6 +411,8 @@ pub struct SearchArgs {
     /// Where the last page ended
     #[arg(long)]
     pub page: Option<String>,
+    #[command(flatten)]
+    pub hub: HubFlags,
     /// Prints JSON
     #[arg(long)]
     pub json: bool,
@@ -463,6 +438,8 @@ pub struct FitArgs {
     /// Where it is to run [default: the GPU if there is one, else the CPU]
     #[arg(long, value_name = "NAME", value_parser = crate::options::choice::<Device>)]
     pub device: Option<Device>,
+    #[command(flatten)]
+    pub hub: HubFlags,
     /// Prints JSON
     #[arg(long)]
     pub json: bool,

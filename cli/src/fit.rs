@@ -5,7 +5,7 @@ use std::path::Path;
 use indicatif::HumanBytes;
 use mlx_engine::Error;
 use mlx_engine::array::Device;
-use mlx_engine::hub::{Catalog, Hub};
+use mlx_engine::hub::Catalog;
 use mlx_engine::load::fit::{self, Fit};
 use mlx_engine::load::{EstimateOptions, ModelConfiguration};
 
@@ -17,9 +17,9 @@ pub fn fit(args: &FitArgs) -> Result {
     let Some(name) = &args.model else { return catalogue(args.json) };
     let path = Path::new(name);
     let configuration = match (path.exists(), Catalog::default().find(name)) {
-        (false, Some(entry)) => ModelConfiguration::hub(&Hub::from_env()?, entry.id, args.revision.clone()),
+        (false, Some(entry)) => ModelConfiguration::hub(&args.hub.hub()?, entry.id, args.revision.clone()),
         (false, None) if name.split('/').count() == 2 && !name.starts_with(['.', '/']) => {
-            ModelConfiguration::hub(&Hub::from_env()?, name, args.revision.clone())
+            ModelConfiguration::hub(&args.hub.hub()?, name, args.revision.clone())
         }
         _ => ModelConfiguration::directory(path),
     };

@@ -455,7 +455,6 @@ mod tests {
     fn sizes() {
         use std::mem::size_of;
         assert_eq!(size_of::<mlxe_generate_callbacks_t>(), 40);
-        assert_eq!(size_of::<super::super::mlxe_load_options_t>(), 80);
         assert_eq!(size_of::<super::super::mlxe_load_callbacks_t>(), 40);
         assert_eq!(size_of::<super::super::mlxe_template_options_t>(), 96);
     }

@@ -1,6 +1,7 @@
 //! What may be left out of the options, and how it becomes Rust's.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
 
@@ -108,6 +109,24 @@ unsafe fn list<'a, T>(data: *const T, len: usize, name: &str) -> Result<Option<&
     // SAFETY: the caller's promise.
     let elements = unsafe { slice(data, len, name) }?;
     Ok((!data.is_null()).then_some(elements))
+}
+
+/// A text; `None` if empty.
+///
+/// # Safety
+/// The text is valid.
+pub(super) unsafe fn text(text: mlxe_str_t, name: &str) -> Result<Option<String>> {
+    // SAFETY: the caller's promise.
+    Ok(unsafe { text.get_optional(name) }?.map(str::to_owned))
+}
+
+/// A file or a folder; `None` if empty.
+///
+/// # Safety
+/// The text is valid.
+pub(super) unsafe fn path(text: mlxe_str_t, name: &str) -> Result<Option<PathBuf>> {
+    // SAFETY: the caller's promise.
+    Ok(unsafe { text.get_optional(name) }?.map(PathBuf::from))
 }
 
 /// # Safety

@@ -11,8 +11,7 @@ use serde_json::Value;
 
 use super::info::{ModelInfo, QuantizationInfo};
 use super::{
-    DownloadStatus, LoadEvent, LoadingError, LoadingPhase, ModelConfiguration, ModelSource, TokenizerSource,
-    WeightDtype,
+    DownloadStatus, LoadEvent, LoadingError, LoadingPhase, ModelConfiguration, ModelSource, WeightDtype,
 };
 use crate::array::io::ReadProgress;
 use crate::array::{self, Array, Device, Dtype, memory};
@@ -248,10 +247,11 @@ impl Loader {
             .and_then(|g| token_ids(g.get("eos_token_id")))
             .or_else(|| token_ids(config.get("eos_token_id")))
             .unwrap_or_default();
-        let source = match &self.configuration.tokenizer {
-            TokenizerSource::Model => Some(directory.clone()),
-            TokenizerSource::Directory(other) => Some(other.clone()),
-            TokenizerSource::None => None,
+        let options = &self.configuration.options;
+        let source = match &options.tokenizer_directory {
+            _ if options.without_tokenizer => None,
+            Some(other) => Some(other.clone()),
+            None => Some(directory.clone()),
         };
         let tokenizer = read_tokenizer(source, eos.clone())?;
         Ok(Configured { directory, architecture, config, eos, tokenizer })
@@ -369,9 +369,11 @@ impl Loader {
         };
         self.enter(first, emit);
         self.check_cancel()?;
-        let dtype = match self.configuration.dtype {
+        let dtype = match self.configuration.options.dtype() {
             WeightDtype::Stored => None,
-            WeightDtype::Exactly(dtype) => Some(dtype),
+            WeightDtype::F32 => Some(Dtype::F32),
+            WeightDtype::F16 => Some(Dtype::F16),
+            WeightDtype::Bf16 => Some(Dtype::Bf16),
             WeightDtype::Auto => {
                 // MLX's own CPU products of quantized weights are inaccurate in half precision.
                 let inaccurate = array::device() == Device::Cpu && !array::cpu::active();

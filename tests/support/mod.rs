@@ -12,7 +12,7 @@ use mlx_engine::array::Array;
 use mlx_engine::array::quant::{Mode, Quantized, Scheme};
 use mlx_engine::engine::{Control, Engine, EngineOptions, Model};
 use mlx_engine::generate::{GenerateOptions, GenerationEvent};
-use mlx_engine::load::{LoadEvent, ModelConfiguration, TokenizerSource, WeightDtype};
+use mlx_engine::load::{LoadEvent, ModelConfiguration, WeightDtype};
 
 /// A fresh folder that goes away with the value.
 pub struct TempDir(PathBuf);
@@ -73,8 +73,8 @@ pub fn write_case(case: &str, dir: &Path, shards: usize) -> Recipe {
 /// The configuration for a checkpoint without tokenizer, all in f32 like the goldens.
 pub fn bare(dir: &Path) -> ModelConfiguration {
     ModelConfiguration::directory(dir)
-        .with_tokenizer(TokenizerSource::None)
-        .with_dtype(WeightDtype::Exactly(mlx_engine::array::Dtype::F32))
+        .without_tokenizer()
+        .with_dtype(WeightDtype::F32)
 }
 
 /// Loads and waits.

@@ -2,14 +2,26 @@
 
 mod engine;
 mod generation;
+mod hub;
+mod load;
 mod process;
 
 pub use engine::EngineArgs;
 pub use generation::GenerationArgs;
+pub use hub::HubFlags;
+pub use load::LoadFlags;
 pub use process::ProcessArgs;
 
+use mlx_engine::hub::{Hub, HubOptions};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+
+impl HubFlags {
+    /// The hub that the flags and the environment describe.
+    pub fn hub(&self) -> mlx_engine::Result<Hub> {
+        HubOptions::new(&self.options()).map(Hub::new)
+    }
+}
 
 /// One of the names that the library knows.
 pub fn choice<T: DeserializeOwned>(text: &str) -> Result<T, String> {

@@ -1,7 +1,7 @@
 //! The C struct, in the Rust from which the header is made, and its translation.
 
 use super::origin;
-use super::rust::{types, value_type};
+use super::rust::{types, variant};
 use super::table::{Kind, Opt, Place, Table};
 use super::text::{about, brief, comment};
 
@@ -20,6 +20,7 @@ fn fields(option: &Opt) -> Vec<(String, &'static str, String)> {
         }
         Kind::U64 | Kind::Bytes => vec![(option.name.clone(), "mlxe_opt_u64_t", brief(option))],
         Kind::Float => vec![(option.name.clone(), "mlxe_opt_float_t", brief(option))],
+        Kind::Text | Kind::Path => vec![(option.name.clone(), "mlxe_str_t", brief(option))],
         Kind::Texts => list("*const mlxe_str_t"),
         Kind::Tokens => list("*const u32"),
         Kind::TokenValues => list("*const mlxe_token_value_t"),
@@ -31,6 +32,13 @@ fn overlay(option: &Opt) -> String {
     let name = &option.name;
     match option.kind {
         Kind::Bool => format!("request.{name} |= self.{name};\n"),
+        Kind::Text | Kind::Path => {
+            let take = if option.kind == Kind::Path { "path" } else { "text" };
+            format!(
+                "// SAFETY: the caller's promise.
+                overlay(&mut request.{name}, unsafe {{ {take}(self.{name}, \"options.{name}\") }}?);\n"
+            )
+        }
         Kind::Choice => {
             let values = option.choices.iter().map(|c| format!("({}, {})", constant(option, &c.name), variant(option, &c.name)));
             let values = values.collect::<Vec<_>>().join(", ");
@@ -57,22 +65,17 @@ fn constant(option: &Opt, name: &str) -> String {
     option.c_prefix.clone() + &name.to_uppercase()
 }
 
-/// The same in Rust.
-fn variant(option: &Opt, name: &str) -> String {
-    let variant: String = name.split('_').map(|word| word[..1].to_uppercase() + &word[1..]).collect();
-    format!("{}::{variant}", value_type(option))
-}
-
 /// The constants of all choices.
 fn constants(table: &Table) -> String {
     let mut text = String::new();
     for option in table.options().filter(|o| o.kind == Kind::Choice) {
-        let otherwise = super::text::default(option);
-        text += &comment("/// ", &format!("Not given: {otherwise}."));
-        text += &format!("pub const {}: i32 = 0;\n", constant(option, "default"));
+        if option.default.is_none() {
+            text += &comment("/// ", &format!("Not given: {}.", super::text::default(option)));
+            text += &format!("pub const {}: i32 = 0;\n", constant(option, "default"));
+        }
         for (i, choice) in option.choices.iter().enumerate() {
             text += &comment("/// ", &choice.doc);
-            text += &format!("pub const {}: i32 = {};\n", constant(option, &choice.name), i + 1);
+            text += &format!("pub const {}: i32 = {};\n", constant(option, &choice.name), option.choice_value(i));
         }
         text.push('\n');
     }
@@ -84,7 +87,9 @@ fn imports(table: &Table) -> String {
     let has = |kinds: &[Kind]| table.options().any(|o| kinds.contains(&o.kind));
     let mut types = vec!["mlxe_str_t"];
     let mut helpers = vec!["from_json", "overlay"];
-    let known: [(&[Kind], &str, Option<&str>); 7] = [
+    let known: [(&[Kind], &str, Option<&str>); 9] = [
+        (&[Kind::Text], "", Some("text")),
+        (&[Kind::Path], "", Some("path")),
         (&[Kind::Choice], "", Some("choice")),
         (&[Kind::U32, Kind::I32], "mlxe_opt_int_t", None),
         (&[Kind::U64, Kind::Bytes], "mlxe_opt_u64_t", None),

@@ -1,7 +1,7 @@
 //! The flags of the command line.
 
 use super::origin;
-use super::rust::{request_type, types, value_type};
+use super::rust::{collections, request_type, types, value_type};
 use super::table::{Kind, Opt, Place, Table};
 use super::text::help;
 
@@ -27,7 +27,8 @@ fn attributes(option: &Opt, place: &Place) -> String {
         Kind::Float => ", value_name = \"X\"",
         Kind::Bytes => ", value_name = \"SIZE\", value_parser = super::size",
         Kind::Choice => ", value_name = \"NAME\"",
-        Kind::Texts => ", value_name = \"TEXT\"",
+        Kind::Path => ", value_name = \"DIR\"",
+        Kind::Text | Kind::Texts => ", value_name = \"TEXT\"",
         Kind::Tokens => ", value_name = \"ID\"",
         Kind::TokenValues => ", value_name = \"ID=BIAS\", value_parser = super::token_value",
     };
@@ -48,7 +49,7 @@ fn value(option: &Opt) -> String {
     let name = &option.name;
     match option.kind {
         Kind::Bool | Kind::U32 | Kind::I32 | Kind::U64 | Kind::Bytes | Kind::Float | Kind::Choice => format!("{name}: self.{name},\n"),
-        Kind::Texts | Kind::Tokens => format!("{name}: self.{name}.clone(),\n"),
+        Kind::Text | Kind::Path | Kind::Texts | Kind::Tokens => format!("{name}: self.{name}.clone(),\n"),
         Kind::TokenValues => format!("{name}: self.{name}.iter().copied().collect(),\n"),
     }
 }
@@ -62,18 +63,22 @@ fn rust_path(table: &Table) -> String {
 
 pub fn source(table: &Table, place: &Place) -> String {
     let mut text = format!("//! {} on the command line.\n//!\n//! {}\n\n", table.title, origin(table));
-    let options: Vec<&Opt> = table.options().collect();
+    let options: Vec<&Opt> = table.options().filter(|o| o.cli).collect();
+    text += collections(&options).replace("use std::collections::BTreeMap;\n", "").trim_start();
     text += &format!("use clap::Args;\n{}use {};\n\n", types(&options, "mlx_engine"), rust_path(table));
     text += &super::text::comment("/// ", &table.doc);
     text += &format!("#[derive(Args, Clone)]\n#[command(next_help_heading = {:?})]\npub struct {} {{\n", table.title, place.name);
-    for option in table.options() {
+    for &option in &options {
         text += &super::text::comment("    /// ", &help(option));
         text += &format!("    #[arg({})]\n    pub {}: {},\n", attributes(option, place), option.name, field_type(option));
     }
     text += &format!("}}\n\nimpl {} {{\n    /// What the flags ask for.\n", place.name);
     text += &format!("    pub fn options(&self) -> {0} {{\n        {0} {{\n", table.rust.name);
-    for option in table.options() {
+    for &option in &options {
         text += &value(option);
+    }
+    if options.len() < table.options().count() {
+        text += "..Default::default()\n";
     }
     text + "}\n}\n}\n"
 }

@@ -13,6 +13,8 @@ fn kind(option: &Opt) -> String {
         Kind::TokenValues => "token ids with numbers".into(),
         Kind::Bytes => "bytes".into(),
         Kind::Choice => "name".into(),
+        Kind::Text => "text".into(),
+        Kind::Path => "path".into(),
         _ => value_type(option).into(),
     }
 }
@@ -43,10 +45,10 @@ pub fn page(tables: &[Table]) -> String {
             text += &format!("\n### {}\n\n| name | type | limits | default | |\n| --- | --- | --- | --- | --- |\n", section.title);
             for option in &section.options {
                 let mut names = Vec::new();
-                if option.swift.is_some() {
+                if table.swift.is_some() && option.in_swift && option.swift.is_some() {
                     names.push(format!("Swift `{}`", option.swift_name()));
                 }
-                if table.cli.is_some() && (option.flag.is_some() || option.short.is_some()) {
+                if table.cli.is_some() && option.cli && (option.flag.is_some() || option.short.is_some()) {
                     let short = option.short.map_or_else(String::new, |c| format!(", `-{c}`"));
                     names.push(format!("`--{}`{short}", option.flag_name()));
                 }

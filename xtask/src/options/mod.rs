@@ -16,7 +16,7 @@ use crate::{Result, root};
 use table::Table;
 
 /// In the order of the documentation.
-const TABLES: [&str; 3] = ["generation", "engine", "process"];
+const TABLES: [&str; 5] = ["generation", "load", "hub", "engine", "process"];
 
 /// Writes all files, or with `check` only says which are not current.
 pub fn generate(check: bool) -> Result {

@@ -13,6 +13,8 @@ pub fn value_type(option: &Opt) -> &str {
         Kind::U64 | Kind::Bytes => "u64",
         Kind::Choice => option.rust_type.as_deref().map_or("", |path| path.rsplit("::").next().unwrap_or(path)),
         Kind::Float => "f32",
+        Kind::Text => "String",
+        Kind::Path => "PathBuf",
         Kind::Texts => "Vec<String>",
         Kind::Tokens => "Vec<u32>",
         Kind::TokenValues => "BTreeMap<u32, f32>",
@@ -44,9 +46,16 @@ fn literal(option: &Opt) -> String {
         None if request_type(option).starts_with("Option") => "None".into(),
         None => format!("{}::new()", request_type(option).split('<').next().expect("one at least")),
         Some(toml::Value::Float(x)) => format!("{x:?}"),
+        Some(toml::Value::String(name)) => variant(option, name),
         Some(toml::Value::Array(items)) => format!("[{}].map(String::from).to_vec()", strings(items)),
         Some(other) => other.as_integer().unwrap_or_default().to_string(),
     }
+}
+
+/// A choice.
+pub fn variant(option: &Opt, name: &str) -> String {
+    let variant: String = name.split('_').map(|word| word[..1].to_uppercase() + &word[1..]).collect();
+    format!("{}::{variant}", value_type(option))
 }
 
 fn strings(items: &[toml::Value]) -> String {
@@ -107,10 +116,13 @@ fn head(about: &str, table: &Table) -> String {
 }
 
 /// Imports that the types of these options need.
-fn collections(options: &[&Opt]) -> &'static str {
-    match options.iter().any(|o| o.kind == Kind::TokenValues) {
-        true => "use std::collections::BTreeMap;\n\n",
-        false => "",
+pub fn collections(options: &[&Opt]) -> &'static str {
+    let has = |kind| options.iter().any(|o| o.kind == kind);
+    match (has(Kind::TokenValues), has(Kind::Path)) {
+        (true, true) => "use std::collections::BTreeMap;\nuse std::path::PathBuf;\n\n",
+        (true, false) => "use std::collections::BTreeMap;\n\n",
+        (false, true) => "use std::path::PathBuf;\n\n",
+        (false, false) => "",
     }
 }
 
@@ -125,36 +137,62 @@ pub fn request(table: &Table) -> String {
     let options: Vec<&Opt> = table.options().collect();
     let name = &table.rust.name;
     let mut text = head("What a caller may ask for.", table);
+    if options.iter().any(|o| o.secret) {
+        text += "use std::fmt;\n";
+    }
     text += collections(&options);
     text += "use serde::{Deserialize, Serialize};\n\n";
     for params in table.sections.iter().filter_map(|s| s.params.as_ref()) {
         text += &format!("use super::{}::{};\n", params.method, params.name);
     }
-    text += &types(&options, "crate");
-    text += "use crate::error::Result;\nuse crate::limits::check;\n\n";
+    let mut checks = String::new();
+    for section in &table.sections {
+        match &section.params {
+            Some(params) => checks += &format!("self.{}().validate()?;\n", params.method),
+            None => section.options.iter().for_each(|o| checks += &check(o, request_type(o).starts_with("Option"))),
+        }
+    }
+    for option in options.iter().filter(|o| o.rust_type.is_some()) {
+        text += &format!("use {};\n", option.rust_use.as_ref().or(option.rust_type.as_ref()).expect("asked for"));
+    }
+    if !checks.is_empty() {
+        text += "use crate::error::Result;\nuse crate::limits::check;\n";
+    }
+    text.push('\n');
     let about = format!(
         "{}\n\nWhat is `None` was not asked for; the defaults follow where the options are used. In JSON the keys are \
          the names of the fields, and unknown ones are errors.",
         super::text::about(table, &table.rust.doc)
     );
     text += &comment("/// ", &about);
-    text += "#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]\n";
+    let secret = options.iter().any(|o| o.secret);
+    let debug = if secret { "" } else { "Debug, " };
+    text += &format!("#[derive(Clone, {debug}Default, PartialEq, Serialize, Deserialize)]\n");
     text += &format!("#[serde(default, deny_unknown_fields)]\npub struct {name} {{\n");
     for option in &options {
         text += &comment("    /// ", &full(option));
+        if option.secret {
+            text += "    #[serde(skip_serializing)]\n";
+        }
         text += &format!("    pub {}: {},\n", option.name, request_type(option));
     }
-    text += &format!("}}\n\nimpl {name} {{\n");
-    text += "    /// Checks every range.\n    ///\n    /// # Errors\n";
-    text += "    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument), naming the first option at fault and its \
-             value.\n    pub fn validate(&self) -> Result<()> {\n";
-    for section in &table.sections {
-        match &section.params {
-            Some(params) => text += &format!("self.{}().validate()?;\n", params.method),
-            None => section.options.iter().for_each(|o| text += &check(o, request_type(o).starts_with("Option"))),
-        }
+    text += "}\n";
+    if secret {
+        text += &format!(
+            "\n// Some of it is secret.
+            impl fmt::Debug for {name} {{
+                fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {{ f.write_str(\"{name}(..)\") }}
+            }}\n"
+        );
     }
-    text += "Ok(())\n}\n";
+    text += &format!("\nimpl {name} {{\n");
+    if !checks.is_empty() {
+        text += "    /// Checks every range.\n    ///\n    /// # Errors\n";
+        text += "    /// [`InvalidArgument`](crate::error::ErrorKind::InvalidArgument), naming the first option at fault and its \
+                 value.\n    pub fn validate(&self) -> Result<()> {\n";
+        text += &checks;
+        text += "Ok(())\n}\n";
+    }
     for section in &table.sections {
         if let Some(params) = &section.params {
             text += &format!(
@@ -206,7 +244,7 @@ pub fn params(table: &Table, section: &Section, params: &Params) -> String {
     }
     text += &format!("}}\n}}\n}}\n\nimpl {name} {{\n");
     text += "    /// Checks every range.\n    ///\n    /// # Errors\n";
-    text += "    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument), naming the first option at fault and its \
+    text += "    /// [`InvalidArgument`](crate::error::ErrorKind::InvalidArgument), naming the first option at fault and its \
              value.\n    pub fn validate(&self) -> Result<()> {\n";
     options.iter().for_each(|o| text += &check(o, params_type(o).starts_with("Option")));
     text + "Ok(())\n}\n}\n"

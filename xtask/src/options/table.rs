@@ -85,6 +85,9 @@ pub enum Kind {
     Float,
     /// One of some names.
     Choice,
+    Text,
+    /// A file or a folder.
+    Path,
     /// Texts, in order.
     Texts,
     /// Token ids.
@@ -98,6 +101,8 @@ pub enum Kind {
 #[serde(deny_unknown_fields)]
 pub struct Choice {
     pub name: String,
+    /// The name in Swift, where it is not just camel case.
+    pub swift: Option<String>,
     /// A sentence.
     pub doc: String,
 }
@@ -126,6 +131,8 @@ pub struct Opt {
     pub choices: Vec<Choice>,
     /// The enum of choices, where there is one in Rust already.
     pub rust_type: Option<String>,
+    /// Where the struct's own file finds it, if not there.
+    pub rust_use: Option<String>,
     /// What the names of C's constants begin with.
     #[serde(default)]
     pub c_prefix: String,
@@ -147,6 +154,15 @@ pub struct Opt {
     pub flag: Option<String>,
     /// A letter for the command line.
     pub short: Option<char>,
+    /// Never printed or written.
+    #[serde(default)]
+    pub secret: bool,
+    /// Whether the command line has a flag for it.
+    #[serde(default = "yes")]
+    pub cli: bool,
+    /// Whether Swift's struct has it.
+    #[serde(default = "yes")]
+    pub in_swift: bool,
     /// The version that first had it, if that is not the first one: such options come last in C.
     pub since: Option<String>,
 }
@@ -192,6 +208,10 @@ impl Table {
     }
 }
 
+fn yes() -> bool {
+    true
+}
+
 /// `top_k` as `topK`.
 pub fn camel_case(name: &str) -> String {
     let mut words = name.split('_');
@@ -207,7 +227,9 @@ impl Opt {
     fn check(&self) -> Result {
         let right = match (self.kind, &self.default) {
             (Kind::Bool | Kind::Tokens | Kind::TokenValues, default) => default.is_none() && self.otherwise.is_none(),
-            (Kind::Choice, default) => default.is_none() && self.otherwise.is_some() && !self.choices.is_empty(),
+            // In C the first one is then that which is not given.
+            (Kind::Choice, Some(default)) => default.as_str() == self.choices.first().map(|c| c.name.as_str()),
+            (Kind::Text | Kind::Path, Some(_)) => false,
             (_, None) => self.otherwise.is_some() || self.kind == Kind::Texts,
             (_, Some(_)) if self.otherwise.is_some() => false,
             (Kind::Float, Some(default)) => default.is_float(),
@@ -223,6 +245,11 @@ impl Opt {
             }
         }
         Ok(())
+    }
+
+    /// What a choice is in C, by its place in the list.
+    pub fn choice_value(&self, place: usize) -> usize {
+        place + usize::from(self.default.is_none())
     }
 
     /// Whether it is a list that may be empty on purpose, which is not the same as none.

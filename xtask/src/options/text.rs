@@ -37,6 +37,7 @@ fn number(x: f64) -> String {
 fn shown_default(option: &Opt) -> Option<String> {
     Some(match option.default.as_ref()? {
         toml::Value::Float(x) => number(*x),
+        toml::Value::String(text) => text.clone(),
         toml::Value::Array(items) => {
             let items = items.iter().map(|item| match item.as_str().unwrap_or_default() {
                 "\n" => "newline".to_owned(),
@@ -74,8 +75,8 @@ pub fn limits(option: &Opt) -> String {
         return format!("{from} to {to} bytes each");
     }
     if let Some((last, rest)) = option.choices.split_last() {
-        let rest = rest.iter().map(|c| c.name.as_str()).collect::<Vec<_>>().join(", ");
-        return format!("{rest} or {}", last.name);
+        let rest = rest.iter().map(|c| format!("`{}`", c.name)).collect::<Vec<_>>().join(", ");
+        return format!("{rest} or `{}`", last.name);
     }
     match demand(option).as_deref() {
         None | Some("finite") => String::new(),
