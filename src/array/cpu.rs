@@ -671,10 +671,9 @@ fn copy_positions(ins: &[View<'_>], outs: &[View<'_>]) {
 }
 
 impl CachedAttention {
-    /// Appends keys and values to the stores and attends over them, every position seeing itself and those before it.
-    /// `q` is `[batch, length, heads * head_dim]`, `k` and `v` alike; the result is like `q`. One store has all
+    /// Appends keys and values to the stores and attends over them. A mask is one for all sequences. `q` is `[batch, length, heads * head_dim]`, `k` and `v` alike; the result is like `q`. One store has all
     /// sequences, or each sequence has its own.
-    pub fn run(&self, q: &Array, k: &Array, v: &Array, stores: &mut [&mut Store]) -> Result<Array> {
+    pub fn run(&self, q: &Array, k: &Array, v: &Array, mask: &Mask, stores: &mut [&mut Store]) -> Result<Array> {
         let &[batch, length, _] = q.shape() else { return Err(unfit("attention", &[q])) };
         let (query, key) =
             ([batch, length, self.heads * self.head_dim], [batch, length, self.kv_heads * self.head_dim]);
@@ -696,6 +695,16 @@ impl CachedAttention {
             let (keys, values) = store.buffers.as_ref().expect("just reserved");
             inputs.extend([keys, values]);
         }
+        let masked = inputs.len();
+        let causal = !matches!(mask, Mask::None);
+        let own_mask = matches!(mask, Mask::Array(_));
+        if let Mask::Array(mask) = mask {
+            let fit = mask.dtype() == Dtype::Bool && stores.iter().all(|s| mask.shape() == [length, s.len + length]);
+            if !fit {
+                return Err(unfit("attention", &[q, mask]));
+            }
+            inputs.push(mask);
+        }
         // Only for their order.
         inputs.extend(stores.iter().filter_map(|s| s.written.as_ref()));
         let lengths: Vec<usize> = stores.iter().map(|s| s.len as usize).collect();
@@ -704,6 +713,12 @@ impl CachedAttention {
         let (rows, length) = (rows as usize, length as usize);
         let work = move |ins: &[View<'_>], outs: &[View<'_>]| {
             let level = Level::get();
+            let mask = own_mask.then(|| ins[masked].booleans());
+            let visible = match &mask {
+                Some(mask) => Visible::Mask(mask),
+                None if causal => Visible::Causal(None),
+                None => Visible::All,
+            };
             let (q, k, v) = (ins[0].floats(), ins[1].floats(), ins[2].floats());
             let weights = eps.map(|eps| (eps, ins[3].floats(), ins[4].floats()));
             let norm = |second: bool| {
@@ -742,7 +757,7 @@ impl CachedAttention {
                         norm: norm(false),
                         rotation: rotation.as_deref(),
                         offset: at,
-                        visible: Visible::Causal(None),
+                        visible,
                     };
                     let strides = [kv_heads * capacity * dim, capacity * dim, dim];
                     Over {

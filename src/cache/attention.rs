@@ -15,11 +15,14 @@ pub struct AttentionParams {
     pub softcap: Option<f32>,
 }
 
+/// Whether each sequence has a mask of its own: the CPU kernels know one for all.
+pub(super) fn differs_by_sequence(mask: &Mask) -> bool {
+    matches!(mask, Mask::Array(mask) if mask.ndim() > 2)
+}
+
 /// Attention with plain keys and values, fused where MLX can.
 pub(super) fn attend(q: &Array, k: &Array, v: &Array, mask: &Mask, params: &AttentionParams) -> Result<Array> {
-    // The kernels know one mask for all sequences.
-    let each = matches!(mask, Mask::Array(m) if m.ndim() > 2);
-    if cpu::active() && !each {
+    if cpu::active() && !differs_by_sequence(mask) {
         let (keys, values) = (Remembered::Plain(k), Remembered::Plain(v));
         return cpu::attention(q, keys, values, params.scale, params.softcap, mask);
     }

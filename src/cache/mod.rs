@@ -7,12 +7,15 @@
 mod aligned;
 mod attention;
 mod kv;
+mod mask;
 mod quantized;
 mod rotating;
 
 use aligned::Aligned;
 pub use attention::AttentionParams;
 use kv::Kv;
+pub use mask::Visible;
+pub(crate) use mask::causal_mask;
 use quantized::QuantizedKv;
 use rotating::Rotating;
 
@@ -20,7 +23,7 @@ use crate::array::cpu::{self, CachedAttention, Store};
 use crate::array::cuda;
 use crate::array::fast::Mask;
 use crate::array::quant::{Mode, Scheme};
-use crate::array::{Array, Dtype, arange, concatenate};
+use crate::array::{Array, concatenate};
 use crate::error::{Error, Result};
 
 /// How keys and values are kept.
@@ -316,12 +319,18 @@ impl LayerCache {
     }
 
     /// The mask for `n` new positions.
-    pub fn mask(&self, n: i32) -> Result<Mask> {
+    ///
+    /// # Errors
+    /// If several positions of sequences that are decoded together are to see otherwise than causally.
+    pub fn mask(&self, n: i32, visible: &Visible) -> Result<Mask> {
         match self {
+            LayerCache::Aligned(aligned) if n == 1 => aligned.mask(),
+            LayerCache::Aligned(_) | LayerCache::Rows(_) if n > 1 && *visible != Visible::Causal => {
+                Err(Error::invalid_argument("sequences that are decoded together see causally"))
+            }
             LayerCache::Aligned(aligned) => aligned.mask(),
-            _ if n == 1 => Ok(Mask::None),
-            LayerCache::Rotating(r) => r.mask(n),
-            _ => Ok(Mask::Causal),
+            LayerCache::Rotating(r) => visible.mask(n, r.before(), Some(r.size())),
+            _ => visible.mask(n, self.position(), None),
         }
     }
 
@@ -346,15 +355,15 @@ impl LayerCache {
             }
             LayerCache::Quantized(kv) => kv.attend(queries, keys, values, mask, params),
             LayerCache::Aligned(aligned) => aligned.attend(queries, keys, values, mask, params),
-            LayerCache::Stored(store) => attend_stored(&mut [store], queries, keys, values, params),
+            LayerCache::Stored(store) => attend_stored(&mut [store], queries, keys, values, mask, params),
             LayerCache::Rows(rows) => {
                 if let Some(mut stores) = stores(rows) {
-                    return attend_stored(&mut stores, queries, keys, values, params);
+                    return attend_stored(&mut stores, queries, keys, values, mask, params);
                 }
                 let n = queries.dim(2);
                 let attend = |(row, i): (&mut LayerCache, i32)| {
                     let of = |a: &Array| a.slice_axis(0, i, i + 1);
-                    let mask = row.mask(n)?;
+                    let mask = row.mask(n, &Visible::Causal)?;
                     row.attend(&of(queries)?, &of(keys)?, &of(values)?, &mask, params)
                 };
                 concatenate(&rows.iter_mut().zip(0..).map(attend).collect::<Result<Vec<_>>>()?, 0)
@@ -370,10 +379,12 @@ impl LayerCache {
         q: &Array,
         k: &Array,
         v: &Array,
+        mask: &Mask,
     ) -> Option<Result<Array>> {
         match self {
-            LayerCache::Stored(store) => Some(attention.run(q, k, v, &mut [store])),
-            LayerCache::Rows(rows) => stores(rows).map(|mut stores| attention.run(q, k, v, &mut stores)),
+            _ if attention::differs_by_sequence(mask) && !matches!(self, LayerCache::Aligned(_)) => None,
+            LayerCache::Stored(store) => Some(attention.run(q, k, v, mask, &mut [store])),
+            LayerCache::Rows(rows) => stores(rows).map(|mut stores| attention.run(q, k, v, mask, &mut stores)),
             LayerCache::Kv(kv) if cuda::attends(attention, q, k) => {
                 Some(kv.attend(attention, [q, k, v], &vec![kv.position(); q.dim(0) as usize]))
             }
@@ -412,6 +423,7 @@ fn attend_stored(
     queries: &Array,
     keys: &Array,
     values: &Array,
+    mask: &Mask,
     params: &AttentionParams,
 ) -> Result<Array> {
     let (heads, head_dim) = (queries.dim(1), queries.dim(3));
@@ -426,19 +438,13 @@ fn attend_stored(
         rotation: None,
         prepared: Default::default(),
     };
-    let out = attention.run(&flat(queries)?, &flat(keys)?, &flat(values)?, stores)?;
-    out.reshape(&[out.dim(0), out.dim(1), heads, head_dim])?.swap_axes(1, 2)
-}
-
-/// Which of `offset + n` keys the last `n` positions may see, as booleans `[n, offset + n]`: none later than
-/// themselves, and with a window only the `window` latest of those.
-pub(crate) fn causal_mask(n: i32, offset: i32, window: Option<i32>) -> Result<Array> {
-    let positions = |from: i32| arange(f64::from(from), f64::from(offset + n), 1.0, Dtype::I32);
-    let keys = positions(0)?.expand_dims(0)?;
-    let queries = positions(offset)?.expand_dims(1)?;
-    let causal = queries.greater_equal(&keys)?;
-    match window {
-        None => Ok(causal),
-        Some(window) => causal.logical_and(&queries.less(&(keys + window as f32)?)?),
+    let [q, k, v] = [flat(queries)?, flat(keys)?, flat(values)?];
+    if let ([store], true) = (&mut *stores, attention::differs_by_sequence(mask)) {
+        // The kernel knows one mask for all; here it only appends.
+        attention.run(&q, &k, &v, &Mask::Causal, &mut [store])?;
+        let (keys, values) = store.all()?;
+        return attention::attend(queries, &keys, &values, mask, params);
     }
+    let out = attention.run(&q, &k, &v, mask, stores)?;
+    out.reshape(&[out.dim(0), out.dim(1), heads, head_dim])?.swap_axes(1, 2)
 }

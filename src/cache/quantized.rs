@@ -1,6 +1,6 @@
 //! Keys and values of all positions, quantized over the features of a head.
 
-use super::attention::{AttentionParams, grouped};
+use super::attention::{AttentionParams, differs_by_sequence, grouped};
 use super::kv::Growing;
 use crate::array::Array;
 use crate::array::cpu::{self, Remembered};
@@ -74,7 +74,7 @@ impl QuantizedKv {
     ) -> Result<Array> {
         let keys = self.keys.append(k, self.scheme)?;
         let values = self.values.append(v, self.scheme)?;
-        if cpu::active() {
+        if cpu::active() && !differs_by_sequence(mask) {
             let (keys, values) = (self.keys.whole(self.scheme)?, self.values.whole(self.scheme)?);
             let n = self.position();
             let (keys, values) = (Remembered::Quantized(&keys, n), Remembered::Quantized(&values, n));

@@ -1,8 +1,6 @@
 //! Keys and values of the latest positions, and of the first few where wanted.
 
-use super::causal_mask;
 use super::kv::STEP;
-use crate::array::fast::Mask;
 use crate::array::{Array, concatenate, zeros};
 use crate::error::Result;
 
@@ -49,12 +47,9 @@ impl Rotating {
         self.position
     }
 
-    pub(super) fn mask(&self, n: i32) -> Result<Mask> {
-        let before = self.position.min(self.size - 1);
-        match before + n > self.size {
-            true => Ok(Mask::Array(causal_mask(n, before, Some(self.size))?)),
-            false => Ok(Mask::Causal),
-        }
+    /// How many positions are there beside several new ones.
+    pub(super) fn before(&self) -> i32 {
+        self.position.min(self.size - 1)
     }
 
     pub(super) fn append(&mut self, keys: &Array, values: &Array) -> Result<(Array, Array)> {

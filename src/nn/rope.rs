@@ -168,17 +168,19 @@ impl RopeScaling {
     }
 }
 
-/// The positions at which new tokens begin.
+/// Where new positions are.
 #[derive(Clone, Debug)]
 pub enum Offset {
-    /// All sequences are at this one.
+    /// One after the other, all sequences from this one on.
     Same(i32),
-    /// Each sequence has its own; the same numbers as an array, `[batch]`.
+    /// Each sequence from its own on; the same numbers as an array, `[batch]`.
     Each(Vec<i32>, Array),
+    /// Each position at its own place, row by row, `[batch * length]`.
+    Explicit(Vec<i32>, Array),
 }
 
 impl Offset {
-    /// For sequences at these positions.
+    /// For sequences that go on from these positions.
     pub fn new(positions: Vec<i32>) -> Result<Offset> {
         match positions[..] {
             [first, ref rest @ ..] if rest.iter().any(|n| *n != first) => {
@@ -190,10 +192,33 @@ impl Offset {
         }
     }
 
+    /// For positions at these places, i32 `[1, rows, length]`; of one row for all of `batch`.
+    ///
+    /// # Errors
+    /// `Unsupported` if there are several axes: no rotation here has sections.
+    pub fn explicit(places: &Array, batch: i32) -> Result<Offset> {
+        let &[axes, rows, _] = places.shape() else { return Err(Error::internal(format!("positions {places:?}"))) };
+        if axes != 1 {
+            return Err(Error::unsupported(format!("positions with {axes} axes; this model's rotation has one")));
+        }
+        let row: Vec<i32> = places.to_vec()?;
+        if let Some(place) = row.iter().find(|place| **place < 0) {
+            return Err(Error::invalid_argument(format!("a position at {place}")));
+        }
+        let all = if rows == batch { row } else { row.repeat(batch as usize) };
+        let array = Array::from_slice(&all, &[all.len() as i32])?;
+        Ok(Offset::Explicit(all, array))
+    }
+
+    /// Whether each position is at the one after that before it.
+    pub fn is_sequential(&self) -> bool {
+        !matches!(self, Offset::Explicit(..))
+    }
+
     fn as_slice(&self) -> &[i32] {
         match self {
             Offset::Same(n) => std::slice::from_ref(n),
-            Offset::Each(positions, _) => positions,
+            Offset::Each(positions, _) | Offset::Explicit(positions, _) => positions,
         }
     }
 }
@@ -309,7 +334,14 @@ impl Rope {
 
     /// Rotates `[batch, heads, length, features]`.
     pub fn apply(&self, x: &Array, offset: &Offset) -> Result<Array> {
-        let dims = self.spec.dims;
+        if let Offset::Explicit(places, array) = offset {
+            // As many sequences of one position.
+            let &[batch, heads, length, features] = x.shape() else { return Err(Error::internal(format!("{x:?}"))) };
+            let x = x.swap_axes(1, 2)?.reshape(&[batch * length, heads, 1, features])?;
+            let base = self.base_for(places.iter().max().map_or(0, |last| last.saturating_add(1)));
+            let x = self.turn(&x, &Offset::Each(places.clone(), array.clone()), base)?;
+            return x.reshape(&[batch, length, heads, features])?.swap_axes(1, 2);
+        }
         if let (RopeScaling::Dynamic { .. }, Offset::Each(offsets, _)) = (&self.spec.scaling, offset) {
             // Each length has a base of its own.
             let rows = offsets
@@ -319,15 +351,21 @@ impl Rope {
                 .collect::<Result<Vec<_>>>()?;
             return concatenate(&rows, 0);
         }
-        let base = |offset: &Offset| match *offset {
+        let base = match *offset {
             Offset::Same(n) => self.base_for(x.dim(-2) + n),
-            Offset::Each(..) => self.spec.base,
+            Offset::Each(..) | Offset::Explicit(..) => self.spec.base,
         };
+        self.turn(x, offset, base)
+    }
+
+    /// Rotates by a base, where wavelengths are its powers.
+    fn turn(&self, x: &Array, offset: &Offset, base: f32) -> Result<Array> {
+        let dims = self.spec.dims;
         if cpu::active() {
             let rotation = match &self.rotation {
                 Some(rotation) => rotation.clone(),
                 None => {
-                    let base = f64::from(base(offset));
+                    let base = f64::from(base);
                     let powers = (0..dims / 2).map(|j| base.powf(2.0 * f64::from(j) / f64::from(dims)));
                     self.turning(powers)
                 }
@@ -352,11 +390,13 @@ impl Rope {
         };
         let base = match &self.freqs {
             Some(freqs) => RopeBase::Freqs(freqs),
-            None => RopeBase::Base(base(offset)),
+            None => RopeBase::Base(base),
         };
         match offset {
             Offset::Same(n) => rope(x, dims, self.spec.interleaved, base, self.scale, *n),
-            Offset::Each(_, array) => rope_at(x, dims, self.spec.interleaved, base, self.scale, array),
+            Offset::Each(_, array) | Offset::Explicit(_, array) => {
+                rope_at(x, dims, self.spec.interleaved, base, self.scale, array)
+            }
         }
     }
 

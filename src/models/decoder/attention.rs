@@ -86,8 +86,8 @@ impl Attention {
         if let QkNorms::Projection { q: q_norm, k: k_norm } = &self.norms {
             (q, k) = (q_norm.forward(&q)?, k_norm.forward(&k)?);
         }
-        if let Some(fused) = &self.fused
-            && let Some(out) = cache.attend_fused(fused, &q, &k, &v)
+        if let Some(fused) = self.fused.as_ref().filter(|_| at.offset.is_sequential())
+            && let Some(out) = cache.attend_fused(fused, &q, &k, &v, &at.mask)
         {
             return Residual::add(onto, &self.output, &out?);
         }

@@ -13,7 +13,7 @@ use crate::array::fast::Mask;
 use crate::array::{Array, Device};
 use crate::cache::{Cache, CacheOptions, LayerCache};
 use crate::error::Result;
-use crate::models::LanguageModel;
+use crate::models::{Content, Inputs, LanguageModel, Output, Positions, Visible};
 use crate::nn::rope::Offset;
 use crate::nn::{Embedding, Input, Linear, Norm};
 use crate::weights::Weights;
@@ -92,6 +92,30 @@ impl Decoder {
         };
         Ok(Decoder { spec, embedding, layers, norm, head })
     }
+}
+
+impl LanguageModel for Decoder {
+    fn forward(&self, inputs: &Inputs, cache: &mut Cache) -> Result<Output> {
+        let (rows, length) = inputs.check(self.spec.hidden_size, self.layers.len())?;
+        let mut h = match &inputs.content {
+            Content::Tokens(tokens) => self.embed(tokens)?,
+            Content::Embeddings(embeddings) => embeddings.clone(),
+        };
+        let offset = match &inputs.positions {
+            Positions::Sequential => Offset::new(cache.positions())?,
+            Positions::Explicit(places) => Offset::explicit(places, rows)?,
+        };
+        let mut masks = Masks::default();
+        let mut taps = vec![None; inputs.taps.len()];
+        for (i, (layer, cache)) in self.layers.iter().zip(&mut cache.layers).enumerate() {
+            let at = At { mask: masks.get(cache, length, &inputs.visible)?, offset: &offset };
+            h = layer.forward(h, &at, cache)?;
+            for (tap, _) in taps.iter_mut().zip(&inputs.taps).filter(|(_, wanted)| **wanted == i) {
+                *tap = Some(h.clone());
+            }
+        }
+        Ok(Output { hidden: self.norm.forward(&h)?, taps: taps.into_iter().flatten().collect() })
+    }
 
     fn embed(&self, tokens: &Array) -> Result<Array> {
         let h = self.embedding.forward(tokens)?;
@@ -99,20 +123,6 @@ impl Decoder {
             Some(scale) => h * scale,
             None => Ok(h),
         }
-    }
-}
-
-impl LanguageModel for Decoder {
-    fn forward(&self, tokens: &Array, cache: &mut Cache) -> Result<Array> {
-        let length = tokens.dim(-1);
-        let mut h = self.embed(tokens)?;
-        let offset = Offset::new(cache.positions())?;
-        let mut masks = Masks::default();
-        for (layer, cache) in self.layers.iter().zip(&mut cache.layers) {
-            let at = At { mask: masks.get(cache, length)?, offset: &offset };
-            h = layer.forward(h, &at, cache)?;
-        }
-        self.norm.forward(&h)
     }
 
     fn logits(&self, hidden: &Array) -> Result<Array> {
@@ -157,12 +167,12 @@ struct At<'a> {
 struct Masks(Vec<(Option<i32>, Mask)>);
 
 impl Masks {
-    fn get(&mut self, cache: &LayerCache, length: i32) -> Result<Mask> {
+    fn get(&mut self, cache: &LayerCache, length: i32, visible: &Visible) -> Result<Mask> {
         let window = cache.window();
         if let Some((_, mask)) = self.0.iter().find(|(w, _)| *w == window) {
             return Ok(mask.clone());
         }
-        let mask = cache.mask(length)?;
+        let mask = cache.mask(length, visible)?;
         self.0.push((window, mask.clone()));
         Ok(mask)
     }
