@@ -49,12 +49,8 @@ fn chat(directory: &str, question: &str) -> Result<ExitCode> {
     let prompt = tokenizer.apply_chat_template(&messages, &TemplateOptions::default())?;
     let tokens = tokenizer.encode(&prompt, false)?;
 
-    let options = GenerateOptions {
-        max_tokens: Some(512),
-        temperature: Some(0.7),
-        top_p: Some(0.9),
-        ..Default::default()
-    };
+    let options =
+        GenerateOptions { max_tokens: Some(512), temperature: Some(0.7), top_p: Some(0.9), ..Default::default() };
     let stream = |event: &GenerationEvent| {
         if let GenerationEvent::Token { text, .. } | GenerationEvent::Text { text } = event {
             print!("{text}");
