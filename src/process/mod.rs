@@ -7,7 +7,7 @@ pub use options::ProcessOptions;
 
 use parking_lot::Mutex;
 
-use crate::array::{cpu, memory};
+use crate::array::{memory, threads};
 use crate::error::{Error, Result};
 
 /// The limit that was set; MLX tells only the one before.
@@ -19,11 +19,10 @@ static CACHE_LIMIT: Mutex<Option<u64>> = Mutex::new(None);
 /// `InvalidArgument` if a value is out of range, or CPU kernels already run on another number of threads.
 pub fn set(options: &ProcessOptions) -> Result<()> {
     options.validate()?;
-    if let Some(threads) = options.cpu_threads
-        && !cpu::pool::set_threads(threads as usize)
+    if let Some(count) = options.cpu_threads
+        && !threads::set(count as usize)
     {
-        let running = cpu::pool::threads();
-        let message = format!("cpu_threads cannot become {threads}: kernels already run on {running} threads");
+        let message = format!("cpu_threads cannot become {count}: kernels already run on {} threads", threads::count());
         return Err(Error::invalid_argument(message));
     }
     if let Some(bytes) = options.cache_limit {
@@ -40,7 +39,7 @@ pub fn set(options: &ProcessOptions) -> Result<()> {
 /// What counts now. Without a cache limit, MLX's own counts. Asking for the number of threads settles it.
 pub fn get() -> ProcessOptions {
     ProcessOptions {
-        cpu_threads: u32::try_from(cpu::pool::threads()).ok(),
+        cpu_threads: u32::try_from(threads::count()).ok(),
         cache_limit: *CACHE_LIMIT.lock(),
         memory_limit: Some(memory::limit() as u64),
     }
