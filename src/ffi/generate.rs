@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use parking_lot::Mutex;
 
 use super::callbacks::{Listener, Translate, callbacks};
-use super::options::{self, Versioned};
+use super::options;
 use super::{
     TextBuffer, free, guard, mlxe_error_t, mlxe_generate_options_t, mlxe_model_t, mlxe_opt_float_t, mlxe_task_t, out,
     required, slice,
@@ -405,6 +405,7 @@ pub unsafe extern "C" fn mlxe_generation_free(generation: *mut mlxe_generation_t
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ffi::options::Versioned;
     use crate::generate::GenerateOptions;
 
     /// Nothing given in C is nothing given in Rust.

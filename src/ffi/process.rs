@@ -1,7 +1,7 @@
 //! Settings and memory of the process.
 
 use super::options;
-use super::{guard, mlxe_error_t, mlxe_process_options_t, out, required};
+use super::{guard, mlxe_error_t, mlxe_process_options_t, required};
 use crate::array::memory;
 use crate::error::Error;
 use crate::process;

@@ -35,14 +35,14 @@ pub struct GenerateOptions {
     ///
     /// At 0 every truncation filter is skipped.
     pub temperature: Option<f32>,
-    /// Only this many of the most likely tokens. Default: 0, which is off.
-    ///
-    /// A number not below the size of the vocabulary keeps all, too.
-    pub top_k: Option<u32>,
     /// Only the most likely tokens that together have this probability. Between 0 and 1. Default: 1, which is off.
     ///
     /// Nucleus sampling (Holtzman et al., arXiv:1904.09751). 0 is off, too, as in mlx-lm.
     pub top_p: Option<f32>,
+    /// Only this many of the most likely tokens. Default: 0, which is off.
+    ///
+    /// A number not below the size of the vocabulary keeps all, too.
+    pub top_k: Option<u32>,
     /// Only tokens at least this probable, relative to the most likely one. Between 0 and 1. Default: 0, which is off.
     ///
     /// Nguyen et al., arXiv:2407.01082.
@@ -126,7 +126,7 @@ impl GenerateOptions {
     /// Checks every range.
     ///
     /// # Errors
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument), naming the first option at fault and its value.
+    /// [`InvalidArgument`](crate::error::ErrorKind::InvalidArgument), naming the first option at fault and its value.
     pub fn validate(&self) -> Result<()> {
         if let Some(value) = self.max_context {
             check("max_context", value, |x| x >= 1, "at least 1")?;
@@ -155,8 +155,8 @@ impl GenerateOptions {
         let o = self.clone();
         SamplingParams {
             temperature: o.temperature.unwrap_or(0.0),
-            top_k: o.top_k.unwrap_or(0),
             top_p: o.top_p.unwrap_or(1.0),
+            top_k: o.top_k.unwrap_or(0),
             min_p: o.min_p.unwrap_or(0.0),
             min_tokens_to_keep: o.min_tokens_to_keep.unwrap_or(1),
             typical_p: o.typical_p.unwrap_or(1.0),

@@ -13,7 +13,7 @@ pub struct GenerationArgs {
     /// Tokens to generate at most [default: as many as the context holds]
     #[arg(long, short = 'n', value_name = "N")]
     pub max_tokens: Option<u32>,
-    /// Positions at most, prompt and answer together, at least 1 [default: what the model was made for]
+    /// Positions at most, prompt and answer together (at least 1) [default: what the model was made for]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub max_context: Option<i32>,
     /// A text that ends the answer; may be given several times
@@ -26,59 +26,60 @@ pub struct GenerationArgs {
     #[arg(long)]
     pub ignore_eos: bool,
     /// Divides the logits before the draw: higher values make the choice more random, and 0 always chooses the most
-    /// likely token, at least 0 [default: 0]
+    /// likely token (at least 0) [default: 0]
     #[arg(long, short = 't', value_name = "X", allow_negative_numbers = true)]
     pub temperature: Option<f32>,
+    /// Only the most likely tokens that together have this probability (between 0 and 1) [default: 1]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub top_p: Option<f32>,
     /// Only this many of the most likely tokens [default: 0]
     #[arg(long, value_name = "N")]
     pub top_k: Option<u32>,
-    /// Only the most likely tokens that together have this probability, between 0 and 1 [default: 1]
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
-    pub top_p: Option<f32>,
-    /// Only tokens at least this probable, relative to the most likely one, between 0 and 1 [default: 0]
+    /// Only tokens at least this probable, relative to the most likely one (between 0 and 1) [default: 0]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub min_p: Option<f32>,
-    /// `min_p` and `typical_p` leave at least this many tokens, at least 1 [default: 1]
+    /// `min_p` and `typical_p` leave at least this many tokens (at least 1) [default: 1]
     #[arg(long, value_name = "N")]
     pub min_tokens_to_keep: Option<u32>,
-    /// Only the tokens whose surprise is nearest to the entropy, of this probability together, above 0 and at most 1
+    /// Only the tokens whose surprise is nearest to the entropy, of this probability together (above 0 and at most 1)
     /// [default: 1]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub typical_p: Option<f32>,
-    /// Only tokens whose logit is within this many standard deviations of the largest, at least 0 [default: 0]
+    /// Only tokens whose logit is within this many standard deviations of the largest (at least 0) [default: 0]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub top_n_sigma: Option<f32>,
-    /// The chance, drawn for each token, that the most likely tokens are excluded (XTC), between 0 and 1 [default: 0]
+    /// The chance, drawn for each token, that the most likely tokens are excluded (XTC) (between 0 and 1) [default: 0]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub xtc_probability: Option<f32>,
-    /// XTC excludes all tokens more probable than this but the least probable of them, between 0 and 0.5 [default: 0.1]
+    /// XTC excludes all tokens more probable than this but the least probable of them (between 0 and 0.5) [default:
+    /// 0.1]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub xtc_threshold: Option<f32>,
-    /// Scale of DRY, a penalty on tokens that would go on with a repetition; 0.8 is usual, at least 0 [default: 0]
+    /// Scale of DRY, a penalty on tokens that would go on with a repetition; 0.8 is usual (at least 0) [default: 0]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub dry_multiplier: Option<f32>,
-    /// DRY: growth of the penalty with each repeated token, at least 1 [default: 1.75]
+    /// DRY: growth of the penalty with each repeated token (at least 1) [default: 1.75]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub dry_base: Option<f32>,
     /// DRY: repetitions shorter than this many tokens are free [default: 2]
     #[arg(long, value_name = "N")]
     pub dry_allowed_length: Option<u32>,
-    /// DRY: how many of the latest tokens are searched for repetitions; -1 for all, 0 for none, at least -1 [default:
+    /// DRY: how many of the latest tokens are searched for repetitions; -1 for all, 0 for none (at least -1) [default:
     /// -1]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub dry_penalty_last_n: Option<i32>,
-    /// DRY: a text across which no repetition is followed; may be given several times, 1 to 40 bytes each [default:
+    /// DRY: a text across which no repetition is followed; may be given several times (1 to 40 bytes each) [default:
     /// newline, `:`, `"`, `*`]
     #[arg(long = "dry-sequence-breaker", value_name = "TEXT")]
     pub dry_sequence_breakers: Option<Vec<String>>,
-    /// Target surprise, in bits per token, of Mirostat v2, which then replaces the filters above; 5 is usual, at least
-    /// 0 [default: 0]
+    /// Target surprise, in bits per token, of Mirostat v2, which then replaces the filters above; 5 is usual (at least
+    /// 0) [default: 0]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub mirostat_tau: Option<f32>,
-    /// Mirostat: the learning rate, at least 0 [default: 0.1]
+    /// Mirostat: the learning rate (at least 0) [default: 0.1]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub mirostat_eta: Option<f32>,
-    /// Positive logits of tokens seen before are divided by this, others multiplied, at least 0 [default: 1]
+    /// Positive logits of tokens seen before are divided by this, others multiplied (at least 0) [default: 1]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub repetition_penalty: Option<f32>,
     /// How many of the latest tokens `repetition_penalty` looks at; 0 for all [default: 20]
@@ -106,19 +107,19 @@ pub struct GenerationArgs {
     /// are reported]
     #[arg(long, value_name = "N")]
     pub logprobs: Option<u32>,
-    /// Keeps only the first four and the latest positions, this many in all, at least 5 [default: all are kept]
+    /// Keeps only the first four and the latest positions, this many in all (at least 5) [default: all are kept]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub max_kv_size: Option<i32>,
-    /// Bits that keys and values are quantized to, 2, 3, 4, 5, 6 or 8 [default: they are not quantized]
+    /// Bits that keys and values are quantized to (2, 3, 4, 5, 6 or 8) [default: they are not quantized]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub kv_bits: Option<i32>,
-    /// Group size of quantized keys and values, by which the head size must be divisible, 32, 64 or 128 [default: 64]
+    /// Group size of quantized keys and values, by which the head size must be divisible (32, 64 or 128) [default: 64]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub kv_group_size: Option<i32>,
-    /// The position from which on a sequence is quantized, at least 0 [default: 0]
+    /// The position from which on a sequence is quantized (at least 0) [default: 0]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub quantized_kv_start: Option<i32>,
-    /// Tokens of the prompt that are processed in one step, at least 1 [default: a good number for model and device]
+    /// Tokens of the prompt that are processed in one step (at least 1) [default: a good number for model and device]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub prefill_step_size: Option<i32>,
 }
@@ -133,8 +134,8 @@ impl GenerationArgs {
             extra_eos: self.extra_eos.clone(),
             ignore_eos: self.ignore_eos,
             temperature: self.temperature,
-            top_k: self.top_k,
             top_p: self.top_p,
+            top_k: self.top_k,
             min_p: self.min_p,
             min_tokens_to_keep: self.min_tokens_to_keep,
             typical_p: self.typical_p,

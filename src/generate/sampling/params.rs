@@ -16,14 +16,14 @@ pub struct SamplingParams {
     ///
     /// At 0 every truncation filter is skipped.
     pub temperature: f32,
-    /// Only this many of the most likely tokens. Default: 0, which is off.
-    ///
-    /// A number not below the size of the vocabulary keeps all, too.
-    pub top_k: u32,
     /// Only the most likely tokens that together have this probability. Between 0 and 1. Default: 1, which is off.
     ///
     /// Nucleus sampling (Holtzman et al., arXiv:1904.09751). 0 is off, too, as in mlx-lm.
     pub top_p: f32,
+    /// Only this many of the most likely tokens. Default: 0, which is off.
+    ///
+    /// A number not below the size of the vocabulary keeps all, too.
+    pub top_k: u32,
     /// Only tokens at least this probable, relative to the most likely one. Between 0 and 1. Default: 0, which is off.
     ///
     /// Nguyen et al., arXiv:2407.01082.
@@ -97,8 +97,8 @@ impl Default for SamplingParams {
     fn default() -> Self {
         SamplingParams {
             temperature: 0.0,
-            top_k: 0,
             top_p: 1.0,
+            top_k: 0,
             min_p: 0.0,
             min_tokens_to_keep: 1,
             typical_p: 1.0,
@@ -129,7 +129,7 @@ impl SamplingParams {
     /// Checks every range.
     ///
     /// # Errors
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument), naming the first option at fault and its value.
+    /// [`InvalidArgument`](crate::error::ErrorKind::InvalidArgument), naming the first option at fault and its value.
     pub fn validate(&self) -> Result<()> {
         check("temperature", self.temperature, |x| x.is_finite() && x >= 0.0, "finite and at least 0")?;
         check("top_p", self.top_p, |x| (0.0..=1.0).contains(&x), "between 0 and 1")?;

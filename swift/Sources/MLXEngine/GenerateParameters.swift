@@ -24,14 +24,14 @@ public struct GenerateParameters: Sendable, Hashable {
     ///
     /// At 0 every truncation filter is skipped.
     public var temperature: Float?
-    /// Only this many of the most likely tokens. Default: 0, which is off.
-    ///
-    /// A number not below the size of the vocabulary keeps all, too.
-    public var topK: Int?
     /// Only the most likely tokens that together have this probability. Between 0 and 1. Default: 1, which is off.
     ///
     /// Nucleus sampling (Holtzman et al., arXiv:1904.09751). 0 is off, too, as in mlx-lm.
     public var topP: Float?
+    /// Only this many of the most likely tokens. Default: 0, which is off.
+    ///
+    /// A number not below the size of the vocabulary keeps all, too.
+    public var topK: Int?
     /// Only tokens at least this probable, relative to the most likely one. Between 0 and 1. Default: 0, which is off.
     ///
     /// Nguyen et al., arXiv:2407.01082.
@@ -113,7 +113,7 @@ public struct GenerateParameters: Sendable, Hashable {
     /// Options; those not given are not asked for.
     public init(
         maxTokens: Int? = nil, maxContext: Int? = nil, stop: [String] = [], extraEOSTokens: [Token] = [],
-        ignoreEOS: Bool = false, temperature: Float? = nil, topK: Int? = nil, topP: Float? = nil, minP: Float? = nil,
+        ignoreEOS: Bool = false, temperature: Float? = nil, topP: Float? = nil, topK: Int? = nil, minP: Float? = nil,
         minTokensToKeep: Int? = nil, typicalP: Float? = nil, topNSigma: Float? = nil, xtcProbability: Float? = nil,
         xtcThreshold: Float? = nil, dryMultiplier: Float? = nil, dryBase: Float? = nil, dryAllowedLength: Int? = nil,
         dryPenaltyLastN: Int? = nil, drySequenceBreakers: [String]? = nil, mirostatTau: Float? = nil,
@@ -129,8 +129,8 @@ public struct GenerateParameters: Sendable, Hashable {
         self.extraEOSTokens = extraEOSTokens
         self.ignoreEOS = ignoreEOS
         self.temperature = temperature
-        self.topK = topK
         self.topP = topP
+        self.topK = topK
         self.minP = minP
         self.minTokensToKeep = minTokensToKeep
         self.typicalP = typicalP
@@ -163,7 +163,7 @@ public struct GenerateParameters: Sendable, Hashable {
 
 extension GenerateParameters {
     /// Lends C these options for the length of a call.
-    func withCOptions<Result>(_ body: (UnsafePointer<mlxe_generate_options_t>) throws -> Result) rethrows -> Result {
+    func withCOptions<Result>(_ body: (UnsafeMutablePointer<mlxe_generate_options_t>) throws -> Result) rethrows -> Result {
         var options = mlxe_generate_options_t()
         mlxe_generate_options_init(&options, MemoryLayout<mlxe_generate_options_t>.size)
         let lent = Lent()
@@ -173,8 +173,8 @@ extension GenerateParameters {
         (options.extra_eos, options.extra_eos_count) = lent.list(extraEOSTokens)
         options.ignore_eos = ignoreEOS
         options.temperature = optional(temperature)
-        options.top_k = optional(topK)
         options.top_p = optional(topP)
+        options.top_k = optional(topK)
         options.min_p = optional(minP)
         options.min_tokens_to_keep = optional(minTokensToKeep)
         options.typical_p = optional(typicalP)

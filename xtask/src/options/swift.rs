@@ -104,7 +104,7 @@ pub fn source(table: &Table, place: &Place) -> String {
     text += "    /// Lends C these options for the length of a call.\n";
     let c = table.c.as_ref().expect("Swift speaks to C");
     text += &format!(
-        "    func withCOptions<Result>(_ body: (UnsafeMutablePointer<{}>) throws -> Result) rethrows -> Result {{\n",
+        "    func withCOptions<Result>(\n        _ body: (UnsafeMutablePointer<{}>) throws -> Result\n    ) rethrows -> Result {{\n",
         c.name
     );
     text += &format!("        var options = {}()\n", c.name);
