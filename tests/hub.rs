@@ -505,7 +505,7 @@ fn a_model_of_the_catalogue_ends_at_its_extra_eos() {
     let other = TempDir::new("hub");
     let hubs = [&cache, &other].map(|cache| Hub::new(options(&server, cache.path())));
     let model = |configuration| support::load(&support::cpu_engine(), configuration).unwrap();
-    let by_id = |hub| model(ModelConfiguration::hub(hub, id, None));
+    let by_id = |hub: &Hub| model(ModelConfiguration::hub(hub, id, None));
     let answer = |model: &Model| {
         let mut session = ChatSession::new(model.tokenizer().unwrap().clone()).unwrap();
         session.push("user", "Tell me a story.");

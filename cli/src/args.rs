@@ -11,8 +11,6 @@ use mlx_engine::generate::sampling::{DryParams, MirostatParams, SamplingParams};
 use mlx_engine::hub::Hub;
 use mlx_engine::load::{ModelConfiguration, TokenizerSource, WeightDtype};
 
-use crate::Result;
-
 /// Load and run language models on MLX.
 #[derive(Parser)]
 #[command(name = "mlxe", version, about)]
@@ -116,7 +114,7 @@ impl ModelArgs {
     }
 
     /// What to load. `with_tokenizer` is false for commands that work with token ids only.
-    pub fn configuration(&self, with_tokenizer: bool) -> Result<ModelConfiguration> {
+    pub fn configuration(&self, with_tokenizer: bool) -> crate::Result<ModelConfiguration> {
         // What exists is a directory; what looks like an id is one; the rest is reported as a missing directory.
         let path = PathBuf::from(&self.model);
         let looks_like_id = !path.exists() && self.model.split('/').count() == 2 && !self.model.starts_with(['.', '/']);
