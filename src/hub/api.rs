@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::http::{Client, Subject, encode, network};
 use super::listing::{Listing, MAX_FILES, RepoFile};
-use super::progress::Retry;
+use mlx_engine_base::progress::Retry;
 use crate::error::Result;
 
 /// Pages of a listing at most.

@@ -15,7 +15,7 @@ use ureq::{Agent, Body, Proxy};
 
 use super::control::Control;
 use super::options::{HubOptions, Token};
-use super::progress::Retry;
+use mlx_engine_base::progress::Retry;
 use super::proxy::{Proxies, Route};
 use super::retry::{Backoff, Failure};
 use crate::error::{Error, ErrorKind, Result};
@@ -302,7 +302,7 @@ impl Client {
             retry.reason,
             retry.wait.as_secs_f64(),
             retry.attempt,
-            retry.of
+            retry.limit
         );
         let wait = retry.wait;
         notice(Some(retry));

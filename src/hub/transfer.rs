@@ -23,7 +23,7 @@ use super::disk::disk;
 use super::http::{Client, Reply, Subject, encode, io_text, network, reader};
 use super::listing::RepoFile;
 use super::pace::Pace;
-use super::progress::Retry;
+use mlx_engine_base::progress::Retry;
 use super::ranges::Ranges;
 use super::retry::Failure;
 use super::xet::Xet;

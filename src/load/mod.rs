@@ -8,10 +8,10 @@ mod info;
 mod phase;
 mod pipeline;
 
-pub use checkpoints::{Checkpoint, Checkpoints, Stage};
+pub use checkpoints::{Checkpoint, CheckpointStage, Checkpoints};
 pub use estimate::{EstimateOptions, LayerShape, MemoryEstimate, ModelShape};
 pub use info::{ModelInfo, QuantizationInfo};
-pub use phase::{DownloadStatus, LoadEvent, LoadingError, LoadingPhase};
+pub use phase::{LoadEvent, LoadingError, LoadingPhase};
 pub use pipeline::check_config;
 pub(crate) use pipeline::{Loaded, Loader};
 
