@@ -3,42 +3,30 @@
 mod support;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use mlx_engine::ErrorKind;
-use mlx_engine::array::io::ReadProgress;
 use mlx_engine::array::{Array, Device, Dtype, set_device};
 use mlx_engine::cache::{Cache, CacheOptions, KvQuantization, Layout};
 use mlx_engine::engine::{Control, Engine, EngineOptions, Model, Task};
 use mlx_engine::generate::sampling::SamplingParams;
 use mlx_engine::generate::{GenerateOptions, GenerationEvent, GenerationStats, StopReason};
 use mlx_engine::load::ModelConfiguration;
-use mlx_engine::models::{LanguageModel, registry};
-use mlx_engine::weights::quantization::Quantization;
-use mlx_engine::weights::{Checkpoint, Weights};
+use mlx_engine::models::{Inputs, LanguageModel};
 use once_cell::sync::Lazy;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use support::fixture::{Recipe, cases, relative_error};
-use support::{TempDir, load, write_case};
+use support::fixture::{cases, relative_error};
+use support::{TempDir, load, network, write_case};
 
 // The models themselves, on this thread.
-
-fn network(recipe: &Recipe, dir: &Path) -> Box<dyn LanguageModel> {
-    let mut checkpoint = Checkpoint::open(dir).unwrap();
-    let quantization = Quantization::from_config(&recipe.config).unwrap();
-    let progress = ReadProgress::new(Arc::default());
-    let weights = Weights::open(&mut checkpoint, quantization, Some(Dtype::F32), progress).unwrap();
-    let model_type = recipe.config["model_type"].as_str().unwrap();
-    registry::find(model_type).unwrap().build(&recipe.config, &weights).unwrap()
-}
 
 /// The logits behind these tokens, one a sequence.
 fn step(network: &dyn LanguageModel, tokens: &[u32], cache: &mut Cache) -> Vec<f32> {
     let tokens = Array::from_slice(tokens, &[tokens.len() as i32, 1]).unwrap();
-    let logits = network.logits(&network.forward(&tokens, cache).unwrap()).unwrap();
+    let logits = network.logits(&network.forward(&Inputs::tokens(tokens), cache).unwrap().hidden).unwrap();
     cache.settle().unwrap();
     logits.astype(Dtype::F32).unwrap().to_vec().unwrap()
 }
@@ -48,7 +36,7 @@ fn prefilled(network: &dyn LanguageModel, prompt: &[u32], options: &CacheOptions
     let mut cache = network.new_cache(options).unwrap();
     if !prompt.is_empty() {
         let tokens = Array::from_slice(prompt, &[1, prompt.len() as i32]).unwrap();
-        network.forward(&tokens, &mut cache).unwrap();
+        network.forward(&Inputs::tokens(tokens), &mut cache).unwrap();
         cache.settle().unwrap();
     }
     cache

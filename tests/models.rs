@@ -1,5 +1,7 @@
 //! Every architecture and setting against mlx-lm 0.32.2: tests/fixtures/models says how the answers were made.
 
+#[path = "models/inputs.rs"]
+mod inputs;
 mod support;
 
 use mlx_engine::cache::{CacheOptions, KvQuantization};

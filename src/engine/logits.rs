@@ -7,6 +7,7 @@ use crate::array::{Array, Dtype};
 use crate::cache::CacheOptions;
 use crate::error::{Error, Result};
 use crate::generate::check_tokens;
+use crate::models::Inputs;
 
 /// Values that fit comfortably in memory.
 const MAX_VALUES: usize = 1 << 28;
@@ -52,7 +53,7 @@ impl LogitsJob {
         let network = worker.model(self.model.id())?;
         let mut cache = network.new_cache(&CacheOptions::default())?;
         let tokens = Array::from_slice(&self.tokens, &[1, self.tokens.len() as i32])?;
-        let logits = network.logits(&network.forward(&tokens, &mut cache)?)?;
+        let logits = network.logits(&network.forward(&Inputs::tokens(tokens), &mut cache)?.hidden)?;
         let columns = logits.dim(-1) as usize;
         let values = logits.astype(Dtype::F32)?.to_vec()?;
         Ok(Arc::new(Logits { rows: self.tokens.len(), columns, values }))

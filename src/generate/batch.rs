@@ -4,10 +4,10 @@ use std::rc::Rc;
 
 use super::sampling::{Draw, choose};
 use super::sequence::{Next, Sequence};
-use crate::array::{self, Array, Device, Dtype};
+use crate::array::{self, Array, Device, Dtype, fused};
 use crate::cache::{Cache, Layout};
 use crate::error::{Error, Result};
-use crate::models::LanguageModel;
+use crate::models::{Inputs, LanguageModel};
 
 /// What sequences that are decoded together share. Lives on the thread of its model. After an error its arrays are not to
 /// be trusted, and it must be dropped.
@@ -116,8 +116,8 @@ impl Batch {
     /// The logits behind one more token each, `[sequences, vocabulary]`.
     fn decode(&mut self, tokens: &Array) -> Result<Array> {
         let cache = self.cache.as_mut().ok_or_else(|| Error::internal("a step without sequences"))?;
-        let hidden = self.network.forward(&tokens.expand_dims(1)?, cache)?;
-        let logits = self.network.logits(&hidden)?.squeeze_axis(1)?;
+        let output = self.network.forward(&Inputs::tokens(tokens.expand_dims(1)?), cache)?;
+        let logits = self.network.logits(&output.hidden)?.squeeze_axis(1)?;
         cache.settle()?;
         Ok(logits)
     }
@@ -126,7 +126,7 @@ impl Batch {
     fn schedule(&mut self, tokens: &Array, sequences: &mut [&mut Sequence]) -> Result<Array> {
         let logits = self.decode(tokens)?;
         let next = if sequences.iter().all(|s| s.is_greedy()) {
-            logits.argmax(-1, false)?
+            fused::argmax(&logits)?
         } else {
             let draws: Vec<Draw> = sequences.iter_mut().map(|s| s.draw()).collect();
             choose(&logits, &draws)?
@@ -143,12 +143,18 @@ mod tests {
     use crate::cache::CacheOptions;
     use crate::generate::sampling::SamplingParams;
     use crate::generate::{GenerateOptions, GenerationEvent, ModelFacts, Prefill, Request};
+    use crate::models::{Content, Output};
 
     /// Remembers nothing: the logits behind a token are its row, `[vocabulary, vocabulary]`.
     struct Table(Array);
 
     impl LanguageModel for Table {
-        fn forward(&self, tokens: &Array, _: &mut Cache) -> Result<Array> {
+        fn forward(&self, inputs: &Inputs, _: &mut Cache) -> Result<Output> {
+            let Content::Tokens(tokens) = &inputs.content else { return Err(Error::unsupported("no tokens")) };
+            Ok(Output { hidden: self.embed(tokens)?, taps: Vec::new() })
+        }
+
+        fn embed(&self, tokens: &Array) -> Result<Array> {
             self.0.take(tokens, 0)
         }
 

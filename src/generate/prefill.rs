@@ -7,7 +7,7 @@ use super::sequence::{Emit, Sequence};
 use crate::array::{self, Array, memory};
 use crate::cache::Cache;
 use crate::error::Result;
-use crate::models::LanguageModel;
+use crate::models::{Inputs, LanguageModel};
 
 /// A prompt that is being processed. Lives on the thread of its model.
 pub struct Prefill {
@@ -35,7 +35,7 @@ impl Prefill {
         if !chunk.is_empty() {
             let n = chunk.len();
             let tokens = Array::from_slice(chunk, &[1, n as i32])?;
-            self.network.forward(&tokens, &mut self.cache)?;
+            self.network.forward(&Inputs::tokens(tokens), &mut self.cache)?;
             array::eval(self.cache.arrays())?;
             self.cache.settle()?;
             memory::clear_cache();

@@ -1,10 +1,10 @@
 //! What a first answer would otherwise wait for.
 
 use super::sampling::{Draw, choose};
-use crate::array::{self, Array, Device, memory};
+use crate::array::{self, Array, Device, fused, memory};
 use crate::cache::CacheOptions;
 use crate::error::Result;
-use crate::models::LanguageModel;
+use crate::models::{Inputs, LanguageModel};
 
 /// Does what a first answer does, with tokens that mean nothing: on a GPU kernels are compiled and libraries set up now, so
 /// that the first answer takes no longer than the next. A CPU has nothing to warm up, so there one step is only put
@@ -16,12 +16,12 @@ pub fn warm_up(model: &dyn LanguageModel) -> Result<()> {
         let step = model.prefill_step(Device::Gpu);
         let prompt = model.context_length().map_or(step, |n| n.clamp(2, step + 1) - 1);
         let tokens = Array::from_slice(&vec![0u32; prompt as usize], &[1, prompt])?;
-        model.forward(&tokens, &mut cache)?;
+        model.forward(&Inputs::tokens(tokens), &mut cache)?;
         array::eval(cache.arrays())?;
     }
     let token = Array::from_slice(&[0u32], &[1, 1])?;
-    let logits = model.logits(&model.forward(&token, &mut cache)?)?.squeeze_axis(1)?;
-    let likeliest = logits.argmax(-1, false)?;
+    let logits = model.logits(&model.forward(&Inputs::tokens(token), &mut cache)?.hidden)?.squeeze_axis(1)?;
+    let likeliest = fused::argmax(&logits)?;
     if on_gpu {
         array::eval([&likeliest, &choose(&logits, &[Draw::with_everything()])?])?;
         drop(cache);

@@ -6,8 +6,11 @@
 
 pub mod config;
 pub mod decoder;
+mod inputs;
 mod llm;
 pub mod registry;
+
+pub use inputs::{Content, Inputs, Output, Positions, Visible};
 
 use crate::array::{Array, Device};
 use crate::cache::{Cache, CacheOptions};
@@ -15,9 +18,16 @@ use crate::error::Result;
 
 /// A model that continues a sequence of tokens.
 pub trait LanguageModel {
-    /// Processes `tokens`, u32 `[batch, length]`, which follow what `cache` remembers. Returns the hidden states of the
-    /// last layer after its final norm, `[batch, length, hidden]`.
-    fn forward(&self, tokens: &Array, cache: &mut Cache) -> Result<Array>;
+    /// Processes what follows what `cache` remembers.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if the inputs do not fit each other or the model, `Unsupported` if the model cannot do what
+    /// they ask for.
+    fn forward(&self, inputs: &Inputs, cache: &mut Cache) -> Result<Output>;
+
+    /// The embeddings of tokens, u32 of any shape: `[.., hidden]`, as they enter the first layer. Images are spliced
+    /// in between them.
+    fn embed(&self, tokens: &Array) -> Result<Array>;
 
     /// The logits of hidden states `[.., hidden]`: `[.., vocabulary]`.
     fn logits(&self, hidden: &Array) -> Result<Array>;

@@ -1,13 +1,11 @@
 //! The experts of a mixture: gated layers of which each position uses a few.
 
-use super::Activation;
-use super::linear::part;
-use crate::array::cpu::{self, Mixture};
-use crate::array::{Array, Dtype, arange};
+use super::linear::weight;
+use super::{Activation, RouterSoftmax};
+use crate::array::Array;
+use crate::array::fused::{self, Mixture, Part, Routes};
 use crate::error::Result;
 use crate::weights::{Matrix, Weights};
-
-pub use crate::array::cpu::RouterSoftmax;
 
 /// Experts and how they are chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,9 +37,6 @@ struct Stack {
     weight: Matrix,
     bias: Option<Array>,
 }
-
-/// From how many uses of experts on they are sorted, as in mlx-lm (`switch_layers.py`).
-const SORTED: usize = 64;
 
 impl Experts {
     /// The layers `{gate,up,down}_proj`, stacked at `{path}.switch_mlp` as mlx-lm converts them, or at
@@ -80,146 +75,24 @@ impl Experts {
     /// The weighted sum of the chosen experts' results, times a factor and added to a residual if one is given. `x` is
     /// `[batch, length, features]`, the router's `logits` `[batch, length, experts]`.
     pub fn forward(&self, x: &Array, logits: &Array, onto: Option<(&Array, Option<f32>)>) -> Result<Array> {
-        if let Some(mixture) = self.kernel() {
-            return mixture.run(x, logits, onto.map(|(residual, factor)| (residual, factor.unwrap_or(1.0))));
-        }
-        let (experts, weights) = self.choose(logits)?;
-        let y = (self.each(x, &experts)? * weights.expand_dims(-1))?.sum(-2, false)?;
-        match onto {
-            Some((residual, Some(factor))) => residual + (y * factor),
-            Some((residual, None)) => residual + y,
-            None => Ok(y),
-        }
-    }
-
-    /// All of it as one operation, where the CPU kernels are in use.
-    fn kernel(&self) -> Option<Mixture<'_>> {
-        let parts = [&self.gate, &self.up, &self.down].map(|s| (part(&s.weight), s.bias.as_ref()));
-        let known = cpu::active() && parts.iter().all(|(weight, _)| weight.is_supported());
-        known.then(|| Mixture {
-            parts,
-            chosen: self.spec.chosen,
-            softmax: self.spec.softmax,
-            act: self.spec.activation.kernel(),
-        })
-    }
-
-    /// Chosen experts and their weights, `[batch, length, chosen]`.
-    fn choose(&self, logits: &Array) -> Result<(Array, Array)> {
-        let ExpertsSpec { count, chosen, softmax, .. } = self.spec;
-        let logits = match softmax {
-            RouterSoftmax::All => logits.softmax(-1, true)?,
-            RouterSoftmax::Chosen => logits.clone(),
-        };
-        let experts = logits.argpartition(count - chosen, -1)?.slice_axis(-1, count - chosen, count)?;
-        let weights = logits.take_along_axis(&experts, -1)?;
-        let weights = match softmax {
-            RouterSoftmax::All => weights,
-            RouterSoftmax::Chosen => weights.softmax(-1, true)?,
-        };
-        Ok((experts, weights))
-    }
-
-    /// The results of the chosen experts, `[batch, length, chosen, features]`. Many uses are sorted by expert.
-    fn each(&self, x: &Array, experts: &Array) -> Result<Array> {
-        let (batch, length, features) = (x.dim(0), x.dim(1), x.dim(2));
-        let chosen = self.spec.chosen;
-        let sorted = experts.size() >= SORTED;
-        let (x, used, places) = if sorted {
-            let flat = experts.reshape(&[-1])?;
-            let order = flat.argsort(0)?;
-            let rows = arange(0.0, f64::from(batch * length), 1.0, Dtype::U32)?.repeat(chosen, 0)?.take(&order, 0)?;
-            let x = x.reshape(&[batch * length, 1, features])?.take(&rows, 0)?;
-            (x, flat.take(&order, 0)?, Some(order.argsort(0)?))
-        } else {
-            (x.reshape(&[batch, length, 1, 1, features])?, experts.clone(), None)
-        };
-        let gate = self.spec.activation.apply(&self.gate.forward(&x, &used, sorted)?)?;
-        let y = self.down.forward(&(gate * self.up.forward(&x, &used, sorted)?)?, &used, sorted)?;
-        let y = match places {
-            Some(places) => y.take(&places, 0)?,
-            None => y,
-        };
-        y.reshape(&[batch, length, chosen, features])
-    }
-}
-
-impl Stack {
-    /// `x` is `[.., 1, inputs]`; the result has one row for each expert of `used`.
-    fn forward(&self, x: &Array, used: &Array, sorted: bool) -> Result<Array> {
-        let y = match &self.weight {
-            Matrix::Dense(weight) => x.gather_mm(&weight.swap_axes(-1, -2)?, None, Some(used), sorted)?,
-            Matrix::Quantized(weight) => weight.gather_matmul_transposed(x, None, Some(used), sorted)?,
-        };
-        match &self.bias {
-            Some(bias) => y + bias.take(used, 0)?.expand_dims(-2)?,
-            None => Ok(y),
-        }
+        let ExpertsSpec { count, chosen, softmax, activation, .. } = self.spec;
+        let parts = [&self.gate, &self.up, &self.down].map(|s| Part {
+            weight: weight(&s.weight),
+            transposed: None,
+            bias: s.bias.as_ref(),
+        });
+        let routes = Routes::Largest { logits, top_k: chosen, softmax };
+        fused::experts(&Mixture { count, parts, act: activation }, x, &routes, onto)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::array::quant::{Mode, Quantized, Scheme};
-    use crate::array::random;
+    use crate::array::{Dtype, random};
 
     fn numbers(shape: &[i32], scale: f32, seed: u64) -> Array {
         random::normal(shape, scale, Dtype::F32, &random::key(seed).unwrap()).unwrap()
-    }
-
-    /// The kernels against MLX's own gathers, sorted and not.
-    #[test]
-    fn kernels_agree_with_mlx() {
-        let affine = |bits, group_size| Some(Scheme { mode: Mode::Affine, bits, group_size });
-        let float = |mode, bits, group_size| Some(Scheme { mode, bits, group_size });
-        let schemes = [
-            None,
-            affine(2, 32),
-            affine(3, 64),
-            affine(4, 64),
-            affine(5, 32),
-            affine(6, 128),
-            affine(8, 64),
-            float(Mode::Mxfp4, 4, 32),
-            float(Mode::Mxfp8, 8, 32),
-            float(Mode::Nvfp4, 4, 16),
-        ];
-        let (count, features, size) = (6, 128, 256);
-        for (i, scheme) in schemes.into_iter().enumerate() {
-            let softmax = if i % 2 == 0 { RouterSoftmax::All } else { RouterSoftmax::Chosen };
-            let stack = |rows: i32, columns: i32, seed: u64, bias: bool| Stack {
-                weight: match scheme {
-                    None => Matrix::Dense(numbers(&[count, rows, columns], 0.1, seed)),
-                    Some(scheme) => Matrix::Quantized(
-                        Quantized::quantize(&numbers(&[count, rows, columns], 0.1, seed), scheme).unwrap(),
-                    ),
-                },
-                bias: bias.then(|| numbers(&[count, rows], 0.1, seed + 1)),
-            };
-            let experts = Experts {
-                spec: ExpertsSpec { count, chosen: 3, softmax, size, activation: Activation::Silu, bias: true },
-                gate: stack(size, features, 10, true),
-                up: stack(size, features, 20, false),
-                down: stack(features, size, 30, true),
-            };
-            // Few uses are not sorted, many are.
-            for (batch, length) in [(1, 1), (2, 3), (2, 20)] {
-                let x = numbers(&[batch, length, features], 1.0, 1);
-                let logits = numbers(&[batch, length, count], 1.0, 2);
-                let (chosen, weights) = experts.choose(&logits).unwrap();
-                let each = experts.each(&x, &chosen).unwrap();
-                let want = (each * weights.expand_dims(-1)).unwrap().sum(-2, false).unwrap();
-                let want = (&x + (&want * 0.5)).unwrap().to_vec::<f32>().unwrap();
-                let mixture = experts.kernel().expect("kernels for everything");
-                let got = mixture.run(&x, &logits, Some((&x, 0.5))).unwrap();
-                assert_eq!(got.shape(), x.shape());
-                let largest = want.iter().fold(0f32, |m, v| m.max(v.abs()));
-                for (got, want) in got.to_vec::<f32>().unwrap().iter().zip(want) {
-                    assert!((got - want).abs() < 2e-5 * largest, "{scheme:?}, {batch} x {length}: {got}, not {want}");
-                }
-            }
-        }
     }
 
     #[test]

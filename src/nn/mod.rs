@@ -1,14 +1,14 @@
 //! Layers. They take their weights by path and know nothing of architectures.
 #![forbid(unsafe_code)]
 
-mod activation;
 mod experts;
 mod linear;
 mod norm;
 pub mod rope;
 
-pub use activation::Activation;
-pub use experts::{Experts, ExpertsSpec, RouterSoftmax};
+pub use experts::{Experts, ExpertsSpec};
 pub use linear::{Embedding, Input, Joint, Linear};
 pub use norm::{Norm, NormKind, NormSpec};
-pub use rope::{Rope, RopeSpec};
+pub use rope::RopeSpec;
+
+pub use crate::array::fused::{Activation, RouterSoftmax};

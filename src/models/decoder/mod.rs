@@ -9,12 +9,11 @@ pub use spec::{
     QkNorm, SharedExpert, SharedGate,
 };
 
-use crate::array::fast::Mask;
+use crate::array::fused::{Mask, Offset};
 use crate::array::{Array, Device};
-use crate::cache::{Cache, CacheOptions, LayerCache};
+use crate::cache::{Cache, CacheOptions, Reach, State};
 use crate::error::Result;
-use crate::models::LanguageModel;
-use crate::nn::rope::Offset;
+use crate::models::{Content, Inputs, LanguageModel, Output, Positions, Visible};
 use crate::nn::{Embedding, Input, Linear, Norm};
 use crate::weights::Weights;
 use attention::Attention;
@@ -92,6 +91,32 @@ impl Decoder {
         };
         Ok(Decoder { spec, embedding, layers, norm, head })
     }
+}
+
+impl LanguageModel for Decoder {
+    fn forward(&self, inputs: &Inputs, cache: &mut Cache) -> Result<Output> {
+        let (rows, length) = inputs.check(self.spec.hidden_size, self.layers.len())?;
+        let mut h = match &inputs.content {
+            Content::Tokens(tokens) => self.embed(tokens)?,
+            Content::Embeddings(embeddings) => embeddings.clone(),
+        };
+        let offset = match &inputs.positions {
+            Positions::Sequential => Offset::new(cache.positions().to_vec())?,
+            Positions::Explicit(places) => Offset::explicit(places, rows)?,
+        };
+        let mut masks = Masks::default();
+        let mut taps = vec![None; inputs.taps.len()];
+        for (i, layer) in self.layers.iter().enumerate() {
+            let state = cache.slot(i);
+            let at = At { mask: masks.get(state, length, &inputs.visible)?, offset: &offset };
+            h = layer.forward(h, &at, state)?;
+            for (tap, _) in taps.iter_mut().zip(&inputs.taps).filter(|(_, wanted)| **wanted == i) {
+                *tap = Some(h.clone());
+            }
+        }
+        cache.advance(length);
+        Ok(Output { hidden: self.norm.forward(&h)?, taps: taps.into_iter().flatten().collect() })
+    }
 
     fn embed(&self, tokens: &Array) -> Result<Array> {
         let h = self.embedding.forward(tokens)?;
@@ -99,20 +124,6 @@ impl Decoder {
             Some(scale) => h * scale,
             None => Ok(h),
         }
-    }
-}
-
-impl LanguageModel for Decoder {
-    fn forward(&self, tokens: &Array, cache: &mut Cache) -> Result<Array> {
-        let length = tokens.dim(-1);
-        let mut h = self.embed(tokens)?;
-        let offset = Offset::new(cache.positions())?;
-        let mut masks = Masks::default();
-        for (layer, cache) in self.layers.iter().zip(&mut cache.layers) {
-            let at = At { mask: masks.get(cache, length)?, offset: &offset };
-            h = layer.forward(h, &at, cache)?;
-        }
-        self.norm.forward(&h)
     }
 
     fn logits(&self, hidden: &Array) -> Result<Array> {
@@ -152,18 +163,18 @@ struct At<'a> {
     mask: Mask,
 }
 
-/// The masks of one forward pass: layers of the same window share theirs.
+/// The masks of one forward pass: layers of the same reach share theirs.
 #[derive(Default)]
-struct Masks(Vec<(Option<i32>, Mask)>);
+struct Masks(Vec<(Reach, Mask)>);
 
 impl Masks {
-    fn get(&mut self, cache: &LayerCache, length: i32) -> Result<Mask> {
-        let window = cache.window();
-        if let Some((_, mask)) = self.0.iter().find(|(w, _)| *w == window) {
+    fn get(&mut self, state: &dyn State, length: i32, visible: &Visible) -> Result<Mask> {
+        let reach = state.reach();
+        if let Some((_, mask)) = self.0.iter().find(|(r, _)| *r == reach) {
             return Ok(mask.clone());
         }
-        let mask = cache.mask(length)?;
-        self.0.push((window, mask.clone()));
+        let mask = state.mask(length, visible)?;
+        self.0.push((reach, mask.clone()));
         Ok(mask)
     }
 }
@@ -195,7 +206,7 @@ impl Layer {
         })
     }
 
-    fn forward(&self, x: Array, at: &At, cache: &mut LayerCache) -> Result<Array> {
+    fn forward(&self, x: Array, at: &At, state: &mut dyn State) -> Result<Array> {
         let onto = |x| Some(Residual { x, factor: self.residual_scale });
         let scaled = |y: Array| match self.residual_scale {
             Some(scale) => y * scale,
@@ -203,21 +214,21 @@ impl Layer {
         };
         match &self.norms {
             Norms::Pre { mixer, ffn } => {
-                let x = self.mixer.forward(Input::normed(&x, mixer), at, cache, onto(&x))?;
+                let x = self.mixer.forward(Input::normed(&x, mixer), at, state, onto(&x))?;
                 self.ffn.forward(Input::normed(&x, ffn), onto(&x))
             }
             Norms::Sandwich { before_mixer, after_mixer, before_ffn, after_ffn } => {
-                let mixed = self.mixer.forward(Input::normed(&x, before_mixer), at, cache, None)?;
+                let mixed = self.mixer.forward(Input::normed(&x, before_mixer), at, state, None)?;
                 let x = (&x + scaled(after_mixer.forward(&mixed)?))?;
                 &x + scaled(after_ffn.forward(&self.ffn.forward(Input::normed(&x, before_ffn), None)?)?)
             }
             Norms::Post { mixer, ffn } => {
-                let x = (&x + scaled(mixer.forward(&self.mixer.forward(Input::plain(&x), at, cache, None)?)?))?;
+                let x = (&x + scaled(mixer.forward(&self.mixer.forward(Input::plain(&x), at, state, None)?)?))?;
                 &x + scaled(ffn.forward(&self.ffn.forward(Input::plain(&x), None)?)?)
             }
             Norms::Parallel { both } => {
                 let n = both.forward(&x)?;
-                let x = self.mixer.forward(Input::plain(&n), at, cache, onto(&x))?;
+                let x = self.mixer.forward(Input::plain(&n), at, state, onto(&x))?;
                 self.ffn.forward(Input::plain(&n), onto(&x))
             }
         }

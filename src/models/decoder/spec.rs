@@ -1,7 +1,7 @@
 //! The data that describes a decoder.
 
 use crate::array::Device;
-use crate::cache::LayerCacheSpec;
+use crate::cache::StateSpec;
 use crate::error::{Error, Result};
 use crate::nn::{Activation, ExpertsSpec, NormSpec, RopeSpec};
 
@@ -257,11 +257,11 @@ impl LayerSpec {
     }
 
     /// What the layer needs to remember.
-    pub fn cache(&self) -> LayerCacheSpec {
+    pub fn cache(&self) -> StateSpec {
         match &self.mixer {
             Mixer::Attention(a) => match a.window {
-                Some(window) => LayerCacheSpec::Window(window),
-                None => LayerCacheSpec::Full { key_dim: a.head_dim, value_dim: a.head_dim },
+                Some(window) => StateSpec::Window(window),
+                None => StateSpec::Full { key_dim: a.head_dim, value_dim: a.head_dim },
             },
         }
     }
