@@ -15,9 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use hub_server::{HubServer, Repo};
 use mlx_engine::ErrorKind;
-use mlx_engine::hub::{
-    Download, DownloadRequest, HubOptions, Import, Prune, Storage, WhatIsWrong, complete_snapshot,
-};
+use mlx_engine::hub::{Download, DownloadRequest, HubOptions, Import, Prune, Storage, WhatIsWrong, complete_snapshot};
 use mlx_engine::progress::{Progress, Stage};
 use stored::{check_all, import, problems, quiet, tiny, write_model};
 use support::TempDir;

@@ -37,9 +37,7 @@ pub fn pull(args: &PullArgs) -> Result {
     bars.clear();
     let folder = result?;
     match args.json {
-        true => {
-            print(&json!({"event": "done", "id": args.id, "commit": download.commit(), "directory": folder}))
-        }
+        true => print(&json!({"event": "done", "id": args.id, "commit": download.commit(), "directory": folder})),
         false => {
             println!("{}", folder.display());
             Ok(())

@@ -7,15 +7,13 @@ use super::callbacks::{Listener, Translate, callbacks};
 use super::options::{self, Versioned};
 use super::progress::ProgressBuffer;
 use super::{
-    TextBuffer, guard, mlxe_engine_t, mlxe_error_t, mlxe_hub_t, mlxe_model_t, mlxe_progress_t, mlxe_str_t, mlxe_task_t, out,
-    required,
+    TextBuffer, guard, mlxe_engine_t, mlxe_error_t, mlxe_hub_t, mlxe_model_t, mlxe_progress_t, mlxe_str_t, mlxe_task_t,
+    out, required,
 };
 use crate::array::Dtype;
 use crate::engine::{Model, Task};
 use crate::error::{Error, Result};
-use crate::load::{
-    LoadEvent, LoadingPhase, ModelConfiguration, ModelSource, TokenizerSource, WeightDtype,
-};
+use crate::load::{LoadEvent, LoadingPhase, ModelConfiguration, ModelSource, TokenizerSource, WeightDtype};
 
 /// Finding the model and reading its configuration.
 pub const MLXE_PHASE_DOWNLOADING_CONFIG: i32 = 1;

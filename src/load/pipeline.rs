@@ -11,8 +11,7 @@ use serde_json::Value;
 
 use super::info::{ModelInfo, QuantizationInfo};
 use super::{
-    Checkpoints, LoadEvent, LoadingError, LoadingPhase, ModelConfiguration, ModelSource, TokenizerSource,
-    WeightDtype,
+    Checkpoints, LoadEvent, LoadingError, LoadingPhase, ModelConfiguration, ModelSource, TokenizerSource, WeightDtype,
 };
 use crate::array::fused;
 use crate::array::io::ReadProgress;
@@ -135,13 +134,7 @@ impl Loader {
         self.tell(phase, progress, None, emit);
     }
 
-    fn tell(
-        &mut self,
-        phase: LoadingPhase,
-        progress: Option<Progress>,
-        failure: Option<LoadingError>,
-        emit: Emit,
-    ) {
+    fn tell(&mut self, phase: LoadingPhase, progress: Option<Progress>, failure: Option<LoadingError>, emit: Emit) {
         self.estimated_progress = match phase {
             LoadingPhase::Failed => 0.0,
             _ => phase.estimated_progress(progress.as_ref()).max(self.estimated_progress),
