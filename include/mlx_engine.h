@@ -141,6 +141,27 @@
 /// Cancel the task, as mlxe_task_cancel() does.
 #define MLXE_CANCEL 1
 
+/// Asking which files there are.
+#define MLXE_STAGE_LISTING 1
+
+/// Downloading configuration, tokenizer and templates.
+#define MLXE_STAGE_CONFIG 2
+
+/// Downloading weights.
+#define MLXE_STAGE_WEIGHTS 3
+
+/// Reading weights into memory.
+#define MLXE_STAGE_READING 4
+
+/// Comparing files with their checksums.
+#define MLXE_STAGE_VERIFYING 5
+
+/// Copying or moving models.
+#define MLXE_STAGE_COPYING 6
+
+/// Removing models.
+#define MLXE_STAGE_REMOVING 7
+
 /// Finding the model and reading its configuration.
 #define MLXE_PHASE_DOWNLOADING_CONFIG 1
 
@@ -281,6 +302,83 @@ typedef struct mlxe_str_t {
     size_t len;
 } mlxe_str_t;
 
+/// Where models lie and where they come from. Initialise with mlxe_hub_options_init().
+typedef struct mlxe_hub_options_t {
+    /// sizeof(mlxe_hub_options_t)
+    size_t struct_size;
+    /// The models directory; empty for the environment's (MLXE_MODELS_DIR, HF_HUB_CACHE, HF_HOME), else on Apple's
+    /// systems "~/Library/Application Support/MLXEngine/models", elsewhere the cache of the Python libraries.
+    struct mlxe_str_t directory;
+    /// The Hub or a mirror of it; empty for the environment's HF_ENDPOINT or the public Hub.
+    struct mlxe_str_t endpoint;
+    /// An access token, sent to the endpoint only; empty for the environment's.
+    struct mlxe_str_t token;
+    /// Never uses the network. The environment's HF_HUB_OFFLINE=1 does the same.
+    bool offline;
+    /// Downloads over plain HTTP only, not from the Hub's chunk storage. The environment's HF_HUB_DISABLE_XET=1 does the
+    /// same.
+    bool disable_xet;
+    /// What every request goes through: "http://host:port", "https://host:port" or "socks5://host:port", with
+    /// "name:password@" before the host if needed. Empty for the environment's HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and
+    /// NO_PROXY.
+    struct mlxe_str_t proxy;
+} mlxe_hub_options_t;
+
+/// How far a download, work on models, or the reading of weights is. Valid for the call it is passed to, with all that it
+/// points to. Ignore stages you do not know.
+typedef struct mlxe_progress_t {
+    /// sizeof of the library's struct; later versions append fields.
+    size_t struct_size;
+    /// What the work is doing: MLXE_STAGE_*
+    int32_t stage;
+    /// Whether the task is paused.
+    bool is_paused;
+    /// The stage's name: "listing", "config", "weights", "reading", "verifying", "copying" or "removing".
+    const char *stage_name;
+    /// The file at hand; the model where whole models are moved or removed. Empty where there is none.
+    const char *file;
+    /// Its number within the stage, from 1; 0 where there is none.
+    uint32_t file_index;
+    /// How many files the stage has, as far as they are known.
+    uint32_t total_files;
+    /// Bytes of the file that are done.
+    uint64_t file_bytes_done;
+    /// Bytes of the file; 0 where it is not counted by itself, as while weights are read.
+    uint64_t file_bytes_total;
+    /// Bytes that are done, over all files and stages.
+    uint64_t bytes_done;
+    /// Bytes of all files known so far: the weights of a download come to the small files.
+    uint64_t bytes_total;
+    /// Bytes a second, lately; 0 where it is not measured.
+    double bytes_per_second;
+    /// Seconds that the rest will take at that speed; negative if that is not known.
+    double remaining_seconds;
+    /// While waiting before another try: how many tries have failed in a row; else 0.
+    uint32_t retry_attempt;
+    /// While waiting before another try: how many may fail before the task does; else 0.
+    uint32_t retry_limit;
+    /// While waiting before another try: seconds that the wait takes; else 0.
+    double retry_seconds;
+    /// While waiting before another try: what went wrong; else NULL.
+    const char *retry_reason;
+} mlxe_progress_t;
+
+/// Who hears of work on models, of a search or of an estimate. All functions may be NULL. They are called on a thread of
+/// the task, one at a time. Searches and estimates have no events: they have nothing to tell before their end.
+typedef struct mlxe_hub_callbacks_t {
+    /// sizeof(mlxe_hub_callbacks_t)
+    size_t struct_size;
+    /// Passed to all callbacks.
+    void *user_data;
+    /// How far the work is. Return MLXE_CONTINUE or MLXE_CANCEL.
+    int32_t (*on_event)(void *user_data, const struct mlxe_progress_t *event);
+    /// The task is over. `json` is its result, or NULL; `error` is what it failed with, or NULL. Both are borrowed for
+    /// the call.
+    void (*on_done)(void *user_data, const char *json, const struct mlxe_error_t *error);
+    /// Nothing uses `user_data` any more.
+    void (*drop)(void *user_data);
+} mlxe_hub_callbacks_t;
+
 /// What to load. Initialise with mlxe_load_options_init(), then set `directory` or `id`.
 typedef struct mlxe_load_options_t {
     /// sizeof(mlxe_load_options_t)
@@ -310,49 +408,27 @@ typedef struct mlxe_load_event_t {
     /// Whether no event follows.
     bool is_terminal;
     /// The phase's name: "downloadingConfig", "loadingWeights", ...
-    const char *name;
-    /// A sentence for people.
+    const char *phase_name;
+    /// A sentence for people. It also tells of a failure that is being waited out.
     const char *description;
     /// About how far the whole load is, 0 to 1; never less than before, and 0 when it failed.
     double estimated_progress;
-    /// The file being downloaded or read; NULL in other phases.
-    const char *file;
-    /// Its number, from 1; 0 in other phases.
-    uint32_t file_index;
-    /// How many files there are; 0 in other phases.
-    uint32_t total_files;
-    /// While downloading: how much of this file is there, 0 to 1.
-    double file_progress;
-    /// While downloading or reading weights: bytes so far, over all files.
-    uint64_t bytes_done;
-    /// While downloading or reading weights: bytes in all files. 0 while they are not known.
-    uint64_t bytes_total;
-    /// Bytes that MLX holds, in the whole process.
-    uint64_t memory_bytes;
-    /// Seconds since the load began.
-    double elapsed_seconds;
-    /// When it failed: MLXE_ERROR_*, else MLXE_OK.
-    int32_t error_code;
+    /// While something is downloaded, and while weights are read: how far that is. NULL in other phases.
+    const struct mlxe_progress_t *progress;
     /// The coarse view: the last of nine checkpoints that was reached, 1 to 9.
     uint32_t checkpoint;
+    /// When it failed: MLXE_ERROR_*, else MLXE_OK.
+    int32_t error_code;
+    /// The coarse view: "initialization", "loading_model", "device_setup" or "optimization".
+    const char *checkpoint_stage;
     /// When it failed: what went wrong, else NULL.
     const char *error_message;
     /// When it failed: the name of the phase it failed in, else NULL.
     const char *failed_phase;
-    /// The coarse view: "initialization", "loading_model", "device_setup" or "optimization".
-    const char *checkpoint_stage;
-    /// While downloading: bytes a second, lately; else 0.
-    double bytes_per_second;
-    /// While downloading: seconds that the rest will take at that speed; negative if that is not known.
-    double remaining_seconds;
-    /// While waiting before another try: seconds that the wait takes.
-    double retry_seconds;
-    /// While waiting before another try: what went wrong, else NULL.
-    const char *retry_reason;
-    /// While waiting before another try: how many tries have failed in a row; else 0.
-    uint32_t retry_attempt;
-    /// While waiting before another try: how many may fail before the load does; else 0.
-    uint32_t retry_limit;
+    /// Bytes that MLX holds, in the whole process.
+    uint64_t memory_bytes;
+    /// Seconds since the load began.
+    double elapsed_seconds;
 } mlxe_load_event_t;
 
 /// Who hears of a load. All functions may be NULL. They are called on the engine's thread, one at a time; what takes
@@ -370,81 +446,6 @@ typedef struct mlxe_load_callbacks_t {
     /// Nothing uses `user_data` any more.
     void (*drop)(void *user_data);
 } mlxe_load_callbacks_t;
-
-/// Where models lie and where they come from. Initialise with mlxe_hub_options_init().
-typedef struct mlxe_hub_options_t {
-    /// sizeof(mlxe_hub_options_t)
-    size_t struct_size;
-    /// The models directory; empty for the environment's (MLXE_MODELS_DIR, HF_HUB_CACHE, HF_HOME), else on Apple's
-    /// systems "~/Library/Application Support/MLXEngine/models", elsewhere the cache of the Python libraries.
-    struct mlxe_str_t directory;
-    /// The Hub or a mirror of it; empty for the environment's HF_ENDPOINT or the public Hub.
-    struct mlxe_str_t endpoint;
-    /// An access token, sent to the endpoint only; empty for the environment's.
-    struct mlxe_str_t token;
-    /// Never uses the network. The environment's HF_HUB_OFFLINE=1 does the same.
-    bool offline;
-    /// Downloads over plain HTTP only, not from the Hub's chunk storage. The environment's HF_HUB_DISABLE_XET=1 does the
-    /// same.
-    bool disable_xet;
-    /// What every request goes through: "http://host:port", "https://host:port" or "socks5://host:port", with
-    /// "name:password@" before the host if needed. Empty for the environment's HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and
-    /// NO_PROXY.
-    struct mlxe_str_t proxy;
-} mlxe_hub_options_t;
-
-/// How far work on models is. Valid for the call it is passed to, with all that it points to.
-typedef struct mlxe_hub_event_t {
-    /// sizeof of the library's struct; later versions append fields.
-    size_t struct_size;
-    /// "listing", "config" and "weights" while downloading; "verifying", "copying", "removing". Later versions may have
-    /// more.
-    const char *stage;
-    /// The file at hand; the model where whole models are moved or removed. Empty where there is none.
-    const char *file;
-    /// Its number, from 1; 0 where there is none.
-    uint32_t file_index;
-    /// How many files are known so far.
-    uint32_t total_files;
-    /// Bytes of the file that are done.
-    uint64_t file_bytes_done;
-    /// Bytes of the file.
-    uint64_t file_bytes_total;
-    /// Bytes that are done, over all files.
-    uint64_t bytes_done;
-    /// Bytes of all files known so far: the weights of a download come to the small files.
-    uint64_t bytes_total;
-    /// Bytes a second, lately.
-    double bytes_per_second;
-    /// Seconds that the rest will take at that speed; negative if that is not known.
-    double remaining_seconds;
-    /// While waiting before another try: seconds that the wait takes.
-    double retry_seconds;
-    /// While waiting before another try: what went wrong, else NULL.
-    const char *retry_reason;
-    /// While waiting before another try: how many tries have failed in a row; else 0.
-    uint32_t retry_attempt;
-    /// While waiting before another try: how many may fail before the task does; else 0.
-    uint32_t retry_limit;
-    /// Whether the task is paused.
-    bool is_paused;
-} mlxe_hub_event_t;
-
-/// Who hears of work on models, of a search or of an estimate. All functions may be NULL. They are called on a thread of
-/// the task, one at a time. Searches and estimates have no events: they have nothing to tell before their end.
-typedef struct mlxe_hub_callbacks_t {
-    /// sizeof(mlxe_hub_callbacks_t)
-    size_t struct_size;
-    /// Passed to all callbacks.
-    void *user_data;
-    /// Something happened. Return MLXE_CONTINUE or MLXE_CANCEL.
-    int32_t (*on_event)(void *user_data, const struct mlxe_hub_event_t *event);
-    /// The task is over. `json` is its result, or NULL; `error` is what it failed with, or NULL. Both are borrowed for
-    /// the call.
-    void (*on_done)(void *user_data, const char *json, const struct mlxe_error_t *error);
-    /// Nothing uses `user_data` any more.
-    void (*drop)(void *user_data);
-} mlxe_hub_callbacks_t;
 
 /// How to render chat messages. Initialise with mlxe_template_options_init().
 typedef struct mlxe_template_options_t {
@@ -780,44 +781,6 @@ void mlxe_task_resume(const struct mlxe_task_t *task);
 /// Any thread, also inside callbacks.
 void mlxe_task_free(struct mlxe_task_t *task);
 
-/// Sets all options to their defaults. `size` is sizeof of the struct; no more than that is written. Does nothing if
-/// `options` is NULL.
-void mlxe_load_options_init(struct mlxe_load_options_t *options, size_t size);
-
-/// Starts loading a model and returns at once.
-///
-/// `hub` says where a model with an `id` lies and comes from, and whose catalogue counts; NULL for the hub that the
-/// environment describes, as mlxe_hub_new(NULL) opens it. It may be freed at once. `options` and the strings in it are
-/// copied. `callbacks` may be NULL. `out_task` may be NULL; otherwise it receives
-/// the task, which the caller owns.
-/// Errors: MLXE_ERROR_INVALID_ARGUMENT. Everything else is reported by the task.
-///
-/// Any thread, also inside callbacks.
-MLXE_MUST_USE
-struct mlxe_error_t *mlxe_load_start(const struct mlxe_engine_t *engine,
-                                     const struct mlxe_hub_t *hub,
-                                     const struct mlxe_load_options_t *options,
-                                     const struct mlxe_load_callbacks_t *callbacks,
-                                     struct mlxe_task_t **out_task);
-
-/// Loads a model and waits for it: mlxe_load_start(), then mlxe_task_model().
-///
-/// `callbacks` may be NULL. `out_model` receives the model, which the caller owns.
-/// Errors: all that loading can fail with; MLXE_ERROR_REENTRANT inside a callback.
-///
-/// Any thread but the library's own.
-MLXE_MUST_USE
-struct mlxe_error_t *mlxe_load(const struct mlxe_engine_t *engine,
-                               const struct mlxe_hub_t *hub,
-                               const struct mlxe_load_options_t *options,
-                               const struct mlxe_load_callbacks_t *callbacks,
-                               struct mlxe_model_t **out_model);
-
-/// Waits for a load and returns its model, which the caller owns. Each call gives another handle of the same model.
-///
-/// Any thread but the library's own. Errors: as mlxe_task_wait(); MLXE_ERROR_INVALID_ARGUMENT if it is no load.
-MLXE_MUST_USE struct mlxe_error_t *mlxe_task_model(const struct mlxe_task_t *task, struct mlxe_model_t **out_model);
-
 /// Waits for work on models, a search or an estimate, and writes its result, JSON as the function that started it says, to
 /// `out_json`. The caller owns it.
 ///
@@ -952,6 +915,44 @@ struct mlxe_error_t *mlxe_hub_prune_start(const struct mlxe_hub_t *hub,
                                           bool dry_run,
                                           const struct mlxe_hub_callbacks_t *callbacks,
                                           struct mlxe_task_t **out_task);
+
+/// Sets all options to their defaults. `size` is sizeof of the struct; no more than that is written. Does nothing if
+/// `options` is NULL.
+void mlxe_load_options_init(struct mlxe_load_options_t *options, size_t size);
+
+/// Starts loading a model and returns at once.
+///
+/// `hub` says where a model with an `id` lies and comes from, and whose catalogue counts; NULL for the hub that the
+/// environment describes, as mlxe_hub_new(NULL) opens it. It may be freed at once. `options` and the strings in it are
+/// copied. `callbacks` may be NULL. `out_task` may be NULL; otherwise it receives
+/// the task, which the caller owns.
+/// Errors: MLXE_ERROR_INVALID_ARGUMENT. Everything else is reported by the task.
+///
+/// Any thread, also inside callbacks.
+MLXE_MUST_USE
+struct mlxe_error_t *mlxe_load_start(const struct mlxe_engine_t *engine,
+                                     const struct mlxe_hub_t *hub,
+                                     const struct mlxe_load_options_t *options,
+                                     const struct mlxe_load_callbacks_t *callbacks,
+                                     struct mlxe_task_t **out_task);
+
+/// Loads a model and waits for it: mlxe_load_start(), then mlxe_task_model().
+///
+/// `callbacks` may be NULL. `out_model` receives the model, which the caller owns.
+/// Errors: all that loading can fail with; MLXE_ERROR_REENTRANT inside a callback.
+///
+/// Any thread but the library's own.
+MLXE_MUST_USE
+struct mlxe_error_t *mlxe_load(const struct mlxe_engine_t *engine,
+                               const struct mlxe_hub_t *hub,
+                               const struct mlxe_load_options_t *options,
+                               const struct mlxe_load_callbacks_t *callbacks,
+                               struct mlxe_model_t **out_model);
+
+/// Waits for a load and returns its model, which the caller owns. Each call gives another handle of the same model.
+///
+/// Any thread but the library's own. Errors: as mlxe_task_wait(); MLXE_ERROR_INVALID_ARGUMENT if it is no load.
+MLXE_MUST_USE struct mlxe_error_t *mlxe_task_model(const struct mlxe_task_t *task, struct mlxe_model_t **out_model);
 
 /// Starts looking for models of the Hugging Face Hub, or of the mirror that the hub names.
 ///

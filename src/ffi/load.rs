@@ -161,7 +161,6 @@ impl Translate for Loads {
     type Result = Model;
 
     fn event(&mut self, event: &LoadEvent) -> mlxe_load_event_t {
-        let null = std::ptr::null;
         let failure = event.failure.as_ref();
         self.current = event.progress.as_ref().map(|progress| self.progress.set(progress));
         mlxe_load_event_t {
@@ -179,12 +178,12 @@ impl Translate for Loads {
             phase_name: self.phase.set(event.phase.name()),
             description: self.description.set(&event.description()),
             estimated_progress: event.estimated_progress,
-            progress: self.current.as_ref().map_or(null(), std::ptr::from_ref),
+            progress: self.current.as_ref().map_or(std::ptr::null(), std::ptr::from_ref),
             checkpoint: event.checkpoint.step,
             error_code: failure.map_or(super::MLXE_OK, |f| f.kind.code()),
             checkpoint_stage: self.checkpoint.set(event.checkpoint.stage.name()),
-            error_message: failure.map_or(null(), |f| self.message.set(&f.message)),
-            failed_phase: failure.map_or(null(), |f| self.failed.set(f.phase.name())),
+            error_message: failure.map_or(std::ptr::null(), |f| self.message.set(&f.message)),
+            failed_phase: failure.map_or(std::ptr::null(), |f| self.failed.set(f.phase.name())),
             memory_bytes: event.memory_bytes as u64,
             elapsed_seconds: event.elapsed.as_secs_f64(),
         }
