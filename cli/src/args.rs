@@ -6,7 +6,6 @@ use clap::{Args, Parser, Subcommand};
 use mlx_engine::array::Device;
 use mlx_engine::load::ModelConfiguration;
 
-use crate::Result;
 use crate::options::{EngineArgs, GenerationArgs, HubFlags, LoadFlags, ProcessArgs};
 
 /// Load and run language models on MLX.
@@ -82,7 +81,7 @@ pub struct LoadingArgs {
 
 impl ModelArgs {
     /// What to load. `with_tokenizer` is false for commands that work with token ids only.
-    pub fn configuration(&self, with_tokenizer: bool) -> Result<ModelConfiguration> {
+    pub fn configuration(&self, with_tokenizer: bool) -> crate::Result<ModelConfiguration> {
         // What exists is a directory; what looks like an id is one; the rest is reported as a missing directory.
         let path = PathBuf::from(&self.model);
         let looks_like_id = !path.exists() && self.model.split('/').count() == 2 && !self.model.starts_with(['.', '/']);

@@ -36,17 +36,12 @@ pub fn load_on(engine: &Engine, args: &ModelArgs, with_tokenizer: bool) -> Resul
 
 /// A phase in a few words.
 fn line(event: &LoadEvent) -> String {
-    match &event.phase {
-        LoadingPhase::LoadingWeights { bytes_done, bytes_total, .. } => {
-            format!("{}  {} of {}", event.phase.description(), HumanBytes(*bytes_done), HumanBytes(*bytes_total))
-        }
-        LoadingPhase::DownloadingWeights { .. } if event.download.is_some() => {
-            let d = event.download.as_ref().expect("asked above");
-            let rate = HumanBytes(d.bytes_per_second as u64);
-            format!("{}  {} of {}, {rate}/s", event.description(), HumanBytes(d.bytes_done), HumanBytes(d.bytes_total))
-        }
-        _ => event.description(),
-    }
+    let Some(p) = event.progress.as_ref().filter(|p| p.bytes_total > 0) else { return event.description() };
+    let rate = match event.phase {
+        LoadingPhase::DownloadingWeights => format!(", {}/s", HumanBytes(p.bytes_per_second as u64)),
+        _ => String::new(),
+    };
+    format!("{}  {} of {}{rate}", event.description(), HumanBytes(p.bytes_done), HumanBytes(p.bytes_total))
 }
 
 /// `mlxe load`
@@ -73,7 +68,7 @@ pub fn load_command(args: &LoadArgs) -> Result {
     }
     let task = engine.load(configuration, move |event: &LoadEvent| {
         let lines: Vec<String> = match &mut view {
-            Some(view) => view.reach(&event.phase).iter().map(|c| c.to_json(&name).to_string()).collect(),
+            Some(view) => view.reach(event.phase).iter().map(|c| c.to_json(&name).to_string()).collect(),
             None => vec![event.to_json().to_string()],
         };
         let mut out = std::io::stdout().lock();

@@ -1,61 +1,25 @@
 //! Models on the disk and on the Hugging Face Hub.
 
 use std::ffi::{CString, c_char, c_void};
-use std::time::Duration;
 
 use super::callbacks::{Listener, Translate, callbacks};
-use super::hub_work::{self as work, Reports};
+use super::hub_work::{self as work, HubReporter};
 use super::options;
+use super::progress::ProgressBuffer;
 use super::{
-    TextBuffer, free, guard, mlxe_error_t, mlxe_hub_options_t, mlxe_str_t, mlxe_string_t, mlxe_task_t, out, required, slice,
+    TextBuffer, free, guard, mlxe_error_t, mlxe_hub_options_t, mlxe_progress_t, mlxe_str_t, mlxe_string_t, mlxe_task_t, out,
+    required, slice,
 };
-use crate::engine::{Reporter, background};
+use crate::engine::background;
 use crate::error::{Error, Result};
-use crate::hub::{Activity, Hub, HubOptions};
+use crate::hub::{Hub, HubOptions};
+use crate::progress::Progress;
 
 /// A models directory, how to reach the Hub that fills it, and a catalogue of well-known models. Whatever finds, loads or
 /// manages models takes one. Free with mlxe_hub_free(); tasks do not need it.
 pub struct mlxe_hub_t {
     pub(super) hub: Hub,
     directory: CString,
-}
-
-/// How far work on models is. Valid for the call it is passed to, with all that it points to.
-#[repr(C)]
-pub struct mlxe_hub_event_t {
-    /// sizeof of the library's struct; later versions append fields.
-    pub struct_size: usize,
-    /// "listing", "config" and "weights" while downloading; "verifying", "copying", "removing". Later versions may have
-    /// more.
-    pub stage: *const c_char,
-    /// The file at hand; the model where whole models are moved or removed. Empty where there is none.
-    pub file: *const c_char,
-    /// Its number, from 1; 0 where there is none.
-    pub file_index: u32,
-    /// How many files are known so far.
-    pub total_files: u32,
-    /// Bytes of the file that are done.
-    pub file_bytes_done: u64,
-    /// Bytes of the file.
-    pub file_bytes_total: u64,
-    /// Bytes that are done, over all files.
-    pub bytes_done: u64,
-    /// Bytes of all files known so far: the weights of a download come to the small files.
-    pub bytes_total: u64,
-    /// Bytes a second, lately.
-    pub bytes_per_second: f64,
-    /// Seconds that the rest will take at that speed; negative if that is not known.
-    pub remaining_seconds: f64,
-    /// While waiting before another try: seconds that the wait takes.
-    pub retry_seconds: f64,
-    /// While waiting before another try: what went wrong, else NULL.
-    pub retry_reason: *const c_char,
-    /// While waiting before another try: how many tries have failed in a row; else 0.
-    pub retry_attempt: u32,
-    /// While waiting before another try: how many may fail before the task does; else 0.
-    pub retry_limit: u32,
-    /// Whether the task is paused.
-    pub is_paused: bool,
 }
 
 /// Who hears of work on models, of a search or of an estimate. All functions may be NULL. They are called on a thread of
@@ -67,8 +31,8 @@ pub struct mlxe_hub_callbacks_t {
     pub struct_size: usize,
     /// Passed to all callbacks.
     pub user_data: *mut c_void,
-    /// Something happened. Return MLXE_CONTINUE or MLXE_CANCEL.
-    pub on_event: Option<unsafe extern "C" fn(user_data: *mut c_void, event: *const mlxe_hub_event_t) -> i32>,
+    /// How far the work is. Return MLXE_CONTINUE or MLXE_CANCEL.
+    pub on_event: Option<unsafe extern "C" fn(user_data: *mut c_void, event: *const mlxe_progress_t) -> i32>,
     /// The task is over. `json` is its result, or NULL; `error` is what it failed with, or NULL. Both are borrowed for
     /// the call.
     pub on_done: Option<unsafe extern "C" fn(user_data: *mut c_void, json: *const c_char, error: *const mlxe_error_t)>,
@@ -76,74 +40,26 @@ pub struct mlxe_hub_callbacks_t {
     pub drop: Option<unsafe extern "C" fn(user_data: *mut c_void)>,
 }
 
-callbacks!(mlxe_hub_callbacks_t, mlxe_hub_event_t, *const c_char);
+callbacks!(mlxe_hub_callbacks_t, mlxe_progress_t, *const c_char);
 
 /// Events of work on models; the result is JSON.
 #[derive(Default)]
 pub(super) struct HubWork {
-    stage: TextBuffer,
-    file: TextBuffer,
-    reason: TextBuffer,
+    progress: ProgressBuffer,
     json: TextBuffer,
 }
 
 impl Translate for HubWork {
     type Callbacks = mlxe_hub_callbacks_t;
-    type Event = Activity;
+    type Event = Progress;
     type Result = String;
 
-    fn event(&mut self, activity: &Activity) -> mlxe_hub_event_t {
-        let retry = activity.retry.as_ref();
-        mlxe_hub_event_t {
-            struct_size: std::mem::size_of::<mlxe_hub_event_t>(),
-            stage: self.stage.set(activity.stage),
-            file: self.file.set(&activity.file),
-            file_index: activity.file_index as u32,
-            total_files: activity.total_files as u32,
-            file_bytes_done: activity.file_done,
-            file_bytes_total: activity.file_size,
-            bytes_done: activity.bytes_done,
-            bytes_total: activity.bytes_total,
-            bytes_per_second: activity.bytes_per_second,
-            remaining_seconds: activity.remaining.map_or(-1.0, |r| r.as_secs_f64()),
-            retry_seconds: retry.map_or(0.0, |r| r.wait.as_secs_f64()),
-            retry_reason: retry.map_or(std::ptr::null(), |r| self.reason.set(&r.reason)),
-            retry_attempt: retry.map_or(0, |r| r.attempt),
-            retry_limit: retry.map_or(0, |r| r.of),
-            is_paused: activity.paused,
-        }
+    fn event(&mut self, progress: &Progress) -> mlxe_progress_t {
+        self.progress.set(progress)
     }
+
     fn result(&mut self, json: Option<&String>) -> *const c_char {
         json.map_or(std::ptr::null(), |json| self.json.set(json))
-    }
-}
-
-/// The task's end of the work.
-type HubReporter = Reporter<Activity, String>;
-
-impl Reports for HubReporter {
-    fn report(&mut self, activity: &Activity) -> Result<()> {
-        self.event(activity);
-        // A download pauses itself: its connections have to be closed.
-        let waits = matches!(activity.stage, "verifying" | "copying" | "removing");
-        if waits && self.wants_pause() && !self.is_cancelled() {
-            self.event(&Activity { paused: true, ..activity.clone() });
-            while self.wants_pause() && !self.is_cancelled() {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-        }
-        match self.is_cancelled() {
-            true => Err(Error::cancelled()),
-            false => Ok(()),
-        }
-    }
-
-    fn wants_pause(&self) -> bool {
-        Reporter::wants_pause(self)
-    }
-
-    fn is_cancelled(&self) -> bool {
-        Reporter::is_cancelled(self)
     }
 }
 

@@ -4,13 +4,14 @@ use std::ffi::{c_char, c_void};
 
 use super::callbacks::{Listener, Translate, callbacks};
 use super::options;
+use super::progress::ProgressBuffer;
 use super::{
-    TextBuffer, guard, mlxe_engine_t, mlxe_error_t, mlxe_hub_t, mlxe_load_options_t, mlxe_model_t, mlxe_task_t, out,
-    required,
+    TextBuffer, guard, mlxe_engine_t, mlxe_error_t, mlxe_hub_t, mlxe_load_options_t, mlxe_model_t, mlxe_progress_t,
+    mlxe_task_t, out, required,
 };
 use crate::engine::{Model, Task};
 use crate::error::{Error, Result};
-use crate::load::{Checkpoints, LoadEvent, LoadingPhase, ModelConfiguration};
+use crate::load::{LoadEvent, LoadingPhase, ModelConfiguration};
 
 /// Finding the model and reading its configuration.
 pub const MLXE_PHASE_DOWNLOADING_CONFIG: i32 = 1;
@@ -37,49 +38,27 @@ pub struct mlxe_load_event_t {
     /// Whether no event follows.
     pub is_terminal: bool,
     /// The phase's name: "downloadingConfig", "loadingWeights", ...
-    pub name: *const c_char,
-    /// A sentence for people.
+    pub phase_name: *const c_char,
+    /// A sentence for people. It also tells of a failure that is being waited out.
     pub description: *const c_char,
     /// About how far the whole load is, 0 to 1; never less than before, and 0 when it failed.
     pub estimated_progress: f64,
-    /// The file being downloaded or read; NULL in other phases.
-    pub file: *const c_char,
-    /// Its number, from 1; 0 in other phases.
-    pub file_index: u32,
-    /// How many files there are; 0 in other phases.
-    pub total_files: u32,
-    /// While downloading: how much of this file is there, 0 to 1.
-    pub file_progress: f64,
-    /// While downloading or reading weights: bytes so far, over all files.
-    pub bytes_done: u64,
-    /// While downloading or reading weights: bytes in all files. 0 while they are not known.
-    pub bytes_total: u64,
-    /// Bytes that MLX holds, in the whole process.
-    pub memory_bytes: u64,
-    /// Seconds since the load began.
-    pub elapsed_seconds: f64,
-    /// When it failed: MLXE_ERROR_*, else MLXE_OK.
-    pub error_code: i32,
+    /// While something is downloaded, and while weights are read: how far that is. NULL in other phases.
+    pub progress: *const mlxe_progress_t,
     /// The coarse view: the last of nine checkpoints that was reached, 1 to 9.
     pub checkpoint: u32,
+    /// When it failed: MLXE_ERROR_*, else MLXE_OK.
+    pub error_code: i32,
+    /// The coarse view: "initialization", "loading_model", "device_setup" or "optimization".
+    pub checkpoint_stage: *const c_char,
     /// When it failed: what went wrong, else NULL.
     pub error_message: *const c_char,
     /// When it failed: the name of the phase it failed in, else NULL.
     pub failed_phase: *const c_char,
-    /// The coarse view: "initialization", "loading_model", "device_setup" or "optimization".
-    pub checkpoint_stage: *const c_char,
-    /// While downloading: bytes a second, lately; else 0.
-    pub bytes_per_second: f64,
-    /// While downloading: seconds that the rest will take at that speed; negative if that is not known.
-    pub remaining_seconds: f64,
-    /// While waiting before another try: seconds that the wait takes.
-    pub retry_seconds: f64,
-    /// While waiting before another try: what went wrong, else NULL.
-    pub retry_reason: *const c_char,
-    /// While waiting before another try: how many tries have failed in a row; else 0.
-    pub retry_attempt: u32,
-    /// While waiting before another try: how many may fail before the load does; else 0.
-    pub retry_limit: u32,
+    /// Bytes that MLX holds, in the whole process.
+    pub memory_bytes: u64,
+    /// Seconds since the load began.
+    pub elapsed_seconds: f64,
 }
 
 /// Who hears of a load. All functions may be NULL. They are called on the engine's thread, one at a time; what takes
@@ -106,11 +85,14 @@ callbacks!(mlxe_load_callbacks_t, mlxe_load_event_t, *mut mlxe_model_t);
 /// Events and results of loads.
 #[derive(Default)]
 pub(super) struct Loads {
-    checkpoints: Checkpoints,
+    phase: TextBuffer,
     description: TextBuffer,
-    file: TextBuffer,
+    checkpoint: TextBuffer,
     message: TextBuffer,
-    reason: TextBuffer,
+    failed: TextBuffer,
+    progress: ProgressBuffer,
+    /// What the event points to.
+    current: Option<mlxe_progress_t>,
 }
 
 impl Translate for Loads {
@@ -119,85 +101,34 @@ impl Translate for Loads {
     type Result = Model;
 
     fn event(&mut self, event: &LoadEvent) -> mlxe_load_event_t {
-        self.checkpoints.reach(&event.phase);
-        let name = |name: &str| match name {
-            "downloadingConfig" => c"downloadingConfig",
-            "downloadingWeights" => c"downloadingWeights",
-            "loadingWeights" => c"loadingWeights",
-            "loadingTokenizer" => c"loadingTokenizer",
-            "initializingModel" => c"initializingModel",
-            "ready" => c"ready",
-            _ => c"failed",
-        };
-        let stage = match self.checkpoints.stage().name() {
-            "initialization" => c"initialization",
-            "loading_model" => c"loading_model",
-            "device_setup" => c"device_setup",
-            _ => c"optimization",
-        };
-        let mut c = mlxe_load_event_t {
+        let failure = event.failure.as_ref();
+        self.current = event.progress.as_ref().map(|progress| self.progress.set(progress));
+        mlxe_load_event_t {
             struct_size: std::mem::size_of::<mlxe_load_event_t>(),
-            phase: MLXE_PHASE_DOWNLOADING_CONFIG,
+            phase: match event.phase {
+                LoadingPhase::DownloadingConfig => MLXE_PHASE_DOWNLOADING_CONFIG,
+                LoadingPhase::DownloadingWeights => MLXE_PHASE_DOWNLOADING_WEIGHTS,
+                LoadingPhase::LoadingWeights => MLXE_PHASE_LOADING_WEIGHTS,
+                LoadingPhase::LoadingTokenizer => MLXE_PHASE_LOADING_TOKENIZER,
+                LoadingPhase::InitializingModel => MLXE_PHASE_INITIALIZING_MODEL,
+                LoadingPhase::Ready => MLXE_PHASE_READY,
+                LoadingPhase::Failed => MLXE_PHASE_FAILED,
+            },
             is_terminal: event.phase.is_terminal(),
-            name: name(event.phase.name()).as_ptr(),
+            phase_name: self.phase.set(event.phase.name()),
             description: self.description.set(&event.description()),
             estimated_progress: event.estimated_progress,
-            file: std::ptr::null(),
-            file_index: 0,
-            total_files: 0,
-            file_progress: 0.0,
-            bytes_done: 0,
-            bytes_total: 0,
+            progress: self.current.as_ref().map_or(std::ptr::null(), std::ptr::from_ref),
+            checkpoint: event.checkpoint.step,
+            error_code: failure.map_or(super::MLXE_OK, |f| f.kind.code()),
+            checkpoint_stage: self.checkpoint.set(event.checkpoint.stage.name()),
+            error_message: failure.map_or(std::ptr::null(), |f| self.message.set(&f.message)),
+            failed_phase: failure.map_or(std::ptr::null(), |f| self.failed.set(f.phase.name())),
             memory_bytes: event.memory_bytes as u64,
             elapsed_seconds: event.elapsed.as_secs_f64(),
-            error_code: super::MLXE_OK,
-            checkpoint: self.checkpoints.current(),
-            error_message: std::ptr::null(),
-            failed_phase: std::ptr::null(),
-            checkpoint_stage: stage.as_ptr(),
-            bytes_per_second: 0.0,
-            remaining_seconds: -1.0,
-            retry_seconds: 0.0,
-            retry_reason: std::ptr::null(),
-            retry_attempt: 0,
-            retry_limit: 0,
-        };
-        if let Some(download) = event.download.as_ref().filter(|_| !event.phase.is_terminal()) {
-            (c.bytes_done, c.bytes_total) = (download.bytes_done, download.bytes_total);
-            c.bytes_per_second = download.bytes_per_second;
-            c.remaining_seconds = download.remaining.map_or(-1.0, |r| r.as_secs_f64());
-            if let Some(retry) = &download.retry {
-                c.retry_seconds = retry.wait.as_secs_f64();
-                c.retry_reason = self.reason.set(&retry.reason);
-                (c.retry_attempt, c.retry_limit) = (retry.attempt, retry.of);
-            }
         }
-        match &event.phase {
-            LoadingPhase::DownloadingConfig => {}
-            LoadingPhase::DownloadingWeights { file, file_index, total_files, progress } => {
-                c.phase = MLXE_PHASE_DOWNLOADING_WEIGHTS;
-                c.file = self.file.set(file);
-                (c.file_index, c.total_files) = (*file_index as u32, *total_files as u32);
-                c.file_progress = *progress;
-            }
-            LoadingPhase::LoadingWeights { file, file_index, total_files, bytes_done, bytes_total } => {
-                c.phase = MLXE_PHASE_LOADING_WEIGHTS;
-                c.file = self.file.set(file);
-                (c.file_index, c.total_files) = (*file_index as u32, *total_files as u32);
-                (c.bytes_done, c.bytes_total) = (*bytes_done, *bytes_total);
-            }
-            LoadingPhase::LoadingTokenizer => c.phase = MLXE_PHASE_LOADING_TOKENIZER,
-            LoadingPhase::InitializingModel => c.phase = MLXE_PHASE_INITIALIZING_MODEL,
-            LoadingPhase::Ready => c.phase = MLXE_PHASE_READY,
-            LoadingPhase::Failed(error) => {
-                c.phase = MLXE_PHASE_FAILED;
-                c.error_code = error.kind.code();
-                c.error_message = self.message.set(&error.message);
-                c.failed_phase = name(error.phase).as_ptr();
-            }
-        }
-        c
     }
+
     fn result(&mut self, model: Option<&Model>) -> *mut mlxe_model_t {
         model.map_or(std::ptr::null_mut(), |model| mlxe_model_t::into_raw(model.clone()))
     }

@@ -24,6 +24,7 @@ mod optional;
 mod options;
 mod process;
 mod process_options;
+mod progress;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -46,6 +47,7 @@ pub use model::*;
 pub use optional::*;
 pub use process::*;
 pub use process_options::*;
+pub use progress::*;
 pub use task::*;
 pub use text::*;
 pub use tokenizer::*;

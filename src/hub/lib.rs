@@ -49,7 +49,7 @@ pub use catalog::{Catalog, CatalogEntry};
 pub use handle::Hub;
 pub use listing::{Listing, RepoFile};
 pub use options::{HubOptions, ProxyUrl, Token};
-pub use progress::{Activity, DownloadStage, FileProgress, Progress, Retry};
+pub use progress::FileProgress;
 pub use request::HubRequest;
 pub use search::{Modality, ModelSummary, SearchPage, SearchQuery, SizeClass, Sort};
 

@@ -10,12 +10,12 @@ mod options;
 mod phase;
 mod pipeline;
 
-pub use checkpoints::{Checkpoint, Checkpoints, Stage};
+pub use checkpoints::{Checkpoint, CheckpointStage, Checkpoints};
 pub use estimate::{EstimateOptions, LayerShape, MemoryEstimate, ModelShape};
 pub use dtype::WeightDtype;
 pub use info::{ModelInfo, QuantizationInfo};
 pub use options::LoadOptions;
-pub use phase::{DownloadStatus, LoadEvent, LoadingError, LoadingPhase};
+pub use phase::{LoadEvent, LoadingError, LoadingPhase};
 pub use pipeline::check_config;
 pub(crate) use pipeline::{Loaded, Loader};
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::info::{ModelInfo, QuantizationInfo};
 use super::{
-    DownloadStatus, LoadEvent, LoadingError, LoadingPhase, ModelConfiguration, ModelSource, WeightDtype,
+    Checkpoints, LoadEvent, LoadingError, LoadingPhase, ModelConfiguration, ModelSource, WeightDtype,
 };
 use crate::array::fused;
 use crate::array::io::ReadProgress;
@@ -21,9 +21,10 @@ use crate::files::{MAX_CONFIG, parse_json, read_json_if_there, read_text};
 use crate::generate;
 use crate::hub::{Catalog, Place};
 #[cfg(feature = "hub")]
-use crate::hub::{Download, DownloadRequest, DownloadStage, InUse, Storage};
+use crate::hub::{Download, DownloadRequest, InUse, Storage};
 use crate::models::LanguageModel;
 use crate::models::registry::{self, Architecture};
+use crate::progress::{Progress, Stage};
 use crate::tokenizer::{Tokenizer, TokenizerOptions};
 use crate::weights::quantization::Quantization;
 use crate::weights::{Checkpoint, Parameter, Weights};
@@ -42,9 +43,10 @@ pub struct Loader {
     paused: Arc<AtomicBool>,
     started: Instant,
     phase: LoadingPhase,
-    progress: f64,
-    /// While downloading.
-    download: Option<DownloadStatus>,
+    estimated_progress: f64,
+    checkpoints: Checkpoints,
+    /// What was told last of the download or the reading.
+    progress: Option<Progress>,
     /// Where in a models directory it is; from the first step on.
     place: Option<Place>,
     /// While the files of a models directory are read, nobody removes or moves them.
@@ -117,8 +119,9 @@ impl Loader {
             paused,
             started: Instant::now(),
             phase: LoadingPhase::DownloadingConfig,
-            progress: 0.0,
-            download: None,
+            estimated_progress: 0.0,
+            checkpoints: Checkpoints::default(),
+            progress: None,
             place: None,
             #[cfg(feature = "hub")]
             in_use: None,
@@ -127,34 +130,42 @@ impl Loader {
     }
 
     /// Reports a phase, or progress within the current one.
-    fn enter(&mut self, phase: LoadingPhase, emit: Emit) {
-        self.progress = match phase {
-            LoadingPhase::Failed(_) => 0.0,
-            _ => phase.estimated_progress().max(self.progress),
+    fn enter(&mut self, phase: LoadingPhase, progress: Option<Progress>, emit: Emit) {
+        self.tell(phase, progress, None, emit);
+    }
+
+    fn tell(&mut self, phase: LoadingPhase, progress: Option<Progress>, failure: Option<LoadingError>, emit: Emit) {
+        self.estimated_progress = match phase {
+            LoadingPhase::Failed => 0.0,
+            _ => phase.estimated_progress(progress.as_ref()).max(self.estimated_progress),
         };
+        self.checkpoints.reach(phase);
         let event = LoadEvent {
-            phase: phase.clone(),
-            estimated_progress: self.progress,
+            phase,
+            estimated_progress: self.estimated_progress,
+            checkpoint: self.checkpoints.last(),
+            progress,
+            failure,
             memory_bytes: memory::active(),
             elapsed: self.started.elapsed(),
-            download: self.download.clone(),
         };
-        if phase.name() != self.phase.name() || phase.is_terminal() {
-            log::info!("{}: {}", self.configuration.name(), phase.description());
+        if phase != self.phase || phase.is_terminal() {
+            log::info!("{}: {}", self.configuration.name(), event.description());
         }
         self.phase = phase;
         emit(&event);
+        self.progress = event.progress;
     }
 
     /// Reports that the model can be used.
     pub fn ready(&mut self, emit: Emit) {
-        self.enter(LoadingPhase::Ready, emit);
+        self.enter(LoadingPhase::Ready, None, emit);
     }
 
     /// Reports the failure.
     pub fn fail(&mut self, error: &Error, emit: Emit) {
-        let failed = LoadingError::new(&self.phase, error);
-        self.enter(LoadingPhase::Failed(failed), emit);
+        let failed = LoadingError::new(self.phase, error);
+        self.tell(LoadingPhase::Failed, None, Some(failed), emit);
     }
 
     /// Frees what was read. For gigabytes that takes a while, so it comes after everyone was told.
@@ -178,7 +189,7 @@ impl Loader {
         self.check_cancel()?;
         self.state = match std::mem::replace(&mut self.state, State::Over) {
             State::Configuration => {
-                self.enter(LoadingPhase::DownloadingConfig, emit);
+                self.enter(LoadingPhase::DownloadingConfig, None, emit);
                 self.place = self.configuration.place()?;
                 #[cfg(feature = "hub")]
                 self.use_model()?;
@@ -197,7 +208,6 @@ impl Loader {
                 Some(directory) => {
                     let directory = directory?;
                     self.download_event(&download, emit);
-                    self.download = None;
                     self.use_model()?;
                     State::Weights(Box::new(self.configure(directory)?))
                 }
@@ -211,7 +221,7 @@ impl Loader {
                     return Err(error);
                 }
                 Ok(false) => {
-                    self.enter(LoadingPhase::LoadingTokenizer, emit);
+                    self.enter(LoadingPhase::LoadingTokenizer, None, emit);
                     State::Tokenizer(Box::new(reading.built))
                 }
             },
@@ -222,7 +232,7 @@ impl Loader {
                 }
                 Ok(tokenizer) => {
                     let tokenizer = tokenizer?.map(|t| self.with_extra_eos(t));
-                    self.enter(LoadingPhase::InitializingModel, emit);
+                    self.enter(LoadingPhase::InitializingModel, None, emit);
                     State::Initialization(built, tokenizer)
                 }
             },
@@ -328,30 +338,12 @@ impl Loader {
     #[cfg(feature = "hub")]
     fn download_event(&mut self, download: &Download, emit: Emit) {
         let progress = download.progress();
-        let phase = match progress.current_weights() {
-            Some((file_index, total_files, file)) if progress.stage != DownloadStage::Config => {
-                LoadingPhase::DownloadingWeights {
-                    file: file.name.clone(),
-                    file_index,
-                    total_files,
-                    progress: if file.finished { 1.0 } else { file.done as f64 / file.size.max(1) as f64 },
-                }
-            }
+        let phase = match progress.stage {
+            Stage::Weights if progress.file_index > 0 => LoadingPhase::DownloadingWeights,
             _ => LoadingPhase::DownloadingConfig,
         };
-        let status = DownloadStatus {
-            bytes_done: progress.bytes_done,
-            bytes_total: progress.bytes_total,
-            bytes_per_second: progress.bytes_per_second,
-            remaining: progress.remaining,
-            retry: progress.retry,
-        };
-        let same = |old: &DownloadStatus| {
-            (old.bytes_done, old.bytes_total, &old.retry) == (status.bytes_done, status.bytes_total, &status.retry)
-        };
-        if phase != self.phase || !self.download.as_ref().is_some_and(same) {
-            self.download = Some(status);
-            self.enter(phase, emit);
+        if phase != self.phase || !self.progress.as_ref().is_some_and(|old| old.is_where(&progress)) {
+            self.enter(phase, Some(progress), emit);
         }
     }
 
@@ -361,14 +353,7 @@ impl Loader {
         let mut checkpoint = Checkpoint::open(&configured.directory)?;
         let total = checkpoint.data_bytes();
         let files: Vec<String> = checkpoint.files.iter().map(|f| f.name.clone()).collect();
-        let first = LoadingPhase::LoadingWeights {
-            file: files[0].clone(),
-            file_index: 1,
-            total_files: files.len(),
-            bytes_done: 0,
-            bytes_total: total,
-        };
-        self.enter(first, emit);
+        self.enter(LoadingPhase::LoadingWeights, Some(reading_progress(&files, 0, 0, total)), emit);
         self.check_cancel()?;
         let dtype = match self.configuration.options.dtype() {
             WeightDtype::Stored => None,
@@ -447,14 +432,8 @@ impl Loader {
     }
 
     fn weights_event(&mut self, reading: &Reading, file: usize, bytes_done: u64, emit: Emit) {
-        let phase = LoadingPhase::LoadingWeights {
-            file: reading.files[file].clone(),
-            file_index: file + 1,
-            total_files: reading.files.len(),
-            bytes_done: bytes_done.min(reading.total),
-            bytes_total: reading.total,
-        };
-        self.enter(phase, emit);
+        let progress = reading_progress(&reading.files, file, bytes_done, reading.total);
+        self.enter(LoadingPhase::LoadingWeights, Some(progress), emit);
     }
 
     fn finish(&self, built: Built, tokenizer: Option<Tokenizer>) -> Loaded {
@@ -485,6 +464,19 @@ impl Loader {
             load_seconds: self.started.elapsed().as_secs_f64(),
         };
         Loaded { network: built.model, tokenizer, info, config }
+    }
+}
+
+/// How far the reading of weights is. Files are not counted by themselves: several may be read at once.
+fn reading_progress(files: &[String], file: usize, bytes_done: u64, bytes_total: u64) -> Progress {
+    Progress {
+        stage: Stage::Reading,
+        file: files[file].clone(),
+        file_index: file + 1,
+        total_files: files.len(),
+        bytes_done: bytes_done.min(bytes_total),
+        bytes_total,
+        ..Default::default()
     }
 }
 

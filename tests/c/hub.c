@@ -10,10 +10,11 @@ typedef struct {
     uint64_t bytes_done, bytes_total;
 } seen_t;
 
-static int32_t on_event(void *user, const mlxe_hub_event_t *e) {
+static int32_t on_event(void *user, const mlxe_progress_t *e) {
     seen_t *s = user;
     CHECK(e->struct_size == sizeof *e && s->done == 0 && s->drop == 0);
-    CHECK(strlen(e->stage) > 0 && e->file != NULL && e->file_index <= e->total_files);
+    CHECK(e->stage >= MLXE_STAGE_LISTING && e->stage <= MLXE_STAGE_REMOVING && e->stage != MLXE_STAGE_READING);
+    CHECK(strlen(e->stage_name) > 0 && e->file != NULL && e->file_index <= e->total_files);
     CHECK(e->bytes_done <= e->bytes_total && e->file_bytes_done <= e->file_bytes_total && e->bytes_per_second >= 0);
     CHECK((e->retry_attempt == 0) == (e->retry_reason == NULL) && e->retry_attempt <= e->retry_limit);
     s->retries += e->retry_attempt > 0;

@@ -14,7 +14,7 @@ import Foundation
 /// Processes may share a models directory: what one downloads or loads, another does not remove.
 public final class ModelHub: Sendable {
     /// Hears how far work is, on a thread of the library.
-    public typealias ProgressHandler = @Sendable (HubProgress) -> Void
+    public typealias ProgressHandler = @Sendable (ModelProgress) -> Void
 
     /// The models directory.
     public let directory: URL

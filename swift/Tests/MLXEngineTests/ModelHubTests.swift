@@ -61,12 +61,12 @@ struct ModelHubTests {
         try await withHub { hub, _ in
             #expect(try await hub.models().isEmpty)
             let download = hub.download(id: "org/tiny")
-            var last: HubProgress?
+            var last: ModelProgress?
             for try await progress in download {
                 #expect(progress.bytesDone >= 0 && progress.fractionCompleted <= 1)
                 last = progress
             }
-            #expect(last?.fractionCompleted == 1 && last?.stage == "weights")
+            #expect(last?.fractionCompleted == 1 && last?.stage == .weights)
             let model = try await LanguageModel.load(directory: download.directory, hub: hub)
             #expect(model.info.modelType == "qwen3")
             let stored = try await hub.model(id: "org/tiny")
@@ -117,7 +117,7 @@ struct ModelHubTests {
         try await withHub(rate: Self.slow) { hub, server in
             let download = hub.download(id: "org/tiny")
             let reader = Task {
-                for try await progress in download where progress.stage == "weights" {
+                for try await progress in download where progress.stage == .weights {
                     withUnsafeCurrentTask { $0?.cancel() }
                 }
             }
@@ -141,7 +141,7 @@ struct ModelHubTests {
 
     @Test func modelsAreImportedMovedAndPruned() async throws {
         try await withHub { hub, server in
-            let seen = Collected<HubProgress>()
+            let seen = Collected<ModelProgress>()
             let stored = try await hub.importModel(from: Fixtures.tiny, id: "local/tiny") { seen.append($0) }
             #expect(stored.complete && seen.values.last?.fractionCompleted == 1)
             let other = FileManager.default.temporaryDirectory.appending(path: "mlx-hub-\(UUID().uuidString)")
@@ -197,9 +197,9 @@ struct ModelHubTests {
             let nowhere = "http://me:secret@127.0.0.1:1"
             let hub = try ModelHub(HubOptions(endpoint: server.endpoint.absoluteString, token: "", proxy: nowhere))
             let download = hub.download(id: "org/tiny")
-            for try await progress in download where progress.retryReason != nil {
-                #expect(progress.retryReason?.contains("the proxy http://127.0.0.1:1") == true)
-                #expect(progress.retryReason?.contains("secret") == false)
+            for try await progress in download where progress.retry != nil {
+                #expect(progress.retry?.reason.contains("the proxy http://127.0.0.1:1") == true)
+                #expect(progress.retry?.reason.contains("secret") == false)
                 break
             }
             download.cancel()
