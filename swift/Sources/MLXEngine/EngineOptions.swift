@@ -34,7 +34,9 @@ public struct EngineOptions: Sendable, Hashable {
 
 extension EngineOptions {
     /// Lends C these options for the length of a call.
-    func withCOptions<Result>(_ body: (UnsafeMutablePointer<mlxe_engine_options_t>) throws -> Result) rethrows -> Result {
+    func withCOptions<Result>(
+        _ body: (UnsafeMutablePointer<mlxe_engine_options_t>) throws -> Result
+    ) rethrows -> Result {
         var options = mlxe_engine_options_t()
         mlxe_engine_options_init(&options, MemoryLayout<mlxe_engine_options_t>.size)
         options.device = device?.rawValue ?? 0

@@ -163,7 +163,9 @@ public struct GenerateParameters: Sendable, Hashable {
 
 extension GenerateParameters {
     /// Lends C these options for the length of a call.
-    func withCOptions<Result>(_ body: (UnsafeMutablePointer<mlxe_generate_options_t>) throws -> Result) rethrows -> Result {
+    func withCOptions<Result>(
+        _ body: (UnsafeMutablePointer<mlxe_generate_options_t>) throws -> Result
+    ) rethrows -> Result {
         var options = mlxe_generate_options_t()
         mlxe_generate_options_init(&options, MemoryLayout<mlxe_generate_options_t>.size)
         let lent = Lent()

@@ -48,7 +48,9 @@ public struct HubOptions: Sendable, Hashable {
 
 extension HubOptions {
     /// Lends C these options for the length of a call.
-    func withCOptions<Result>(_ body: (UnsafeMutablePointer<mlxe_hub_options_t>) throws -> Result) rethrows -> Result {
+    func withCOptions<Result>(
+        _ body: (UnsafeMutablePointer<mlxe_hub_options_t>) throws -> Result
+    ) rethrows -> Result {
         var options = mlxe_hub_options_t()
         mlxe_hub_options_init(&options, MemoryLayout<mlxe_hub_options_t>.size)
         let lent = Lent()

@@ -38,7 +38,9 @@ public struct LoadOptions: Sendable, Hashable {
 
 extension LoadOptions {
     /// Lends C these options for the length of a call.
-    func withCOptions<Result>(_ body: (UnsafeMutablePointer<mlxe_load_options_t>) throws -> Result) rethrows -> Result {
+    func withCOptions<Result>(
+        _ body: (UnsafeMutablePointer<mlxe_load_options_t>) throws -> Result
+    ) rethrows -> Result {
         var options = mlxe_load_options_t()
         mlxe_load_options_init(&options, MemoryLayout<mlxe_load_options_t>.size)
         let lent = Lent()

@@ -28,7 +28,9 @@ public struct ProcessOptions: Sendable, Hashable {
 
 extension ProcessOptions {
     /// Lends C these options for the length of a call.
-    func withCOptions<Result>(_ body: (UnsafeMutablePointer<mlxe_process_options_t>) throws -> Result) rethrows -> Result {
+    func withCOptions<Result>(
+        _ body: (UnsafeMutablePointer<mlxe_process_options_t>) throws -> Result
+    ) rethrows -> Result {
         var options = mlxe_process_options_t()
         mlxe_process_options_init(&options, MemoryLayout<mlxe_process_options_t>.size)
         options.cpu_threads = optional(cpuThreads)
