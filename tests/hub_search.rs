@@ -15,9 +15,9 @@ use hub_server::{At, Fault, HubServer, Repo};
 use mlx_engine::array::{Device, memory};
 use mlx_engine::cache::{CacheOptions, KvQuantization};
 use mlx_engine::generate::GenerateOptions;
-use mlx_engine::hub::{Client, EstimateOptions, HubOptions, SearchPage, SearchQuery};
+use mlx_engine::hub::{Client, HubOptions, SearchPage, SearchQuery};
 use mlx_engine::load::fit::{self, fit};
-use mlx_engine::load::{ModelConfiguration, TokenizerSource};
+use mlx_engine::load::{EstimateOptions, ModelConfiguration, TokenizerSource};
 use support::{TempDir, cpu_engine, load, tokens};
 
 /// MLX's memory belongs to the process: only one test may measure it at a time.

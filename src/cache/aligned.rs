@@ -140,6 +140,13 @@ impl Aligned {
         attend(q, &k, &v, mask, params)
     }
 
+    /// What the latest position saw, after it was appended.
+    pub(super) fn seen_last(&self) -> Result<(Array, Array)> {
+        let (keys, values) = self.kv.all()?;
+        let from = |a: &Array| a.slice_axis(2, self.window.map_or(0, |w| (a.dim(2) - w).max(0)), a.dim(2));
+        Ok((from(&keys)?, from(&values)?))
+    }
+
     /// Does the same from what the projections made, in one operation, where there is no window.
     pub(super) fn attend_fused(&mut self, attention: &CachedAttention, qkv: [&Array; 3]) -> Result<Array> {
         let out = self.kv.attend(attention, qkv, &self.positions)?;

@@ -20,8 +20,9 @@ pub(super) fn differs_by_sequence(mask: &Mask) -> bool {
     matches!(mask, Mask::Array(mask) if mask.ndim() > 2)
 }
 
-/// Attention with plain keys and values, fused where MLX can.
-pub(super) fn attend(q: &Array, k: &Array, v: &Array, mask: &Mask, params: &AttentionParams) -> Result<Array> {
+/// Attention with plain keys and values, `[batch, kv heads, positions, features]`, fused where MLX can. Queries are
+/// `[batch, heads, length, features]`.
+pub fn attend(q: &Array, k: &Array, v: &Array, mask: &Mask, params: &AttentionParams) -> Result<Array> {
     if cpu::active() && !differs_by_sequence(mask) {
         let (keys, values) = (Remembered::Plain(k), Remembered::Plain(v));
         return cpu::attention(q, keys, values, params.scale, params.softcap, mask);

@@ -44,6 +44,12 @@ impl Growing {
 
     /// Appends `new` and returns all that is there.
     pub fn append(&mut self, new: &Array) -> Result<Array> {
+        self.push(new)?;
+        self.all()
+    }
+
+    /// Appends `new`.
+    pub fn push(&mut self, new: &Array) -> Result<()> {
         let n = new.dim(-2);
         if self.is_full(n) {
             self.grow(new.shape(), new.dtype())?;
@@ -57,7 +63,7 @@ impl Growing {
         self.buffer = Some(buffer.slice_update(new, &start, &stop)?);
         drop(buffer);
         self.len += n;
-        self.all()
+        Ok(())
     }
 
     /// Whether `n` more need a larger buffer.

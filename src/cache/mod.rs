@@ -12,7 +12,7 @@ mod quantized;
 mod rotating;
 
 use aligned::Aligned;
-pub use attention::AttentionParams;
+pub use attention::{AttentionParams, attend};
 use kv::Kv;
 pub(crate) use mask::causal_mask;
 pub use mask::Visible;
@@ -369,6 +369,31 @@ impl LayerCache {
                 concatenate(&rows.iter_mut().zip(0..).map(attend).collect::<Result<Vec<_>>>()?, 0)
             }
         }
+    }
+
+    /// Attends with `queries` over what is remembered and adds nothing: for a layer that shares the keys and values of
+    /// this one, after this one has attended in the same step. `mask` is the one that it did so with.
+    pub fn attend_again(&self, queries: &Array, mask: &Mask, params: &AttentionParams) -> Result<Array> {
+        let (keys, values) = match self {
+            LayerCache::Kv(kv) => kv.all()?,
+            LayerCache::Stored(store) => store.all()?,
+            LayerCache::Rotating(r) => r.seen()?,
+            LayerCache::Aligned(aligned) => aligned.seen_last()?,
+            LayerCache::Quantized(kv) => return kv.attend_again(queries, mask, params),
+            LayerCache::Rows(rows) => {
+                let attend = |(row, i): (&LayerCache, i32)| {
+                    // Of the mask for all only whether there is one can be used.
+                    let mask = match (mask, row) {
+                        (Mask::None, _) => Mask::None,
+                        (_, LayerCache::Rotating(r)) => r.mask_again(queries.dim(2))?,
+                        _ => Mask::Causal,
+                    };
+                    row.attend_again(&queries.slice_axis(0, i, i + 1)?, &mask, params)
+                };
+                return concatenate(&rows.iter().zip(0..).map(attend).collect::<Result<Vec<_>>>()?, 0);
+            }
+        };
+        attention::attend(queries, &keys, &values, mask, params)
     }
 
     /// Does what `attention` describes with queries, keys and values as the projections made them, `[batch, length,

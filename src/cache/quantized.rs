@@ -17,17 +17,21 @@ struct Part {
 }
 
 impl Part {
-    /// Quantizes and appends; returns all, with an axis for the heads of a group.
-    fn append(&mut self, new: &Array, scheme: Scheme) -> Result<Quantized> {
+    /// Quantizes and appends.
+    fn append(&mut self, new: &Array, scheme: Scheme) -> Result<()> {
         let q = Quantized::quantize(new, scheme)?;
         let biases = q.biases.as_ref().expect("the affine scheme has biases");
-        let group = |a: Array| a.expand_dims(2);
-        Ok(Quantized {
-            packed: group(self.packed.append(&q.packed)?)?,
-            scales: group(self.scales.append(&q.scales)?)?,
-            biases: Some(group(self.biases.append(biases)?)?),
-            scheme,
-        })
+        self.packed.push(&q.packed)?;
+        self.scales.push(&q.scales)?;
+        self.biases.push(biases)?;
+        Ok(())
+    }
+
+    /// All, with an axis for the heads of a group.
+    fn all(&self, scheme: Scheme) -> Result<Quantized> {
+        let group = |g: &Growing| g.all()?.expand_dims(2);
+        let biases = Some(group(&self.biases)?);
+        Ok(Quantized { packed: group(&self.packed)?, scales: group(&self.scales)?, biases, scheme })
     }
 
     /// The buffers themselves, with room behind what is in them.
@@ -72,17 +76,23 @@ impl QuantizedKv {
         mask: &Mask,
         params: &AttentionParams,
     ) -> Result<Array> {
-        let keys = self.keys.append(k, self.scheme)?;
-        let values = self.values.append(v, self.scheme)?;
+        self.keys.append(k, self.scheme)?;
+        self.values.append(v, self.scheme)?;
+        self.attend_again(q, mask, params)
+    }
+
+    /// Attends over what is there.
+    pub(super) fn attend_again(&self, q: &Array, mask: &Mask, params: &AttentionParams) -> Result<Array> {
         if cpu::active() && !differs_by_sequence(mask) {
             let (keys, values) = (self.keys.whole(self.scheme)?, self.values.whole(self.scheme)?);
             let n = self.position();
             let (keys, values) = (Remembered::Quantized(&keys, n), Remembered::Quantized(&values, n));
             return cpu::attention(q, keys, values, params.scale, params.softcap, mask);
         }
+        let (keys, values) = (self.keys.all(self.scheme)?, self.values.all(self.scheme)?);
         grouped(
             q,
-            k.dim(1),
+            keys.packed.dim(1),
             self.position(),
             mask,
             params,

@@ -1,8 +1,10 @@
 //! Keys and values of the latest positions, and of the first few where wanted.
 
+use super::Visible;
 use super::kv::STEP;
+use crate::array::fast::Mask;
 use crate::array::{Array, concatenate, zeros};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A ring of `size` positions whose first `keep` are never overwritten.
 ///
@@ -45,6 +47,18 @@ impl Rotating {
 
     pub(super) fn position(&self) -> i32 {
         self.position
+    }
+
+    /// What the latest positions saw, after they were appended.
+    pub(super) fn seen(&self) -> Result<(Array, Array)> {
+        let (k, v) = self.state.as_ref().ok_or_else(|| Error::internal("an empty cache was read"))?;
+        let seen = |a: &Array| a.slice_axis(2, 0, a.dim(2).min(self.position));
+        Ok((seen(k)?, seen(v)?))
+    }
+
+    /// The causal mask of the `n` latest positions, after they were appended.
+    pub(super) fn mask_again(&self, n: i32) -> Result<Mask> {
+        Visible::Causal.mask(n, self.len().min(self.position) - n, Some(self.size))
     }
 
     /// How many positions are there beside several new ones.

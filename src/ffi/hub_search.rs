@@ -18,7 +18,8 @@ use super::{
 use crate::array::Device;
 use crate::engine::{Control, Observer, Task, background};
 use crate::error::{Error, Result};
-use crate::hub::{EstimateOptions, catalog};
+use crate::hub::catalog;
+use crate::load::EstimateOptions;
 use crate::load::fit;
 
 /// Who hears of a search or an estimate. All functions may be NULL. They are called on a thread of the library. There is

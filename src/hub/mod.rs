@@ -5,7 +5,6 @@
 
 mod cache;
 pub mod catalog;
-mod estimate;
 mod listing;
 mod options;
 mod progress;
@@ -41,7 +40,6 @@ mod transfer;
 mod xet;
 
 pub use cache::{cache_dir, complete_snapshot, snapshot};
-pub use estimate::{EstimateOptions, LayerShape, MemoryEstimate, ModelShape};
 pub use listing::{Listing, RepoFile};
 pub use options::{HubOptions, ProxyUrl, Token};
 pub use progress::{Activity, DownloadStage, FileProgress, Progress, Retry};

@@ -2,12 +2,14 @@
 #![forbid(unsafe_code)]
 
 mod checkpoints;
+mod estimate;
 pub mod fit;
 mod info;
 mod phase;
 mod pipeline;
 
 pub use checkpoints::{Checkpoint, Checkpoints, Stage};
+pub use estimate::{EstimateOptions, MemoryEstimate};
 pub use info::{ModelInfo, QuantizationInfo};
 pub use phase::{DownloadStatus, LoadEvent, LoadingError, LoadingPhase};
 pub use pipeline::check_config;

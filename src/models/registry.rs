@@ -2,8 +2,10 @@
 
 use serde_json::{Value, json};
 
+use super::config::normalize;
 use super::decoder::{Decoder, DecoderSpec};
-use super::{LanguageModel, llm};
+use super::shape::ModelShape;
+use super::{Encoder, LanguageModel, Tower, llm};
 use crate::error::{Error, Result};
 use crate::weights::Weights;
 
@@ -12,6 +14,10 @@ use crate::weights::Weights;
 pub enum Kind {
     /// Text in, text out.
     Text,
+    /// Text in, features out.
+    Encoder,
+    /// Text and images in, text out.
+    Vision,
 }
 
 impl Kind {
@@ -19,34 +25,87 @@ impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Kind::Text => "text",
+            Kind::Encoder => "encoder",
+            Kind::Vision => "vision",
         }
     }
 }
 
-/// How a row builds its model.
+/// How a row makes its model. All that it calls gets a [normalised](normalize) configuration.
 #[derive(Clone, Copy)]
-enum Build {
+pub enum Build {
     /// A specification for the generic decoder.
     Decoder(fn(&Value) -> Result<DecoderSpec>),
+    /// A model of its own.
+    ByHand(ByHand<dyn LanguageModel>),
+    /// A model that makes features of texts.
+    Encoder(ByHand<dyn Encoder>),
+    /// A decoder, and what makes embeddings of images.
+    Vision {
+        /// The decoder.
+        text: fn(&Value) -> Result<DecoderSpec>,
+        /// What sees.
+        tower: ByHand<dyn Tower>,
+    },
     /// The same architecture as another row.
     Alias(&'static str),
 }
+
+/// A model that is code.
+pub struct ByHand<M: ?Sized> {
+    /// Its sizes; refuses a configuration that it cannot run.
+    pub shape: fn(&Value) -> Result<ModelShape>,
+    /// Takes its weights.
+    pub load: fn(&Value, &Weights) -> Result<Box<M>>,
+}
+
+impl<M: ?Sized> Clone for ByHand<M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M: ?Sized> Copy for ByHand<M> {}
+
+/// A model with its weights, as its row makes it.
+pub enum Network {
+    /// Text in, text out.
+    Language(Box<dyn LanguageModel>),
+    /// Text in, features out.
+    Encoder(Box<dyn Encoder>),
+    /// Text and images in, text out.
+    Vision(Box<dyn LanguageModel>, Box<dyn Tower>),
+}
+
+/// Renames and drops tensors of a checkpoint, before a model takes its own and what is left over is refused.
+pub type Sanitize = fn(&Value, &Weights) -> Result<()>;
 
 /// One supported `model_type`.
 pub struct Architecture {
     /// `model_type` in `config.json`.
     pub model_type: &'static str,
-    /// What it is for.
-    pub kind: Kind,
     build: Build,
+    sanitize: Option<Sanitize>,
+}
+
+impl Architecture {
+    /// A row of the table.
+    pub const fn new(model_type: &'static str, build: Build) -> Architecture {
+        Architecture { model_type, build, sanitize: None }
+    }
+
+    /// With checkpoints whose tensors have other names than the model.
+    pub const fn sanitized(self, sanitize: Sanitize) -> Architecture {
+        Architecture { sanitize: Some(sanitize), ..self }
+    }
 }
 
 const fn decoder(model_type: &'static str, spec: fn(&Value) -> Result<DecoderSpec>) -> Architecture {
-    Architecture { model_type, kind: Kind::Text, build: Build::Decoder(spec) }
+    Architecture::new(model_type, Build::Decoder(spec))
 }
 
 const fn alias(model_type: &'static str, of: &'static str) -> Architecture {
-    Architecture { model_type, kind: Kind::Text, build: Build::Alias(of) }
+    Architecture::new(model_type, Build::Alias(of))
 }
 
 /// Every supported `model_type`, sorted.
@@ -75,7 +134,10 @@ pub static ARCHITECTURES: &[Architecture] = &[
 
 /// The row for a `model_type`; an unknown one is an error that lists what is known.
 pub fn find(model_type: &str) -> Result<&'static Architecture> {
-    ARCHITECTURES.iter().find(|a| a.model_type == model_type).ok_or_else(|| {
+    let rows = ARCHITECTURES.iter();
+    #[cfg(test)]
+    let rows = rows.chain(super::tests::ROWS);
+    rows.into_iter().find(|a| a.model_type == model_type).ok_or_else(|| {
         let known: Vec<&str> = ARCHITECTURES.iter().map(|a| a.model_type).collect();
         Error::unsupported(format!("model_type {model_type:?} is not supported; supported: {}", known.join(", ")))
     })
@@ -86,44 +148,78 @@ impl Architecture {
     pub fn alias_of(&self) -> Option<&'static str> {
         match self.build {
             Build::Alias(of) => Some(of),
-            Build::Decoder(_) => None,
+            _ => None,
         }
     }
 
-    /// Reads `config.json` without weights: refuses what the architecture cannot run.
-    pub fn check(&self, config: &Value) -> Result<()> {
+    /// What its models are for.
+    pub fn kind(&self) -> Kind {
         match self.build {
-            Build::Alias(of) => find(of)?.check(config),
-            Build::Decoder(spec) => spec(config)?.validate(),
+            Build::Decoder(_) | Build::ByHand(_) => Kind::Text,
+            Build::Encoder(_) => Kind::Encoder,
+            Build::Vision { .. } => Kind::Vision,
+            Build::Alias(of) => find(of).map_or(Kind::Text, Architecture::kind),
         }
     }
 
-    /// The specification of its decoder, for what is to be known without weights.
+    /// The sizes of the model that `config.json` describes, without weights: what `mlxe fit` and estimates ask.
     ///
     /// # Errors
     /// If `config.json` does not describe one that can be run.
-    pub fn spec(&self, config: &Value) -> Result<DecoderSpec> {
+    pub fn shape(&self, config: &Value) -> Result<ModelShape> {
+        let config = &normalize(config);
         match self.build {
-            Build::Alias(of) => find(of)?.spec(config),
-            Build::Decoder(spec) => {
-                let spec = spec(config)?;
-                spec.validate().map(|()| spec)
-            }
+            Build::Alias(of) => find(of)?.shape(config),
+            Build::Decoder(spec) => Ok(checked(spec, config)?.shape()),
+            Build::ByHand(ByHand { shape, .. }) | Build::Encoder(ByHand { shape, .. }) => shape(config),
+            Build::Vision { text, tower } => Ok(checked(text, config)?.shape().with_tower((tower.shape)(config)?)),
         }
     }
 
     /// Builds the model from its weights.
-    pub fn build(&self, config: &Value, weights: &Weights) -> Result<Box<dyn LanguageModel>> {
-        match self.build {
-            Build::Alias(of) => find(of)?.build(config, weights),
-            Build::Decoder(spec) => Ok(Box::new(Decoder::load(spec(config)?, weights)?)),
+    ///
+    /// # Errors
+    /// As [`shape`](Architecture::shape). What is wrong with the weights is [`Weights::finish`]'s to say.
+    pub fn build(&self, config: &Value, weights: &Weights) -> Result<Network> {
+        let config = &normalize(config);
+        if let Some(sanitize) = self.sanitize {
+            sanitize(config, weights)?;
+        }
+        let decoder = |spec| -> Result<Box<dyn LanguageModel>> {
+            Ok(Box::new(Decoder::load(checked(spec, config)?, weights)?))
+        };
+        Ok(match self.build {
+            Build::Alias(of) => find(of)?.build(config, weights)?,
+            Build::Decoder(spec) => Network::Language(decoder(spec)?),
+            Build::ByHand(model) => Network::Language((model.load)(config, weights)?),
+            Build::Encoder(model) => Network::Encoder((model.load)(config, weights)?),
+            Build::Vision { text, tower } => Network::Vision(decoder(text)?, (tower.load)(config, weights)?),
+        })
+    }
+}
+
+fn checked(spec: fn(&Value) -> Result<DecoderSpec>, config: &Value) -> Result<DecoderSpec> {
+    let spec = spec(config)?;
+    spec.validate()?;
+    Ok(spec)
+}
+
+impl Network {
+    /// The model that continues text.
+    ///
+    /// # Errors
+    /// `Unsupported` if it is for something else.
+    pub fn language(self) -> Result<Box<dyn LanguageModel>> {
+        match self {
+            Network::Language(model) | Network::Vision(model, _) => Ok(model),
+            Network::Encoder(_) => Err(Error::unsupported("this model makes features of texts, it does not continue them")),
         }
     }
 }
 
 /// The table as JSON: an array of objects with `model_type`, `kind` and `alias_of`.
 pub fn to_json() -> Value {
-    let row = |a: &Architecture| json!({"model_type": a.model_type, "kind": a.kind.name(), "alias_of": a.alias_of()});
+    let row = |a: &Architecture| json!({"model_type": a.model_type, "kind": a.kind().name(), "alias_of": a.alias_of()});
     ARCHITECTURES.iter().map(row).collect()
 }
 

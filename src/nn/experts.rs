@@ -1,29 +1,42 @@
 //! The experts of a mixture: gated layers of which each position uses a few.
 
-use super::Activation;
 use super::linear::part;
+use super::{Activation, Router};
 use crate::array::cpu::{self, Mixture};
 use crate::array::{Array, Dtype, arange};
 use crate::error::Result;
 use crate::weights::{Matrix, Weights};
 
-pub use crate::array::cpu::RouterSoftmax;
-
-/// Experts and how they are chosen.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// The experts of a mixture, all alike.
+#[derive(Clone, Debug, PartialEq)]
 pub struct ExpertsSpec {
     /// How many there are.
     pub count: i32,
-    /// Experts that each position uses: those with the largest logits of the router.
-    pub chosen: i32,
-    /// Makes weights of the router's logits.
-    pub softmax: RouterSoftmax,
     /// Inner features of an expert.
     pub size: i32,
     /// `down(activation(gate(x)) * up(x))`
     pub activation: Activation,
     /// Whether all three have biases.
     pub bias: bool,
+    /// Where their weights are, within the mixture.
+    pub names: ExpertNames,
+}
+
+/// Where the weights of experts are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExpertNames {
+    /// All of them stacked, as mlx-lm converts them: `{stacked}.{gate,up,down}_proj`.
+    pub stacked: &'static str,
+    /// One by one, as they are published: `{each}.{index}.{..}`.
+    pub each: &'static str,
+    /// Gate, up and down of an expert that is stored for itself.
+    pub parts: [&'static str; 3],
+}
+
+impl Default for ExpertNames {
+    fn default() -> Self {
+        ExpertNames { stacked: "switch_mlp", each: "experts", parts: ["gate_proj", "up_proj", "down_proj"] }
+    }
 }
 
 /// The experts of a layer.
@@ -44,12 +57,12 @@ struct Stack {
 const SORTED: usize = 64;
 
 impl Experts {
-    /// The layers `{gate,up,down}_proj`, stacked at `{path}.switch_mlp` as mlx-lm converts them, or at
-    /// `{path}.experts.{index}`, there under the names `each` (gate, up, down).
-    pub fn load(w: &Weights, path: &str, spec: ExpertsSpec, hidden: i32, each: [&str; 3]) -> Result<Experts> {
-        let stack = |stacked: &str, each: &str, inputs: i32, outputs: i32| -> Result<Stack> {
-            let whole = format!("{path}.switch_mlp.{stacked}");
-            let single = |i: i32| format!("{path}.experts.{i}.{each}");
+    /// The experts of the mixture at `path`, stacked or one by one, whichever the checkpoint has.
+    pub fn load(w: &Weights, path: &str, spec: &ExpertsSpec, hidden: i32) -> Result<Experts> {
+        let names = &spec.names;
+        let stack = |stacked: &str, part: usize, inputs: i32, outputs: i32| -> Result<Stack> {
+            let whole = format!("{path}.{}.{stacked}", names.stacked);
+            let single = |i: i32| format!("{path}.{}.{i}.{}", names.each, names.parts[part]);
             let one_by_one = w.has(&format!("{}.weight", single(0)));
             let names = match one_by_one {
                 true => (0..spec.count).map(single).collect(),
@@ -70,20 +83,26 @@ impl Experts {
             Ok(Stack { weight, bias })
         };
         Ok(Experts {
-            spec,
-            gate: stack("gate_proj", each[0], hidden, spec.size)?,
-            up: stack("up_proj", each[1], hidden, spec.size)?,
-            down: stack("down_proj", each[2], spec.size, hidden)?,
+            spec: spec.clone(),
+            gate: stack("gate_proj", 0, hidden, spec.size)?,
+            up: stack("up_proj", 1, hidden, spec.size)?,
+            down: stack("down_proj", 2, spec.size, hidden)?,
         })
     }
 
-    /// The weighted sum of the chosen experts' results, times a factor and added to a residual if one is given. `x` is
-    /// `[batch, length, features]`, the router's `logits` `[batch, length, experts]`.
-    pub fn forward(&self, x: &Array, logits: &Array, onto: Option<(&Array, Option<f32>)>) -> Result<Array> {
-        if let Some(mixture) = self.kernel() {
+    /// The weighted sum of the results of the experts that `router` chooses by its `logits`, `[batch, length, experts]`,
+    /// times a factor and added to a residual if one is given. `x` is `[batch, length, features]`.
+    pub fn forward(
+        &self,
+        x: &Array,
+        router: &Router,
+        logits: &Array,
+        onto: Option<(&Array, Option<f32>)>,
+    ) -> Result<Array> {
+        if let Some(mixture) = self.kernel(router) {
             return mixture.run(x, logits, onto.map(|(residual, factor)| (residual, factor.unwrap_or(1.0))));
         }
-        let (experts, weights) = self.choose(logits)?;
+        let (experts, weights) = router.choose(logits)?;
         let y = (self.each(x, &experts)? * weights.expand_dims(-1))?.sum(-2, false)?;
         match onto {
             Some((residual, Some(factor))) => residual + (y * factor),
@@ -93,37 +112,22 @@ impl Experts {
     }
 
     /// All of it as one operation, where the CPU kernels are in use.
-    fn kernel(&self) -> Option<Mixture<'_>> {
+    fn kernel(&self, router: &Router) -> Option<Mixture<'_>> {
+        let softmax = router.kernel()?;
         let parts = [&self.gate, &self.up, &self.down].map(|s| (part(&s.weight), s.bias.as_ref()));
         let known = cpu::active() && parts.iter().all(|(weight, _)| weight.is_supported());
         known.then(|| Mixture {
             parts,
-            chosen: self.spec.chosen,
-            softmax: self.spec.softmax,
+            chosen: router.top_k(),
+            softmax,
             act: self.spec.activation.kernel(),
         })
-    }
-
-    /// Chosen experts and their weights, `[batch, length, chosen]`.
-    fn choose(&self, logits: &Array) -> Result<(Array, Array)> {
-        let ExpertsSpec { count, chosen, softmax, .. } = self.spec;
-        let logits = match softmax {
-            RouterSoftmax::All => logits.softmax(-1, true)?,
-            RouterSoftmax::Chosen => logits.clone(),
-        };
-        let experts = logits.argpartition(count - chosen, -1)?.slice_axis(-1, count - chosen, count)?;
-        let weights = logits.take_along_axis(&experts, -1)?;
-        let weights = match softmax {
-            RouterSoftmax::All => weights,
-            RouterSoftmax::Chosen => weights.softmax(-1, true)?,
-        };
-        Ok((experts, weights))
     }
 
     /// The results of the chosen experts, `[batch, length, chosen, features]`. Many uses are sorted by expert.
     fn each(&self, x: &Array, experts: &Array) -> Result<Array> {
         let (batch, length, features) = (x.dim(0), x.dim(1), x.dim(2));
-        let chosen = self.spec.chosen;
+        let chosen = experts.dim(-1);
         let sorted = experts.size() >= SORTED;
         let (x, used, places) = if sorted {
             let flat = experts.reshape(&[-1])?;
@@ -163,9 +167,14 @@ mod tests {
     use super::*;
     use crate::array::quant::{Mode, Quantized, Scheme};
     use crate::array::random;
+    use crate::nn::RouterSpec;
 
     fn numbers(shape: &[i32], scale: f32, seed: u64) -> Array {
         random::normal(shape, scale, Dtype::F32, &random::key(seed).unwrap()).unwrap()
+    }
+
+    fn spec(count: i32, size: i32, activation: Activation) -> ExpertsSpec {
+        ExpertsSpec { count, size, activation, bias: true, names: ExpertNames::default() }
     }
 
     /// The kernels against MLX's own gathers, sorted and not.
@@ -187,7 +196,7 @@ mod tests {
         ];
         let (count, features, size) = (6, 128, 256);
         for (i, scheme) in schemes.into_iter().enumerate() {
-            let softmax = if i % 2 == 0 { RouterSoftmax::All } else { RouterSoftmax::Chosen };
+            let router = Router::new(RouterSpec::softmax(3, i % 2 == 1), count, numbers(&[count, features], 1.0, 9)).unwrap();
             let stack = |rows: i32, columns: i32, seed: u64, bias: bool| Stack {
                 weight: match scheme {
                     None => Matrix::Dense(numbers(&[count, rows, columns], 0.1, seed)),
@@ -198,7 +207,7 @@ mod tests {
                 bias: bias.then(|| numbers(&[count, rows], 0.1, seed + 1)),
             };
             let experts = Experts {
-                spec: ExpertsSpec { count, chosen: 3, softmax, size, activation: Activation::Silu, bias: true },
+                spec: spec(count, size, Activation::Silu),
                 gate: stack(size, features, 10, true),
                 up: stack(size, features, 20, false),
                 down: stack(features, size, 30, true),
@@ -207,11 +216,11 @@ mod tests {
             for (batch, length) in [(1, 1), (2, 3), (2, 20)] {
                 let x = numbers(&[batch, length, features], 1.0, 1);
                 let logits = numbers(&[batch, length, count], 1.0, 2);
-                let (chosen, weights) = experts.choose(&logits).unwrap();
+                let (chosen, weights) = router.choose(&logits).unwrap();
                 let each = experts.each(&x, &chosen).unwrap();
                 let want = (each * weights.expand_dims(-1)).unwrap().sum(-2, false).unwrap();
                 let want = (&x + (&want * 0.5)).unwrap().to_vec::<f32>().unwrap();
-                let mixture = experts.kernel().expect("kernels for everything");
+                let mixture = experts.kernel(&router).expect("kernels for everything");
                 let got = mixture.run(&x, &logits, Some((&x, 0.5))).unwrap();
                 assert_eq!(got.shape(), x.shape());
                 let largest = want.iter().fold(0f32, |m, v| m.max(v.abs()));
@@ -226,19 +235,15 @@ mod tests {
     fn shapes_that_do_not_fit_are_errors() {
         let weight = |shape: &[i32]| Stack { weight: Matrix::Dense(numbers(shape, 1.0, 1)), bias: None };
         let experts = Experts {
-            spec: ExpertsSpec {
-                count: 4,
-                chosen: 2,
-                softmax: RouterSoftmax::All,
-                size: 16,
-                activation: Activation::Relu,
-                bias: false,
-            },
+            spec: spec(4, 16, Activation::Relu),
             gate: weight(&[4, 16, 8]),
             up: weight(&[4, 16, 8]),
             down: weight(&[4, 8, 16]),
         };
-        let run = |x: &[i32], logits: &[i32]| experts.forward(&numbers(x, 1.0, 1), &numbers(logits, 1.0, 2), None);
+        let router = Router::new(RouterSpec::softmax(2, false), 4, numbers(&[4, 8], 1.0, 9)).unwrap();
+        let run = |x: &[i32], logits: &[i32]| {
+            experts.forward(&numbers(x, 1.0, 1), &router, &numbers(logits, 1.0, 2), None)
+        };
         assert!(run(&[1, 3, 8], &[1, 3, 4]).is_ok());
         for (x, logits) in [([1, 3, 8], [1, 2, 4]), ([1, 3, 8], [1, 3, 5]), ([1, 3, 9], [1, 3, 4])] {
             assert!(run(&x, &logits).is_err(), "{x:?} and {logits:?}");

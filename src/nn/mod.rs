@@ -6,9 +6,11 @@ mod experts;
 mod linear;
 mod norm;
 pub mod rope;
+mod router;
 
 pub use activation::Activation;
-pub use experts::{Experts, ExpertsSpec, RouterSoftmax};
+pub use experts::{ExpertNames, Experts, ExpertsSpec};
 pub use linear::{Embedding, Input, Joint, Linear};
 pub use norm::{Norm, NormKind, NormSpec};
 pub use rope::{Rope, RopeSpec};
+pub use router::{GroupScore, Groups, Router, RouterBias, RouterSpec, Score};

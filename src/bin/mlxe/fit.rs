@@ -5,9 +5,8 @@ use std::path::Path;
 use indicatif::HumanBytes;
 use mlx_engine::Error;
 use mlx_engine::array::Device;
-use mlx_engine::hub::EstimateOptions;
 use mlx_engine::hub::catalog;
-use mlx_engine::load::ModelConfiguration;
+use mlx_engine::load::{EstimateOptions, ModelConfiguration};
 use mlx_engine::load::fit::{self, Fit};
 
 use crate::Result;
