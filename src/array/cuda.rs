@@ -29,7 +29,7 @@ pub const FEW: usize = 8;
 
 /// Whether they are wanted, and this GPU can run them: from Ampere on.
 static POSSIBLE: Lazy<AtomicBool> = Lazy::new(|| {
-    let wanted = std::env::var_os("MLXE_GPU_KERNELS").is_none_or(|v| v != "0");
+    let wanted = !crate::env::MLXE_GPU_KERNELS.is_off();
     AtomicBool::new(wanted && kernel::generation().is_some_and(|n| n >= 80))
 });
 

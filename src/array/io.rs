@@ -426,7 +426,7 @@ pub fn map_tensors(
     let tolerated = |t: &Located| anywhere && matches!(t.dtype, Dtype::F16 | Dtype::Bf16 | Dtype::U32 | Dtype::U8);
     let small = |t: &Located| t.len <= SMALL;
     let fits = |t: &Located| t.from >= 8 && (aligned(t) || small(t) || tolerated(t));
-    let disabled = std::env::var_os("MLXE_MMAP").is_some_and(|v| v == "0");
+    let disabled = crate::env::MLXE_MMAP.is_off();
     if disabled || !host::available() || !tensors.iter().all(fits) {
         return Ok(None);
     }

@@ -19,8 +19,7 @@ use crate::array::Device;
 use crate::engine::{Control, Observer, Task, background};
 use crate::error::{Error, Result};
 use crate::hub::catalog;
-use crate::load::EstimateOptions;
-use crate::load::fit;
+use crate::load::{EstimateOptions, fit};
 
 /// Who hears of a search or an estimate. All functions may be NULL. They are called on a thread of the library. There is
 /// no on_event: such work is short and has nothing to tell before its end.

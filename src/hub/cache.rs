@@ -14,6 +14,7 @@ use serde_json::Value;
 #[cfg(feature = "hub")]
 use super::disk::disk;
 use super::listing::Listing;
+use crate::env::{self, Variable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::read_text;
 
@@ -27,29 +28,23 @@ const INDEX: &str = "model.safetensors.index.json";
 /// `~/Library/Application Support/MLXEngine/models`, which in an app's sandbox is the app's own and which no cloud
 /// syncs; elsewhere the cache of the Python libraries, `~/.cache/huggingface/hub`.
 pub fn cache_dir() -> Result<PathBuf> {
-    models_dir(cfg!(target_vendor = "apple"), set)
+    models_dir(cfg!(target_vendor = "apple"), Variable::path)
         .ok_or_else(|| Error::not_found("no models directory: neither MLXE_MODELS_DIR, HF_HOME nor HOME is set"))
 }
 
-fn models_dir(apple: bool, set: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
-    let named = ["MLXE_MODELS_DIR", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"].iter().find_map(|n| set(n));
-    named.or_else(|| set("HF_HOME").map(|d| d.join("hub"))).or_else(|| match apple {
-        true => set("HOME").map(|d| d.join("Library/Application Support/MLXEngine/models")),
-        false => {
-            set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|d| d.join(".cache"))).map(|d| d.join("huggingface/hub"))
-        }
+fn models_dir(apple: bool, set: impl Fn(Variable) -> Option<PathBuf>) -> Option<PathBuf> {
+    let named = [env::MLXE_MODELS_DIR, env::HF_HUB_CACHE, env::HUGGINGFACE_HUB_CACHE].into_iter().find_map(&set);
+    named.or_else(|| set(env::HF_HOME).map(|d| d.join("hub"))).or_else(|| match apple {
+        true => set(env::HOME).map(|d| d.join("Library/Application Support/MLXEngine/models")),
+        false => set(env::XDG_CACHE_HOME)
+            .or_else(|| set(env::HOME).map(|d| d.join(".cache")))
+            .map(|d| d.join("huggingface/hub")),
     })
-}
-
-fn set(name: &str) -> Option<PathBuf> {
-    std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from)
 }
 
 /// Where the Python libraries keep cache and token: `HF_HOME`, else `~/.cache/huggingface`.
 pub(super) fn home() -> Option<PathBuf> {
-    set("HF_HOME")
-        .or_else(|| set("XDG_CACHE_HOME").map(|d| d.join("huggingface")))
-        .or_else(|| set("HOME").map(|d| d.join(".cache/huggingface")))
+    env::HF_HOME.path().or_else(|| env::user_cache().map(|d| d.join("huggingface")))
 }
 
 /// The folder of a model in a cache. `revision` is a branch, a tag or a commit; `main` if not given.
@@ -291,7 +286,7 @@ mod tests {
     #[test]
     fn the_models_directory_has_a_place_on_every_platform() {
         let of = |apple, all: &[(&str, &str)]| {
-            let set = |name: &str| all.iter().find(|(n, _)| *n == name).map(|(_, v)| PathBuf::from(v));
+            let set = |v: Variable| all.iter().find(|(n, _)| *n == v.name).map(|(_, v)| PathBuf::from(v));
             models_dir(apple, set).map(|p| p.display().to_string()).unwrap_or_default()
         };
         assert_eq!(of(true, &[("HOME", "/h")]), "/h/Library/Application Support/MLXEngine/models");

@@ -41,7 +41,7 @@ impl RepoFile {
         match hex(&self.blob_id, 40) && self.sha256.as_deref().is_none_or(|s| hex(s, 64)) {
             true => Ok(self),
             false => Err(Error::new(
-                crate::ErrorKind::Network,
+                crate::error::ErrorKind::Network,
                 format!("{}: the server lists it with an impossible checksum", self.path),
             )),
         }
@@ -58,7 +58,7 @@ impl RepoFile {
         let (Some(path), Some(size), Some(blob_id)) =
             (text(entry.get("path")), entry.get("size").and_then(Value::as_u64), text(entry.get("oid")))
         else {
-            return Err(Error::new(crate::ErrorKind::Network, "the server's list of files is malformed"));
+            return Err(Error::new(crate::error::ErrorKind::Network, "the server's list of files is malformed"));
         };
         let sha256 = text(lfs.and_then(|l| l.get("oid")));
         let size = lfs.and_then(|l| l.get("size")).and_then(Value::as_u64).unwrap_or(size);
@@ -75,7 +75,7 @@ fn check_path(path: &str) -> Result<()> {
     match fine {
         true => Ok(()),
         false => Err(Error::new(
-            crate::ErrorKind::Network,
+            crate::error::ErrorKind::Network,
             format!("the repository lists the file name {path:?}, which would lead out of its folder"),
         )),
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::cache::{cache_dir, home};
+use crate::env;
 use crate::error::{Error, Result};
 use crate::files::read_text;
 
@@ -107,13 +108,14 @@ impl HubOptions {
     /// # Errors
     /// If the token is malformed.
     pub fn with_cache(cache: impl Into<PathBuf>) -> Result<HubOptions> {
-        let seconds = text("HF_HUB_DOWNLOAD_TIMEOUT").and_then(|s| s.parse().ok()).filter(|s| (1..=3600).contains(s));
+        let seconds =
+            env::HF_HUB_DOWNLOAD_TIMEOUT.text().and_then(|s| s.parse().ok()).filter(|s| (1..=3600).contains(s));
         Ok(HubOptions {
-            endpoint: text("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.into()),
+            endpoint: env::HF_ENDPOINT.text().unwrap_or_else(|| ENDPOINT.into()),
             token: token()?,
             cache: cache.into(),
-            offline: is_true("HF_HUB_OFFLINE") || is_true("TRANSFORMERS_OFFLINE"),
-            xet: !is_true("HF_HUB_DISABLE_XET"),
+            offline: env::HF_HUB_OFFLINE.is_true() || env::TRANSFORMERS_OFFLINE.is_true(),
+            xet: !env::HF_HUB_DISABLE_XET.is_true(),
             proxy: None,
             connections: 8,
             retries: 5,
@@ -124,23 +126,15 @@ impl HubOptions {
     }
 }
 
-fn text(name: &str) -> Option<String> {
-    std::env::var(name).ok().map(|v| v.trim().to_owned()).filter(|v| !v.is_empty())
-}
-
-fn is_true(name: &str) -> bool {
-    text(name).is_some_and(|v| matches!(v.to_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE"))
-}
-
 /// The token of the environment, else of the file that `hf auth login` writes.
 fn token() -> Result<Option<Token>> {
-    if is_true("HF_HUB_DISABLE_IMPLICIT_TOKEN") {
+    if env::HF_HUB_DISABLE_IMPLICIT_TOKEN.is_true() {
         return Ok(None);
     }
-    if let Some(token) = text("HF_TOKEN").or_else(|| text("HUGGING_FACE_HUB_TOKEN")) {
+    if let Some(token) = env::HF_TOKEN.text().or_else(|| env::HUGGING_FACE_HUB_TOKEN.text()) {
         return Token::new(&token);
     }
-    let path = text("HF_TOKEN_PATH").map(PathBuf::from).or_else(|| Some(home()?.join("token")));
+    let path = env::HF_TOKEN_PATH.path().or_else(|| Some(home()?.join("token")));
     match path.map(|p| read_text(&p, 4096)) {
         Some(Ok(token)) => Token::new(&token),
         _ => Ok(None),

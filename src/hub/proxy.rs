@@ -6,6 +6,7 @@ use ureq::Proxy;
 use ureq::http::Uri;
 
 use super::options::HubOptions;
+use crate::env::{self, Variable};
 use crate::error::{Error, Result};
 
 /// The proxies of each scheme, and who is reached without one.
@@ -36,23 +37,18 @@ impl Proxies {
                 let proxy = Some(parse("the proxy", url.as_str())?);
                 Ok(Proxies { http: proxy.clone(), https: proxy, direct: Vec::new() })
             }
-            None => Self::from_environment(|name| std::env::var(name).ok()),
+            None => Self::from_environment(Variable::in_either_case),
         }
     }
 
-    fn from_environment(get: impl Fn(&str) -> Option<String>) -> Result<Proxies> {
-        let text = |name: &str| get(name).map(|v| v.trim().to_owned()).filter(|v| !v.is_empty());
-        let either = |name: &str| {
-            let upper = name.to_uppercase();
-            text(name).map(|v| (name.to_owned(), v)).or_else(|| text(&upper).map(|v| (upper.clone(), v)))
-        };
-        let proxy = |scheme: &str| {
-            let found = either(scheme).or_else(|| either("all_proxy"));
+    fn from_environment(get: impl Fn(Variable) -> Option<(String, String)>) -> Result<Proxies> {
+        let proxy = |scheme: Variable| {
+            let found = get(scheme).or_else(|| get(env::ALL_PROXY));
             found.map(|(name, url)| parse(&name, &url)).transpose()
         };
         let direct =
-            either("no_proxy").map_or_else(Vec::new, |(_, list)| list.split(',').filter_map(Direct::parse).collect());
-        Ok(Proxies { http: proxy("http_proxy")?, https: proxy("https_proxy")?, direct })
+            get(env::NO_PROXY).map_or_else(Vec::new, |(_, list)| list.split(',').filter_map(Direct::parse).collect());
+        Ok(Proxies { http: proxy(env::HTTP_PROXY)?, https: proxy(env::HTTPS_PROXY)?, direct })
     }
 
     pub fn route(&self, uri: &Uri) -> Route {
@@ -145,7 +141,8 @@ mod tests {
     use super::*;
 
     fn proxies(all: &[(&str, &str)]) -> Result<Proxies> {
-        Proxies::from_environment(|name| all.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned()))
+        let get = |name: &str| all.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
+        Proxies::from_environment(|variable| variable.in_either_case_of(get))
     }
 
     #[test]

@@ -37,7 +37,7 @@ impl Level {
     pub fn get() -> Level {
         static CHOSEN: Lazy<Level> = Lazy::new(|| {
             let best = *Level::available().last().expect("portable is always there");
-            let Ok(name) = std::env::var("MLXE_CPU_KERNELS") else { return best };
+            let Some(name) = mlx_engine_base::env::MLXE_CPU_KERNELS.text() else { return best };
             match Level::ALL.iter().find(|(_, n)| *n == name) {
                 Some((level, _)) if level.is_available() => *level,
                 Some(_) => {

@@ -58,7 +58,7 @@ pub fn threads() -> usize {
 fn pool() -> &'static Pool {
     POOL.get_or_init(|| {
         let cores = || std::thread::available_parallelism().map_or(1, |n| n.get());
-        let environment = || std::env::var("MLXE_THREADS").ok()?.parse().ok().filter(|&n| n > 0);
+        let environment = || mlx_engine_base::env::MLXE_THREADS.text()?.parse().ok().filter(|&n| n > 0);
         let threads = match WANTED.load(Ordering::Relaxed) {
             0 => environment().unwrap_or_else(cores).min(256),
             n => n,

@@ -2,9 +2,12 @@
 
 #[path = "hub_server.rs"]
 pub mod hub_server;
+#[path = "xet_model.rs"]
+pub mod in_xet;
+#[path = "plain_model.rs"]
+pub mod plain;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use mlx_engine::Result;
@@ -41,15 +44,6 @@ pub fn options(server: &HubServer, cache: &Path) -> HubOptions {
 
 pub fn pull(options: HubOptions) -> Result<PathBuf> {
     Download::start(options, DownloadRequest::new(ID, None))?.wait()
-}
-
-/// `mlxe pull`, a process that can be killed.
-pub fn mlxe_pull(server: &HubServer, cache: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mlxe"));
-    command.args(["pull", ID, "--json"]).env("HF_ENDPOINT", &server.endpoint).env("HF_HUB_CACHE", cache);
-    command.env_remove("HF_HUB_OFFLINE").env_remove("HF_HUB_DISABLE_XET").env("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1");
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
 }
 
 /// What is over within 200 ms on an idle machine is so on a busy one, too, if it may try several times.

@@ -135,12 +135,18 @@ pub fn f32_bytes(values: &[f32]) -> Vec<u8> {
 
 // Recipes and goldens on disk.
 
+/// The repository, also for the tests of a package within it.
+pub fn root() -> &'static Path {
+    let mut above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    above.find(|d| d.join("tests/fixtures/models").is_dir()).expect("the package lies in the repository")
+}
+
 pub fn recipe_dir() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models")
+    root().join("tests/fixtures/models")
 }
 
 pub fn golden_dir() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/models")
+    root().join("tests/golden/models")
 }
 
 fn stems(dir: &Path, extension: &str) -> Vec<String> {

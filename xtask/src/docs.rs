@@ -8,7 +8,7 @@ use crate::{Result, root};
 pub fn generate(check: bool) -> Result {
     let output = Command::new(env!("CARGO"))
         .current_dir(root())
-        .args(["run", "--quiet", "--bin", "mlxe", "--", "models", "--json"])
+        .args(["run", "--quiet", "--package", "mlxe", "--", "models", "--json"])
         .output()?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());

@@ -37,7 +37,7 @@ pub fn install(arguments: &[&str]) -> Result {
 fn build(profile: &str) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(&cargo);
-    command.args(["build", "--locked", "--lib", "--bins"]).current_dir(root());
+    command.args(["build", "--locked", "--package", "mlx-engine", "--package", "mlxe"]).current_dir(root());
     if profile == "release" {
         command.arg("--release");
     }

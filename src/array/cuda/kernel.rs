@@ -278,11 +278,7 @@ mod native {
 
     /// Where compiled kernels are kept: the user's cache, as the build has it for MLX.
     fn folder() -> Option<PathBuf> {
-        let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-        let base = set("MLXE_CACHE_DIR")
-            .or_else(|| set("XDG_CACHE_HOME").map(|d| d.join("mlx-engine")))
-            .or_else(|| set("HOME").map(|d| d.join(".cache/mlx-engine")))?;
-        Some(base.join("cuda"))
+        crate::env::engine_cache().map(|d| d.join("cuda"))
     }
 
     /// FNV-1a of what decides about the code; the file has the source itself.

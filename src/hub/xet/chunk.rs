@@ -5,8 +5,8 @@ use std::io::Read;
 
 use lz4_flex::frame::FrameDecoder;
 
-use crate::hub::http::network;
-use crate::hub::retry::Failure;
+use crate::http::network;
+use crate::retry::Failure;
 
 /// Bytes of a chunk's header.
 pub(super) const HEADER: usize = 8;

@@ -6,7 +6,7 @@ use std::ops::Range;
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
-use crate::hub::http::network;
+use crate::http::network;
 
 /// Terms of one range at most; 32 MiB in the smallest usual chunks of 8 KiB are a quarter of this.
 const MAX_TERMS: usize = 16 << 10;

@@ -8,13 +8,13 @@ use ureq::http::header::CONTENT_RANGE;
 use super::chunk::{HEADER, Header, Unpacker};
 use super::plan::{Fetch, Plan};
 use super::{broken, in_context, refused};
-use crate::hub::http::{Client, network, reader, short};
-use crate::hub::pace::Pace;
-use crate::hub::retry::Failure;
+use crate::http::{Client, network, reader, short};
+use crate::pace::Pace;
+use crate::retry::Failure;
 
 /// Reads a range of a file. Each fetch is asked for once, and one at a time; chunks of it that the file needs again
 /// after those of another fetch are kept until then. Errors carry a [`Failure`].
-pub(in crate::hub) struct FileReader {
+pub(crate) struct FileReader {
     client: Client,
     name: String,
     plan: Plan,

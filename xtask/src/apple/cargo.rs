@@ -36,28 +36,13 @@ pub fn write_override(path: &Path, platform: &Platform, bindings: &Path, mlx: Op
 pub fn static_library(cargo: Command, platform: &Platform, configuration: &Path, profile: &str) -> Result<Command> {
     let mut command = cargo;
     command
-        .args(["rustc", "--locked", "--lib", "--crate-type", "staticlib"])
-        .args(["--no-default-features", "--features", &library_features()?])
+        .args(["rustc", "--locked", "--package", "mlx-engine", "--lib", "--crate-type", "staticlib"])
         .args(["--profile", profile, "--target", platform.triple])
         .arg("--config")
         .arg(configuration)
         .env(platform.deployment_variable, platform.minimum_os)
         .current_dir(root());
     Ok(command)
-}
-
-/// The default features but for the command line's, which brings dependencies that the library has no use for.
-fn library_features() -> Result<String> {
-    let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--no-deps"])
-        .current_dir(root())
-        .output()?;
-    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout)?;
-    let packages = metadata["packages"].as_array().ok_or("cargo metadata names no packages")?;
-    let ours = packages.iter().find(|p| p["name"] == "mlx-engine").ok_or("cargo metadata: no mlx-engine")?;
-    let features = ours["features"]["default"].as_array().ok_or("cargo metadata: no default features")?;
-    let names: Vec<&str> = features.iter().filter_map(|f| f.as_str()).filter(|f| *f != "cli").collect();
-    Ok(names.join(","))
 }
 
 /// Where Cargo puts the static library.

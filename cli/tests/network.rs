@@ -1,14 +1,14 @@
 //! The way to a Hub: proxies, certificates, servers that ask for patience. What the environment decides is tested with
 //! `mlxe pull`, which is a process of its own.
-#![cfg(all(feature = "hub", feature = "cli"))]
 
-#[path = "support/hub_server.rs"]
+#[path = "../../tests/support/hub_server.rs"]
 #[allow(dead_code)]
 mod hub_server;
-#[path = "support/proxy.rs"]
+#[path = "../../tests/support/proxy.rs"]
 mod proxy;
+#[path = "../../tests/support/mod.rs"]
 mod support;
-#[path = "support/tls.rs"]
+#[path = "../../tests/support/tls.rs"]
 mod tls;
 
 use std::path::PathBuf;

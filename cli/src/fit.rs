@@ -6,8 +6,8 @@ use indicatif::HumanBytes;
 use mlx_engine::Error;
 use mlx_engine::array::Device;
 use mlx_engine::hub::catalog;
-use mlx_engine::load::{EstimateOptions, ModelConfiguration};
 use mlx_engine::load::fit::{self, Fit};
+use mlx_engine::load::{EstimateOptions, ModelConfiguration};
 
 use crate::Result;
 use crate::args::{DeviceArg, FitArgs};

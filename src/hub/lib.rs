@@ -39,6 +39,8 @@ mod transfer;
 #[cfg(feature = "hub")]
 mod xet;
 
+use mlx_engine_base::{env, error, files};
+
 pub use cache::{cache_dir, complete_snapshot, snapshot};
 pub use listing::{Listing, RepoFile};
 pub use options::{HubOptions, ProxyUrl, Token};

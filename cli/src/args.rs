@@ -27,30 +27,22 @@ pub enum Command {
     /// Write the logits of every position of a sequence to a file
     Logits(LogitsArgs),
     /// Download a model, or what is missing or new of it
-    #[cfg(feature = "hub")]
     Pull(PullArgs),
     /// Look for models on the Hub
-    #[cfg(feature = "hub")]
     Search(SearchArgs),
     /// Say what a model takes in memory and whether it fits, without downloading it
     Fit(FitArgs),
     /// List the models on the disk
-    #[cfg(feature = "hub")]
     List(ListArgs),
     /// Check models on the disk: files, sizes, checksums, leftovers
-    #[cfg(feature = "hub")]
     Verify(VerifyArgs),
     /// Remove models from the disk
-    #[cfg(feature = "hub")]
     Rm(RmArgs),
     /// Remove the models that were not used for the longest time until the rest fits a budget
-    #[cfg(feature = "hub")]
     Prune(PruneArgs),
     /// Take a folder with a model into the models directory
-    #[cfg(feature = "hub")]
     Import(ImportArgs),
     /// Move all models to another directory
-    #[cfg(feature = "hub")]
     Mv(MvArgs),
     /// Load a model and show what happens
     Load(LoadArgs),
@@ -162,7 +154,6 @@ impl OptionalModelArgs {
 }
 
 /// Where models lie.
-#[cfg(feature = "hub")]
 #[derive(Args, Clone)]
 pub struct DirectoryArg {
     /// The models directory; else MLXE_MODELS_DIR, HF_HUB_CACHE or HF_HOME, else the platform's
@@ -170,7 +161,6 @@ pub struct DirectoryArg {
     pub directory: Option<PathBuf>,
 }
 
-#[cfg(feature = "hub")]
 #[derive(Args)]
 pub struct ListArgs {
     #[command(flatten)]
@@ -180,7 +170,6 @@ pub struct ListArgs {
     pub json: bool,
 }
 
-#[cfg(feature = "hub")]
 #[derive(Args)]
 pub struct VerifyArgs {
     /// The model; all if not given
@@ -196,7 +185,6 @@ pub struct VerifyArgs {
     pub json: bool,
 }
 
-#[cfg(feature = "hub")]
 #[derive(Args)]
 pub struct RmArgs {
     /// The models
@@ -212,7 +200,6 @@ pub struct RmArgs {
     pub json: bool,
 }
 
-#[cfg(feature = "hub")]
 #[derive(Args)]
 pub struct PruneArgs {
     /// What all models together may take, e.g. 20G, 500M or 0
@@ -232,7 +219,6 @@ pub struct PruneArgs {
 }
 
 /// Bytes, with a decimal unit behind them or none.
-#[cfg(feature = "hub")]
 fn size(text: &str) -> Result<u64, String> {
     let upper = text.to_uppercase();
     let number = upper.trim_end_matches('B');
@@ -249,7 +235,6 @@ fn size(text: &str) -> Result<u64, String> {
     }
 }
 
-#[cfg(feature = "hub")]
 #[derive(Args)]
 pub struct ImportArgs {
     /// Has config.json, weights and tokenizer
@@ -268,7 +253,6 @@ pub struct ImportArgs {
     pub json: bool,
 }
 
-#[cfg(feature = "hub")]
 #[derive(Args)]
 pub struct MvArgs {
     /// Where the models will be
@@ -498,10 +482,8 @@ pub struct TemplateArgs {
 #[derive(Args)]
 pub struct InfoArgs {
     /// A model's id: says what of it is on the disk, without loading it
-    #[cfg(feature = "hub")]
     #[arg(value_name = "ID", conflicts_with = "model")]
     pub id: Option<String>,
-    #[cfg(feature = "hub")]
     #[command(flatten)]
     pub directory: DirectoryArg,
     #[command(flatten)]
@@ -511,7 +493,6 @@ pub struct InfoArgs {
     pub json: bool,
 }
 
-#[cfg(feature = "hub")]
 #[derive(Args)]
 pub struct PullArgs {
     /// The model's id: organisation/name
@@ -527,7 +508,6 @@ pub struct PullArgs {
     pub json: bool,
 }
 
-#[cfg(feature = "hub")]
 #[derive(Args)]
 pub struct SearchArgs {
     /// Part of the id

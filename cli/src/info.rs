@@ -18,7 +18,6 @@ pub fn short_count(n: u64) -> String {
 }
 
 pub fn info(args: &InfoArgs) -> Result {
-    #[cfg(feature = "hub")]
     if let Some(id) = &args.id {
         return crate::storage::info(&args.directory, id, args.json);
     }

@@ -6,12 +6,9 @@ mod fit;
 mod generate;
 mod info;
 mod load;
-#[cfg(feature = "hub")]
 mod pull;
 mod run;
-#[cfg(feature = "hub")]
 mod search;
-#[cfg(feature = "hub")]
 mod storage;
 mod text;
 
@@ -54,22 +51,14 @@ fn main() -> ExitCode {
         Command::Run(a) => run::run(&a),
         Command::Generate(a) => generate::generate(&a),
         Command::Logits(a) => generate::logits(&a),
-        #[cfg(feature = "hub")]
         Command::Pull(a) => pull::pull(&a),
-        #[cfg(feature = "hub")]
         Command::Search(a) => search::search(&a),
         Command::Fit(a) => fit::fit(&a),
-        #[cfg(feature = "hub")]
         Command::List(a) => storage::list(&a),
-        #[cfg(feature = "hub")]
         Command::Verify(a) => storage::verify(&a),
-        #[cfg(feature = "hub")]
         Command::Rm(a) => storage::remove(&a),
-        #[cfg(feature = "hub")]
         Command::Prune(a) => storage::prune(&a),
-        #[cfg(feature = "hub")]
         Command::Import(a) => storage::import(&a),
-        #[cfg(feature = "hub")]
         Command::Mv(a) => storage::relocate(&a),
         Command::Load(a) => load::load_command(&a),
         Command::Tokenize(a) => text::tokenize(&a),

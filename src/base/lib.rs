@@ -1,0 +1,6 @@
+//! What all crates of the engine share: errors, small files of a model, the environment.
+#![forbid(unsafe_code)]
+
+pub mod env;
+pub mod error;
+pub mod files;
