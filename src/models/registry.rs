@@ -226,9 +226,10 @@ pub fn to_json() -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::tests::fixture::{Recipe, cases};
 
     #[test]
-    fn rows_are_sorted_and_aliases_lead_to_decoders() {
+    fn rows_are_sorted_and_aliases_lead_to_models() {
         assert!(ARCHITECTURES.is_sorted_by(|a, b| a.model_type < b.model_type));
         for row in ARCHITECTURES {
             if let Some(of) = row.alias_of() {
@@ -241,5 +242,103 @@ mod tests {
     fn unknown_types_are_refused_with_the_list() {
         let error = find("warp_drive").err().unwrap();
         assert!(error.message().contains("warp_drive") && error.message().contains("qwen3"));
+        assert!(!error.message().contains("test_bigram"));
+    }
+
+    fn spec_of(row: &Architecture, config: &Value) -> DecoderSpec {
+        match row.build {
+            Build::Decoder(spec) => checked(spec, &normalize(config)).unwrap(),
+            Build::Alias(of) => spec_of(find(of).unwrap(), config),
+            _ => panic!("{} is no decoder", row.model_type),
+        }
+    }
+
+    /// As transformers 5 would write it, from as transformers 4 did.
+    fn modern(config: &Value) -> Value {
+        let mut config = config.clone();
+        let map = config.as_object_mut().unwrap();
+        let scaling = map.remove("rope_scaling").filter(|v| !v.is_null());
+        let mut block = scaling.unwrap_or_else(|| json!({}));
+        let block = block.as_object_mut().unwrap();
+        let kind = block.remove("type").or_else(|| block.remove("rope_type")).unwrap_or_else(|| json!("default"));
+        block.insert("rope_type".into(), kind);
+        let theta = map.remove("rope_theta");
+        let part = map.remove("partial_rotary_factor");
+        for (key, value) in [("rope_theta", theta), ("partial_rotary_factor", part)] {
+            block.extend(value.map(|value| (key.to_owned(), value)));
+        }
+        let block = Value::Object(block.clone());
+        let block = match map.remove("rope_local_base_freq") {
+            Some(local) => json!({
+                "full_attention": block,
+                "sliding_attention": {"rope_type": "default", "rope_theta": local},
+            }),
+            None => block,
+        };
+        map.entry("rope_parameters").or_insert(block);
+        for (old, new) in [("num_experts", "num_local_experts"), ("torch_dtype", "dtype")] {
+            match (map.remove(old), map.remove(new)) {
+                (Some(value), _) => map.insert(new.into(), value),
+                (None, Some(value)) => map.insert(old.into(), value),
+                (None, None) => None,
+            };
+        }
+        config
+    }
+
+    /// `2048.0` for integers, 1 and 0 for booleans.
+    fn loose(value: &Value) -> Value {
+        match value {
+            Value::Object(map) => map.iter().map(|(key, value)| (key.clone(), loose(value))).collect(),
+            Value::Array(items) => items.iter().map(loose).collect(),
+            Value::Number(n) => n.as_f64().map_or(Value::Null, Value::from),
+            Value::Bool(b) => json!(u8::from(*b)),
+            other => other.clone(),
+        }
+    }
+
+    #[test]
+    fn every_spelling_describes_the_same_model() {
+        for case in cases() {
+            let config = Recipe::load(&case).config;
+            let model_type = config["model_type"].clone();
+            let row = find(model_type.as_str().unwrap()).unwrap();
+            let want = spec_of(row, &config);
+            let mut with_nothing = config.clone();
+            for key in ["text_config", "rope_scaling", "head_dim", "sliding_window", "quantization_config"] {
+                let map = with_nothing.as_object_mut().unwrap();
+                map.entry(key).or_insert(if key.ends_with("config") { json!({}) } else { Value::Null });
+            }
+            let nested = json!({"model_type": model_type, "hidden_size": 1, "text_config": modern(&config)});
+            for (how, other) in [
+                ("transformers 5", modern(&config)),
+                ("nothings", with_nothing),
+                ("loose numbers", loose(&config)),
+                ("all at once", loose(&nested)),
+            ] {
+                assert_eq!(spec_of(row, &other), want, "{case}: {how}");
+            }
+        }
+    }
+
+    #[test]
+    fn shapes_count_what_checkpoints_hold() {
+        for case in cases() {
+            let recipe = Recipe::load(&case);
+            let row = find(recipe.config["model_type"].as_str().unwrap()).unwrap();
+            let unused = |name: &str| {
+                name.ends_with("inv_freq") || spec_of(row, &recipe.config).head == super::super::decoder::Head::Tied
+                    && name.starts_with("lm_head.")
+            };
+            let numbers = |shape: &[usize]| shape.iter().map(|&n| n as u64).product::<u64>();
+            let held = recipe.tensors.iter().filter(|t| !unused(&t.name));
+            let want: u64 = held.map(|t| numbers(&t.shape)).sum();
+            let mut got = row.shape(&recipe.config).unwrap().parameters();
+            // Whether it has an output layer of its own the checkpoint says.
+            if case == "gemma3_text-untied" {
+                got += numbers(&[96, 96]);
+            }
+            assert_eq!(got, want, "{case}");
+        }
     }
 }

@@ -81,9 +81,7 @@ impl Common {
         match self.head_dim {
             Some(dim) if dim > 0 => Ok(dim),
             _ if heads > 0 && hidden > 0 && hidden % heads == 0 => Ok(hidden / heads),
-            _ => Err(Error::invalid_config(format!(
-                "config.json: hidden_size {hidden} is not a multiple of num_attention_heads {heads}"
-            ))),
+            _ => Err(invalid(format!("hidden_size {hidden} is not a multiple of num_attention_heads {heads}"))),
         }
     }
 
@@ -142,15 +140,25 @@ impl Common {
 
 /// A value that has no default.
 pub fn required<T>(key: &str, value: Option<T>) -> Result<T> {
-    value.ok_or_else(|| Error::invalid_config(format!("config.json: {key} is missing")))
+    value.ok_or_else(|| invalid(format!("{key} is missing")))
 }
 
 /// A number of layers, bounded.
 pub fn layer_count(layers: i32) -> Result<usize> {
-    match layers {
-        1..=4096 => Ok(layers as usize),
-        _ => Err(Error::invalid_config(format!("config.json: num_hidden_layers is {layers}; 1 to 4096 is possible"))),
+    size("num_hidden_layers", layers, 4096).map(|()| layers as usize)
+}
+
+/// Refuses what is not in `1..=most`.
+pub fn size(key: &str, n: i32, most: i32) -> Result<()> {
+    match (1..=most).contains(&n) {
+        true => Ok(()),
+        false => Err(invalid(format!("{key} is {n}; 1 to {most} is possible"))),
     }
+}
+
+/// An error about the configuration.
+pub fn invalid(what: String) -> Error {
+    Error::invalid_config(format!("config.json: {what}"))
 }
 
 #[cfg(test)]

@@ -2,13 +2,13 @@
 
 use super::ffn::Feed;
 use super::mixers::Mix;
-use super::spec::{Flow, LayerSpec, NormAt, StateUse, SubLayer};
+use super::pass::{At, Residual, State, StateUse};
+use super::spec::{Flow, LayerSpec, NormAt, SubLayer};
 use crate::array::Array;
 use crate::array::fast::Mask;
 use crate::cache::{LayerCache, LayerCacheSpec, Visible};
 use crate::error::Result;
-use crate::nn::rope::Offset;
-use crate::nn::{Input, Linear, Norm};
+use crate::nn::{Input, Norm};
 use crate::weights::Weights;
 
 pub struct Layer {
@@ -29,39 +29,6 @@ pub enum Slot {
     Shared(usize),
     /// None.
     None,
-}
-
-/// What a mixer remembers of the sequence.
-pub enum State<'a> {
-    /// Its own memory, to which it adds.
-    Own(&'a mut LayerCache),
-    /// That of an earlier layer, which has added to it in this pass.
-    Shared(&'a LayerCache),
-    /// Nothing: what it sees is in this pass.
-    None,
-}
-
-/// Where a layer's new positions are, and what they may see.
-pub struct At<'a> {
-    pub offset: &'a Offset,
-    pub mask: Mask,
-}
-
-/// What a part's result is added to: the residual stream, the result times a factor.
-#[derive(Clone, Copy)]
-pub struct Residual<'a> {
-    pub x: &'a Array,
-    pub factor: Option<f32>,
-}
-
-impl Residual<'_> {
-    /// The output layer's result, added where there is something to add it to.
-    pub fn add(onto: Option<Residual>, output: &Linear, x: &Array) -> Result<Array> {
-        match onto {
-            Some(residual) => output.forward_add(x, residual.x, residual.factor),
-            None => output.forward(x),
-        }
-    }
 }
 
 /// A part of a layer with its norms.

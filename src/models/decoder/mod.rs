@@ -3,13 +3,15 @@
 mod ffn;
 mod layer;
 mod mixers;
+mod pass;
 mod spec;
 #[cfg(test)]
 mod tests;
 
 pub use ffn::{Ffn, GateUp, GatedSpec, MoeSpec, PlainSpec, SharedExpert, SharedGate};
 pub use mixers::{AttentionBias, AttentionNames, AttentionSpec, HeadWeights, Mixer, QkNorm, QkvNames};
-pub use spec::{DecoderSpec, Flow, Head, LayerSpec, Names, NormAt, StateUse, SubLayer};
+pub use pass::StateUse;
+pub use spec::{DecoderSpec, Flow, Head, LayerSpec, Names, NormAt, SubLayer};
 
 use crate::array::{Array, Device};
 use crate::cache::{Cache, CacheOptions};
@@ -18,7 +20,8 @@ use crate::models::{Content, Encoder, Inputs, LanguageModel, Output, Positions};
 use crate::nn::rope::Offset;
 use crate::nn::{Embedding, Linear, Norm};
 use crate::weights::Weights;
-use layer::{At, Layer, Masks, Slot, State, slots};
+use layer::{Layer, Masks, Slot, slots};
+use pass::{At, State};
 
 /// A decoder with its weights.
 pub struct Decoder {

@@ -2,9 +2,11 @@
 
 use super::ffn::Ffn;
 use super::mixers::Mixer;
+use super::pass::StateUse;
 use crate::array::Device;
 use crate::cache::LayerCacheSpec;
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::models::config::{invalid, size};
 use crate::models::shape::{LayerShape, ModelShape, OnDevice, StateShape};
 use crate::nn::NormSpec;
 
@@ -111,17 +113,6 @@ pub enum Flow {
     Sequential,
     /// What the first part reads: without a norm of its own, its norm's result.
     Parallel,
-}
-
-/// Where a mixer's memory of the sequence is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StateUse {
-    /// It has its own.
-    Own,
-    /// It reads that of an earlier layer, which has its own, and adds nothing.
-    SharedWith(usize),
-    /// It has none: positions see only those of the same pass.
-    None,
 }
 
 impl<T> SubLayer<T> {
@@ -260,18 +251,5 @@ impl DecoderSpec {
             true => Ok(()),
             false => Err(invalid(format!("layer {layer} cannot share the state of layer {of}"))),
         }
-    }
-}
-
-/// An error about the configuration.
-pub(super) fn invalid(what: String) -> Error {
-    Error::invalid_config(format!("config.json: {what}"))
-}
-
-/// Refuses what is not in `1..=most`.
-pub(super) fn size(name: &str, n: i32, most: i32) -> Result<()> {
-    match (1..=most).contains(&n) {
-        true => Ok(()),
-        false => Err(invalid(format!("{name} is {n}; 1 to {most} is possible"))),
     }
 }

@@ -1,11 +1,11 @@
 //! A router, the experts that it chooses, and perhaps one that all positions share.
 
-use super::gated::Gated;
-use super::{Feed, FfnShape, FfnSpec, GatedSpec};
+use super::gated::{Gated, GatedSpec};
+use super::kind::{Feed, FfnShape, FfnSpec};
 use crate::array::Array;
 use crate::error::Result;
-use crate::models::decoder::layer::Residual;
-use crate::models::decoder::spec::size;
+use crate::models::config::size;
+use crate::models::decoder::pass::Residual;
 use crate::models::shape::OnDevice;
 use crate::nn::{Experts, ExpertsSpec, Input, Linear, Router, RouterBias, RouterSpec};
 use crate::weights::Weights;

@@ -1,10 +1,10 @@
 //! `down(activation(up(x)))`
 
-use super::{Feed, FfnShape, FfnSpec};
+use super::kind::{Feed, FfnShape, FfnSpec};
 use crate::array::Array;
 use crate::error::Result;
-use crate::models::decoder::layer::Residual;
-use crate::models::decoder::spec::size;
+use crate::models::config::size;
+use crate::models::decoder::pass::Residual;
 use crate::models::shape::OnDevice;
 use crate::nn::{Activation, Input, Linear};
 use crate::weights::Weights;

@@ -1,14 +1,14 @@
 //! Softmax attention with grouped queries.
 
-use super::{Mix, MixerShape, MixerSpec, SharedKv};
+use super::kind::{Mix, MixerShape, MixerSpec, SharedKv};
 use crate::array::cpu::{self, CachedAttention};
 use crate::array::cuda;
 use crate::array::fast::layer_norm;
 use crate::array::{Array, stack};
 use crate::cache::{AttentionParams, LayerCache, LayerCacheSpec, attend};
 use crate::error::{Error, Result};
-use crate::models::decoder::layer::{At, Residual, State};
-use crate::models::decoder::spec::{StateUse, invalid, size};
+use crate::models::config::{invalid, size};
+use crate::models::decoder::pass::{At, Residual, State, StateUse};
 use crate::models::shape::StateShape;
 use crate::nn::{Input, Joint, Linear, Norm, NormSpec, Rope, RopeSpec};
 use crate::weights::Weights;
