@@ -172,7 +172,7 @@ fn an_encoder_is_a_row_of_its_own_kind() {
     assert!(fixture::relative_error(&once, &want) < 1e-5);
     // It does not generate.
     let network = row.build(&recipe.config, &open(dir.path())).unwrap();
-    assert!(network.language().is_err_and(|e| e.kind() == crate::ErrorKind::Unsupported));
+    assert!(network.language().is_err_and(|e| e.kind() == crate::ErrorKind::UnsupportedModel));
 }
 
 // A model that sees: a linear map of patches beside Llama.
