@@ -3,25 +3,22 @@
 mod support;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use mlx_engine::ErrorKind;
-use mlx_engine::array::io::ReadProgress;
 use mlx_engine::array::{Array, Device, Dtype, set_device};
 use mlx_engine::cache::{Cache, CacheOptions, KvQuantization, Layout};
 use mlx_engine::engine::{Control, Engine, EngineOptions, Model, Task};
 use mlx_engine::generate::sampling::SamplingParams;
 use mlx_engine::generate::{GenerateOptions, GenerationEvent, GenerationStats, StopReason};
 use mlx_engine::load::ModelConfiguration;
-use mlx_engine::models::{Inputs, LanguageModel, registry};
-use mlx_engine::weights::quantization::Quantization;
-use mlx_engine::weights::{Checkpoint, Weights};
+use mlx_engine::models::{Inputs, LanguageModel};
 use once_cell::sync::Lazy;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use support::fixture::{Recipe, cases, relative_error};
+use support::fixture::{cases, relative_error};
 use support::{TempDir, load, network, write_case};
 
 // The models themselves, on this thread.

@@ -673,14 +673,7 @@ fn copy_positions(ins: &[View<'_>], outs: &[View<'_>]) {
 impl CachedAttention {
     /// Appends keys and values to the stores and attends over them. A mask is one for all sequences. `q` is `[batch, length, heads * head_dim]`, `k` and `v` alike; the result is like `q`. One store has all
     /// sequences, or each sequence has its own.
-    pub fn run(
-        &self,
-        q: &Array,
-        k: &Array,
-        v: &Array,
-        mask: &Mask,
-        stores: &mut [&mut Store],
-    ) -> Result<Array> {
+    pub fn run(&self, q: &Array, k: &Array, v: &Array, mask: &Mask, stores: &mut [&mut Store]) -> Result<Array> {
         let &[batch, length, _] = q.shape() else { return Err(unfit("attention", &[q])) };
         let (query, key) =
             ([batch, length, self.heads * self.head_dim], [batch, length, self.kv_heads * self.head_dim]);

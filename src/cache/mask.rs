@@ -173,8 +173,8 @@ mod tests {
     fn attention_sees_what_it_says() {
         crate::array::set_device(crate::array::Device::Cpu).unwrap();
         let one = |spans: &[Range<i32>]| Visible::Spans(vec![spans.to_vec()]);
-        let several = Visible::Spans(vec![vec![0..3], vec![2..5]]);
         for window in [None, Some(4)] {
+            let several = Visible::Spans(vec![vec![0..3], vec![2..5]]);
             for (rows, visible) in
                 [(1, Visible::Full), (1, one(&[1..4])), (1, one(&[0..2, 3..5])), (2, several), (2, Visible::Causal)]
             {

@@ -14,8 +14,8 @@ mod rotating;
 use aligned::Aligned;
 pub use attention::{AttentionParams, attend};
 use kv::Kv;
-pub(crate) use mask::causal_mask;
 pub use mask::Visible;
+pub(crate) use mask::causal_mask;
 use quantized::QuantizedKv;
 use rotating::Rotating;
 

@@ -397,7 +397,9 @@ impl Rope {
         };
         match offset {
             Offset::Same(n) => rope(x, dims, self.spec.interleaved, base, self.scale, *n),
-            Offset::Each(_, array) | Offset::Explicit(_, array) => rope_at(x, dims, self.spec.interleaved, base, self.scale, array),
+            Offset::Each(_, array) | Offset::Explicit(_, array) => {
+                rope_at(x, dims, self.spec.interleaved, base, self.scale, array)
+            }
         }
     }
 

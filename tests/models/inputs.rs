@@ -116,9 +116,8 @@ fn rows_have_places_of_their_own() {
 fn full_and_spans_are_not_causal() {
     for case in relative() {
         let (model, recipe, _dir) = open(&case);
-        let run = |visible: Visible| {
-            logits(&*model, &Inputs::tokens(prompt(&recipe)).seeing(visible), &mut cache(&*model))
-        };
+        let run =
+            |visible: Visible| logits(&*model, &Inputs::tokens(prompt(&recipe)).seeing(visible), &mut cache(&*model));
         let (n, vocab) = (recipe.prompt.len() as i32, model.vocab_size() as usize);
         let (causal, full) = (run(Visible::Causal), run(Visible::Full));
         assert!(relative_error(&full, &causal) > 1e-3, "{case}");
@@ -146,9 +145,8 @@ fn full_visibility_without_positions_is_a_set() {
         logits(&*model, &Inputs::tokens(ids(tokens)).at(at).seeing(visible), &mut cache(&*model))
     };
     let backwards: Vec<u32> = recipe.prompt.iter().rev().copied().collect();
-    let turned = |all: Vec<f32>| -> Vec<f32> {
-        all.chunks(model.vocab_size() as usize).rev().flatten().copied().collect()
-    };
+    let turned =
+        |all: Vec<f32>| -> Vec<f32> { all.chunks(model.vocab_size() as usize).rev().flatten().copied().collect() };
     let (one, other) = (run(&recipe.prompt, Visible::Full), turned(run(&backwards, Visible::Full)));
     assert!(relative_error(&one, &other) < 2e-5);
     let (one, other) = (run(&recipe.prompt, Visible::Causal), turned(run(&backwards, Visible::Causal)));
@@ -198,7 +196,7 @@ fn inputs_that_do_not_fit_are_refused() {
     refused(tokens().at(zeros(&[1, 1, 3], Dtype::I32)), invalid, "positions");
     refused(tokens().at(zeros(&[1, 1, n], Dtype::F32)), invalid, "positions");
     refused(tokens().at(places(-1, n - 1)), invalid, "-1");
-    refused(tokens().at(zeros(&[3, 1, n], Dtype::I32)), ErrorKind::Unsupported, "3 axes");
+    refused(tokens().at(zeros(&[3, 1, n], Dtype::I32)), ErrorKind::UnsupportedModel, "3 axes");
     refused(tokens().seeing(Visible::Spans(vec![vec![]; 2])), invalid, "sequences");
     refused(tokens().seeing(Visible::Spans(vec![vec![2..n + 1]])), invalid, "span");
     refused(tokens().tapping(vec![2]), invalid, "layer 2");

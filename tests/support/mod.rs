@@ -4,15 +4,20 @@
 pub mod fixture;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use fixture::{Packed, Packing, RawTensor, Recipe};
 use mlx_engine::Result;
-use mlx_engine::array::Array;
+use mlx_engine::array::io::ReadProgress;
 use mlx_engine::array::quant::{Mode, Quantized, Scheme};
+use mlx_engine::array::{Array, Dtype};
 use mlx_engine::engine::{Control, Engine, EngineOptions, Model};
 use mlx_engine::generate::{GenerateOptions, GenerationEvent};
 use mlx_engine::load::{LoadEvent, ModelConfiguration, TokenizerSource, WeightDtype};
+use mlx_engine::models::{LanguageModel, registry};
+use mlx_engine::weights::quantization::Quantization;
+use mlx_engine::weights::{Checkpoint, Weights};
 
 /// A fresh folder that goes away with the value.
 pub struct TempDir(PathBuf);
@@ -62,7 +67,7 @@ pub fn quantize(_: &str, values: &[f32], shape: &[usize], packing: &Packing) -> 
     let shape_of = |a: &Array| a.shape().iter().map(|&n| n as usize).collect::<Vec<_>>();
     let packed = RawTensor::u32(&shape_of(&q.packed), &q.packed.to_vec::<u32>().unwrap());
     let scales = match q.scales.dtype() {
-        mlx_engine::array::Dtype::F32 => RawTensor::f32(&shape_of(&q.scales), &q.scales.to_vec::<f32>().unwrap()),
+        Dtype::F32 => RawTensor::f32(&shape_of(&q.scales), &q.scales.to_vec::<f32>().unwrap()),
         _ => RawTensor {
             dtype: safetensors::Dtype::U8,
             shape: shape_of(&q.scales),
@@ -84,7 +89,7 @@ pub fn write_case(case: &str, dir: &Path, shards: usize) -> Recipe {
 pub fn bare(dir: &Path) -> ModelConfiguration {
     ModelConfiguration::directory(dir)
         .with_tokenizer(TokenizerSource::None)
-        .with_dtype(WeightDtype::Exactly(mlx_engine::array::Dtype::F32))
+        .with_dtype(WeightDtype::Exactly(Dtype::F32))
 }
 
 /// Loads and waits.
