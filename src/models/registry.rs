@@ -185,9 +185,8 @@ impl Architecture {
         if let Some(sanitize) = self.sanitize {
             sanitize(config, weights)?;
         }
-        let decoder = |spec| -> Result<Box<dyn LanguageModel>> {
-            Ok(Box::new(Decoder::load(checked(spec, config)?, weights)?))
-        };
+        let decoder =
+            |spec| -> Result<Box<dyn LanguageModel>> { Ok(Box::new(Decoder::load(checked(spec, config)?, weights)?)) };
         Ok(match self.build {
             Build::Alias(of) => find(of)?.build(config, weights)?,
             Build::Decoder(spec) => Network::Language(decoder(spec)?),
@@ -212,7 +211,9 @@ impl Network {
     pub fn language(self) -> Result<Box<dyn LanguageModel>> {
         match self {
             Network::Language(model) | Network::Vision(model, _) => Ok(model),
-            Network::Encoder(_) => Err(Error::unsupported("this model makes features of texts, it does not continue them")),
+            Network::Encoder(_) => {
+                Err(Error::unsupported("this model makes features of texts, it does not continue them"))
+            }
         }
     }
 }
@@ -327,8 +328,9 @@ mod tests {
             let recipe = Recipe::load(&case);
             let row = find(recipe.config["model_type"].as_str().unwrap()).unwrap();
             let unused = |name: &str| {
-                name.ends_with("inv_freq") || spec_of(row, &recipe.config).head == super::super::decoder::Head::Tied
-                    && name.starts_with("lm_head.")
+                name.ends_with("inv_freq")
+                    || spec_of(row, &recipe.config).head == super::super::decoder::Head::Tied
+                        && name.starts_with("lm_head.")
             };
             let numbers = |shape: &[usize]| shape.iter().map(|&n| n as u64).product::<u64>();
             let held = recipe.tensors.iter().filter(|t| !unused(&t.name));

@@ -48,9 +48,9 @@ pub fn checkpoint(case: &str, change: impl FnOnce(&mut Recipe)) -> (Recipe, temp
 }
 
 fn write(dir: &Path, tensors: &[(&str, RawTensor)]) {
-    let views = tensors.iter().map(|(name, t)| {
-        (*name, safetensors::tensor::TensorView::new(t.dtype, t.shape.clone(), &t.bytes).unwrap())
-    });
+    let views = tensors
+        .iter()
+        .map(|(name, t)| (*name, safetensors::tensor::TensorView::new(t.dtype, t.shape.clone(), &t.bytes).unwrap()));
     std::fs::write(dir.join("model.safetensors"), safetensors::serialize(views, None).unwrap()).unwrap();
     std::fs::write(dir.join("config.json"), "{}").unwrap();
 }

@@ -116,12 +116,7 @@ impl Experts {
         let softmax = router.kernel()?;
         let parts = [&self.gate, &self.up, &self.down].map(|s| (part(&s.weight), s.bias.as_ref()));
         let known = cpu::active() && parts.iter().all(|(weight, _)| weight.is_supported());
-        known.then(|| Mixture {
-            parts,
-            chosen: router.top_k(),
-            softmax,
-            act: self.spec.activation.kernel(),
-        })
+        known.then(|| Mixture { parts, chosen: router.top_k(), softmax, act: self.spec.activation.kernel() })
     }
 
     /// The results of the chosen experts, `[batch, length, chosen, features]`. Many uses are sorted by expert.
@@ -196,7 +191,8 @@ mod tests {
         ];
         let (count, features, size) = (6, 128, 256);
         for (i, scheme) in schemes.into_iter().enumerate() {
-            let router = Router::new(RouterSpec::softmax(3, i % 2 == 1), count, numbers(&[count, features], 1.0, 9)).unwrap();
+            let router =
+                Router::new(RouterSpec::softmax(3, i % 2 == 1), count, numbers(&[count, features], 1.0, 9)).unwrap();
             let stack = |rows: i32, columns: i32, seed: u64, bias: bool| Stack {
                 weight: match scheme {
                     None => Matrix::Dense(numbers(&[count, rows, columns], 0.1, seed)),
@@ -241,9 +237,8 @@ mod tests {
             down: weight(&[4, 8, 16]),
         };
         let router = Router::new(RouterSpec::softmax(2, false), 4, numbers(&[4, 8], 1.0, 9)).unwrap();
-        let run = |x: &[i32], logits: &[i32]| {
-            experts.forward(&numbers(x, 1.0, 1), &router, &numbers(logits, 1.0, 2), None)
-        };
+        let run =
+            |x: &[i32], logits: &[i32]| experts.forward(&numbers(x, 1.0, 1), &router, &numbers(logits, 1.0, 2), None);
         assert!(run(&[1, 3, 8], &[1, 3, 4]).is_ok());
         for (x, logits) in [([1, 3, 8], [1, 2, 4]), ([1, 3, 8], [1, 3, 5]), ([1, 3, 9], [1, 3, 4])] {
             assert!(run(&x, &logits).is_err(), "{x:?} and {logits:?}");

@@ -109,8 +109,11 @@ fn layers_share_the_keys_and_values_of_others() {
             assert_eq!(shares.new_cache(&CacheOptions::default()).unwrap().layers.len(), 1);
             let quantized = KvQuantization { bits: 8, group_size: 32, start: 4 };
             let plain = CacheOptions::default();
-            let options =
-                [plain, CacheOptions { max_kv_size: Some(9), ..plain }, CacheOptions { quantization: Some(quantized), ..plain }];
+            let options = [
+                plain,
+                CacheOptions { max_kv_size: Some(9), ..plain },
+                CacheOptions { quantization: Some(quantized), ..plain },
+            ];
             for options in &options {
                 for pieces in PIECES {
                     let want = run(&own, &recipe.prompt, pieces, options);

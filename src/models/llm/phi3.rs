@@ -5,9 +5,7 @@ use serde_json::{Value, json};
 use super::llama;
 use crate::error::Result;
 use crate::models::config::{self, Common};
-use crate::models::decoder::{
-    AttentionNames, AttentionSpec, DecoderSpec, GateUp, GatedSpec, LayerSpec, QkvNames,
-};
+use crate::models::decoder::{AttentionNames, AttentionSpec, DecoderSpec, GateUp, GatedSpec, LayerSpec, QkvNames};
 use crate::nn::Activation;
 
 pub fn spec(config: &Value) -> Result<DecoderSpec> {
@@ -21,10 +19,8 @@ pub fn spec(config: &Value) -> Result<DecoderSpec> {
     let rope = c.rope(head_dim, Some(10_000.0))?;
     let mut attention = AttentionSpec::new(c.num_attention_heads, c.kv_heads(), head_dim, rope);
     attention.names = AttentionNames { qkv: QkvNames::Fused("qkv_proj"), ..AttentionNames::default() };
-    let ffn = GatedSpec {
-        gate_up: GateUp::Fused("gate_up_proj"),
-        ..GatedSpec::new(c.intermediate_size, Activation::Silu)
-    };
+    let ffn =
+        GatedSpec { gate_up: GateUp::Fused("gate_up_proj"), ..GatedSpec::new(c.intermediate_size, Activation::Silu) };
     let layers = vec![LayerSpec::pre_norm(attention, ffn, c.rms_norm()?); c.layer_count()?];
     llama::decoder(&c, layers)
 }

@@ -13,8 +13,7 @@ pub fn spec(config: &Value) -> Result<DecoderSpec> {
     let head_dim = config::required("head_dim", c.head_dim)?;
     config::required("max_position_embeddings", c.max_position_embeddings)?;
     config::required("tie_word_embeddings", c.tie_word_embeddings)?;
-    let mut attention =
-        AttentionSpec::new(c.num_attention_heads, c.kv_heads(), head_dim, c.rope(head_dim, None)?);
+    let mut attention = AttentionSpec::new(c.num_attention_heads, c.kv_heads(), head_dim, c.rope(head_dim, None)?);
     attention.qk_norm = QkNorm::Head(c.rms_norm()?);
     let ffn = GatedSpec::new(c.intermediate_size, Activation::Silu);
     let layer = LayerSpec::pre_norm(attention, ffn, c.rms_norm()?);
