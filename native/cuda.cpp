@@ -91,8 +91,12 @@ std::string compiled(const char* source, const char* architecture) {
 // MLX copies and hashes a kernel's code whenever it is used, to find the module that it has loaded by name and hash: 4
 // microseconds for 28 KB, more than all else that the host does for the operation. What is hashed need not be the code once
 // the module is there. libstdc++'s hash (Murmur, `_Hash_bytes`) can be inverted for eight bytes, because each of its steps
-// can; the result is checked with std::hash.
+// can; the result is checked with std::hash. Another standard library has another hash, and works as well, more slowly; a
+// test in src/array/cuda/kernel.rs says when that happens.
 std::string same_hash(const std::string& text) {
+#ifndef __GLIBCXX__
+  return text;
+#else
   static_assert(sizeof(size_t) == 8);
   const uint64_t factor = 0xc6a4a7935bd1e995, seed = 0xc70f6907;
   uint64_t inverse = factor; // Newton's iteration doubles the bits that are right, three at first.
@@ -105,6 +109,7 @@ std::string same_hash(const std::string& text) {
   const uint64_t block = mix(mixed * inverse) * inverse;
   std::string alias(reinterpret_cast<const char*>(&block), sizeof(block));
   return std::hash<std::string>{}(alias) == hash ? alias : text;
+#endif
 }
 
 } // namespace

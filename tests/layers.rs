@@ -135,3 +135,20 @@ fn files_of_models_stay_small() {
         assert!(lines <= *budget, "{path} has {lines} lines of code, {budget} at most");
     }
 }
+
+/// The back ends of `array` are known through `array::fused` alone.
+#[test]
+fn only_array_names_back_ends() {
+    for (path, text) in sources() {
+        if matches!(module(&path), "array" | "kernels") {
+            continue;
+        }
+        for line in code(&text) {
+            let named = ["cpu::", "cuda::", "mlx_engine_kernels"].iter().find(|name| line.contains(*name));
+            assert!(named.is_none(), "{path} names a back end: {}", line.trim());
+            let imported =
+                line.contains("array::{") && line.split([' ', '{', '}', ',', ';']).any(|w| matches!(w, "cpu" | "cuda"));
+            assert!(!imported, "{path} imports a back end: {}", line.trim());
+        }
+    }
+}

@@ -1,26 +1,20 @@
-//! Fused operations: MLX's own, and on CPUs where those are only put together, the kernels of [`cpu`].
+//! MLX's own fused operations, to which those of [`fused`](super::fused) fall.
 
-use super::cpu::Remembered;
 use super::device::stream;
+use super::fused::terms::mask::Mask;
 use super::ops::{call, or_null};
-use super::{Array, Out, cpu, sys};
+use super::{Array, Out, sys};
 use crate::error::Result;
 
 /// `x / rms(x) * weight` over the last axis. Without a weight only normalised.
 #[track_caller]
 pub fn rms_norm(x: &Array, weight: Option<&Array>, eps: f32) -> Result<Array> {
-    if cpu::active() {
-        return cpu::norm(x, false, eps, weight, None);
-    }
     call!(mlx_fast_rms_norm(x.raw, or_null(weight), eps))
 }
 
 /// `(x - mean) / std * weight + bias` over the last axis.
 #[track_caller]
 pub fn layer_norm(x: &Array, weight: Option<&Array>, bias: Option<&Array>, eps: f32) -> Result<Array> {
-    if cpu::active() {
-        return cpu::norm(x, true, eps, weight, bias);
-    }
     call!(mlx_fast_layer_norm(x.raw, or_null(weight), or_null(bias), eps))
 }
 
@@ -64,17 +58,6 @@ pub fn rope_at(
     call!(mlx_fast_rope_dynamic(x.raw, dims, interleaved, base, scale, offsets.raw, or_null(freqs)))
 }
 
-/// Which keys a query may see.
-#[derive(Clone, Debug)]
-pub enum Mask {
-    /// All of them.
-    None,
-    /// Those at or before the query, the last query seeing the last key.
-    Causal,
-    /// Those where this boolean array, `[.., queries, keys]`, is true.
-    Array(Array),
-}
-
 /// `softmax(q k^T * scale + mask) v`. `queries` is `[batch, heads, length, dims]`, `keys` and `values`
 /// `[batch, kv heads, kv length, dims]` with `heads` a multiple of `kv heads`.
 #[track_caller]
@@ -84,12 +67,7 @@ pub fn scaled_dot_product_attention(
     values: &Array,
     scale: f32,
     mask: &Mask,
-    sinks: Option<&Array>,
 ) -> Result<Array> {
-    if cpu::active() && sinks.is_none() {
-        let (keys, values) = (Remembered::Plain(keys), Remembered::Plain(values));
-        return cpu::attention(queries, keys, values, scale, None, mask);
-    }
     let (mode, array) = match mask {
         Mask::None => (c"", None),
         Mask::Causal => (c"causal", None),
@@ -102,7 +80,7 @@ pub fn scaled_dot_product_attention(
         scale,
         mode.as_ptr(),
         or_null(array),
-        or_null(sinks),
+        or_null(None),
         false
     ))
 }

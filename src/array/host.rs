@@ -53,10 +53,6 @@ impl<'a> View<'a> {
         self.shape.iter().map(|&n| n as usize).product()
     }
 
-    pub fn is_float(&self) -> bool {
-        matches!(self.dtype, Dtype::F32 | Dtype::F16 | Dtype::Bf16)
-    }
-
     fn is_contiguous(&self) -> bool {
         let mut expected = 1;
         self.shape.iter().zip(self.strides).rev().all(|(&n, &stride)| {
@@ -137,6 +133,18 @@ impl<'a> View<'a> {
         assert!(self.is_contiguous(), "codes are stored row by row");
         // SAFETY: any memory may be read as bytes.
         unsafe { self.slice(self.len() * self.dtype.size()) }
+    }
+
+    /// The bytes of `n` elements of an array of four axes that lie side by side from the first one at `index` of the
+    /// others on.
+    pub fn run(&self, index: [usize; 3], n: usize) -> &'a [u8] {
+        assert!(self.shape.len() == 4 && (self.dim(3) == 1 || self.stride(3) == 1), "features lie side by side");
+        let at: usize = index.iter().enumerate().map(|(axis, i)| i * self.stride(axis)).sum();
+        assert!(at + n <= self.span(), "within the array");
+        let size = self.dtype.size();
+        // SAFETY: any memory may be read as bytes, and these are within what shape and strides reach.
+        let all: &[u8] = unsafe { self.slice((at + n) * size) };
+        &all[at * size..]
     }
 
     /// The elements of a row-major array of u32.

@@ -11,13 +11,14 @@
 //! an error of kind [`Mlx`](crate::ErrorKind::Mlx) must drop them, as the engine's tasks do.
 
 mod convert;
-pub mod cpu;
-pub mod cuda;
+mod cpu;
+mod cuda;
 mod device;
 mod dtype;
 mod error;
 mod exit;
-pub mod fast;
+mod fast;
+pub mod fused;
 mod host;
 pub mod io;
 pub mod memory;
@@ -26,6 +27,7 @@ pub mod quant;
 pub mod random;
 pub(crate) mod sys;
 pub mod system;
+pub mod threads;
 
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;

@@ -2,7 +2,7 @@
 
 use super::device::stream;
 use super::error::check;
-use super::{Array, ArrayVec, Dtype, Out, cpu, sys};
+use super::{Array, ArrayVec, Dtype, Out, sys};
 use crate::error::Result;
 
 /// Calls an mlx-c function that fills a result array and takes the stream last.
@@ -290,10 +290,6 @@ impl Array {
     /// The position (u32) of the largest element along `axis`; the first of equals.
     #[track_caller]
     pub fn argmax(&self, axis: i32, keep_dims: bool) -> Result<Array> {
-        let floats = matches!(self.dtype(), Dtype::F32 | Dtype::F16 | Dtype::Bf16);
-        if cpu::active() && axis == -1 && !keep_dims && floats && self.size() > 0 {
-            return cpu::argmax(self);
-        }
         call!(mlx_argmax_axis(self.raw, axis, keep_dims))
     }
 

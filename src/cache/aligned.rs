@@ -1,160 +1,239 @@
 //! Keys and values of several sequences in one buffer.
 
-use super::LayerCache;
-use super::attention::{AttentionParams, attend};
-use super::kv::{Growing, Kv, STEP};
+use super::kv::Kv;
+use super::mask::Visible;
 use super::rotating::Rotating;
-use crate::array::cpu::CachedAttention;
-use crate::array::fast::Mask;
-use crate::array::{Array, Dtype, arange, concatenate};
+use super::saved::Saved;
+use super::state::{Reach, State};
+use crate::array::fused::{self, At, Attention, KvBuffer, Mask, STEP, causal_mask};
+use crate::array::{Array, Dtype, arange, concatenate, zeros};
 use crate::error::{Error, Result};
 
-/// Sequences aligned at their ends, so that one step writes one column; shorter ones are padded at the front, and a mask
-/// hides the padding (as mlx-lm 0.32.2 does, `BatchKVCache`). A window is the same columns for all.
+/// Sequences aligned at their ends, so that one step writes the same columns for all; shorter ones are padded at the
+/// front, and a mask hides the padding (as mlx-lm 0.32.2 does, `BatchKVCache`). A window is the same columns for all.
 pub struct Aligned {
-    kv: Kv,
+    kv: KvBuffer,
     /// The first column of each sequence.
     starts: Vec<i32>,
-    /// How many positions of each have been processed.
-    positions: Vec<i32>,
     window: Option<i32>,
+    /// Features of keys and values, for what leaves.
+    dims: [i32; 2],
 }
 
 impl Aligned {
-    /// The only sequence so far; `None` where its cache cannot be kept in this way.
-    pub(super) fn new(cache: &LayerCache) -> Result<Option<Aligned>> {
-        let (state, window) = match cache {
-            LayerCache::Kv(kv) if kv.position() > 0 => (Some(kv.all()?), None),
-            LayerCache::Stored(store) if !store.is_empty() => (Some(store.all()?), None),
-            LayerCache::Kv(_) | LayerCache::Stored(_) => (None, None),
-            LayerCache::Rotating(r) if r.keeps_nothing() => (r.latest()?, Some(r.size())),
-            _ => return Ok(None),
-        };
-        let kv = state.map_or_else(Kv::default, |(k, v)| Kv::new(k, v));
-        Ok(Some(Aligned { kv, starts: vec![0], positions: vec![cache.position()], window }))
-    }
-
-    pub(super) fn positions(&self) -> &[i32] {
-        &self.positions
-    }
-
-    pub(super) fn window(&self) -> Option<i32> {
-        self.window
+    /// The only sequence so far. With a window, what is there are its latest positions.
+    pub(super) fn new(kv: KvBuffer, dims: [i32; 2], window: Option<i32>) -> Aligned {
+        Aligned { kv, starts: vec![0], window, dims }
     }
 
     /// Adds the sequences of `other` behind these.
-    pub(super) fn push(&mut self, other: Aligned) -> Result<()> {
+    pub(super) fn join(&mut self, mut other: Aligned) -> Result<()> {
         let (rows, more) = (self.starts.len() as i32, other.starts.len() as i32);
-        self.kv.settle()?;
-        other.kv.settle()?;
-        let (own, its) = (self.kv.position(), other.kv.position());
+        let (own, its) = (self.kv.len(), other.kv.len());
         let end = own.max(its);
-        let join = |a: &Growing, b: &Growing| -> Result<Growing> {
-            let (Some(a), Some(b)) = (a.filled(rows, b)?, b.filled(more, a)?) else { return Ok(Growing::default()) };
-            let (a, b) = (a.pad(2, end - own, 0)?, b.pad(2, end - its, 0)?);
-            Ok(Growing::full(concatenate([&a, &b], 0)?))
+        let (a, b) = (self.kv.all()?, other.kv.all()?);
+        let joined = match a.as_ref().or(b.as_ref()) {
+            None => None,
+            Some(like) => {
+                let (a, b) = (filled(&a, rows, like)?, filled(&b, more, like)?);
+                let join = |a: &Array, b: &Array| concatenate([&a.pad(2, end - own, 0)?, &b.pad(2, end - its, 0)?], 0);
+                Some((join(&a.0, &b.0)?, join(&a.1, &b.1)?))
+            }
         };
-        self.kv = Kv::of(join(&self.kv.keys, &other.kv.keys)?, join(&self.kv.values, &other.kv.values)?);
+        self.kv = buffer(joined)?;
         self.starts.iter_mut().for_each(|s| *s += end - own);
         self.starts.extend(other.starts.iter().map(|s| s + end - its));
-        self.positions.extend(other.positions);
         Ok(())
     }
 
     /// One sequence on its own.
-    pub(super) fn row(&self, row: usize) -> Result<LayerCache> {
-        self.kv.settle()?;
-        let (end, index) = (self.kv.position(), row as i32);
-        let from = self.window.map_or(0, |w| end - w).max(self.starts[row]);
-        let one = |all: &Growing| -> Result<Option<Array>> {
-            match all.array() {
-                Some(a) if from < end => Ok(Some(a.slice_axis(0, index, index + 1)?.slice_axis(2, from, end)?)),
-                _ => Ok(None),
-            }
+    fn row(&mut self, row: usize) -> Result<Box<dyn State>> {
+        let (end, index) = (self.kv.len(), row as i32);
+        let from = self.starts[row];
+        let one = |a: &Array| a.slice_axis(0, index, index + 1)?.slice_axis(2, from, end);
+        let state = match self.kv.all()? {
+            Some((k, v)) if from < end => Some((one(&k)?, one(&v)?)),
+            _ => None,
         };
-        let state = one(&self.kv.keys)?.zip(one(&self.kv.values)?);
         Ok(match self.window {
-            Some(size) => LayerCache::Rotating(Rotating::ordered(size, self.positions[row], state)),
-            None => LayerCache::Kv(state.map_or_else(Kv::default, |(k, v)| Kv::new(k, v))),
+            Some(size) => Box::new(Rotating::ordered(size, state)),
+            None => Box::new(Kv::of(buffer(state)?, self.dims)),
         })
     }
 
     /// Drops one sequence, and the padding that no other needs.
-    pub(super) fn remove(&mut self, row: usize) -> Result<()> {
+    fn remove(&mut self, row: usize) -> Result<()> {
         self.starts.remove(row);
-        self.positions.remove(row);
         let cut = self.starts.iter().copied().min().unwrap_or(0);
-        self.kv.settle()?;
-        let (end, row, rows) = (self.kv.position(), row as i32, self.starts.len() as i32 + 1);
-        let rest = |all: &Growing| -> Result<Growing> {
-            let Some(a) = all.array().filter(|_| cut < end) else { return Ok(Growing::default()) };
+        let (end, row, rows) = (self.kv.len(), row as i32, self.starts.len() as i32 + 1);
+        let rest = |a: &Array| {
             let a = a.slice_axis(2, cut, end)?;
-            let parts = [a.slice_axis(0, 0, row)?, a.slice_axis(0, row + 1, rows)?];
-            Ok(Growing::full(concatenate(&parts, 0)?))
+            concatenate(&[a.slice_axis(0, 0, row)?, a.slice_axis(0, row + 1, rows)?], 0)
         };
-        self.kv = Kv::of(rest(&self.kv.keys)?, rest(&self.kv.values)?);
+        self.kv = match self.kv.all()? {
+            Some((k, v)) if cut < end && !self.starts.is_empty() => buffer(Some((rest(&k)?, rest(&v)?)))?,
+            _ => KvBuffer::default(),
+        };
         self.starts.iter_mut().for_each(|s| *s -= cut);
         Ok(())
     }
 
-    /// The first column that the next position sees, and the one behind itself.
-    fn seen(&self) -> (i32, i32) {
-        let end = self.kv.position() + 1;
-        (self.window.map_or(0, |w| (end - w).max(0)), end)
+    /// The first column that the next position sees.
+    fn seen_from(&self) -> i32 {
+        self.window.map_or(0, |w| (self.kv.len() + 1 - w).max(0))
     }
 
-    /// The mask for one new position, `[sequences, 1, 1, columns]`.
-    pub(super) fn mask(&self) -> Result<Mask> {
-        let (from, end) = self.seen();
-        if self.starts.iter().all(|s| *s <= from) {
-            return Ok(Mask::None);
-        }
-        let starts = Array::from_slice(&self.starts, &[self.starts.len() as i32, 1, 1, 1])?;
-        let columns = arange(f64::from(from), f64::from(end), 1.0, Dtype::I32)?;
-        Ok(Mask::Array(columns.greater_equal(&starts)?))
-    }
-
-    /// Appends one position a sequence.
-    pub(super) fn attend(
-        &mut self,
-        q: &Array,
-        keys: &Array,
-        values: &Array,
-        mask: &Mask,
-        params: &AttentionParams,
-    ) -> Result<Array> {
-        if keys.dim(2) != 1 || keys.dim(0) != self.starts.len() as i32 {
-            return Err(Error::internal(format!("{keys:?} for one position of {} sequences", self.starts.len())));
-        }
-        let (from, end) = self.seen();
-        let (k, v) = self.kv.append(keys, values)?;
-        let (k, v) = (k.slice_axis(2, from, end)?, v.slice_axis(2, from, end)?);
-        self.positions.iter_mut().for_each(|p| *p += 1);
-        if self.window.is_some_and(|w| end >= w + STEP) {
+    fn attend_window(&mut self, op: &Attention, qkv: [&Array; 3], at: &At<'_>) -> Result<Array> {
+        let [q, k, v] = fused::heads(op, qkv, at.offset)?;
+        let from = self.seen_from();
+        if from >= STEP {
             // What has left the window for good.
-            for all in [&mut self.kv.keys, &mut self.kv.values] {
-                all.drop_first(from)?;
+            let end = self.kv.len();
+            let rest = |a: Array| a.slice_axis(2, from, end);
+            if let Some((keys, values)) = self.kv.all()? {
+                self.kv = KvBuffer::from_arrays(rest(keys)?, rest(values)?)?;
             }
             self.starts.iter_mut().for_each(|s| *s = (*s - from).max(0));
         }
-        attend(q, &k, &v, mask, params)
+        let from = self.seen_from();
+        let (keys, values) = self.kv.append(&k, &v)?;
+        let seen = |a: &Array| a.slice_axis(2, from, a.dim(2));
+        fused::merged(&fused::attention(&q, &seen(&keys)?, &seen(&values)?, at.mask, &op.scores)?)
+    }
+}
+
+impl State for Aligned {
+    fn kind(&self) -> &'static str {
+        "aligned"
     }
 
-    /// What the latest position saw, after it was appended.
-    pub(super) fn seen_last(&self) -> Result<(Array, Array)> {
-        let (keys, values) = self.kv.all()?;
-        let from = |a: &Array| a.slice_axis(2, self.window.map_or(0, |w| (a.dim(2) - w).max(0)), a.dim(2));
-        Ok((from(&keys)?, from(&values)?))
+    fn attend(&mut self, op: &Attention, qkv: [&Array; 3], at: &At<'_>) -> Result<Array> {
+        let [q, ..] = qkv;
+        if q.dim(0) != self.starts.len() as i32 {
+            return Err(Error::internal(format!("{q:?} for {} sequences", self.starts.len())));
+        }
+        if self.window.is_some() {
+            return self.attend_window(op, qkv, at);
+        }
+        let held: Vec<i32> = self.starts.iter().map(|s| self.kv.len() - s).collect();
+        let held = (q.dim(1) == 1).then_some(&held[..]);
+        fused::attend(op, qkv, &mut [&mut self.kv], &At { held, ..*at })
     }
 
-    /// Does the same from what the projections made, in one operation, where there is no window.
-    pub(super) fn attend_fused(&mut self, attention: &CachedAttention, qkv: [&Array; 3]) -> Result<Array> {
-        let out = self.kv.attend(attention, qkv, &self.positions)?;
-        self.positions.iter_mut().for_each(|p| *p += 1);
-        Ok(out)
+    fn attend_again(&mut self, op: &Attention, q: &Array, at: &At<'_>) -> Result<Array> {
+        let (keys, values) = self.kv.seen()?;
+        // What the new positions saw; of a window, what was left of it when they were appended.
+        let before = self.kv.len() - q.dim(1);
+        let from = self.window.map_or(0, |w| (before + 1 - w).max(0));
+        let seen = |a: &Array| a.slice_axis(2, from, a.dim(2));
+        let q = fused::query_heads(op, q, at.offset)?;
+        fused::merged(&fused::attention(&q, &seen(&keys)?, &seen(&values)?, at.mask, &op.scores)?)
     }
 
-    pub(super) fn arrays(&self) -> Vec<&Array> {
-        self.kv.arrays()
+    /// `[n, columns]`, or where the sequences' masks differ `[sequences, 1, n, columns]`.
+    fn mask(&self, n: i32, visible: &Visible) -> Result<Mask> {
+        if n > 1 && *visible != Visible::Causal {
+            return Err(Error::invalid_argument("sequences that are decoded together see causally"));
+        }
+        let (from, end) = (self.seen_from(), self.kv.len());
+        let causal = visible.mask(n, end - from, self.window)?;
+        if self.starts.iter().all(|s| *s <= from) {
+            return Ok(causal);
+        }
+        let starts = Array::from_slice(&self.starts, &[self.starts.len() as i32, 1, 1, 1])?;
+        let columns = arange(f64::from(from), f64::from(end + n), 1.0, Dtype::I32)?;
+        let own = columns.greater_equal(&starts)?;
+        Ok(Mask::Array(match causal {
+            Mask::None => own,
+            Mask::Causal => own.logical_and(&causal_mask(n, end - from, None)?)?,
+            Mask::Array(causal) => own.logical_and(&causal)?,
+        }))
+    }
+
+    fn reach(&self) -> Reach {
+        self.window.map_or(Reach::All, Reach::Window)
+    }
+
+    fn can_trim(&self, counts: &[i32], positions: &[i32]) -> bool {
+        let Some(window) = self.window else { return true };
+        let enough = |((start, count), position): ((&i32, &i32), &i32)| {
+            self.kv.len() - start - count >= (position - count).min(window - 1)
+        };
+        self.starts.iter().zip(counts).zip(positions).all(enough)
+    }
+
+    /// Sequences that forget more than others move, so that all end in the same column again.
+    fn trim(&mut self, counts: &[i32]) -> Result<()> {
+        let least = counts.iter().copied().min().unwrap_or(0);
+        if counts.iter().all(|n| *n == least) {
+            self.kv.trim(least);
+            return Ok(());
+        }
+        let end = self.kv.len();
+        let Some((keys, values)) = self.kv.all()? else { return Ok(()) };
+        let moved = |a: &Array| {
+            let row = |(n, i): (&i32, i32)| a.slice_axis(0, i, i + 1)?.slice_axis(2, 0, end - n)?.pad(2, n - least, 0);
+            concatenate(&counts.iter().zip(0..).map(row).collect::<Result<Vec<_>>>()?, 0)
+        };
+        self.kv = KvBuffer::from_arrays(moved(&keys)?, moved(&values)?)?;
+        self.starts.iter_mut().zip(counts).for_each(|(s, n)| *s += n - least);
+        Ok(())
+    }
+
+    fn checkpoint(&mut self) -> Result<Option<Box<dyn State>>> {
+        if self.window.is_some() { self.fork().map(Some) } else { Ok(None) }
+    }
+
+    fn fork(&mut self) -> Result<Box<dyn State>> {
+        let starts = self.starts.clone();
+        Ok(Box::new(Aligned { kv: self.kv.fork(), starts, window: self.window, dims: self.dims }))
+    }
+
+    fn arrays(&self) -> Vec<&Array> {
+        self.kv.arrays().collect()
+    }
+
+    fn bytes(&self) -> usize {
+        self.kv.bytes()
+    }
+
+    fn save(&mut self) -> Result<Saved> {
+        Err(Error::internal("several sequences are not saved together"))
+    }
+
+    fn load(&self, _: &Saved) -> Result<Box<dyn State>> {
+        Err(Error::internal("several sequences are not loaded together"))
+    }
+
+    fn push(&mut self, mut other: Box<dyn State>) -> Result<Option<Box<dyn State>>> {
+        let other = other.aligned()?.ok_or_else(|| Error::internal("states of different kinds"))?;
+        self.join(other)?;
+        Ok(None)
+    }
+
+    fn take(&mut self, row: usize) -> Result<Box<dyn State>> {
+        if row >= self.starts.len() {
+            return Err(Error::internal(format!("there is no sequence {row} of {}", self.starts.len())));
+        }
+        let taken = self.row(row)?;
+        self.remove(row)?;
+        Ok(taken)
+    }
+}
+
+fn buffer(state: Option<(Array, Array)>) -> Result<KvBuffer> {
+    state.map_or_else(|| Ok(KvBuffer::default()), |(k, v)| KvBuffer::from_arrays(k, v))
+}
+
+/// What is there, or nothing of the shape that `rows` of `like` would have.
+fn filled(own: &Option<(Array, Array)>, rows: i32, like: &(Array, Array)) -> Result<(Array, Array)> {
+    let none = |like: &Array| {
+        let mut shape = like.shape().to_vec();
+        (shape[0], shape[2]) = (rows, 0);
+        zeros(&shape, like.dtype())
+    };
+    match own {
+        Some(own) => Ok(own.clone()),
+        None => Ok((none(&like.0)?, none(&like.1)?)),
     }
 }

@@ -1,172 +1,115 @@
 //! Keys and values of all positions.
 
-use crate::array::cpu::CachedAttention;
-use crate::array::cuda::{self, InPlace};
-use crate::array::{Array, Dtype, concatenate, zeros};
+use super::KvQuantization;
+use super::aligned::Aligned;
+use super::mask::Visible;
+use super::quantized::Quantized;
+use super::saved::Saved;
+use super::state::State;
+use crate::array::Array;
+use crate::array::fused::{self, At, Attention, KvBuffer, Mask};
 use crate::error::{Error, Result};
 
-/// Positions by which a buffer grows.
-pub(super) const STEP: i32 = 256;
-
-/// An array that grows along its last but one axis.
-#[derive(Default)]
-pub(super) struct Growing {
-    buffer: Option<Array>,
-    len: i32,
-}
-
-impl Growing {
-    /// All of `buffer`.
-    pub fn full(buffer: Array) -> Growing {
-        Growing { len: buffer.dim(-2), buffer: Some(buffer) }
-    }
-
-    /// What is there, or nothing of the shape that `rows` of `like` would have; `None` where that is empty too.
-    pub fn filled(&self, rows: i32, like: &Growing) -> Result<Option<Array>> {
-        match (&self.buffer, &like.buffer) {
-            (Some(_), _) => self.all().map(Some),
-            (None, Some(like)) => {
-                let mut shape = like.shape().to_vec();
-                (shape[0], shape[2]) = (rows, 0);
-                zeros(&shape, like.dtype()).map(Some)
-            }
-            (None, None) => Ok(None),
-        }
-    }
-
-    /// Forgets the first `n`.
-    pub fn drop_first(&mut self, n: i32) -> Result<()> {
-        if let Some(buffer) = &self.buffer {
-            *self = Growing::full(buffer.slice_axis(-2, n, self.len)?);
-        }
-        Ok(())
-    }
-
-    /// Appends `new` and returns all that is there.
-    pub fn append(&mut self, new: &Array) -> Result<Array> {
-        self.push(new)?;
-        self.all()
-    }
-
-    /// Appends `new`.
-    pub fn push(&mut self, new: &Array) -> Result<()> {
-        let n = new.dim(-2);
-        if self.is_full(n) {
-            self.grow(new.shape(), new.dtype())?;
-        }
-        let buffer = self.buffer.take().expect("grown above");
-        let mut start = vec![0; new.ndim()];
-        let mut stop = buffer.shape().to_vec();
-        let axis = new.ndim() - 2;
-        (start[axis], stop[axis]) = (self.len, self.len + n);
-        // `buffer` is dropped before anything is computed, so that MLX writes in place.
-        self.buffer = Some(buffer.slice_update(new, &start, &stop)?);
-        drop(buffer);
-        self.len += n;
-        Ok(())
-    }
-
-    /// Whether `n` more need a larger buffer.
-    pub fn is_full(&self, n: i32) -> bool {
-        self.len + n > self.buffer.as_ref().map_or(0, |b| b.dim(-2))
-    }
-
-    /// Makes room for what has the shape `new`.
-    pub fn grow(&mut self, new: &[i32], dtype: Dtype) -> Result<()> {
-        let mut shape = new.to_vec();
-        let axis = shape.len() - 2;
-        shape[axis] = (shape[axis] + STEP - 1) / STEP * STEP;
-        let more = zeros(&shape, dtype)?;
-        self.buffer = Some(match self.buffer.take() {
-            None => more,
-            Some(old) => concatenate([&old.slice_axis(-2, 0, self.len)?, &more], -2)?,
-        });
-        Ok(())
-    }
-
-    pub fn all(&self) -> Result<Array> {
-        self.buffer.as_ref().expect("not empty").slice_axis(-2, 0, self.len)
-    }
-
-    pub fn trim(&mut self, n: i32) {
-        self.len = (self.len - n).max(0);
-    }
-
-    pub fn len(&self) -> i32 {
-        self.len
-    }
-
-    pub fn array(&self) -> Option<&Array> {
-        self.buffer.as_ref()
-    }
-}
-
-/// Keys and values as they are.
-#[derive(Default)]
+/// Keys and values as they are, and what they become later.
 pub struct Kv {
-    pub(super) keys: Growing,
-    pub(super) values: Growing,
-    in_place: InPlace,
+    buffer: KvBuffer,
+    quantization: Option<KvQuantization>,
+    /// Features of keys and values.
+    dims: [i32; 2],
 }
 
 impl Kv {
-    /// These, `[batch, kv heads, positions, features]`.
-    pub(super) fn new(keys: Array, values: Array) -> Kv {
-        Kv::of(Growing::full(keys), Growing::full(values))
+    /// Nothing so far; heads of keys and values have so many features.
+    pub fn new(dims: [i32; 2], quantization: Option<KvQuantization>) -> Kv {
+        Kv { buffer: KvBuffer::default(), quantization, dims }
     }
 
-    pub(super) fn of(keys: Growing, values: Growing) -> Kv {
-        Kv { keys, values, in_place: InPlace::default() }
+    /// What is there already, of one sequence that is never quantized.
+    pub(super) fn of(buffer: KvBuffer, dims: [i32; 2]) -> Kv {
+        Kv { buffer, quantization: None, dims }
+    }
+}
+
+impl State for Kv {
+    fn kind(&self) -> &'static str {
+        "kv"
     }
 
-    /// Waits for what is written in place. Before the buffers are read.
-    pub(super) fn settle(&self) -> Result<()> {
-        self.in_place.settle()
+    fn attend(&mut self, op: &Attention, qkv: [&Array; 3], at: &At<'_>) -> Result<Array> {
+        fused::attend(op, qkv, &mut [&mut self.buffer], at)
     }
 
-    pub(super) fn append(&mut self, keys: &Array, values: &Array) -> Result<(Array, Array)> {
-        self.settle()?;
-        Ok((self.keys.append(keys)?, self.values.append(values)?))
+    fn attend_again(&mut self, op: &Attention, q: &Array, at: &At<'_>) -> Result<Array> {
+        let (q, (keys, values)) = (fused::query_heads(op, q, at.offset)?, self.buffer.seen()?);
+        fused::merged(&fused::attention(&q, &keys, &values, at.mask, &op.scores)?)
     }
 
-    /// Appends one position a sequence, each of which has had so many, and attends, in one operation.
-    pub(super) fn attend(
-        &mut self,
-        attention: &CachedAttention,
-        [q, k, v]: [&Array; 3],
-        positions: &[i32],
-    ) -> Result<Array> {
-        if self.keys.is_full(1) {
-            self.settle()?;
-            let shape = [q.dim(0), attention.kv_heads, 1, attention.head_dim];
-            self.keys.grow(&shape, k.dtype())?;
-            self.values.grow(&shape, v.dtype())?;
+    fn mask(&self, n: i32, visible: &Visible) -> Result<Mask> {
+        visible.mask(n, self.buffer.len(), None)
+    }
+
+    fn can_trim(&self, _: &[i32], _: &[i32]) -> bool {
+        true
+    }
+
+    fn can_be_at(&self, position: i32) -> bool {
+        self.buffer.len() == position
+    }
+
+    fn trim(&mut self, counts: &[i32]) -> Result<()> {
+        self.buffer.trim(counts[0]);
+        Ok(())
+    }
+
+    fn checkpoint(&mut self) -> Result<Option<Box<dyn State>>> {
+        // What was quantized meanwhile is not what it was.
+        if self.quantization.is_some() { self.fork().map(Some) } else { Ok(None) }
+    }
+
+    fn fork(&mut self) -> Result<Box<dyn State>> {
+        Ok(Box::new(Kv { buffer: self.buffer.fork(), quantization: self.quantization, dims: self.dims }))
+    }
+
+    fn settle(&mut self) -> Result<Option<Box<dyn State>>> {
+        match self.quantization {
+            Some(q) if !self.buffer.is_empty() && self.buffer.len() >= q.start => {
+                let all = self.buffer.all()?;
+                let (keys, values) = all.ok_or_else(|| Error::internal("an empty cache was read"))?;
+                Ok(Some(Box::new(Quantized::new(&keys, &values, q)?)))
+            }
+            _ => Ok(None),
         }
-        let (Some(keys), Some(values)) = (self.keys.array(), self.values.array()) else {
-            return Err(Error::internal("an empty cache was read"));
+    }
+
+    fn arrays(&self) -> Vec<&Array> {
+        self.buffer.arrays().collect()
+    }
+
+    fn bytes(&self) -> usize {
+        self.buffer.bytes()
+    }
+
+    fn save(&mut self) -> Result<Saved> {
+        Ok(Saved::new(self.kind()).with_pair(self.buffer.all()?))
+    }
+
+    fn load(&self, saved: &Saved) -> Result<Box<dyn State>> {
+        if let (Some(q), "quantized") = (self.quantization, saved.kind()) {
+            return Ok(Box::new(Quantized::load(saved, q, self.dims)?));
+        }
+        saved.expect(self.kind())?;
+        let buffer = match saved.pair(Some(self.dims))? {
+            Some((keys, values)) => KvBuffer::from_arrays(keys, values)?,
+            None => KvBuffer::default(),
         };
-        let at = self.keys.len();
-        let out = cuda::attend(attention, [q, k, v], (keys, values), (at, positions), &mut self.in_place)?;
-        self.keys.len += 1;
-        self.values.len += 1;
-        Ok(out)
+        Ok(Box::new(Kv { buffer, quantization: self.quantization, dims: self.dims }))
     }
 
-    pub(super) fn all(&self) -> Result<(Array, Array)> {
-        self.settle()?;
-        Ok((self.keys.all()?, self.values.all()?))
+    fn buffer(&mut self) -> Option<&mut KvBuffer> {
+        Some(&mut self.buffer)
     }
 
-    pub(super) fn position(&self) -> i32 {
-        self.keys.len()
-    }
-
-    pub(super) fn trim(&mut self, n: i32) {
-        self.keys.trim(n);
-        self.values.trim(n);
-    }
-
-    pub(super) fn arrays(&self) -> Vec<&Array> {
-        self.keys.array().into_iter().chain(self.values.array()).chain(self.in_place.arrays()).collect()
+    fn aligned(&mut self) -> Result<Option<Aligned>> {
+        Ok(self.quantization.is_none().then(|| Aligned::new(self.buffer.fork(), self.dims, None)))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::array::fast::Mask;
+use crate::array::fused::{Mask, causal_mask};
 use crate::array::{Array, Dtype, arange};
 use crate::error::{Error, Result};
 
@@ -23,7 +23,7 @@ pub enum Visible {
 
 impl Visible {
     /// The mask for `n` new positions after `before` remembered keys.
-    pub fn mask(&self, n: i32, before: i32, window: Option<i32>) -> Result<Mask> {
+    pub(super) fn mask(&self, n: i32, before: i32, window: Option<i32>) -> Result<Mask> {
         // One position sees all that is kept.
         if n == 1 {
             return Ok(Mask::None);
@@ -44,17 +44,6 @@ impl Visible {
                 Ok(Mask::Array(causal.logical_or(&within_spans(&spans, n, before)?)?))
             }
         }
-    }
-}
-
-/// Which of `before + n` keys the last `n` positions may see, as booleans `[n, before + n]`: none later than
-/// themselves, and with a window only the `window` latest of those.
-pub(crate) fn causal_mask(n: i32, before: i32, window: Option<i32>) -> Result<Array> {
-    let (queries, keys) = places(n, before)?;
-    let causal = queries.greater_equal(&keys)?;
-    match window {
-        None => Ok(causal),
-        Some(window) => causal.logical_and(&queries.less(&(keys + window as f32)?)?),
     }
 }
 
@@ -104,10 +93,11 @@ fn within_spans(rows: &[Vec<i32>], n: i32, before: i32) -> Result<Array> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::array::{cpu::Store, random};
+    use crate::array::fused::{self, At, Attention, Offset, Scores};
+    use crate::array::random;
     use crate::cache::kv::Kv;
     use crate::cache::rotating::Rotating;
-    use crate::cache::{AttentionParams, LayerCache};
+    use crate::cache::state::State;
 
     /// Rows of 0 and 1.
     fn drawn(mask: Mask) -> Vec<String> {
@@ -173,11 +163,15 @@ mod tests {
     fn attention_sees_what_it_says() {
         crate::array::set_device(crate::array::Device::Cpu).unwrap();
         let one = |spans: &[Range<i32>]| Visible::Spans(vec![spans.to_vec()]);
+        let several = Visible::Spans(vec![vec![0..3], vec![2..5]]);
         for window in [None, Some(4)] {
-            let several = Visible::Spans(vec![vec![0..3], vec![2..5]]);
-            for (rows, visible) in
-                [(1, Visible::Full), (1, one(&[1..4])), (1, one(&[0..2, 3..5])), (2, several), (2, Visible::Causal)]
-            {
+            for (rows, visible) in [
+                (1, Visible::Full),
+                (1, one(&[1..4])),
+                (1, one(&[0..2, 3..5])),
+                (2, several.clone()),
+                (2, Visible::Causal),
+            ] {
                 let of = |seed: u64, n: i32| {
                     random::normal(&[rows, 2, n, 8], 1.0, Dtype::F32, &random::key(seed).unwrap()).unwrap()
                 };
@@ -193,22 +187,23 @@ mod tests {
                     let both = |s: &Range<i32>| [i, j].iter().all(|p| *p >= 6 && s.contains(&(*p as i32 - 6)));
                     (j <= i && near(i, j)) || spans.iter().any(both)
                 });
-                let caches = match window {
-                    Some(size) => vec![LayerCache::Rotating(Rotating::new(size, 0))],
-                    None => vec![LayerCache::Stored(Store::default()), LayerCache::Kv(Kv::default())],
+                let mut state: Box<dyn State> = match window {
+                    Some(size) => Box::new(Rotating::new(size, 0)),
+                    None => Box::new(Kv::new([8, 8], None)),
                 };
-                for mut cache in caches {
-                    let params = AttentionParams { scale: 0.5, softcap: None };
-                    let mut out = None;
-                    for (from, to, visible) in [(0, 6, &Visible::Causal), (6, 11, &visible)] {
-                        let [q, k, v] = [&q, &k, &v].map(|a| part(a, from, to));
-                        let mask = cache.mask(to - from, visible).unwrap();
-                        out = Some(cache.attend(&q, &k, &v, &mask, &params).unwrap());
-                    }
-                    let got = out.unwrap().contiguous().unwrap().to_vec::<f32>().unwrap();
-                    for (got, want) in got.iter().zip(&want) {
-                        assert!((f64::from(*got) - want).abs() < 1e-5, "{visible:?}, {window:?}: {got}, not {want}");
-                    }
+                let op = Attention::plain(2, 2, 8, Scores { scale: 0.5, softcap: None });
+                let mut out = None;
+                for (from, to, visible) in [(0, 6, &Visible::Causal), (6, 11, &visible)] {
+                    let flat = |a: &Array| fused::merged(&part(a, from, to)).unwrap();
+                    let mask = state.mask(to - from, visible).unwrap();
+                    let offset = Offset::Same(from);
+                    let at = At { offset: &offset, held: None, mask: &mask };
+                    out = Some(state.attend(&op, [&flat(&q), &flat(&k), &flat(&v)], &at).unwrap());
+                }
+                let heads = out.unwrap().reshape(&[rows, 5, 2, 8]).unwrap().swap_axes(1, 2);
+                let got = heads.unwrap().contiguous().unwrap().to_vec::<f32>().unwrap();
+                for (got, want) in got.iter().zip(&want) {
+                    assert!((f64::from(*got) - want).abs() < 1e-5, "{visible:?}, {window:?}: {got}, not {want}");
                 }
             }
         }

@@ -1,475 +1,287 @@
-//! What a model remembers of a sequence, layer by layer, and attention over it.
+//! What a model remembers of a sequence, and attention over it.
 //!
-//! A layer's cache takes the new keys and values and computes attention itself ([`LayerCache::attend`]), because how
-//! keys are stored decides how they are multiplied. Semantics as in mlx-lm 0.32.2 (`models/cache.py`).
+//! A [`Cache`] has slots, as many as the model asks for: a layer may have one, several or none, or share another's. What a
+//! slot remembers is a [`State`] of one of several kinds; it takes new keys and values and computes attention itself,
+//! because how keys are stored decides how they are multiplied. Where its sequences are, only the cache knows. Semantics as
+//! in mlx-lm 0.32.2 (`models/cache.py`).
 #![forbid(unsafe_code)]
 
 mod aligned;
-mod attention;
+mod checkpoint;
+mod chunked;
+mod growing;
 mod kv;
 mod mask;
+mod options;
 mod quantized;
+mod recurrent;
 mod rotating;
+mod rows;
+mod saved;
+mod state;
+#[cfg(test)]
+mod tests;
 
-use aligned::Aligned;
-pub use attention::{AttentionParams, attend};
-use kv::Kv;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+pub use checkpoint::Checkpoint;
 pub use mask::Visible;
-pub(crate) use mask::causal_mask;
-use quantized::QuantizedKv;
-use rotating::Rotating;
+pub use options::{CacheOptions, KvQuantization, Layout, RecurrentSpec, StateSpec};
+pub use recurrent::Recurrent;
+pub use state::{Reach, State};
 
-use crate::array::cpu::{self, CachedAttention, Store};
-use crate::array::cuda;
-use crate::array::fast::Mask;
-use crate::array::quant::{Mode, Scheme};
-use crate::array::{Array, concatenate};
+use crate::array::{self, Array};
 use crate::error::{Error, Result};
+use checkpoint::Marks;
+use chunked::Chunked;
+use kv::Kv;
+use options::KEPT;
+use rotating::Rotating;
+use rows::Rows;
+use saved::SavedCache;
 
-/// How keys and values are kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct CacheOptions {
-    /// Layers without a window keep only the first four and the latest positions, this many in all.
-    pub max_kv_size: Option<i32>,
-    /// Keys and values of layers that keep everything are quantized.
-    pub quantization: Option<KvQuantization>,
-}
-
-/// Quantization of keys and values.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct KvQuantization {
-    /// 2, 3, 4, 5, 6 or 8.
-    pub bits: i32,
-    /// 32, 64 or 128; the head size must be a multiple.
-    pub group_size: i32,
-    /// The position from which on a sequence is quantized.
-    pub start: i32,
-}
-
-impl CacheOptions {
-    /// Checks what can be checked without a model.
-    ///
-    /// # Errors
-    /// `InvalidArgument`
-    pub fn validate(&self) -> Result<()> {
-        if self.max_kv_size.is_some_and(|n| n <= KEPT) {
-            return Err(Error::invalid_argument(format!("max_kv_size must be more than {KEPT}")));
-        }
-        self.quantization.map_or(Ok(()), |q| q.validate())
-    }
-}
-
-impl KvQuantization {
-    fn validate(&self) -> Result<()> {
-        match matches!(self.bits, 2..=6 | 8) && matches!(self.group_size, 32 | 64 | 128) && self.start >= 0 {
-            true => Ok(()),
-            false => Err(Error::invalid_argument(format!(
-                "no quantization of {} bits in groups of {}",
-                self.bits, self.group_size
-            ))),
-        }
-    }
-
-    fn scheme(&self) -> Scheme {
-        Scheme { mode: Mode::Affine, bits: self.bits, group_size: self.group_size }
-    }
-}
-
-/// What a layer needs a cache to remember.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum LayerCacheSpec {
-    /// All positions, with keys and values of these head sizes.
-    Full {
-        /// Features of a key's head.
-        key_dim: i32,
-        /// Features of a value's head.
-        value_dim: i32,
-    },
-    /// The latest positions only.
-    Window(i32),
-}
-
-/// Positions that a bounded cache keeps from the beginning of the sequence.
-const KEPT: i32 = 4;
-
-/// How the caches of sequences that are decoded together are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
-    /// As they are, each for itself: the CPU kernels attend over all of them in one operation.
-    Rows,
-    /// In one buffer, where that is possible, because on a GPU every operation costs time of the host.
-    Aligned,
-}
-
-impl Layout {
-    /// The better one on this thread's device.
-    pub fn best() -> Layout {
-        if cpu::active() { Layout::Rows } else { Layout::Aligned }
-    }
-}
-
-/// The state of all layers for one sequence, or for several that are decoded together.
+/// The states of one sequence, or of several that are decoded together.
+///
+/// After an error it is not to be used.
 pub struct Cache {
-    /// One a layer.
-    pub layers: Vec<LayerCache>,
-    quantization: Option<KvQuantization>,
+    specs: Vec<StateSpec>,
+    options: CacheOptions,
+    /// The next position of each sequence.
+    positions: Vec<i32>,
+    slots: Vec<Box<dyn State>>,
+    marks: Marks,
 }
 
 impl Cache {
-    /// An empty cache.
-    pub fn new(layers: impl IntoIterator<Item = LayerCacheSpec>, options: &CacheOptions) -> Result<Cache> {
-        let layers: Vec<LayerCacheSpec> = layers.into_iter().collect();
+    /// An empty cache of one sequence.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if the options do not fit the model.
+    pub fn new(specs: impl IntoIterator<Item = StateSpec>, options: &CacheOptions) -> Result<Cache> {
         options.validate()?;
+        let specs: Vec<StateSpec> = specs.into_iter().collect();
         if let Some(q) = options.quantization {
-            for spec in &layers {
-                if let LayerCacheSpec::Full { key_dim, value_dim } = *spec {
-                    check_quantization(q, key_dim)?;
-                    check_quantization(q, value_dim)?;
+            for spec in &specs {
+                if let StateSpec::Full { key_dim, value_dim } = *spec {
+                    q.check(key_dim)?;
+                    q.check(value_dim)?;
                 }
             }
         }
-        let layers = layers
-            .into_iter()
-            .map(|spec| match (spec, options.max_kv_size) {
-                (LayerCacheSpec::Window(size), _) => LayerCache::Rotating(Rotating::new(size, 0)),
-                (LayerCacheSpec::Full { .. }, Some(size)) => LayerCache::Rotating(Rotating::new(size, KEPT)),
-                (LayerCacheSpec::Full { .. }, None) if cpu::active() => LayerCache::Stored(Store::default()),
-                (LayerCacheSpec::Full { .. }, None) => LayerCache::Kv(Kv::default()),
-            })
-            .collect();
-        Ok(Cache { layers, quantization: options.quantization })
+        let slots = specs.iter().map(|spec| empty(spec, options)).collect();
+        Ok(Cache { specs, options: *options, positions: vec![0], slots, marks: Marks::default() })
     }
 
-    /// How many positions have been processed.
+    /// How many positions of the first sequence have been processed.
     pub fn position(&self) -> i32 {
-        self.layers.first().map_or(0, LayerCache::position)
+        self.positions[0]
     }
 
-    /// The same for each sequence; one number where the cache does not tell them apart.
-    pub fn positions(&self) -> Vec<i32> {
-        self.layers.first().map_or_else(Vec::new, LayerCache::positions)
+    /// The same for each sequence. One number, where the rows of a prompt were processed together from the beginning.
+    pub fn positions(&self) -> &[i32] {
+        &self.positions
     }
 
-    /// Adds a sequence, of the same model and with the same options, behind those that are here. From then on steps are
-    /// `[sequences, 1]`. After an error neither is to be used.
+    /// How many slots there are.
+    pub fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// What a slot remembers.
+    ///
+    /// # Panics
+    /// If there is no such slot, as indexing does.
+    pub fn slot(&mut self, slot: usize) -> &mut dyn State {
+        &mut *self.slots[slot]
+    }
+
+    /// All layers have processed `n` more positions of each sequence.
+    pub fn advance(&mut self, n: i32) {
+        self.positions.iter_mut().for_each(|p| *p += n);
+    }
+
+    /// The arrays to compute so that the cache depends on nothing that is still to be computed.
+    pub fn arrays(&self) -> Vec<&Array> {
+        self.slots.iter().flat_map(|slot| slot.arrays()).collect()
+    }
+
+    /// Memory that it holds, in bytes. Forks count what they share.
+    pub fn bytes(&self) -> usize {
+        self.slots.iter().map(|slot| slot.bytes()).sum()
+    }
+
+    /// Quantizes what has passed the configured position. Called after each chunk and step.
+    pub fn settle(&mut self) -> Result<()> {
+        for slot in &mut self.slots {
+            if let Some(next) = slot.settle()? {
+                *slot = next;
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets the last positions of each sequence, so many of each: what comes then gets the results that it would have
+    /// got if they had never been there. Returns false, changing nothing, where some slot can no longer do that.
+    ///
+    /// Everything computed from them must have been evaluated.
+    pub fn trim(&mut self, counts: &[i32]) -> Result<bool> {
+        let fits = |(n, position): (&i32, &i32)| (0..=*position).contains(n);
+        if counts.len() != self.positions.len() || !counts.iter().zip(&self.positions).all(fits) {
+            return Ok(false);
+        }
+        if counts.iter().all(|n| *n == 0) {
+            return Ok(true);
+        }
+        if *counts == *self.positions && counts.len() == 1 {
+            self.slots = self.specs.iter().map(|spec| empty(spec, &self.options)).collect();
+        } else {
+            if !self.slots.iter().all(|slot| slot.can_trim(counts, &self.positions)) {
+                return Ok(false);
+            }
+            for slot in &mut self.slots {
+                slot.trim(counts)?;
+            }
+        }
+        self.positions.iter_mut().zip(counts).for_each(|(p, n)| *p -= n);
+        self.marks.trimmed_to(&self.positions);
+        Ok(true)
+    }
+
+    /// [`Cache::trim`] of all sequences to the same position.
+    pub fn trim_to(&mut self, position: i32) -> Result<bool> {
+        let counts: Vec<i32> = self.positions.iter().map(|p| p - position).collect();
+        self.trim(&counts)
+    }
+
+    /// Where it is now, for [`Cache::restore`], whatever comes after: the way back for states that cannot be trimmed.
+    pub fn checkpoint(&mut self) -> Result<Checkpoint> {
+        let states = self.slots.iter_mut().map(|slot| slot.checkpoint()).collect::<Result<_>>()?;
+        Ok(self.marks.add(self.positions.clone(), states))
+    }
+
+    /// Goes back to a checkpoint of this cache, as often as wanted. Returns false, changing nothing, where that is
+    /// impossible: it was trimmed to before that meanwhile, or sequences came or left.
+    pub fn restore(&mut self, to: &mut Checkpoint) -> Result<bool> {
+        if !self.marks.has(to) || to.positions.len() != self.positions.len() {
+            return Ok(false);
+        }
+        let counts: Vec<i32> = self.positions.iter().zip(&to.positions).map(|(now, then)| now - then).collect();
+        for (slot, state) in self.slots.iter_mut().zip(&mut to.states) {
+            match state {
+                Some(state) => *slot = state.fork()?,
+                None if counts.iter().any(|n| *n > 0) => slot.trim(&counts)?,
+                None => {}
+            }
+        }
+        self.positions.clone_from(&to.positions);
+        self.marks.trimmed_to(&self.positions);
+        Ok(true)
+    }
+
+    /// Another cache of the same content; both go on for themselves. What is the same is shared until one of them changes
+    /// it.
+    pub fn fork(&mut self) -> Result<Cache> {
+        Ok(Cache {
+            specs: self.specs.clone(),
+            options: self.options,
+            positions: self.positions.clone(),
+            slots: self.slots.iter_mut().map(|slot| slot.fork()).collect::<Result<_>>()?,
+            marks: Marks::default(),
+        })
+    }
+
+    /// Adds a sequence, of the same model and with the same options, behind those that are here. After an error neither is
+    /// to be used.
     pub fn push(&mut self, other: Cache, layout: Layout) -> Result<()> {
-        if self.quantization != other.quantization || self.layers.len() != other.layers.len() {
+        // Where something is going to be quantized, and so kept apart, everything is.
+        let layout = if self.options.quantization.is_some() { Layout::Rows } else { layout };
+        if self.options != other.options || self.specs != other.specs || other.positions.len() != 1 {
             return Err(Error::internal("caches of different kinds cannot be joined"));
         }
-        // What is going to be quantized is kept apart.
-        let layout = if self.quantization.is_some() { Layout::Rows } else { layout };
-        for (layer, other) in self.layers.iter_mut().zip(other.layers) {
-            layer.push(other, layout)?;
-        }
+        let slots = std::mem::take(&mut self.slots).into_iter().zip(other.slots);
+        self.slots = slots.map(|(slot, other)| joined(slot, other, layout)).collect::<Result<_>>()?;
+        self.positions.extend(other.positions);
+        self.marks = Marks::default();
         Ok(())
     }
 
     /// Takes a sequence out; at least one stays. After an error the cache is not to be used.
     pub fn remove(&mut self, row: usize) -> Result<Cache> {
-        let layers = self.layers.iter_mut().map(|layer| layer.remove(row)).collect::<Result<_>>()?;
-        Ok(Cache { layers, quantization: self.quantization })
-    }
-
-    /// The arrays to compute so that the cache depends on nothing that is still to be computed.
-    pub fn arrays(&self) -> Vec<&Array> {
-        self.layers.iter().flat_map(LayerCache::arrays).collect()
-    }
-
-    /// Quantizes layers that have passed the configured position. Called after each chunk and step.
-    pub fn settle(&mut self) -> Result<()> {
-        let Some(q) = self.quantization else { return Ok(()) };
-        self.layers.iter_mut().try_for_each(|layer| layer.settle(q))
-    }
-
-    /// Forgets the last `positions` of one sequence. Returns false, changing nothing, where some layer no longer could.
-    pub fn trim(&mut self, positions: i32) -> bool {
-        if positions == 0 {
-            return true;
+        let rows = self.positions.len();
+        if row >= rows || rows < 2 {
+            return Err(Error::internal(format!("there is no sequence {row} of {rows} that could leave")));
         }
-        let possible = self.layers.iter().all(|layer| match layer {
-            LayerCache::Rotating(r) => r.can_trim(),
-            LayerCache::Rows(_) | LayerCache::Aligned(_) => false,
-            _ => true,
-        });
-        if !possible || positions > self.position() {
-            return false;
-        }
-        for layer in &mut self.layers {
-            match layer {
-                LayerCache::Kv(kv) => kv.trim(positions),
-                LayerCache::Stored(store) => store.trim(positions),
-                LayerCache::Quantized(kv) => kv.trim(positions),
-                LayerCache::Rotating(r) => r.trim(positions),
-                LayerCache::Rows(_) | LayerCache::Aligned(_) => unreachable!("refused above"),
+        let mut slots = Vec::with_capacity(self.slots.len());
+        for slot in &mut self.slots {
+            slots.push(slot.take(row)?);
+            // What is left of two sequences is again a state of one.
+            if rows == 2 {
+                *slot = slot.take(0)?;
             }
         }
-        true
+        let positions = vec![self.positions.remove(row)];
+        self.marks = Marks::default();
+        Ok(Cache { specs: self.specs.clone(), options: self.options, positions, slots, marks: Marks::default() })
     }
-}
 
-fn check_quantization(q: KvQuantization, head_dim: i32) -> Result<()> {
-    match head_dim % q.group_size {
-        0 => Ok(()),
-        _ => Err(Error::invalid_argument(format!(
-            "keys and values of {head_dim} features cannot be quantized in groups of {}",
-            q.group_size
-        ))),
-    }
-}
-
-/// The state of one attention layer.
-pub enum LayerCache {
-    /// All positions as they are.
-    Kv(Kv),
-    /// The same for the CPU kernels.
-    Stored(Store),
-    /// All positions, quantized.
-    Quantized(QuantizedKv),
-    /// The latest positions.
-    Rotating(Rotating),
-    /// Several sequences, each as it is.
-    Rows(Vec<LayerCache>),
-    /// Several sequences in one buffer.
-    Aligned(Aligned),
-}
-
-impl LayerCache {
-    fn push(&mut self, other: LayerCache, layout: Layout) -> Result<()> {
-        match self {
-            LayerCache::Rows(rows) => rows.push(other),
-            LayerCache::Aligned(aligned) => {
-                let other = Aligned::new(&other)?.ok_or_else(|| Error::internal("caches of different kinds"))?;
-                aligned.push(other)?;
-            }
-            _ => {
-                if layout == Layout::Aligned
-                    && let (Some(mut aligned), Some(other)) = (Aligned::new(self)?, Aligned::new(&other)?)
-                {
-                    aligned.push(other)?;
-                    *self = LayerCache::Aligned(aligned);
-                    return Ok(());
-                }
-                let first = std::mem::replace(self, LayerCache::Rows(Vec::new()));
-                *self = LayerCache::Rows(vec![first, other]);
-            }
+    /// Writes the cache of one sequence to a safetensors file, with notes of the caller's.
+    pub fn save(&mut self, path: &Path, notes: BTreeMap<String, String>) -> Result<()> {
+        if self.positions.len() != 1 {
+            return Err(Error::internal("several sequences are not saved together"));
         }
-        Ok(())
+        array::eval(self.arrays())?;
+        let slots = self.slots.iter_mut().map(|slot| slot.save()).collect::<Result<_>>()?;
+        SavedCache { position: self.positions[0], slots, notes }.write(path)
     }
 
-    /// What is left of two sequences is again a cache of one.
-    fn remove(&mut self, row: usize) -> Result<LayerCache> {
-        match self {
-            LayerCache::Rows(rows) if row < rows.len() && rows.len() > 1 => {
-                let removed = rows.remove(row);
-                if let [_] = rows[..] {
-                    *self = rows.remove(0);
-                }
-                Ok(removed)
-            }
-            LayerCache::Aligned(aligned) if row < aligned.positions().len() && aligned.positions().len() > 1 => {
-                let removed = aligned.row(row)?;
-                match aligned.positions().len() {
-                    2 => *self = aligned.row(1 - row)?,
-                    _ => aligned.remove(row)?,
-                }
-                Ok(removed)
-            }
-            _ => Err(Error::internal(format!("there is no sequence {row} that could leave"))),
-        }
-    }
-
-    fn settle(&mut self, q: KvQuantization) -> Result<()> {
-        let (keys, values) = match self {
-            LayerCache::Rows(rows) => return rows.iter_mut().try_for_each(|row| row.settle(q)),
-            LayerCache::Kv(kv) if kv.position() > 0 && kv.position() >= q.start => kv.all()?,
-            LayerCache::Stored(store) if !store.is_empty() && store.len() >= q.start => store.all()?,
-            _ => return Ok(()),
-        };
-        *self = LayerCache::Quantized(QuantizedKv::new(&keys, &values, q.scheme())?);
-        Ok(())
-    }
-
-    fn positions(&self) -> Vec<i32> {
-        match self {
-            LayerCache::Rows(rows) => rows.iter().map(LayerCache::position).collect(),
-            LayerCache::Aligned(aligned) => aligned.positions().to_vec(),
-            _ => vec![self.position()],
-        }
-    }
-
-    /// What distinguishes the masks of layers in one step: those of the same window have the same.
-    pub fn window(&self) -> Option<i32> {
-        match self {
-            LayerCache::Rotating(r) => Some(r.size()),
-            LayerCache::Aligned(aligned) => aligned.window(),
-            _ => None,
-        }
-    }
-
-    /// How many positions have been processed: the position of the next token (of the first sequence).
-    pub fn position(&self) -> i32 {
-        match self {
-            LayerCache::Kv(kv) => kv.position(),
-            LayerCache::Stored(store) => store.len(),
-            LayerCache::Quantized(kv) => kv.position(),
-            LayerCache::Rotating(r) => r.position(),
-            LayerCache::Rows(rows) => rows.first().map_or(0, LayerCache::position),
-            LayerCache::Aligned(aligned) => aligned.positions().first().copied().unwrap_or(0),
-        }
-    }
-
-    /// The mask for `n` new positions.
+    /// Makes this empty cache what was saved of one of the same model with the same options. Returns the notes.
     ///
     /// # Errors
-    /// If several positions of sequences that are decoded together are to see otherwise than causally.
-    pub fn mask(&self, n: i32, visible: &Visible) -> Result<Mask> {
-        match self {
-            LayerCache::Aligned(aligned) if n == 1 => aligned.mask(),
-            LayerCache::Aligned(_) | LayerCache::Rows(_) if n > 1 && *visible != Visible::Causal => {
-                Err(Error::invalid_argument("sequences that are decoded together see causally"))
-            }
-            LayerCache::Aligned(aligned) => aligned.mask(),
-            LayerCache::Rotating(r) => visible.mask(n, r.before(), Some(r.size())),
-            _ => visible.mask(n, self.position(), None),
+    /// `Io`, and `InvalidArgument` if the file is broken or of another model or other options.
+    pub fn load(&mut self, path: &Path) -> Result<BTreeMap<String, String>> {
+        let bad = |what: String| Error::invalid_argument(format!("{}: {what}", path.display()));
+        let saved = SavedCache::read(path)?;
+        if saved.slots.len() != self.specs.len() || saved.position < 0 {
+            let (its, own) = (saved.slots.len(), self.specs.len());
+            return Err(bad(format!("{its} states at position {}; this model has {own}", saved.position)));
         }
-    }
-
-    /// Appends keys and values, `[batch, kv heads, length, features]`, and attends with `queries`,
-    /// `[batch, heads, length, features]`, over all that is remembered.
-    pub fn attend(
-        &mut self,
-        queries: &Array,
-        keys: &Array,
-        values: &Array,
-        mask: &Mask,
-        params: &AttentionParams,
-    ) -> Result<Array> {
-        match self {
-            LayerCache::Kv(kv) => {
-                let (keys, values) = kv.append(keys, values)?;
-                attention::attend(queries, &keys, &values, mask, params)
-            }
-            LayerCache::Rotating(r) => {
-                let (keys, values) = r.append(keys, values)?;
-                attention::attend(queries, &keys, &values, mask, params)
-            }
-            LayerCache::Quantized(kv) => kv.attend(queries, keys, values, mask, params),
-            LayerCache::Aligned(aligned) => aligned.attend(queries, keys, values, mask, params),
-            LayerCache::Stored(store) => attend_stored(&mut [store], queries, keys, values, mask, params),
-            LayerCache::Rows(rows) => {
-                if let Some(mut stores) = stores(rows) {
-                    return attend_stored(&mut stores, queries, keys, values, mask, params);
-                }
-                let n = queries.dim(2);
-                let attend = |(row, i): (&mut LayerCache, i32)| {
-                    let of = |a: &Array| a.slice_axis(0, i, i + 1);
-                    let mask = row.mask(n, &Visible::Causal)?;
-                    row.attend(&of(queries)?, &of(keys)?, &of(values)?, &mask, params)
-                };
-                concatenate(&rows.iter_mut().zip(0..).map(attend).collect::<Result<Vec<_>>>()?, 0)
-            }
+        let mut slots = Vec::with_capacity(saved.slots.len());
+        for (i, (spec, saved)) in self.specs.iter().zip(&saved.slots).enumerate() {
+            let state = empty(spec, &self.options).load(saved);
+            slots.push(state.map_err(|e| bad(format!("slot {i}: {}", e.message())))?);
         }
-    }
-
-    /// Attends with `queries` over what is remembered and adds nothing: for a layer that shares the keys and values of
-    /// this one, after this one has attended in the same step. `mask` is the one that it did so with.
-    pub fn attend_again(&self, queries: &Array, mask: &Mask, params: &AttentionParams) -> Result<Array> {
-        let (keys, values) = match self {
-            LayerCache::Kv(kv) => kv.all()?,
-            LayerCache::Stored(store) => store.all()?,
-            LayerCache::Rotating(r) => r.seen()?,
-            LayerCache::Aligned(aligned) => aligned.seen_last()?,
-            LayerCache::Quantized(kv) => return kv.attend_again(queries, mask, params),
-            LayerCache::Rows(rows) => {
-                let attend = |(row, i): (&LayerCache, i32)| {
-                    // Of the mask for all only whether there is one can be used.
-                    let mask = match (mask, row) {
-                        (Mask::None, _) => Mask::None,
-                        (_, LayerCache::Rotating(r)) => r.mask_again(queries.dim(2))?,
-                        _ => Mask::Causal,
-                    };
-                    row.attend_again(&queries.slice_axis(0, i, i + 1)?, &mask, params)
-                };
-                return concatenate(&rows.iter().zip(0..).map(attend).collect::<Result<Vec<_>>>()?, 0);
-            }
-        };
-        attention::attend(queries, &keys, &values, mask, params)
-    }
-
-    /// Does what `attention` describes with queries, keys and values as the projections made them, `[batch, length,
-    /// heads * features]`, where this cache can.
-    pub fn attend_fused(
-        &mut self,
-        attention: &CachedAttention,
-        q: &Array,
-        k: &Array,
-        v: &Array,
-        mask: &Mask,
-    ) -> Option<Result<Array>> {
-        match self {
-            _ if attention::differs_by_sequence(mask) && !matches!(self, LayerCache::Aligned(_)) => None,
-            LayerCache::Stored(store) => Some(attention.run(q, k, v, mask, &mut [store])),
-            LayerCache::Rows(rows) => stores(rows).map(|mut stores| attention.run(q, k, v, mask, &mut stores)),
-            LayerCache::Kv(kv) if cuda::attends(attention, q, k) => {
-                Some(kv.attend(attention, [q, k, v], &vec![kv.position(); q.dim(0) as usize]))
-            }
-            LayerCache::Aligned(aligned) if aligned.window().is_none() && cuda::attends(attention, q, k) => {
-                Some(aligned.attend_fused(attention, [q, k, v]))
-            }
-            _ => None,
+        if let Some((i, slot)) = slots.iter().enumerate().find(|(_, slot)| !slot.can_be_at(saved.position)) {
+            return Err(bad(format!("slot {i}: the {} state is not of position {}", slot.kind(), saved.position)));
         }
-    }
-
-    fn arrays(&self) -> Vec<&Array> {
-        match self {
-            LayerCache::Kv(kv) => kv.arrays(),
-            LayerCache::Stored(store) => store.arrays().collect(),
-            LayerCache::Quantized(kv) => kv.arrays(),
-            LayerCache::Rotating(r) => r.arrays(),
-            LayerCache::Rows(rows) => rows.iter().flat_map(LayerCache::arrays).collect(),
-            LayerCache::Aligned(aligned) => aligned.arrays(),
-        }
+        self.slots = slots;
+        self.positions = vec![saved.position];
+        self.marks = Marks::default();
+        Ok(saved.notes)
     }
 }
 
-/// The stores of sequences, if all have one.
-fn stores(rows: &mut [LayerCache]) -> Option<Vec<&mut Store>> {
-    rows.iter_mut()
-        .map(|row| match row {
-            LayerCache::Stored(store) => Some(store),
-            _ => None,
-        })
-        .collect()
+/// A state that remembers nothing yet.
+fn empty(spec: &StateSpec, options: &CacheOptions) -> Box<dyn State> {
+    match (spec, options.max_kv_size) {
+        (StateSpec::Full { .. }, Some(size)) => Box::new(Rotating::new(size, KEPT)),
+        (StateSpec::Full { key_dim, value_dim }, None) => {
+            Box::new(Kv::new([*key_dim, *value_dim], options.quantization))
+        }
+        (StateSpec::Window(size), _) => Box::new(Rotating::new(*size, 0)),
+        (StateSpec::Chunk(size), _) => Box::new(Chunked::new(*size)),
+        (StateSpec::Recurrent(specs), _) => Box::new(Recurrent::new(specs.clone())),
+    }
 }
 
-/// [`LayerCache::attend`] over one store of all sequences, or one of each.
-fn attend_stored(
-    stores: &mut [&mut Store],
-    queries: &Array,
-    keys: &Array,
-    values: &Array,
-    mask: &Mask,
-    params: &AttentionParams,
-) -> Result<Array> {
-    let (heads, head_dim) = (queries.dim(1), queries.dim(3));
-    let flat = |a: &Array| a.swap_axes(1, 2)?.reshape(&[a.dim(0), a.dim(2), a.dim(1) * a.dim(3)]);
-    let attention = CachedAttention {
-        heads,
-        kv_heads: keys.dim(1),
-        head_dim,
-        scale: params.scale,
-        softcap: params.softcap,
-        norms: None,
-        rotation: None,
-        prepared: Default::default(),
-    };
-    let [q, k, v] = [flat(queries)?, flat(keys)?, flat(values)?];
-    if let ([store], true) = (&mut *stores, attention::differs_by_sequence(mask)) {
-        // The kernel knows one mask for all; here it only appends.
-        attention.run(&q, &k, &v, &Mask::Causal, &mut [store])?;
-        let (keys, values) = store.all()?;
-        return attention::attend(queries, &keys, &values, mask, params);
+/// Two states as one of both sequences.
+fn joined(mut slot: Box<dyn State>, other: Box<dyn State>, layout: Layout) -> Result<Box<dyn State>> {
+    let Some(mut other) = slot.push(other)? else { return Ok(slot) };
+    if layout == Layout::Aligned
+        && let (Some(mut all), Some(more)) = (slot.aligned()?, other.aligned()?)
+    {
+        all.join(more)?;
+        return Ok(Box::new(all));
     }
-    let out = attention.run(&q, &k, &v, mask, stores)?;
-    out.reshape(&[out.dim(0), out.dim(1), heads, head_dim])?.swap_axes(1, 2)
+    Ok(Box::new(Rows::of(slot, other)))
 }

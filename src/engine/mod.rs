@@ -25,7 +25,7 @@ pub use task::{Control, Observer, Task};
 pub(crate) use task::{Job, Reporter, Step, in_callback};
 pub(crate) use worker::{Worker, panic_error};
 
-use crate::array::{Device, cpu, memory};
+use crate::array::{Device, memory, threads};
 use crate::error::{Error, Result};
 use worker::Handle;
 
@@ -77,10 +77,10 @@ impl Engine {
         if let Some(bytes) = options.memory_limit {
             memory::set_limit(bytes)?;
         }
-        if let Some(threads) = options.cpu_threads
-            && !cpu::pool::set_threads(threads)
+        if let Some(n) = options.cpu_threads
+            && !threads::set(n)
         {
-            log::warn!("cpu_threads is {threads}, but kernels already run on {} threads", cpu::pool::threads());
+            log::warn!("cpu_threads is {n}, but kernels already run on {} threads", threads::count());
         }
         let handle = Handle::acquire(device)?;
         Ok(Engine { inner: Arc::new(Inner { handle: Some(handle), device, max_batch }) })

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::sampling::{Draw, choose};
 use super::sequence::{Next, Sequence};
-use crate::array::{self, Array, Device, Dtype};
+use crate::array::{self, Array, Device, Dtype, fused};
 use crate::cache::{Cache, Layout};
 use crate::error::{Error, Result};
 use crate::models::{Inputs, LanguageModel};
@@ -126,7 +126,7 @@ impl Batch {
     fn schedule(&mut self, tokens: &Array, sequences: &mut [&mut Sequence]) -> Result<Array> {
         let logits = self.decode(tokens)?;
         let next = if sequences.iter().all(|s| s.is_greedy()) {
-            logits.argmax(-1, false)?
+            fused::argmax(&logits)?
         } else {
             let draws: Vec<Draw> = sequences.iter_mut().map(|s| s.draw()).collect();
             choose(&logits, &draws)?

@@ -1,7 +1,7 @@
 //! What a first answer would otherwise wait for.
 
 use super::sampling::{Draw, choose};
-use crate::array::{self, Array, Device, memory};
+use crate::array::{self, Array, Device, fused, memory};
 use crate::cache::CacheOptions;
 use crate::error::Result;
 use crate::models::{Inputs, LanguageModel};
@@ -21,7 +21,7 @@ pub fn warm_up(model: &dyn LanguageModel) -> Result<()> {
     }
     let token = Array::from_slice(&[0u32], &[1, 1])?;
     let logits = model.logits(&model.forward(&Inputs::tokens(token), &mut cache)?.hidden)?.squeeze_axis(1)?;
-    let likeliest = logits.argmax(-1, false)?;
+    let likeliest = fused::argmax(&logits)?;
     if on_gpu {
         array::eval([&likeliest, &choose(&logits, &[Draw::with_everything()])?])?;
         drop(cache);

@@ -14,8 +14,9 @@ use super::{
     DownloadStatus, LoadEvent, LoadingError, LoadingPhase, ModelConfiguration, ModelSource, TokenizerSource,
     WeightDtype,
 };
+use crate::array::fused;
 use crate::array::io::ReadProgress;
-use crate::array::{self, Array, Device, Dtype, memory};
+use crate::array::{self, Array, Dtype, memory};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{MAX_CONFIG, parse_json, read_json_if_there, read_text};
 use crate::generate;
@@ -374,8 +375,7 @@ impl Loader {
             WeightDtype::Exactly(dtype) => Some(dtype),
             WeightDtype::Auto => {
                 // MLX's own CPU products of quantized weights are inaccurate in half precision.
-                let inaccurate = array::device() == Device::Cpu && !array::cpu::active();
-                (quantization.is_some() && inaccurate).then_some(Dtype::F32)
+                (quantization.is_some() && !fused::is_accurate_in_half()).then_some(Dtype::F32)
             }
         };
         if let Some(dtype) = dtype {

@@ -87,8 +87,9 @@ fn bigram(config: &Value, w: &Weights) -> Result<Box<dyn LanguageModel>> {
 }
 
 impl LanguageModel for Bigram {
-    fn forward(&self, inputs: &Inputs, _: &mut Cache) -> Result<Output> {
+    fn forward(&self, inputs: &Inputs, cache: &mut Cache) -> Result<Output> {
         let super::Content::Tokens(tokens) = &inputs.content else { return Err(Error::unsupported("embeddings")) };
+        cache.advance(tokens.dim(-1));
         Ok(Output { hidden: self.embed(tokens)?, taps: Vec::new() })
     }
 

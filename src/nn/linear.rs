@@ -1,10 +1,8 @@
 //! Linear maps and embeddings, plain or quantized: whichever the checkpoint has.
 
 use super::{Activation, Norm};
-use crate::array::cpu::{self, Then};
-use crate::array::cuda;
-use crate::array::quant::Quantized;
-use crate::array::{Array, Dtype};
+use crate::array::Array;
+use crate::array::fused::{self, Epilogue, Part, Weight};
 use crate::error::{Error, Result};
 use crate::weights::{Matrix, Weights};
 
@@ -58,69 +56,28 @@ impl Linear {
 
     /// `x` is `[.., inputs]`; the result `[.., outputs]`.
     pub fn forward(&self, x: &Array) -> Result<Array> {
-        if let Some(results) = fused(Input::plain(x), [self], Then::Store) {
-            return only(results?);
-        }
-        let y = match (&self.weight, &self.transposed) {
-            (_, Some(transposed)) => x.matmul(transposed)?,
-            (weight, None) => matmul_transposed(weight, x)?,
-        };
-        match &self.bias {
-            Some(bias) => y + bias,
-            None => Ok(y),
-        }
+        only(products(Input::plain(x), [self], Epilogue::Store)?)
     }
 
     /// `residual + factor * forward(x)`
     pub fn forward_add(&self, x: &Array, residual: &Array, factor: Option<f32>) -> Result<Array> {
-        if let Some(results) = fused(Input::plain(x), [self], Then::Add(residual, factor.unwrap_or(1.0))) {
-            return only(results?);
-        }
-        let y = self.forward(x)?;
-        match factor {
-            Some(factor) => residual + (y * factor),
-            None => residual + y,
-        }
+        only(products(Input::plain(x), [self], Epilogue::Add { residual, factor })?)
     }
 
     /// `activation(forward(x))`
     pub fn activated(&self, activation: Activation, x: Input) -> Result<Array> {
-        match fused(x, [self], Then::Activate(activation.kernel())) {
-            Some(results) => only(results?),
-            None => activation.apply(&self.forward(&x.array()?)?),
-        }
+        only(products(x, [self], Epilogue::Activate(activation))?)
     }
 
-    fn part(&self) -> (cpu::Weight<'_>, Option<&Array>) {
-        (part(&self.weight), self.bias.as_ref())
-    }
-
-    /// Whether there are kernels that take it as one part of several.
-    fn has_kernel(&self) -> bool {
-        let weight = part(&self.weight);
-        (cpu::active() && weight.is_supported()) || cuda::supports(&weight)
+    fn part(&self) -> Part<'_> {
+        Part { weight: weight(&self.weight), transposed: self.transposed.as_ref(), bias: self.bias.as_ref() }
     }
 }
 
-/// Products over one input, and what follows them, as one operation; `None` where there is no kernel for that.
-fn fused<'a, const N: usize>(x: Input<'a>, layers: [&'a Linear; N], then: Then<'a>) -> Option<Result<Vec<Array>>> {
+/// Products over one input, and what follows them.
+fn products<const N: usize>(x: Input<'_>, layers: [&Linear; N], then: Epilogue<'_>) -> Result<Vec<Array>> {
     let parts = layers.map(Linear::part);
-    if cpu::active() {
-        let known = parts.iter().all(|(weight, _)| weight.is_supported());
-        return known.then(|| cpu::linear(&x.array()?, &parts, then));
-    }
-    if !cuda::active() {
-        return None;
-    }
-    match x.norm.map(Norm::rms) {
-        None => cuda::linear(x.x, None, &parts, &then),
-        Some(Some(norm)) => cuda::linear(x.x, Some(norm), &parts, &then),
-        // Another norm: an operation of its own.
-        Some(None) => match x.array() {
-            Ok(x) => cuda::linear(&x, None, &parts, &then),
-            Err(e) => Some(Err(e)),
-        },
-    }
+    fused::linear(&fused::Linear { x: x.x, norm: x.norm.map(Norm::description), parts: &parts, then })
 }
 
 /// `N` linear maps of the same input, which our kernels take as parts of one operation.
@@ -146,7 +103,7 @@ impl<const N: usize> Joint<N> {
     pub fn fused(w: &Weights, path: &str, rows: [i32; N], inputs: i32, bias: bool) -> Result<Joint<N>> {
         let whole = Linear::load(w, path, inputs, rows.iter().sum(), bias)?;
         let ends = ends(&rows);
-        if !whole.has_kernel() {
+        if !fused::takes_parts(&weight(&whole.weight)) {
             return Ok(Joint(Form::Whole(whole, ends)));
         }
         let mut from = 0;
@@ -168,13 +125,7 @@ impl<const N: usize> Joint<N> {
     pub fn forward(&self, x: Input) -> Result<[Array; N]> {
         let results = match &self.0 {
             Form::Whole(layer, ends) => layer.forward(&x.array()?)?.split_at(ends, -1)?,
-            Form::Parts(layers) => match fused(x, layers.each_ref(), Then::Store) {
-                Some(results) => results?,
-                None => {
-                    let x = x.array()?;
-                    layers.iter().map(|l| l.forward(&x)).collect::<Result<_>>()?
-                }
-            },
+            Form::Parts(layers) => products(x, layers.each_ref(), Epilogue::Store)?,
         };
         results.try_into().map_err(|_| Error::internal("products"))
     }
@@ -183,10 +134,8 @@ impl<const N: usize> Joint<N> {
 impl Joint<2> {
     /// `activation(first(x)) * second(x)`
     pub fn gated(&self, activation: Activation, x: Input) -> Result<Array> {
-        if let Form::Parts(layers) = &self.0
-            && let Some(results) = fused(x, layers.each_ref(), Then::Gate(activation.kernel()))
-        {
-            return only(results?);
+        if let Form::Parts(layers) = &self.0 {
+            return only(products(x, layers.each_ref(), Epilogue::Gate(activation))?);
         }
         let [gate, up] = self.forward(x)?;
         activation.apply(&gate)? * up
@@ -205,23 +154,16 @@ fn ends(sizes: &[i32]) -> Vec<i32> {
         .collect()
 }
 
-/// A weight as the kernels take it.
-pub(super) fn part(weight: &Matrix) -> cpu::Weight<'_> {
-    match weight {
-        Matrix::Dense(w) => cpu::Weight::Dense(w),
-        Matrix::Quantized(q) => cpu::Weight::Quantized(q),
+/// A matrix as an operation takes it.
+pub(super) fn weight(matrix: &Matrix) -> Weight<'_> {
+    match matrix {
+        Matrix::Dense(w) => Weight::Dense(w),
+        Matrix::Quantized(q) => Weight::Quantized(q),
     }
 }
 
 fn only(results: Vec<Array>) -> Result<Array> {
     results.into_iter().next().ok_or_else(|| Error::internal("a product without a result"))
-}
-
-fn matmul_transposed(weight: &Matrix, x: &Array) -> Result<Array> {
-    match weight {
-        Matrix::Dense(weight) => x.matmul(&weight.transpose()?),
-        Matrix::Quantized(weight) => weight.matmul_transposed(x),
-    }
 }
 
 /// A table with one row of features a token.
@@ -237,43 +179,12 @@ impl Embedding {
 
     /// The rows of `tokens` (u32, any shape): `[.., features]`.
     pub fn forward(&self, tokens: &Array) -> Result<Array> {
-        let table = part(&self.weight);
-        if cpu::active() && table.is_supported() {
-            return cpu::embedding(table, tokens, self.dtype());
-        }
-        match &self.weight {
-            Matrix::Dense(weight) => weight.take(tokens, 0),
-            Matrix::Quantized(q) => {
-                let rows = |a: &Array| a.take(tokens, 0);
-                Quantized {
-                    packed: rows(&q.packed)?,
-                    scales: rows(&q.scales)?,
-                    biases: q.biases.as_ref().map(rows).transpose()?,
-                    scheme: q.scheme,
-                }
-                .dequantize()
-            }
-        }
-    }
-
-    /// The type of its rows.
-    fn dtype(&self) -> Dtype {
-        match &self.weight {
-            Matrix::Dense(weight) => weight.dtype(),
-            Matrix::Quantized(q) if q.scales.dtype().is_float() => q.scales.dtype(),
-            Matrix::Quantized(_) => Dtype::Bf16,
-        }
+        fused::embedding(weight(&self.weight), tokens)
     }
 
     /// The table used as the output layer: `x @ weight^T`.
     pub fn as_linear(&self, x: &Array) -> Result<Array> {
-        let weight = part(&self.weight);
-        if cpu::active() && weight.is_supported() {
-            return only(cpu::linear(x, &[(weight, None)], Then::Store)?);
-        }
-        if let Some(results) = cuda::linear(x, None, &[(weight, None)], &Then::Store) {
-            return only(results?);
-        }
-        matmul_transposed(&self.weight, x)
+        let parts = [Part::of(weight(&self.weight))];
+        only(fused::linear(&fused::Linear { x, norm: None, parts: &parts, then: Epilogue::Store })?)
     }
 }

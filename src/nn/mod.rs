@@ -1,16 +1,16 @@
 //! Layers. They take their weights by path and know nothing of architectures.
 #![forbid(unsafe_code)]
 
-mod activation;
 mod experts;
 mod linear;
 mod norm;
 pub mod rope;
 mod router;
 
-pub use activation::Activation;
 pub use experts::{ExpertNames, Experts, ExpertsSpec};
 pub use linear::{Embedding, Input, Joint, Linear};
 pub use norm::{Norm, NormKind, NormSpec};
-pub use rope::{Rope, RopeSpec};
+pub use rope::RopeSpec;
 pub use router::{GroupScore, Groups, Router, RouterBias, RouterSpec, Score};
+
+pub use crate::array::fused::Activation;

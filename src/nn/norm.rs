@@ -1,6 +1,7 @@
 //! Normalisation over the last axis.
 
-use crate::array::{Array, fast};
+use crate::array::Array;
+use crate::array::fused;
 use crate::error::Result;
 use crate::weights::Weights;
 
@@ -34,11 +35,7 @@ impl NormSpec {
 }
 
 /// A normalisation with its weights.
-pub struct Norm {
-    spec: NormSpec,
-    weight: Array,
-    bias: Option<Array>,
-}
+pub struct Norm(fused::Norm);
 
 impl Norm {
     /// The layer at `path` for `size` features.
@@ -52,21 +49,26 @@ impl Norm {
             NormKind::LayerBias => Some(w.tensor(&format!("{path}.bias"), &[size])?),
             _ => None,
         };
-        Ok(Norm { spec, weight, bias })
+        let kind = match spec.kind {
+            NormKind::Rms | NormKind::RmsPlusOne => fused::NormKind::Rms,
+            NormKind::Layer | NormKind::LayerBias => fused::NormKind::Layer,
+        };
+        Ok(Norm(fused::Norm { kind, eps: spec.eps, weight: Some(weight), bias }))
     }
 
-    /// Epsilon and weight, if this is an RMS norm.
-    pub fn rms(&self) -> Option<(f32, &Array)> {
-        matches!(self.spec.kind, NormKind::Rms | NormKind::RmsPlusOne).then_some((self.spec.eps, &self.weight))
+    /// What fused operations need to know.
+    pub fn description(&self) -> &fused::Norm {
+        &self.0
     }
 
     /// Normalises `[.., size]`.
     pub fn forward(&self, x: &Array) -> Result<Array> {
-        match self.spec.kind {
-            NormKind::Rms | NormKind::RmsPlusOne => fast::rms_norm(x, Some(&self.weight), self.spec.eps),
-            NormKind::Layer | NormKind::LayerBias => {
-                fast::layer_norm(x, Some(&self.weight), self.bias.as_ref(), self.spec.eps)
-            }
-        }
+        fused::norm(x, &self.0)
+    }
+}
+
+impl From<Norm> for fused::Norm {
+    fn from(norm: Norm) -> fused::Norm {
+        norm.0
     }
 }

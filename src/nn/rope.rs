@@ -2,13 +2,10 @@
 //!
 //! Formulas and defaults as in mlx-lm 0.32.2 (`models/rope_utils.py`).
 
-use std::sync::Arc;
-
 use serde_json::Value;
 
-use crate::array::cpu::{self, Rotation};
-use crate::array::fast::{RopeBase, rope, rope_at};
-use crate::array::{Array, concatenate};
+use crate::array::Array;
+use crate::array::fused::{Rotation, Turns};
 use crate::error::{Error, Result};
 
 /// How to rotate.
@@ -171,91 +168,21 @@ impl RopeScaling {
     }
 }
 
-/// Where new positions are.
-#[derive(Clone, Debug)]
-pub enum Offset {
-    /// One after the other, all sequences from this one on.
-    Same(i32),
-    /// Each sequence from its own on; the same numbers as an array, `[batch]`.
-    Each(Vec<i32>, Array),
-    /// Each position at its own place, row by row, `[batch * length]`.
-    Explicit(Vec<i32>, Array),
-}
-
-impl Offset {
-    /// For sequences that go on from these positions.
-    pub fn new(positions: Vec<i32>) -> Result<Offset> {
-        match positions[..] {
-            [first, ref rest @ ..] if rest.iter().any(|n| *n != first) => {
-                let array = Array::from_slice(&positions, &[positions.len() as i32])?;
-                Ok(Offset::Each(positions, array))
-            }
-            [first, ..] => Ok(Offset::Same(first)),
-            [] => Ok(Offset::Same(0)),
-        }
-    }
-
-    /// For positions at these places, i32 `[1, rows, length]`; of one row for all of `batch`.
-    ///
-    /// # Errors
-    /// `Unsupported` if there are several axes: no rotation here has sections.
-    pub fn explicit(places: &Array, batch: i32) -> Result<Offset> {
-        let &[axes, rows, _] = places.shape() else { return Err(Error::internal(format!("positions {places:?}"))) };
-        if axes != 1 {
-            return Err(Error::unsupported(format!("positions with {axes} axes; this model's rotation has one")));
-        }
-        let row: Vec<i32> = places.to_vec()?;
-        if let Some(place) = row.iter().find(|place| **place < 0) {
-            return Err(Error::invalid_argument(format!("a position at {place}")));
-        }
-        let all = if rows == batch { row } else { row.repeat(batch as usize) };
-        let array = Array::from_slice(&all, &[all.len() as i32])?;
-        Ok(Offset::Explicit(all, array))
-    }
-
-    /// Whether each position is at the one after that before it.
-    pub fn is_sequential(&self) -> bool {
-        !matches!(self, Offset::Explicit(..))
-    }
-
-    fn as_slice(&self) -> &[i32] {
-        match self {
-            Offset::Same(n) => std::slice::from_ref(n),
-            Offset::Each(positions, _) | Offset::Explicit(positions, _) => positions,
-        }
-    }
-}
-
-/// A rotation ready to be applied.
-pub struct Rope {
-    spec: RopeSpec,
-    /// Factor on positions.
-    scale: f32,
-    /// Wavelengths where they are not powers of the base.
-    freqs: Option<Array>,
-    /// Factor on the rotated features, where it is not 1.
-    magnitude: Option<f32>,
-    /// The same for the CPU kernels; none where the base depends on the length.
-    rotation: Option<Arc<Rotation>>,
-}
-
-impl Rope {
-    /// Computes what the specification needs once.
-    pub fn new(spec: &RopeSpec) -> Result<Rope> {
-        let dims = f64::from(spec.dims);
-        let base = f64::from(spec.base);
-        let powers = || (0..spec.dims / 2).map(move |j| base.powf(2.0 * f64::from(j) / dims));
-        let mut rope = Rope { spec: spec.clone(), scale: 1.0, freqs: None, magnitude: None, rotation: None };
-        let freqs: Vec<f64> = match &spec.scaling {
-            RopeScaling::Dynamic { .. } => return Ok(rope),
-            RopeScaling::None => {
-                rope.rotation = Some(rope.turning(powers()));
-                return Ok(rope);
-            }
+impl RopeSpec {
+    /// Computes what rotating needs, once.
+    pub fn rotation(&self) -> Result<Rotation> {
+        let dims = f64::from(self.dims);
+        let base = f64::from(self.base);
+        let by = |turns: Turns| Rotation::new(self.dims, self.interleaved, turns);
+        let powers = || (0..self.dims / 2).map(move |j| base.powf(2.0 * f64::from(j) / dims));
+        let mut stretched_by = None;
+        let wavelengths: Vec<f64> = match &self.scaling {
+            RopeScaling::None => return Ok(by(Turns::Powers { base: self.base, scale: 1.0 })),
             RopeScaling::Linear { factor } => {
-                rope.scale = 1.0 / factor;
-                rope.rotation = Some(rope.turning(powers()));
-                return Ok(rope);
+                return Ok(by(Turns::Powers { base: self.base, scale: 1.0 / factor }));
+            }
+            &RopeScaling::Dynamic { factor, original_context } => {
+                return Ok(by(Turns::Dynamic { base: self.base, factor, original_context }));
             }
             RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => {
                 let (factor, low, high) =
@@ -291,7 +218,7 @@ impl Rope {
                     false => 0.1 * f64::from(m) * factor.ln() + 1.0,
                 };
                 let magnitude = temperature(*mscale) / temperature(*mscale_all_dim);
-                rope.magnitude = (magnitude != 1.0).then_some(magnitude as f32);
+                stretched_by = (magnitude != 1.0).then_some(magnitude as f32);
                 powers()
                     .enumerate()
                     .map(|(j, f)| {
@@ -307,110 +234,15 @@ impl Rope {
                     true => 1.0,
                     false => (1.0 + ratio.ln() / f64::from(*original_context).ln()).sqrt(),
                 };
-                rope.magnitude = Some(magnitude as f32);
+                stretched_by = Some(magnitude as f32);
                 let factor = |j: usize| f64::from(long_factor[if long_factor.len() == 1 { 0 } else { j }]);
                 powers().enumerate().map(|(j, f)| factor(j) * f).collect()
             }
         };
-        rope.rotation = Some(rope.turning(freqs.iter().copied()));
-        let freqs: Vec<f32> = freqs.into_iter().map(|f| f as f32).collect();
-        let array = Array::from_slice(&freqs, &[freqs.len() as i32])?;
+        let wavelengths_f32: Vec<f32> = wavelengths.iter().map(|w| *w as f32).collect();
+        let array = Array::from_slice(&wavelengths_f32, &[wavelengths_f32.len() as i32])?;
         array.eval()?;
-        rope.freqs = Some(array);
-        Ok(rope)
-    }
-
-    /// A rotation by these wavelengths (divided by 2 pi).
-    fn turning(&self, wavelengths: impl Iterator<Item = f64>) -> Arc<Rotation> {
-        Arc::new(Rotation {
-            dims: self.spec.dims as usize,
-            interleaved: self.spec.interleaved,
-            frequencies: wavelengths.map(|w| (f64::from(self.scale) / w) as f32).collect(),
-            magnitude: self.magnitude.unwrap_or(1.0),
-        })
-    }
-
-    /// The rotation for the CPU kernels, where it is the same at all lengths.
-    pub fn rotation(&self) -> Option<&Arc<Rotation>> {
-        self.rotation.as_ref()
-    }
-
-    /// Rotates `[batch, heads, length, features]`.
-    pub fn apply(&self, x: &Array, offset: &Offset) -> Result<Array> {
-        if let Offset::Explicit(places, array) = offset {
-            // As many sequences of one position.
-            let &[batch, heads, length, features] = x.shape() else { return Err(Error::internal(format!("{x:?}"))) };
-            let x = x.swap_axes(1, 2)?.reshape(&[batch * length, heads, 1, features])?;
-            let base = self.base_for(places.iter().max().map_or(0, |last| last.saturating_add(1)));
-            let x = self.turn(&x, &Offset::Each(places.clone(), array.clone()), base)?;
-            return x.reshape(&[batch, length, heads, features])?.swap_axes(1, 2);
-        }
-        if let (RopeScaling::Dynamic { .. }, Offset::Each(offsets, _)) = (&self.spec.scaling, offset) {
-            // Each length has a base of its own.
-            let rows = offsets
-                .iter()
-                .zip(0..)
-                .map(|(n, i)| self.apply(&x.slice_axis(0, i, i + 1)?, &Offset::Same(*n)))
-                .collect::<Result<Vec<_>>>()?;
-            return concatenate(&rows, 0);
-        }
-        let base = match *offset {
-            Offset::Same(n) => self.base_for(x.dim(-2) + n),
-            Offset::Each(..) | Offset::Explicit(..) => self.spec.base,
-        };
-        self.turn(x, offset, base)
-    }
-
-    /// Rotates by a base, where wavelengths are its powers.
-    fn turn(&self, x: &Array, offset: &Offset, base: f32) -> Result<Array> {
-        let dims = self.spec.dims;
-        if cpu::active() {
-            let rotation = match &self.rotation {
-                Some(rotation) => rotation.clone(),
-                None => {
-                    let base = f64::from(base);
-                    let powers = (0..dims / 2).map(|j| base.powf(2.0 * f64::from(j) / f64::from(dims)));
-                    self.turning(powers)
-                }
-            };
-            return cpu::rotate(x, &rotation, offset.as_slice());
-        }
-        let scaled;
-        let x = match self.magnitude {
-            None => x,
-            Some(m) if dims == x.dim(-1) => {
-                scaled = (x * m)?;
-                &scaled
-            }
-            Some(m) => {
-                // Only the rotated features are scaled.
-                let mut factors = vec![m; dims as usize];
-                factors.resize(x.dim(-1) as usize, 1.0);
-                let factors = Array::from_slice(&factors, &[x.dim(-1)])?.astype(x.dtype())?;
-                scaled = (x * factors)?;
-                &scaled
-            }
-        };
-        let base = match &self.freqs {
-            Some(freqs) => RopeBase::Freqs(freqs),
-            None => RopeBase::Base(base),
-        };
-        match offset {
-            Offset::Same(n) => rope(x, dims, self.spec.interleaved, base, self.scale, *n),
-            Offset::Each(_, array) | Offset::Explicit(_, array) => {
-                rope_at(x, dims, self.spec.interleaved, base, self.scale, array)
-            }
-        }
-    }
-
-    /// The base for a sequence of this length.
-    fn base_for(&self, length: i32) -> f32 {
-        let RopeScaling::Dynamic { factor, original_context } = self.spec.scaling else { return self.spec.base };
-        let length = f64::from(length).max(f64::from(original_context));
-        let (factor, original) = (f64::from(factor), f64::from(original_context));
-        let dims = f64::from(self.spec.dims);
-        let growth = factor * length / original - (factor - 1.0);
-        (f64::from(self.spec.base) * growth.powf(dims / (dims - 2.0))) as f32
+        Ok(Rotation { magnitude: stretched_by, ..by(Turns::Wavelengths(wavelengths, array)) })
     }
 }
 

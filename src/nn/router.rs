@@ -1,7 +1,7 @@
 //! Which experts of a mixture each position uses, and how much each of them counts.
 
 use super::Linear;
-use crate::array::cpu::RouterSoftmax;
+use crate::array::fused::RouterSoftmax;
 use crate::array::{Array, Dtype, full};
 use crate::error::{Error, Result};
 use crate::weights::Weights;
@@ -135,34 +135,16 @@ impl Router {
         self.spec.top_k
     }
 
-    /// The same as the kernels do it, where they can.
-    pub(super) fn kernel(&self) -> Option<RouterSoftmax> {
+    /// The same in words that back ends know, where there are any.
+    pub(super) fn softmax(&self) -> Option<RouterSoftmax> {
         let s = &self.spec;
         let plain = s.score == Score::Softmax && self.correction.is_none() && s.groups.is_none() && s.scale.is_none();
         // Dividing by their sum is a softmax over the chosen alone.
         plain.then_some(if s.normalize { RouterSoftmax::Chosen } else { RouterSoftmax::All })
     }
 
-    /// Chosen experts and their weights, `[batch, length, top_k]`.
+    /// Chosen experts and their weights, `[batch, length, top_k]`, step by step.
     pub(super) fn choose(&self, logits: &Array) -> Result<(Array, Array)> {
-        let best = |scores: &Array, k: i32| {
-            let n = scores.dim(-1);
-            scores.argpartition(n - k, -1)?.slice_axis(-1, n - k, n)
-        };
-        match self.kernel() {
-            Some(RouterSoftmax::Chosen) => {
-                let experts = best(logits, self.spec.top_k)?;
-                let weights = logits.take_along_axis(&experts, -1)?.softmax(-1, true)?;
-                return Ok((experts, weights));
-            }
-            Some(RouterSoftmax::All) => {
-                let scores = logits.softmax(-1, true)?;
-                let experts = best(&scores, self.spec.top_k)?;
-                let weights = scores.take_along_axis(&experts, -1)?;
-                return Ok((experts, weights));
-            }
-            None => {}
-        }
         let logits32 = logits.astype(Dtype::F32)?;
         let scores = match self.spec.score {
             Score::Softmax => logits32.softmax(-1, true)?,
@@ -175,7 +157,8 @@ impl Router {
         if let Some(groups) = self.spec.groups {
             choice = self.of_groups(&choice, groups)?;
         }
-        let experts = best(&choice, self.spec.top_k)?;
+        let (n, k) = (self.count, self.spec.top_k);
+        let experts = choice.argpartition(n - k, -1)?.slice_axis(-1, n - k, n)?;
         let mut weights = scores.take_along_axis(&experts, -1)?;
         if self.spec.normalize {
             weights = (&weights / (weights.sum(-1, true)? + 1e-20)?)?;

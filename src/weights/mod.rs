@@ -15,9 +15,10 @@ use std::sync::Arc;
 pub use checkpoint::{Checkpoint, TensorInfo, WeightFile};
 use quantization::Quantization;
 
+use crate::array::fused::stack;
 use crate::array::io::{Pages, ReadProgress, map_tensors, open_safetensors};
 use crate::array::quant::{Mode, Quantized, Scheme};
-use crate::array::{Array, Dtype, cpu, stack};
+use crate::array::{Array, Dtype};
 use crate::error::{Error, Result};
 
 /// What a read leaves in which order: one entry per finished parameter.
@@ -159,7 +160,7 @@ impl Weights {
 
     /// Takes tensors of one shape as one with a new first axis.
     pub fn stacked(&self, names: &[String], shape: &[i32]) -> Result<Array> {
-        self.joined(names, shape, stacked)
+        self.joined(names, shape, stack)
     }
 
     /// Takes the weight `{path}.weight` of a layer, `rows x columns`, as the checkpoint has it: quantized where there
@@ -175,7 +176,7 @@ impl Weights {
 
     /// Like [`Weights::matrices`], for matrices in tensors of their own that are stored in one way.
     pub fn stacked_matrices(&self, paths: &[String], rows: i32, columns: i32) -> Result<Matrix> {
-        self.assembled(paths, &[rows], columns, &stacked)
+        self.assembled(paths, &[rows], columns, &stack)
     }
 
     /// What `f` makes of the weights at `paths`, part by part.
@@ -391,12 +392,6 @@ impl Matrix {
 
 fn single(arrays: &[Array]) -> Result<Array> {
     Ok(arrays[0].clone())
-}
-
-/// A stack; on a CPU with our kernels the parts may lie anywhere in a mapped file.
-fn stacked(arrays: &[Array]) -> Result<Array> {
-    let alike = arrays.windows(2).all(|pair| pair[0].dtype() == pair[1].dtype());
-    if cpu::active() && alike { cpu::stack(arrays) } else { stack(arrays, 0) }
 }
 
 /// All problems in one message, the first twenty by name.

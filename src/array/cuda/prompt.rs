@@ -3,13 +3,14 @@
 //! MLX asks cuDNN for this, which makes a plan for every length of prompt and of context, in 50 ms or more each; this
 //! kernel is the same for all of them.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::kernel::{Kernel, Launch, Source};
-use super::{active, floats, literal, usable};
-use crate::array::fast::Mask;
+use super::common::{active, floats, literal};
+use super::kernel::Kernel;
+use super::kernels::Kernels;
+use super::source::{Launch, Source};
+use crate::array::fused::terms::attention::Scores;
+use crate::array::fused::terms::mask::Mask;
 use crate::array::{Array, Dtype};
 use crate::error::Result;
 
@@ -30,19 +31,12 @@ struct Key {
 }
 
 thread_local! {
-    static KERNELS: RefCell<HashMap<Key, Rc<Kernel>>> = RefCell::default();
+    static KERNELS: Kernels<Key, Kernel> = Kernels::default();
 }
 
-/// Attention of several queries, shapes as in
-/// [`scaled_dot_product_attention`](crate::array::fast::scaled_dot_product_attention). `None` where this kernel cannot.
-pub fn attend_prompt(
-    q: &Array,
-    k: &Array,
-    v: &Array,
-    scale: f32,
-    softcap: Option<f32>,
-    mask: &Mask,
-) -> Option<Result<Array>> {
+/// Attention of several queries, `[batch, heads, length, features]`, over `[batch, kv heads, positions, features]`.
+pub fn attend_prompt(q: &Array, k: &Array, v: &Array, scores: &Scores, mask: &Mask) -> Option<Result<Array>> {
+    let Scores { scale, softcap } = *scores;
     let (&[batch, heads, length, dim], &[_, kv_heads, total, _]) = (q.shape(), k.shape()) else { return None };
     let causal = matches!(mask, Mask::Causal);
     let fits = active()
@@ -68,18 +62,13 @@ pub fn attend_prompt(
         blocks: [(length as usize).div_ceil(TILE), heads as usize, batch as usize],
         threads: 128,
     };
-    let kernel = usable(key.kernel())?;
+    let kernel = key.kernel()?;
     Some(kernel.run(&[q, k, v], &launch).map(|mut results| results.remove(0)))
 }
 
 impl Key {
-    fn kernel(&self) -> Result<Rc<Kernel>> {
-        if let Some(kernel) = KERNELS.with(|known| known.borrow().get(self).cloned()) {
-            return Ok(kernel);
-        }
-        let kernel = Rc::new(self.build(Kernel::new)?);
-        KERNELS.with(|known| known.borrow_mut().insert(*self, kernel.clone()));
-        Ok(kernel)
+    fn kernel(&self) -> Option<Rc<Kernel>> {
+        KERNELS.with(|known| known.get(self, "prompts", || self.build(Kernel::new)))
     }
 
     fn build(&self, compile: impl FnOnce(&Source) -> Result<Kernel>) -> Result<Kernel> {
@@ -145,7 +134,7 @@ mod tests {
             let [k, v] = [2, 3].map(|seed| array(&[batch, kv_heads, total, dim], seed, dtype));
             let scale = 2.0 / (dim as f32).sqrt();
             let mask = if causal { Mask::Causal } else { Mask::None };
-            let out = attend_prompt(&q, &k, &v, scale, cap, &mask).unwrap().unwrap();
+            let out = attend_prompt(&q, &k, &v, &Scores { scale, softcap: cap }, &mask).unwrap().unwrap();
             let [qs, ks, vs] = [&q, &k, &v].map(values);
             let d = dim as usize;
             let row = |of: &[f64], i: i32| of[i as usize * d..][..d].to_vec();

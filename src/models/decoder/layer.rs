@@ -2,11 +2,11 @@
 
 use super::ffn::Feed;
 use super::mixers::Mix;
-use super::pass::{At, Residual, State, StateUse};
+use super::pass::{At, Memory, Residual, StateUse};
 use super::spec::{Flow, LayerSpec, NormAt, SubLayer};
 use crate::array::Array;
-use crate::array::fast::Mask;
-use crate::cache::{LayerCache, LayerCacheSpec, Visible};
+use crate::array::fused::Mask;
+use crate::cache::{Reach, State, StateSpec, Visible};
 use crate::error::Result;
 use crate::nn::{Input, Norm};
 use crate::weights::Weights;
@@ -72,7 +72,7 @@ impl Layer {
         let attend = mixer.load(hidden, spec.state, path, w)?;
         let feed = spec.feed.what.spec().load(hidden, path, w)?;
         let window = match mixer.state() {
-            LayerCacheSpec::Window(window) => Some(window),
+            StateSpec::Window(window) => Some(window),
             _ => None,
         };
         Ok(Layer {
@@ -84,11 +84,11 @@ impl Layer {
         })
     }
 
-    pub fn forward(&self, x: &Array, at: &At, state: State) -> Result<Array> {
+    pub fn forward(&self, x: &Array, at: &At, memory: Memory) -> Result<Array> {
         let (attend, feed) = (&self.attend, &self.feed);
         match self.flow {
             Flow::Sequential => {
-                let x = attend.add(x, |mixer, onto| mixer.forward(attend.input(x), at, state, onto))?;
+                let x = attend.add(x, |mixer, onto| mixer.forward(attend.input(x), at, memory, onto))?;
                 feed.add(&x, |ffn, onto| ffn.forward(feed.input(&x), onto))
             }
             Flow::Parallel => {
@@ -101,7 +101,7 @@ impl Layer {
                     Some(normed) => (Input::plain(normed), Input::plain(normed)),
                     None => (attend.input(x), feed.input(x)),
                 };
-                let sum = attend.add(x, |mixer, onto| mixer.forward(first, at, state, onto))?;
+                let sum = attend.add(x, |mixer, onto| mixer.forward(first, at, memory, onto))?;
                 feed.add(&sum, |ffn, onto| ffn.forward(second, onto))
             }
         }
@@ -129,31 +129,35 @@ pub fn slots(layers: &[LayerSpec]) -> Vec<Slot> {
     slots
 }
 
-/// The masks of one forward pass: layers of the same window share theirs.
+/// The masks of one forward pass: layers of the same reach share theirs.
 pub struct Masks<'a> {
     length: i32,
     visible: &'a Visible,
     made: Vec<(Key, Mask)>,
 }
 
-/// What tells masks apart: whether there is a memory, and the window.
-type Key = (bool, Option<i32>);
+/// What tells masks apart: how far a state reaches, or a layer without one.
+#[derive(Clone, Copy, PartialEq)]
+enum Key {
+    Remembered(Reach),
+    Alone(Option<i32>),
+}
 
 impl<'a> Masks<'a> {
     pub fn new(length: i32, visible: &'a Visible) -> Masks<'a> {
         Masks { length, visible, made: Vec::new() }
     }
 
-    /// The mask over a memory. Its owner asks first, before it adds to it.
-    pub fn over(&mut self, cache: &LayerCache) -> Result<Mask> {
+    /// The mask over a state. Its owner asks first, before it adds to it.
+    pub fn over(&mut self, state: &dyn State) -> Result<Mask> {
         let (length, visible) = (self.length, self.visible);
-        self.get((true, cache.window()), || cache.mask(length, visible))
+        self.get(Key::Remembered(state.reach()), || state.mask(length, visible))
     }
 
     /// The mask over this pass alone.
     pub fn alone(&mut self, window: Option<i32>) -> Result<Mask> {
         let (length, visible) = (self.length, self.visible);
-        self.get((false, window), || visible.mask(length, 0, window))
+        self.get(Key::Alone(window), || visible.mask(length, 0, window))
     }
 
     fn get(&mut self, key: Key, make: impl FnOnce() -> Result<Mask>) -> Result<Mask> {

@@ -13,21 +13,23 @@ pub use mixers::{AttentionBias, AttentionNames, AttentionSpec, HeadWeights, Mixe
 pub use pass::StateUse;
 pub use spec::{DecoderSpec, Flow, Head, LayerSpec, Names, NormAt, SubLayer};
 
+use crate::array::fused::Offset;
 use crate::array::{Array, Device};
 use crate::cache::{Cache, CacheOptions};
 use crate::error::{Error, Result};
 use crate::models::{Content, Encoder, Inputs, LanguageModel, Output, Positions};
-use crate::nn::rope::Offset;
 use crate::nn::{Embedding, Linear, Norm};
 use crate::weights::Weights;
 use layer::{Layer, Masks, Slot, slots};
-use pass::{At, State};
+use pass::{At, Memory};
 
 /// A decoder with its weights.
 pub struct Decoder {
     spec: DecoderSpec,
     embedding: Embedding,
     layers: Vec<Layer>,
+    /// Entries of its caches.
+    slots: usize,
     norm: Norm,
     head: Option<Linear>,
 }
@@ -62,7 +64,8 @@ impl Decoder {
             true => Some(Linear::load(w, names.head, spec.hidden_size, spec.vocab_size, false)?),
             false => None,
         };
-        Ok(Decoder { spec, embedding, layers, norm, head })
+        let slots = spec.layers.iter().filter(|layer| layer.state == StateUse::Own).count();
+        Ok(Decoder { spec, embedding, layers, slots, norm, head })
     }
 }
 
@@ -74,29 +77,32 @@ impl LanguageModel for Decoder {
             Content::Embeddings(embeddings) => embeddings.clone(),
         };
         let offset = match &inputs.positions {
-            Positions::Sequential => Offset::new(cache.positions())?,
+            Positions::Sequential => Offset::new(cache.positions().to_vec())?,
             Positions::Explicit(places) => Offset::explicit(places, rows)?,
         };
         let mut masks = Masks::new(length, &inputs.visible);
         let mut taps = vec![None; inputs.taps.len()];
+        if cache.slots() != self.slots {
+            return Err(Error::internal("the cache of another model"));
+        }
         for (i, layer) in self.layers.iter().enumerate() {
-            let foreign = || Error::internal("the cache of another model");
-            let (mask, state) = match layer.slot {
+            let (mask, memory) = match layer.slot {
                 Slot::Own(slot) => {
-                    let own = cache.layers.get_mut(slot).ok_or_else(foreign)?;
-                    (masks.over(own)?, State::Own(own))
+                    let own = cache.slot(slot);
+                    (masks.over(own)?, Memory::Own(own))
                 }
                 Slot::Shared(slot) => {
-                    let shared = cache.layers.get(slot).ok_or_else(foreign)?;
-                    (masks.over(shared)?, State::Shared(shared))
+                    let shared = cache.slot(slot);
+                    (masks.over(shared)?, Memory::Shared(shared))
                 }
-                Slot::None => (masks.alone(layer.window)?, State::None),
+                Slot::None => (masks.alone(layer.window)?, Memory::None),
             };
-            h = layer.forward(&h, &At { offset: &offset, mask }, state)?;
+            h = layer.forward(&h, &At { offset: &offset, mask }, memory)?;
             for (tap, _) in taps.iter_mut().zip(&inputs.taps).filter(|(_, wanted)| **wanted == i) {
                 *tap = Some(h.clone());
             }
         }
+        cache.advance(length);
         Ok(Output { hidden: self.norm.forward(&h)?, taps: taps.into_iter().flatten().collect() })
     }
 

@@ -1,11 +1,10 @@
 //! What the parts of a layer are given in a forward pass.
 
 use crate::array::Array;
-use crate::array::fast::Mask;
-use crate::cache::LayerCache;
+use crate::array::fused::{Mask, Offset};
+use crate::cache::State;
 use crate::error::Result;
 use crate::nn::Linear;
-use crate::nn::rope::Offset;
 
 /// Where a mixer's memory of the sequence is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,11 +18,11 @@ pub enum StateUse {
 }
 
 /// What a mixer remembers of the sequence.
-pub enum State<'a> {
-    /// Its own memory, to which it adds.
-    Own(&'a mut LayerCache),
+pub enum Memory<'a> {
+    /// Its own state, to which it adds.
+    Own(&'a mut dyn State),
     /// That of an earlier layer, which has added to it in this pass.
-    Shared(&'a LayerCache),
+    Shared(&'a mut dyn State),
     /// Nothing: what it sees is in this pass.
     None,
 }

@@ -4,7 +4,7 @@ use super::ffn::Ffn;
 use super::mixers::Mixer;
 use super::pass::StateUse;
 use crate::array::Device;
-use crate::cache::LayerCacheSpec;
+use crate::cache::StateSpec;
 use crate::error::Result;
 use crate::models::config::{invalid, size};
 use crate::models::shape::{LayerShape, ModelShape, OnDevice, StateShape};
@@ -164,7 +164,7 @@ impl LayerSpec {
     }
 
     /// What the layer needs to remember.
-    pub fn cache(&self) -> Option<LayerCacheSpec> {
+    pub fn cache(&self) -> Option<StateSpec> {
         (self.state == StateUse::Own).then(|| self.attend.what.spec().state())
     }
 

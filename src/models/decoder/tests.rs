@@ -106,7 +106,7 @@ fn layers_share_the_keys_and_values_of_others() {
             let own = build(spec.clone(), dir.path()).unwrap();
             spec.layers[1].state = StateUse::SharedWith(0);
             let shares = build(spec.clone(), dir.path()).unwrap();
-            assert_eq!(shares.new_cache(&CacheOptions::default()).unwrap().layers.len(), 1);
+            assert_eq!(shares.new_cache(&CacheOptions::default()).unwrap().slots(), 1);
             let quantized = KvQuantization { bits: 8, group_size: 32, start: 4 };
             let plain = CacheOptions::default();
             let options = [
@@ -168,7 +168,7 @@ fn layers_without_state_see_this_pass_only() {
     spec.layers.iter_mut().for_each(|layer| layer.state = StateUse::None);
     let forgetful = build(spec, dir.path()).unwrap();
     let options = CacheOptions::default();
-    assert!(forgetful.new_cache(&options).unwrap().layers.is_empty());
+    assert!(forgetful.new_cache(&options).unwrap().slots() == 0);
     for visible in [Visible::Causal, Visible::Full, Visible::Spans(vec![vec![4..9]])] {
         let inputs = Inputs::tokens(ids(&recipe.prompt)).seeing(visible);
         let want = hidden(&usual, &inputs, &mut usual.new_cache(&options).unwrap());

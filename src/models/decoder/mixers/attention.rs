@@ -1,16 +1,14 @@
 //! Softmax attention with grouped queries.
 
 use super::kind::{Mix, MixerShape, MixerSpec, SharedKv};
-use crate::array::cpu::{self, CachedAttention};
-use crate::array::cuda;
-use crate::array::fast::layer_norm;
+use crate::array::fused::{self, HeadNorms, Scores};
 use crate::array::{Array, stack};
-use crate::cache::{AttentionParams, LayerCache, LayerCacheSpec, attend};
+use crate::cache::StateSpec;
 use crate::error::{Error, Result};
 use crate::models::config::{invalid, size};
-use crate::models::decoder::pass::{At, Residual, State, StateUse};
+use crate::models::decoder::pass::{At, Memory, Residual, StateUse};
 use crate::models::shape::StateShape;
-use crate::nn::{Input, Joint, Linear, Norm, NormSpec, Rope, RopeSpec};
+use crate::nn::{Input, Joint, Linear, Norm, NormSpec, RopeSpec};
 use crate::weights::Weights;
 
 /// Softmax attention with grouped queries.
@@ -170,10 +168,10 @@ impl MixerSpec for AttentionSpec {
         Ok(Box::new(Attention::load(self, hidden, state, path, w)?))
     }
 
-    fn state(&self) -> LayerCacheSpec {
+    fn state(&self) -> StateSpec {
         match self.window {
-            Some(window) => LayerCacheSpec::Window(window),
-            None => LayerCacheSpec::Full { key_dim: self.head_dim, value_dim: self.head_dim },
+            Some(window) => StateSpec::Window(window),
+            None => StateSpec::Full { key_dim: self.head_dim, value_dim: self.head_dim },
         }
     }
 
@@ -206,30 +204,18 @@ impl MixerSpec for AttentionSpec {
 }
 
 struct Attention {
-    heads: i32,
-    kv_heads: i32,
-    head_dim: i32,
     projections: Projections,
     output: Linear,
-    norms: QkNorms,
-    rope: Option<Rope>,
-    params: AttentionParams,
-    /// Norms, rotation and attention as one operation, where there are kernels for that.
-    fused: Option<CachedAttention>,
+    /// Norms of queries and keys over all heads together.
+    norms: Option<(Norm, Option<Norm>)>,
+    /// What stands between the projections and the output.
+    attention: fused::Attention,
 }
 
 enum Projections {
     All(Joint<3>),
     /// Keys and values are another layer's.
     Queries(Linear),
-}
-
-/// The norms of queries and of keys, of the latter where there are any.
-enum QkNorms {
-    None,
-    Head(Norm, Option<Norm>),
-    Projection(Norm, Option<Norm>),
-    EachHead(Array, Option<Array>, f32),
 }
 
 impl Attention {
@@ -255,154 +241,66 @@ impl Attention {
             }
             QkvNames::Fused(name) => Projections::All(Joint::fused(w, &at(name), rows, hidden, bias)?),
         };
+        let scores = Scores { scale: spec.scale, softcap: spec.softcap };
+        let mut attention = fused::Attention {
+            rotation: spec.rope.as_ref().map(RopeSpec::rotation).transpose()?,
+            ..fused::Attention::plain(heads, kv_heads, head_dim, scores)
+        };
         let [q_norm, k_norm] = names.qk_norm.map(at);
-        let both = |sizes: [i32; 2], n| {
-            let k = (!shares).then(|| Norm::load(w, &k_norm, sizes[1], n)).transpose()?;
-            Result::Ok((Norm::load(w, &q_norm, sizes[0], n)?, k))
-        };
-        let norms = match spec.qk_norm {
-            QkNorm::None => QkNorms::None,
-            QkNorm::Head(n) => both([head_dim; 2], n).map(|(q, k)| QkNorms::Head(q, k))?,
-            QkNorm::Projection(n) => both([rows[0], rows[1]], n).map(|(q, k)| QkNorms::Projection(q, k))?,
-            QkNorm::EachHead { eps, weights } => {
-                let k = (!shares).then(|| head_weights(w, &k_norm, kv_heads, head_dim, weights)).transpose()?;
-                QkNorms::EachHead(head_weights(w, &q_norm, heads, head_dim, weights)?, k, eps)
+        let mut norms = None;
+        match spec.qk_norm {
+            QkNorm::None => {}
+            QkNorm::Head(n) => {
+                let q: fused::Norm = Norm::load(w, &q_norm, head_dim, n)?.into();
+                // Where there are no keys, that of queries stands for theirs.
+                let k = if shares { q.clone() } else { Norm::load(w, &k_norm, head_dim, n)?.into() };
+                attention.norms = HeadNorms::Same { q, k };
             }
-        };
-        let rope = spec.rope.as_ref().map(Rope::new).transpose()?;
-        let fused = if state == StateUse::Own { fused(spec, &norms, rope.as_ref()) } else { None };
+            QkNorm::Projection(n) => {
+                let k = (!shares).then(|| Norm::load(w, &k_norm, rows[1], n)).transpose()?;
+                norms = Some((Norm::load(w, &q_norm, rows[0], n)?, k));
+            }
+            QkNorm::EachHead { eps, weights } => {
+                let q = head_weights(w, &q_norm, heads, head_dim, weights)?;
+                let k = if shares { q.clone() } else { head_weights(w, &k_norm, kv_heads, head_dim, weights)? };
+                attention.norms = HeadNorms::Each { q, k, eps };
+            }
+        }
         let output = Linear::load(w, &at(names.output), rows[0], hidden, spec.bias == AttentionBias::All)?;
-        let params = AttentionParams { scale: spec.scale, softcap: spec.softcap };
-        Ok(Attention { heads, kv_heads, head_dim, projections, output, norms, rope, params, fused })
-    }
-
-    /// From what the projections made, `[batch, length, heads * head_dim]`, to `[batch, heads, length, head_dim]`, with
-    /// norm and rotation.
-    fn prepare(&self, x: &Array, heads: i32, norm: HeadNorm, at: &At) -> Result<Array> {
-        let x = self.split(x, heads)?;
-        let x = match norm {
-            HeadNorm::None => x,
-            HeadNorm::Norm(norm) => norm.forward(&x)?,
-            HeadNorm::Each(weight, eps) => (layer_norm(&x, None, None, eps)? * weight)?,
-        };
-        match &self.rope {
-            Some(rope) => rope.apply(&x, at.offset),
-            None => Ok(x),
-        }
-    }
-
-    fn split(&self, x: &Array, heads: i32) -> Result<Array> {
-        let (batch, length) = (x.dim(0), x.dim(1));
-        match length {
-            // One position needs no exchange of axes.
-            1 => x.reshape(&[batch, heads, 1, self.head_dim]),
-            _ => x.reshape(&[batch, length, heads, self.head_dim])?.swap_axes(1, 2),
-        }
-    }
-
-    fn output(&self, out: &Array, onto: Option<Residual>) -> Result<Array> {
-        let (batch, length) = (out.dim(0), out.dim(2));
-        let out = if length == 1 { out.clone() } else { out.swap_axes(1, 2)? };
-        Residual::add(onto, &self.output, &out.reshape(&[batch, length, self.heads * self.head_dim])?)
-    }
-
-    /// With the keys and values of another layer.
-    fn read(&self, x: Input, at: &At, cache: &LayerCache, onto: Option<Residual>) -> Result<Array> {
-        let Projections::Queries(layer) = &self.projections else {
-            return Err(Error::internal("keys beside those of another layer"));
-        };
-        let mut q = layer.forward(&x.array()?)?;
-        if let QkNorms::Projection(norm, _) = &self.norms {
-            q = norm.forward(&q)?;
-        }
-        let q = self.prepare(&q, self.heads, self.norms.of_queries(), at)?;
-        self.output(&cache.attend_again(&q, &at.mask, &self.params)?, onto)
+        Ok(Attention { projections, output, norms, attention })
     }
 }
 
 impl Mix for Attention {
-    fn forward(&self, x: Input, at: &At, state: State, onto: Option<Residual>) -> Result<Array> {
-        if let State::Shared(cache) = state {
-            return self.read(x, at, cache, onto);
-        }
-        let Projections::All(projections) = &self.projections else {
-            return Err(Error::internal("attention without keys"));
+    fn forward(&self, x: Input, at: &At, memory: Memory, onto: Option<Residual>) -> Result<Array> {
+        let op = &self.attention;
+        let at = fused::At { offset: at.offset, held: None, mask: &at.mask };
+        let out = match (&self.projections, memory) {
+            (Projections::Queries(layer), Memory::Shared(state)) => {
+                let mut q = layer.forward(&x.array()?)?;
+                if let Some((norm, _)) = &self.norms {
+                    q = norm.forward(&q)?;
+                }
+                state.attend_again(op, &q, &at)?
+            }
+            (Projections::All(layers), memory) => {
+                let [mut q, mut k, v] = layers.forward(x)?;
+                if let Some((q_norm, Some(k_norm))) = &self.norms {
+                    (q, k) = (q_norm.forward(&q)?, k_norm.forward(&k)?);
+                }
+                match memory {
+                    Memory::Own(state) => state.attend(op, [&q, &k, &v], &at)?,
+                    Memory::None => {
+                        let [q, k, v] = fused::heads(op, [&q, &k, &v], at.offset)?;
+                        fused::merged(&fused::attention(&q, &k, &v, at.mask, &op.scores)?)?
+                    }
+                    Memory::Shared(_) => return Err(Error::internal("keys beside those of another layer")),
+                }
+            }
+            _ => return Err(Error::internal("attention without keys")),
         };
-        let [mut q, mut k, v] = projections.forward(x)?;
-        if let QkNorms::Projection(q_norm, Some(k_norm)) = &self.norms {
-            (q, k) = (q_norm.forward(&q)?, k_norm.forward(&k)?);
-        }
-        let State::Own(cache) = state else {
-            let (q, k) = (
-                self.prepare(&q, self.heads, self.norms.of_queries(), at)?,
-                self.prepare(&k, self.kv_heads, self.norms.of_keys(), at)?,
-            );
-            return self.output(&attend(&q, &k, &self.split(&v, self.kv_heads)?, &at.mask, &self.params)?, onto);
-        };
-        if let Some(fused) = self.fused.as_ref().filter(|_| at.offset.is_sequential())
-            && let Some(out) = cache.attend_fused(fused, &q, &k, &v, &at.mask)
-        {
-            return Residual::add(onto, &self.output, &out?);
-        }
-        let q = self.prepare(&q, self.heads, self.norms.of_queries(), at)?;
-        let k = self.prepare(&k, self.kv_heads, self.norms.of_keys(), at)?;
-        let out = cache.attend(&q, &k, &self.split(&v, self.kv_heads)?, &at.mask, &self.params)?;
-        self.output(&out, onto)
+        Residual::add(onto, &self.output, &out)
     }
-}
-
-/// A norm over the features of a head.
-enum HeadNorm<'a> {
-    None,
-    Norm(&'a Norm),
-    /// Weights of each head, and epsilon.
-    Each(&'a Array, f32),
-}
-
-impl QkNorms {
-    fn of_queries(&self) -> HeadNorm<'_> {
-        match self {
-            // Norms over whole projections come before.
-            QkNorms::None | QkNorms::Projection(..) => HeadNorm::None,
-            QkNorms::Head(q, _) => HeadNorm::Norm(q),
-            QkNorms::EachHead(q, _, eps) => HeadNorm::Each(q, *eps),
-        }
-    }
-
-    fn of_keys(&self) -> HeadNorm<'_> {
-        match self {
-            QkNorms::Head(_, Some(k)) => HeadNorm::Norm(k),
-            QkNorms::EachHead(_, Some(k), eps) => HeadNorm::Each(k, *eps),
-            _ => HeadNorm::None,
-        }
-    }
-}
-
-/// What stands between the projections and the output as one operation, if all of it can be.
-fn fused(spec: &AttentionSpec, norms: &QkNorms, rope: Option<&Rope>) -> Option<CachedAttention> {
-    let norms = match norms {
-        // Norms over whole projections come before.
-        QkNorms::None | QkNorms::Projection(..) => None,
-        QkNorms::Head(q, k) => {
-            let ((eps, q), (_, k)) = (q.rms()?, k.as_ref()?.rms()?);
-            Some((eps, q.clone(), k.clone()))
-        }
-        QkNorms::EachHead(..) => return None,
-    };
-    let rotation = match rope {
-        Some(rope) => Some(rope.rotation()?.clone()),
-        None => None,
-    };
-    (cpu::active() || cuda::active()).then(|| CachedAttention {
-        heads: spec.heads,
-        kv_heads: spec.kv_heads,
-        head_dim: spec.head_dim,
-        scale: spec.scale,
-        softcap: spec.softcap,
-        norms,
-        rotation,
-        prepared: Default::default(),
-    })
 }
 
 /// The norm weights of all heads, `[heads, 1, head_dim]`.

@@ -1,9 +1,9 @@
 //! What all kinds of mixers have in common.
 
 use crate::array::Array;
-use crate::cache::LayerCacheSpec;
+use crate::cache::StateSpec;
 use crate::error::Result;
-use crate::models::decoder::pass::{At, Residual, State, StateUse};
+use crate::models::decoder::pass::{At, Memory, Residual, StateUse};
 use crate::models::shape::StateShape;
 use crate::nn::Input;
 use crate::weights::Weights;
@@ -17,7 +17,7 @@ pub trait MixerSpec {
     fn load(&self, hidden: i32, state: StateUse, path: &str, w: &Weights) -> Result<Box<dyn Mix>>;
 
     /// What it remembers.
-    fn state(&self) -> LayerCacheSpec;
+    fn state(&self) -> StateSpec;
 
     /// What mixers that read the same keys and values have in common; none where there are none to share.
     fn shared(&self) -> Option<SharedKv>;
@@ -50,5 +50,5 @@ pub struct MixerShape {
 /// A mixer with its weights.
 pub trait Mix {
     /// `x` is `[batch, length, hidden]`, and so is the result, added to the residual stream if one is given.
-    fn forward(&self, x: Input, at: &At, state: State, onto: Option<Residual>) -> Result<Array>;
+    fn forward(&self, x: Input, at: &At, memory: Memory, onto: Option<Residual>) -> Result<Array>;
 }

@@ -1,11 +1,10 @@
 //! Activation functions.
 
 use crate::array::Array;
-use crate::array::cpu::Act;
 use crate::error::Result;
 
 /// An element-wise activation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Activation {
     /// `x * sigmoid(x)`
     Silu,
@@ -18,16 +17,6 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// The same as part of a kernel.
-    pub(super) fn kernel(self) -> Act {
-        match self {
-            Activation::Silu => Act::Silu,
-            Activation::Gelu => Act::Gelu,
-            Activation::GeluTanh => Act::GeluTanh,
-            Activation::Relu => Act::Relu,
-        }
-    }
-
     /// Applies the function; the result has the type of `x`.
     pub fn apply(self, x: &Array) -> Result<Array> {
         match self {

@@ -1,0 +1,101 @@
+//! Softmax attention with grouped queries.
+
+use super::memo::Memo;
+use super::norm::Norm;
+use super::rotation::Rotation;
+use crate::array::Array;
+use crate::array::quant::Quantized;
+
+/// What becomes of scores before the softmax.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scores {
+    /// Factor on them.
+    pub scale: f32,
+    /// They become `tanh(score / cap) * cap`.
+    pub softcap: Option<f32>,
+}
+
+/// Attention of a layer, with what stands between the projections and it.
+pub struct Attention {
+    /// Query heads.
+    pub heads: i32,
+    /// Heads of keys and values; divides `heads`.
+    pub kv_heads: i32,
+    /// Features of a head of queries and keys.
+    pub key_dim: i32,
+    /// Features of a head of values.
+    pub value_dim: i32,
+    /// What becomes of scores.
+    pub scores: Scores,
+    /// Norms of each head of queries and keys.
+    pub norms: HeadNorms,
+    /// Rotation of queries and keys, after the norms.
+    pub rotation: Option<Rotation>,
+    /// What a back end made of it.
+    pub memo: Memo,
+}
+
+impl Attention {
+    /// Without norms and rotation, all heads of one size.
+    pub fn plain(heads: i32, kv_heads: i32, head_dim: i32, scores: Scores) -> Attention {
+        Attention {
+            heads,
+            kv_heads,
+            key_dim: head_dim,
+            value_dim: head_dim,
+            scores,
+            norms: HeadNorms::None,
+            rotation: None,
+            memo: Memo::default(),
+        }
+    }
+}
+
+/// Norms of each head.
+pub enum HeadNorms {
+    /// None.
+    None,
+    /// One weight for all heads, `[features]`.
+    Same {
+        /// Of queries.
+        q: Norm,
+        /// Of keys.
+        k: Norm,
+    },
+    /// Layer norms without a bias, with weights for each head, `[heads, 1, features]`.
+    Each {
+        /// Added to the variance.
+        eps: f32,
+        /// Of queries.
+        q: Array,
+        /// Of keys.
+        k: Array,
+    },
+}
+
+impl HeadNorms {
+    /// Epsilon and weights of queries and keys where both are RMS norms, nothing where there are none; an error where
+    /// they are something else.
+    pub(in crate::array) fn rms(&self) -> Result<Option<(f32, &Array, &Array)>, NotRms> {
+        match self {
+            HeadNorms::None => Ok(None),
+            HeadNorms::Same { q, k } => match (q.rms(), k.rms()) {
+                (Some((eps, q)), Some((same, k))) if eps == same => Ok(Some((eps, q, k))),
+                _ => Err(NotRms),
+            },
+            HeadNorms::Each { .. } => Err(NotRms),
+        }
+    }
+}
+
+/// Norms that are not RMS norms.
+pub(in crate::array) struct NotRms;
+
+/// Keys or values of attention.
+#[derive(Clone, Copy)]
+pub enum Past<'a> {
+    /// `[batch, kv heads, positions, features]`
+    Plain(&'a Array),
+    /// Quantized over the features, `[batch, kv heads, capacity, features]`, and how many positions of it count. Affine.
+    Quantized(&'a Quantized, i32),
+}

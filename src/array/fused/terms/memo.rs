@@ -1,0 +1,33 @@
+//! What a back end keeps with a description.
+
+use std::any::Any;
+use std::cell::OnceCell;
+
+/// What a back end made of a description when it first saw it. Only that back end knows what it is.
+#[derive(Default)]
+pub struct Memo(OnceCell<Box<dyn Any>>);
+
+impl Memo {
+    /// What was kept; made now if nothing was. `None` where it cannot be made, or something else is kept.
+    pub(in crate::array) fn get_or_make<T: 'static>(&self, make: impl FnOnce() -> Option<T>) -> Option<&T> {
+        if self.0.get().is_none() {
+            let made = make()?;
+            self.0.get_or_init(|| Box::new(made));
+        }
+        self.0.get()?.downcast_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_the_first_that_could_be_made() {
+        let memo = Memo::default();
+        assert_eq!(memo.get_or_make::<i32>(|| None), None);
+        assert_eq!(memo.get_or_make(|| Some(1)), Some(&1));
+        assert_eq!(memo.get_or_make(|| Some(2)), Some(&1));
+        assert_eq!(memo.get_or_make(|| Some("another kind")), None);
+    }
+}

@@ -1,0 +1,47 @@
+//! Mixtures of experts.
+
+use super::activation::Activation;
+use super::weight::Part;
+use crate::array::Array;
+
+/// Experts: gated layers of which each row uses a few.
+#[derive(Clone, Copy)]
+pub struct Mixture<'a> {
+    /// How many there are.
+    pub count: i32,
+    /// Gate, up and down of all experts with their biases: stacks of matrices, `[experts, rows, columns]`, and
+    /// `[experts, rows]`.
+    pub parts: [Part<'a>; 3],
+    /// `down(act(gate(x)) * up(x))`
+    pub act: Activation,
+}
+
+/// Which experts a row uses, and the weights of their results.
+#[derive(Clone, Copy)]
+pub enum Routes<'a> {
+    /// Those with the largest of a router's logits.
+    Largest {
+        /// `[.., experts]`
+        logits: &'a Array,
+        /// How many a row uses.
+        top_k: i32,
+        /// Makes weights of the logits.
+        softmax: RouterSoftmax,
+    },
+    /// Chosen elsewhere.
+    Chosen {
+        /// u32 `[.., top_k]`
+        experts: &'a Array,
+        /// `[.., top_k]`
+        weights: &'a Array,
+    },
+}
+
+/// Over which logits of a router the softmax goes whose values are the weights of the chosen experts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouterSoftmax {
+    /// Those of all experts.
+    All,
+    /// Those of the chosen ones. The same as all, divided by the sum of the chosen.
+    Chosen,
+}
