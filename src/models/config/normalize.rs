@@ -74,9 +74,17 @@ fn rotation(map: &mut Block) {
                 block.entry(key).or_insert_with(|| value.clone());
             }
         }
-        let kind = block.get("rope_type").and_then(Value::as_str).unwrap_or("default");
-        if let (Some(original), "llama3" | "yarn" | "longrope" | "su") = (&original, kind) {
-            block.insert("original_max_position_embeddings".into(), original.clone());
+        if let Some(original) = &original {
+            let (key, value) = ("original_max_position_embeddings".to_owned(), original.clone());
+            match block.get("rope_type").and_then(Value::as_str) {
+                Some("longrope" | "su") => {
+                    block.insert(key, value);
+                }
+                Some("llama3" | "yarn") => {
+                    block.entry(key).or_insert(value);
+                }
+                _ => {}
+            }
         }
         block.retain(|_, value| !value.is_null());
         block
