@@ -6,7 +6,7 @@ use super::saved::Saved;
 use super::state::{Reach, State};
 use crate::array::fused::{self, At, Attention, KvBuffer, Mask, STEP};
 use crate::array::{Array, concatenate, zeros};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A ring of `size` positions whose first `keep` are never overwritten.
 ///
