@@ -1,10 +1,10 @@
 //! Keys and values of several sequences in one buffer.
 
-use super::kv::Kv;
+use std::rc::Rc;
+
 use super::mask::Visible;
-use super::rotating::Rotating;
 use super::saved::Saved;
-use super::state::{Reach, State};
+use super::state::{Alone, Plain, Reach, State, buffer_of};
 use crate::array::fused::{self, At, Attention, KvBuffer, Mask, STEP, causal_mask};
 use crate::array::{Array, Dtype, arange, concatenate, zeros};
 use crate::error::{Error, Result};
@@ -16,18 +16,18 @@ pub struct Aligned {
     /// The first column of each sequence.
     starts: Vec<i32>,
     window: Option<i32>,
-    /// Features of keys and values, for what leaves.
-    dims: [i32; 2],
+    /// Makes states of what leaves.
+    alone: Rc<Alone>,
 }
 
 impl Aligned {
-    /// The only sequence so far. With a window, what is there are its latest positions.
-    pub(super) fn new(kv: KvBuffer, dims: [i32; 2], window: Option<i32>) -> Aligned {
-        Aligned { kv, starts: vec![0], window, dims }
+    /// The only sequence so far.
+    pub fn new(plain: Plain) -> Aligned {
+        Aligned { kv: plain.buffer, starts: vec![0], window: plain.window, alone: plain.alone }
     }
 
     /// Adds the sequences of `other` behind these.
-    pub(super) fn join(&mut self, mut other: Aligned) -> Result<()> {
+    pub fn join(&mut self, mut other: Aligned) -> Result<()> {
         let (rows, more) = (self.starts.len() as i32, other.starts.len() as i32);
         let (own, its) = (self.kv.len(), other.kv.len());
         let end = own.max(its);
@@ -40,7 +40,7 @@ impl Aligned {
                 Some((join(&a.0, &b.0)?, join(&a.1, &b.1)?))
             }
         };
-        self.kv = buffer(joined)?;
+        self.kv = buffer_of(joined)?;
         self.starts.iter_mut().for_each(|s| *s += end - own);
         self.starts.extend(other.starts.iter().map(|s| s + end - its));
         Ok(())
@@ -55,10 +55,7 @@ impl Aligned {
             Some((k, v)) if from < end => Some((one(&k)?, one(&v)?)),
             _ => None,
         };
-        Ok(match self.window {
-            Some(size) => Box::new(Rotating::ordered(size, state)),
-            None => Box::new(Kv::of(buffer(state)?, self.dims)),
-        })
+        (self.alone)(state)
     }
 
     /// Drops one sequence, and the padding that no other needs.
@@ -71,7 +68,7 @@ impl Aligned {
             concatenate(&[a.slice_axis(0, 0, row)?, a.slice_axis(0, row + 1, rows)?], 0)
         };
         self.kv = match self.kv.all()? {
-            Some((k, v)) if cut < end && !self.starts.is_empty() => buffer(Some((rest(&k)?, rest(&v)?)))?,
+            Some((k, v)) if cut < end && !self.starts.is_empty() => buffer_of(Some((rest(&k)?, rest(&v)?)))?,
             _ => KvBuffer::default(),
         };
         self.starts.iter_mut().for_each(|s| *s -= cut);
@@ -186,7 +183,7 @@ impl State for Aligned {
 
     fn fork(&mut self) -> Result<Box<dyn State>> {
         let starts = self.starts.clone();
-        Ok(Box::new(Aligned { kv: self.kv.fork(), starts, window: self.window, dims: self.dims }))
+        Ok(Box::new(Aligned { kv: self.kv.fork(), starts, window: self.window, alone: self.alone.clone() }))
     }
 
     fn arrays(&self) -> Vec<&Array> {
@@ -206,8 +203,8 @@ impl State for Aligned {
     }
 
     fn push(&mut self, mut other: Box<dyn State>) -> Result<Option<Box<dyn State>>> {
-        let other = other.aligned()?.ok_or_else(|| Error::internal("states of different kinds"))?;
-        self.join(other)?;
+        let other = other.plain()?.ok_or_else(|| Error::internal("states of different kinds"))?;
+        self.join(Aligned::new(other))?;
         Ok(None)
     }
 
@@ -219,10 +216,6 @@ impl State for Aligned {
         self.remove(row)?;
         Ok(taken)
     }
-}
-
-fn buffer(state: Option<(Array, Array)>) -> Result<KvBuffer> {
-    state.map_or_else(|| Ok(KvBuffer::default()), |(k, v)| KvBuffer::from_arrays(k, v))
 }
 
 /// What is there, or nothing of the shape that `rows` of `like` would have.

@@ -1,11 +1,12 @@
 //! Keys and values of all positions.
 
-use super::KvQuantization;
-use super::aligned::Aligned;
+use std::rc::Rc;
+
 use super::mask::Visible;
+use super::options::KvQuantization;
 use super::quantized::Quantized;
 use super::saved::Saved;
-use super::state::State;
+use super::state::{Plain, State, buffer_of};
 use crate::array::Array;
 use crate::array::fused::{self, At, Attention, KvBuffer, Mask};
 use crate::error::{Error, Result};
@@ -22,11 +23,6 @@ impl Kv {
     /// Nothing so far; heads of keys and values have so many features.
     pub fn new(dims: [i32; 2], quantization: Option<KvQuantization>) -> Kv {
         Kv { buffer: KvBuffer::default(), quantization, dims }
-    }
-
-    /// What is there already, of one sequence that is never quantized.
-    pub(super) fn of(buffer: KvBuffer, dims: [i32; 2]) -> Kv {
-        Kv { buffer, quantization: None, dims }
     }
 }
 
@@ -109,7 +105,16 @@ impl State for Kv {
         Some(&mut self.buffer)
     }
 
-    fn aligned(&mut self) -> Result<Option<Aligned>> {
-        Ok(self.quantization.is_none().then(|| Aligned::new(self.buffer.fork(), self.dims, None)))
+    fn plain(&mut self) -> Result<Option<Plain>> {
+        let dims = self.dims;
+        let alone = move |all| -> Result<Box<dyn State>> {
+            Ok(Box::new(Kv { buffer: buffer_of(all)?, quantization: None, dims }))
+        };
+        // What is going to be quantized is kept apart.
+        Ok(self.quantization.is_none().then(|| Plain {
+            buffer: self.buffer.fork(),
+            window: None,
+            alone: Rc::new(alone),
+        }))
     }
 }

@@ -93,11 +93,6 @@ fn within_spans(rows: &[Vec<i32>], n: i32, before: i32) -> Result<Array> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::array::fused::{self, At, Attention, Offset, Scores};
-    use crate::array::random;
-    use crate::cache::kv::Kv;
-    use crate::cache::rotating::Rotating;
-    use crate::cache::state::State;
 
     /// Rows of 0 and 1.
     fn drawn(mask: Mask) -> Vec<String> {
@@ -131,81 +126,5 @@ mod tests {
             assert!(Visible::Spans(vec![vec![span.clone()]]).mask(5, 0, None).is_err(), "{span:?}");
         }
         assert!(Visible::Spans(vec![vec![0..3, 2..4]]).mask(5, 0, None).is_err());
-    }
-
-    /// Softmax attention in f64, one query head for each of two key heads; query `i` is at `before + i`.
-    fn by_hand(q: &Array, k: &Array, v: &Array, sees: impl Fn(usize, usize, usize) -> bool) -> Vec<f64> {
-        let &[rows, heads, n, dim] = q.shape() else { panic!("{q:?}") };
-        let keys = k.dim(2) as usize;
-        let before = keys - n as usize;
-        let [q, k, v] = [q, k, v].map(|a| a.to_vec::<f32>().unwrap());
-        let dim = dim as usize;
-        let mut out = Vec::new();
-        for head in 0..(rows * heads) as usize {
-            for i in 0..n as usize {
-                let at = |all: &[f32], length: usize, place: usize, f: usize| {
-                    f64::from(all[(head * length + place) * dim + f])
-                };
-                let score = |j: usize| (0..dim).map(|f| at(&q, n as usize, i, f) * at(&k, keys, j, f)).sum::<f64>();
-                let seen: Vec<usize> = (0..keys).filter(|j| sees(head / heads as usize, before + i, *j)).collect();
-                let weights: Vec<f64> = seen.iter().map(|j| (score(*j) * 0.5).exp()).collect();
-                let total: f64 = weights.iter().sum();
-                for f in 0..dim {
-                    out.push(seen.iter().zip(&weights).map(|(j, w)| w / total * at(&v, keys, *j, f)).sum());
-                }
-            }
-        }
-        out
-    }
-
-    /// Six positions causally, then five as `visible` says, in every kind of cache.
-    #[test]
-    fn attention_sees_what_it_says() {
-        crate::array::set_device(crate::array::Device::Cpu).unwrap();
-        let one = |spans: &[Range<i32>]| Visible::Spans(vec![spans.to_vec()]);
-        let several = Visible::Spans(vec![vec![0..3], vec![2..5]]);
-        for window in [None, Some(4)] {
-            for (rows, visible) in [
-                (1, Visible::Full),
-                (1, one(&[1..4])),
-                (1, one(&[0..2, 3..5])),
-                (2, several.clone()),
-                (2, Visible::Causal),
-            ] {
-                let of = |seed: u64, n: i32| {
-                    random::normal(&[rows, 2, n, 8], 1.0, Dtype::F32, &random::key(seed).unwrap()).unwrap()
-                };
-                let (q, k, v) = (of(1, 11), of(2, 11), of(3, 11));
-                let part = |a: &Array, from: i32, to: i32| a.slice_axis(2, from, to).unwrap().contiguous().unwrap();
-                let want = by_hand(&part(&q, 6, 11), &k, &v, |row, i, j| {
-                    let near = |a: usize, b: usize| window.is_none_or(|w| a < b + w as usize);
-                    let spans = match &visible {
-                        Visible::Causal => return j <= i && near(i, j),
-                        Visible::Full => return near(i, j) && near(j, i),
-                        Visible::Spans(rows) => &rows[row.min(rows.len() - 1)],
-                    };
-                    let both = |s: &Range<i32>| [i, j].iter().all(|p| *p >= 6 && s.contains(&(*p as i32 - 6)));
-                    (j <= i && near(i, j)) || spans.iter().any(both)
-                });
-                let mut state: Box<dyn State> = match window {
-                    Some(size) => Box::new(Rotating::new(size, 0)),
-                    None => Box::new(Kv::new([8, 8], None)),
-                };
-                let op = Attention::plain(2, 2, 8, Scores { scale: 0.5, softcap: None });
-                let mut out = None;
-                for (from, to, visible) in [(0, 6, &Visible::Causal), (6, 11, &visible)] {
-                    let flat = |a: &Array| fused::merged(&part(a, from, to)).unwrap();
-                    let mask = state.mask(to - from, visible).unwrap();
-                    let offset = Offset::Same(from);
-                    let at = At { offset: &offset, held: None, mask: &mask };
-                    out = Some(state.attend(&op, [&flat(&q), &flat(&k), &flat(&v)], &at).unwrap());
-                }
-                let heads = out.unwrap().reshape(&[rows, 5, 2, 8]).unwrap().swap_axes(1, 2);
-                let got = heads.unwrap().contiguous().unwrap().to_vec::<f32>().unwrap();
-                for (got, want) in got.iter().zip(&want) {
-                    assert!((f64::from(*got) - want).abs() < 1e-5, "{visible:?}, {window:?}: {got}, not {want}");
-                }
-            }
-        }
     }
 }

@@ -29,10 +29,11 @@ pub use checkpoint::Checkpoint;
 pub use mask::Visible;
 pub use options::{CacheOptions, KvQuantization, Layout, RecurrentSpec, StateSpec};
 pub use recurrent::Recurrent;
-pub use state::{Reach, State};
+pub use state::{Alone, Plain, Reach, State};
 
 use crate::array::{self, Array};
 use crate::error::{Error, Result};
+use aligned::Aligned;
 use checkpoint::Marks;
 use chunked::Chunked;
 use kv::Kv;
@@ -278,9 +279,10 @@ fn empty(spec: &StateSpec, options: &CacheOptions) -> Box<dyn State> {
 fn joined(mut slot: Box<dyn State>, other: Box<dyn State>, layout: Layout) -> Result<Box<dyn State>> {
     let Some(mut other) = slot.push(other)? else { return Ok(slot) };
     if layout == Layout::Aligned
-        && let (Some(mut all), Some(more)) = (slot.aligned()?, other.aligned()?)
+        && let (Some(all), Some(more)) = (slot.plain()?, other.plain()?)
     {
-        all.join(more)?;
+        let mut all = Aligned::new(all);
+        all.join(Aligned::new(more))?;
         return Ok(Box::new(all));
     }
     Ok(Box::new(Rows::of(slot, other)))

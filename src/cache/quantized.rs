@@ -1,8 +1,8 @@
 //! Keys and values of all positions, quantized over the features of a head.
 
-use super::KvQuantization;
 use super::growing::Growing;
 use super::mask::Visible;
+use super::options::KvQuantization;
 use super::saved::Saved;
 use super::state::State;
 use crate::array::fused::{self, At, Attention, Mask};

@@ -1,5 +1,7 @@
 //! Arrays of fixed shape that every position changes: the states of recurrent layers.
 
+use std::any::Any;
+
 use super::options::RecurrentSpec;
 use super::saved::Saved;
 use super::state::State;
@@ -17,6 +19,11 @@ impl Recurrent {
     /// The state before the first position.
     pub fn new(specs: Vec<RecurrentSpec>) -> Recurrent {
         Recurrent { specs, arrays: None }
+    }
+
+    /// A state, if it is of this kind.
+    pub fn of(state: &mut dyn State) -> Option<&mut Recurrent> {
+        state.as_any()?.downcast_mut()
     }
 
     /// The arrays in the order of their specification; zeros at the beginning of `rows` sequences.
@@ -95,13 +102,13 @@ impl State for Recurrent {
         Ok(Box::new(loaded))
     }
 
-    fn recurrent(&mut self) -> Option<&mut Recurrent> {
+    fn as_any(&mut self) -> Option<&mut dyn Any> {
         Some(self)
     }
 
     /// Rows are one array whatever the layout.
     fn push(&mut self, mut other: Box<dyn State>) -> Result<Option<Box<dyn State>>> {
-        let Some(other) = other.recurrent() else { return Err(Error::internal("states of different kinds")) };
+        let Some(other) = Recurrent::of(&mut *other) else { return Err(Error::internal("states of different kinds")) };
         let (own, more) = (self.get(1)?, other.get(1)?);
         let joined = own.iter().zip(&more).map(|(a, b)| concatenate([a, b], 0)).collect::<Result<_>>()?;
         self.set(joined)?;

@@ -1,10 +1,11 @@
 //! Keys and values of the latest positions, and of the first few where wanted.
 
-use super::aligned::Aligned;
+use std::rc::Rc;
+
 use super::mask::Visible;
 use super::saved::Saved;
-use super::state::{Reach, State};
-use crate::array::fused::{self, At, Attention, KvBuffer, Mask, STEP};
+use super::state::{Plain, Reach, State, buffer_of};
+use crate::array::fused::{self, At, Attention, Mask, STEP};
 use crate::array::{Array, concatenate, zeros};
 use crate::error::{Error, Result};
 
@@ -30,7 +31,7 @@ impl Rotating {
     }
 
     /// The latest positions in temporal order.
-    pub(super) fn ordered(size: i32, state: Option<(Array, Array)>) -> Rotating {
+    fn ordered(size: i32, state: Option<(Array, Array)>) -> Rotating {
         let held = state.as_ref().map_or(0, |(k, _)| k.dim(2));
         Rotating { size, keep: 0, held, next: held, state }
     }
@@ -237,19 +238,14 @@ impl State for Rotating {
         Ok(Box::new(Rotating { size: self.size, keep: self.keep, held, next, state }))
     }
 
-    fn aligned(&mut self) -> Result<Option<Aligned>> {
+    fn plain(&mut self) -> Result<Option<Plain>> {
         if self.keep > 0 {
             return Ok(None);
         }
         self.unroll()?;
         self.drop_surplus(self.size)?;
-        let (kv, dims) = match self.state.clone() {
-            Some((k, v)) => {
-                let dims = [k.dim(3), v.dim(3)];
-                (KvBuffer::from_arrays(k, v)?, dims)
-            }
-            None => (KvBuffer::default(), [0; 2]),
-        };
-        Ok(Some(Aligned::new(kv, dims, Some(self.size))))
+        let size = self.size;
+        let alone = move |all| -> Result<Box<dyn State>> { Ok(Box::new(Rotating::ordered(size, all))) };
+        Ok(Some(Plain { buffer: buffer_of(self.state.clone())?, window: Some(size), alone: Rc::new(alone) }))
     }
 }

@@ -1,8 +1,9 @@
 //! What every kind of state can do.
 
-use super::aligned::Aligned;
+use std::any::Any;
+use std::rc::Rc;
+
 use super::mask::Visible;
-use super::recurrent::Recurrent;
 use super::saved::Saved;
 use crate::array::Array;
 use crate::array::fused::{At, Attention, KvBuffer, Mask};
@@ -87,14 +88,14 @@ pub trait State {
         None
     }
 
-    /// Named arrays, where it is those.
-    fn recurrent(&mut self) -> Option<&mut Recurrent> {
-        None
+    /// Keys and values in temporal order, where they can be kept in one buffer with those of other sequences.
+    fn plain(&mut self) -> Result<Option<Plain>> {
+        Ok(None)
     }
 
-    /// The same in one buffer for several sequences, of which this is the first; `None` where that is not possible.
-    fn aligned(&mut self) -> Result<Option<Aligned>> {
-        Ok(None)
+    /// Itself, for who knows its kind.
+    fn as_any(&mut self) -> Option<&mut dyn Any> {
+        None
     }
 
     /// Adds the state of another sequence behind those that are here; gives it back where it has to be kept apart.
@@ -117,4 +118,22 @@ pub enum Reach {
     Window(i32),
     /// Those of the same chunk.
     Chunk(i32),
+}
+
+/// Keys and values of all positions of a sequence, or of its window, and how they become a state again.
+pub struct Plain {
+    /// The keys and values.
+    pub buffer: KvBuffer,
+    /// How many positions a query sees, itself included; all if none.
+    pub window: Option<i32>,
+    /// Makes a state of one sequence of them.
+    pub alone: Rc<Alone>,
+}
+
+/// Makes a state of the keys and values of one sequence, if there are any.
+pub type Alone = dyn Fn(Option<(Array, Array)>) -> Result<Box<dyn State>>;
+
+/// A buffer of these keys and values, if there are any.
+pub(super) fn buffer_of(all: Option<(Array, Array)>) -> Result<KvBuffer> {
+    all.map_or_else(|| Ok(KvBuffer::default()), |(keys, values)| KvBuffer::from_arrays(keys, values))
 }

@@ -1,10 +1,12 @@
 //! Caches of every kind against caches that have never seen what these have forgotten.
 
+use std::ops::Range;
+
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::*;
-use crate::array::fused::{At, Attention, Offset, Rotation, Scores, Turns};
+use crate::array::fused::{self, At, Attention, Offset, Rotation, Scores, Turns};
 use crate::array::{Device, Dtype, concatenate, eval, random, set_device, zeros};
 
 const HEADS: i32 = 4;
@@ -298,7 +300,7 @@ fn recurrent() -> StateSpec {
 
 /// A step of a recurrence: what is there, halved, plus what is new.
 fn step(cache: &mut Cache, rows: &[f32]) {
-    let state = cache.slot(0).recurrent().unwrap();
+    let state = Recurrent::of(cache.slot(0)).unwrap();
     let arrays = state.get(rows.len() as i32).unwrap();
     let next = arrays.iter().map(|a| {
         let mut shape = vec![1; a.ndim()];
@@ -311,7 +313,7 @@ fn step(cache: &mut Cache, rows: &[f32]) {
 }
 
 fn values(cache: &mut Cache, rows: i32) -> Vec<f32> {
-    let arrays = cache.slot(0).recurrent().unwrap().get(rows).unwrap();
+    let arrays = Recurrent::of(cache.slot(0)).unwrap().get(rows).unwrap();
     let first = |a: &Array| a.reshape(&[rows, -1]).unwrap().slice_axis(1, 0, 1).unwrap().contiguous().unwrap();
     let both: Vec<Vec<f32>> = arrays.iter().map(|a| first(a).to_vec().unwrap()).collect();
     assert_eq!(both[0], both[1]);
@@ -355,7 +357,7 @@ fn recurrent_states_go_back_by_checkpoints() {
         assert!(all.remove(0).is_err());
     }
 
-    let state = cache.slot(0).recurrent().unwrap();
+    let state = Recurrent::of(cache.slot(0)).unwrap();
     let wrong = zeros(&[1, 3, 5], Dtype::F32).unwrap();
     assert!(state.set(vec![wrong.clone(), wrong]).is_err());
 }
@@ -368,7 +370,7 @@ fn hybrid_caches_trim_all_or_nothing() {
     world.feed(&mut cache, &[0], 5);
     let mut there = cache.checkpoint().unwrap();
     world.feed(&mut cache, &[0], 3);
-    let state = cache.slot(1).recurrent().unwrap();
+    let state = Recurrent::of(cache.slot(1)).unwrap();
     let next = state.get(1).unwrap();
     state.set(next).unwrap();
     assert!(!cache.trim(&[2]).unwrap());
@@ -405,7 +407,7 @@ fn what_is_saved_goes_on() {
     // As if the other slot had seen as much.
     cache.slots[1] = empty(&recurrent(), &CacheOptions::default());
     let mut other = Cache::new([recurrent(), recurrent()], &CacheOptions::default()).unwrap();
-    cache.slots[1].recurrent().unwrap().set(other.slot(1).recurrent().unwrap().get(1).unwrap()).unwrap();
+    Recurrent::of(cache.slot(1)).unwrap().set(Recurrent::of(other.slot(1)).unwrap().get(1).unwrap()).unwrap();
     cache.save(&path, BTreeMap::new()).unwrap();
     other.load(&path).unwrap();
     assert_eq!((values(&mut other, 1), other.position()), (vec![2.0], 1));
@@ -472,4 +474,75 @@ fn files_that_do_not_fit_are_refused() {
     }
     std::fs::remove_file(&path).unwrap();
     assert_eq!(new(FULL, plain).load(&path).unwrap_err().kind(), crate::ErrorKind::NotFound);
+}
+
+/// Softmax attention in f64, one query head for each of two key heads; query `i` is at `before + i`.
+fn by_hand(q: &Array, k: &Array, v: &Array, sees: impl Fn(usize, usize, usize) -> bool) -> Vec<f64> {
+    let &[rows, heads, n, dim] = q.shape() else { panic!("{q:?}") };
+    let keys = k.dim(2) as usize;
+    let before = keys - n as usize;
+    let [q, k, v] = [q, k, v].map(|a| a.to_vec::<f32>().unwrap());
+    let dim = dim as usize;
+    let mut out = Vec::new();
+    for head in 0..(rows * heads) as usize {
+        for i in 0..n as usize {
+            let at =
+                |all: &[f32], length: usize, place: usize, f: usize| f64::from(all[(head * length + place) * dim + f]);
+            let score = |j: usize| (0..dim).map(|f| at(&q, n as usize, i, f) * at(&k, keys, j, f)).sum::<f64>();
+            let seen: Vec<usize> = (0..keys).filter(|j| sees(head / heads as usize, before + i, *j)).collect();
+            let weights: Vec<f64> = seen.iter().map(|j| (score(*j) * 0.5).exp()).collect();
+            let total: f64 = weights.iter().sum();
+            for f in 0..dim {
+                out.push(seen.iter().zip(&weights).map(|(j, w)| w / total * at(&v, keys, *j, f)).sum());
+            }
+        }
+    }
+    out
+}
+
+/// Six positions causally, then five as `visible` says, in every kind of cache.
+#[test]
+fn attention_sees_what_it_says() {
+    set_device(Device::Cpu).unwrap();
+    let one = |spans: &[Range<i32>]| Visible::Spans(vec![spans.to_vec()]);
+    let several = Visible::Spans(vec![vec![0..3], vec![2..5]]);
+    for window in [None, Some(4)] {
+        for (rows, visible) in
+            [(1, Visible::Full), (1, one(&[1..4])), (1, one(&[0..2, 3..5])), (2, several.clone()), (2, Visible::Causal)]
+        {
+            let of = |seed: u64, n: i32| {
+                random::normal(&[rows, 2, n, 8], 1.0, Dtype::F32, &random::key(seed).unwrap()).unwrap()
+            };
+            let (q, k, v) = (of(1, 11), of(2, 11), of(3, 11));
+            let part = |a: &Array, from: i32, to: i32| a.slice_axis(2, from, to).unwrap().contiguous().unwrap();
+            let want = by_hand(&part(&q, 6, 11), &k, &v, |row, i, j| {
+                let near = |a: usize, b: usize| window.is_none_or(|w| a < b + w as usize);
+                let spans = match &visible {
+                    Visible::Causal => return j <= i && near(i, j),
+                    Visible::Full => return near(i, j) && near(j, i),
+                    Visible::Spans(rows) => &rows[row.min(rows.len() - 1)],
+                };
+                let both = |s: &Range<i32>| [i, j].iter().all(|p| *p >= 6 && s.contains(&(*p as i32 - 6)));
+                (j <= i && near(i, j)) || spans.iter().any(both)
+            });
+            let mut state: Box<dyn State> = match window {
+                Some(size) => Box::new(Rotating::new(size, 0)),
+                None => Box::new(Kv::new([8, 8], None)),
+            };
+            let op = Attention::plain(2, 2, 8, Scores { scale: 0.5, softcap: None });
+            let mut out = None;
+            for (from, to, visible) in [(0, 6, &Visible::Causal), (6, 11, &visible)] {
+                let flat = |a: &Array| fused::merged(&part(a, from, to)).unwrap();
+                let mask = state.mask(to - from, visible).unwrap();
+                let offset = Offset::Same(from);
+                let at = At { offset: &offset, held: None, mask: &mask };
+                out = Some(state.attend(&op, [&flat(&q), &flat(&k), &flat(&v)], &at).unwrap());
+            }
+            let heads = out.unwrap().reshape(&[rows, 5, 2, 8]).unwrap().swap_axes(1, 2);
+            let got = heads.unwrap().contiguous().unwrap().to_vec::<f32>().unwrap();
+            for (got, want) in got.iter().zip(&want) {
+                assert!((f64::from(*got) - want).abs() < 1e-5, "{visible:?}, {window:?}: {got}, not {want}");
+            }
+        }
+    }
 }

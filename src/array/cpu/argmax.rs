@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use mlx_engine_kernels::{Level, argmax as argmax_of_rows};
 
-use super::active;
+use super::common::active;
 use super::inputs::one;
 use crate::array::{Array, Dtype, host};
 use crate::error::Result;

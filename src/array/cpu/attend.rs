@@ -2,7 +2,7 @@
 
 use mlx_engine_kernels::{Append, Attention as Work, Keys, Level, NormParams, Over, Visible, attend_all};
 
-use super::active;
+use super::common::active;
 use super::inputs::{one, unfit};
 use super::rotate::turning;
 use crate::array::fused::buffer::KvBuffer;

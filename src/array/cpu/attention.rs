@@ -2,7 +2,7 @@
 
 use mlx_engine_kernels::{Attention as Work, Keys, Level, Over, Visible, attend};
 
-use super::active;
+use super::common::active;
 use super::inputs::{Inputs, Stored, one, promoted, unfit};
 use crate::array::fused::terms::attention::{Past, Scores};
 use crate::array::fused::terms::mask::Mask;

@@ -2,7 +2,7 @@
 
 use mlx_engine_kernels::{Level, gather_rows};
 
-use super::active;
+use super::common::active;
 use super::inputs::{Inputs, Stored, one};
 use crate::array::fused::terms::weight::Weight;
 use crate::array::{Array, Dtype, host};

@@ -2,7 +2,7 @@
 
 use mlx_engine_kernels::{self as kernels, Experts, Level, Part as Factor, Routing, mix};
 
-use super::active;
+use super::common::active;
 use super::inputs::{Inputs, Stored, act, one, promoted, promoted_by, unfit};
 use crate::array::fused::terms::mixture::{Mixture, RouterSoftmax, Routes};
 use crate::array::fused::terms::weight::Weight;

@@ -1,6 +1,6 @@
 //! Buffers of keys and values: room for more.
 
-use super::active;
+use super::common::active;
 use super::inputs::one;
 use crate::array::host::{self, View};
 use crate::array::{Array, Dtype};

@@ -2,7 +2,7 @@
 
 use mlx_engine_kernels::{Epilogue as Last, Level, Part as Factor, product};
 
-use super::active;
+use super::common::active;
 use super::inputs::{Inputs, Stored, act, promoted, promoted_by, unfit};
 use crate::array::fused::terms::linear::{Epilogue, Linear};
 use crate::array::{Array, Dtype, host};

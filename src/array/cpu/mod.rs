@@ -7,6 +7,7 @@
 mod argmax;
 mod attend;
 mod attention;
+mod common;
 mod embedding;
 mod experts;
 mod grow;
@@ -19,6 +20,7 @@ mod stack;
 pub use argmax::argmax;
 pub use attend::attend;
 pub use attention::attention;
+pub use common::active;
 pub use embedding::embedding;
 pub use experts::experts;
 pub use grow::grown;
@@ -27,11 +29,3 @@ pub use linear::linear;
 pub use norm::norm;
 pub use rotate::rotate;
 pub use stack::stack;
-
-use super::host;
-
-/// Whether operations of this thread run through these kernels.
-#[inline]
-pub fn active() -> bool {
-    host::available()
-}

@@ -2,7 +2,7 @@
 
 use mlx_engine_kernels::{Level, NormParams, normalize};
 
-use super::active;
+use super::common::active;
 use super::inputs::{one, promoted, unfit};
 use crate::array::Array;
 use crate::array::fused::terms::norm::NormKind;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mlx_engine_kernels::{Level, Rotation as Turning};
 
-use super::active;
+use super::common::active;
 use super::inputs::{one, unfit};
 use crate::array::fused::terms::offset::Offset;
 use crate::array::fused::terms::rotation::Rotation;

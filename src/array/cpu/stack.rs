@@ -1,6 +1,6 @@
 //! Stacks of arrays.
 
-use super::active;
+use super::common::active;
 use super::inputs::one;
 use crate::array::{Array, host};
 use crate::error::Result;
