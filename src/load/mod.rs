@@ -11,8 +11,8 @@ mod phase;
 mod pipeline;
 
 pub use checkpoints::{Checkpoint, CheckpointStage, Checkpoints};
-pub use estimate::{EstimateOptions, LayerShape, MemoryEstimate, ModelShape};
 pub use dtype::WeightDtype;
+pub use estimate::{EstimateOptions, MemoryEstimate};
 pub use info::{ModelInfo, QuantizationInfo};
 pub use options::LoadOptions;
 pub use phase::{LoadEvent, LoadingError, LoadingPhase};
