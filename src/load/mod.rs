@@ -9,7 +9,7 @@ mod phase;
 mod pipeline;
 
 pub use checkpoints::{Checkpoint, CheckpointStage, Checkpoints};
-pub use estimate::{EstimateOptions, LayerShape, MemoryEstimate, ModelShape};
+pub use estimate::{EstimateOptions, MemoryEstimate};
 pub use info::{ModelInfo, QuantizationInfo};
 pub use phase::{LoadEvent, LoadingError, LoadingPhase};
 pub use pipeline::check_config;

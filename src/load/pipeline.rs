@@ -367,7 +367,7 @@ impl Loader {
         }
         let progress = ReadProgress::new(self.cancelled.clone());
         let weights = Weights::open(&mut checkpoint, quantization.clone(), dtype, progress.clone())?;
-        let model = configured.architecture.build(&configured.config, &weights)?;
+        let model = configured.architecture.build(&configured.config, &weights)?.language()?;
         let parameters = weights.parameter_count();
         weights.finish()?;
         let built = Built {
@@ -441,7 +441,7 @@ impl Loader {
             directory: built.configured.directory,
             model_type: built.configured.architecture.model_type.to_owned(),
             alias_of: built.configured.architecture.alias_of(),
-            kind: built.configured.architecture.kind.name(),
+            kind: built.configured.architecture.kind().name(),
             parameters: built.parameters,
             quantization: built.quantization.map(|q| QuantizationInfo {
                 mode: q.default.mode.name(),
@@ -494,7 +494,7 @@ fn read_config(path: &Path) -> Result<(Value, &'static Architecture)> {
         .and_then(Value::as_str)
         .ok_or_else(|| Error::invalid_config(format!("{}: model_type is missing", path.display())))?;
     let architecture = registry::find(model_type).map_err(|e| e.context(path.display()))?;
-    architecture.check(&config)?;
+    architecture.shape(&config)?;
     Ok((config, architecture))
 }
 
