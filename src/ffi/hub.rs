@@ -7,8 +7,8 @@ use super::hub_work::{self as work, HubReporter};
 use super::options;
 use super::progress::ProgressBuffer;
 use super::{
-    TextBuffer, free, guard, mlxe_error_t, mlxe_hub_options_t, mlxe_progress_t, mlxe_str_t, mlxe_string_t, mlxe_task_t, out,
-    required, slice,
+    TextBuffer, free, guard, mlxe_error_t, mlxe_hub_options_t, mlxe_progress_t, mlxe_str_t, mlxe_string_t, mlxe_task_t,
+    out, required, slice,
 };
 use crate::engine::background;
 use crate::error::{Error, Result};
