@@ -143,8 +143,7 @@ fn estimates_need_the_headers_only() {
 fn quantized_weights_are_counted_unpacked() {
     let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
     let found = fit(&ModelConfiguration::directory(tiny()), Device::Cpu, &EstimateOptions::default()).unwrap();
-    let model =
-        load(&cpu_engine(), ModelConfiguration::directory(tiny()).without_tokenizer()).unwrap();
+    let model = load(&cpu_engine(), ModelConfiguration::directory(tiny()).without_tokenizer()).unwrap();
     assert_eq!((found.parameters, found.bits), (model.info().parameters, Some(4)));
     assert_eq!(found.memory.weights, model.info().weight_bytes);
 }

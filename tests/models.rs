@@ -37,7 +37,8 @@ fn logits_and_greedy_tokens_agree_with_the_reference() {
         }
         let greedy = |prefill_step_size| {
             let max_context = Some(4096);
-            let options = GenerateOptions { max_tokens: Some(64), prefill_step_size, max_context, ..Default::default() };
+            let options =
+                GenerateOptions { max_tokens: Some(64), prefill_step_size, max_context, ..Default::default() };
             tokens(&model, &recipe.prompt, options)
         };
         if greedy(None) != golden.greedy {

@@ -41,7 +41,8 @@ pub struct mlxe_opt_float_t {
 impl mlxe_opt_int_t {
     /// The number, if there is one; refused if it is beyond what the option can be at all.
     pub(super) fn get<T: TryFrom<i64>>(self, name: &str) -> Result<Option<T>> {
-        let convert = |value| T::try_from(value).map_err(|_| Error::invalid_argument(format!("{name} cannot be {value}")));
+        let convert =
+            |value| T::try_from(value).map_err(|_| Error::invalid_argument(format!("{name} cannot be {value}")));
         self.given.then_some(self.value).map(convert).transpose()
     }
 }

@@ -96,7 +96,8 @@ fn token_sets(tokenizer: Option<&Tokenizer>, sampling: &SamplingParams, eos: &[u
             .map(|id| Ok((id, tokenizer.decode(&[id], false)?)))
             .collect::<Result<Vec<(u32, String)>>>()?;
         let vocabulary = texts.iter().map(|(id, text)| (*id, text.as_bytes()));
-        sets.dry_breakers = resolve_breakers(&sampling.dry_sequence_breakers, vocabulary, |text| tokenizer.encode(text, false))?;
+        sets.dry_breakers =
+            resolve_breakers(&sampling.dry_sequence_breakers, vocabulary, |text| tokenizer.encode(text, false))?;
     }
     Ok(sets)
 }

@@ -10,9 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::info::{ModelInfo, QuantizationInfo};
-use super::{
-    Checkpoints, LoadEvent, LoadingError, LoadingPhase, ModelConfiguration, ModelSource, WeightDtype,
-};
+use super::{Checkpoints, LoadEvent, LoadingError, LoadingPhase, ModelConfiguration, ModelSource, WeightDtype};
 use crate::array::fused;
 use crate::array::io::ReadProgress;
 use crate::array::{self, Array, Dtype, memory};

@@ -561,7 +561,10 @@ fn what_the_caller_can_skip() {
         (sampler.is_greedy(), sampler.needs_history(), sampler.wants_logprobs())
     };
     assert_eq!(of("{}"), (true, false, false));
-    assert_eq!(of(r#"{"top_p": 0.5, "min_p": 0.1, "repetition_penalty": 1.0, "mirostat_tau": 5}"#), (true, false, false));
+    assert_eq!(
+        of(r#"{"top_p": 0.5, "min_p": 0.1, "repetition_penalty": 1.0, "mirostat_tau": 5}"#),
+        (true, false, false)
+    );
     assert_eq!(of(r#"{"repetition_penalty": 0}"#), (true, false, false));
     assert_eq!(of(r#"{"logprobs": 2, "logit_bias": {"3": 0.0}}"#), (true, false, true));
     assert_eq!(of(r#"{"temperature": 0.1}"#), (false, false, false));
@@ -716,10 +719,7 @@ fn edges() {
     assert_eq!(support(SamplingParams { typical_p: 0.01, ..hot() }, &equal).len(), 40);
     assert_eq!(support(SamplingParams { top_n_sigma: 0.5, ..hot() }, &equal).len(), 40);
     assert_eq!(support(SamplingParams { top_k: 3, ..hot() }, &equal), [0, 1, 2]);
-    assert_eq!(
-        support(SamplingParams { mirostat_tau: 1e-3, ..hot() }, &equal),
-        [0]
-    );
+    assert_eq!(support(SamplingParams { mirostat_tau: 1e-3, ..hot() }, &equal), [0]);
     // Extreme logits.
     assert_eq!(support(hot(), &[f32::MAX, f32::MIN]).len(), 2);
     assert_eq!(sampler(hot(), 2).sample(&mut [f32::MIN, f32::MAX], &[]).unwrap().token, 1);

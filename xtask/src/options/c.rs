@@ -7,10 +7,12 @@ use super::text::{about, brief, comment};
 
 /// The fields of an option: name, type, and what is said of it.
 fn fields(option: &Opt) -> Vec<(String, &'static str, String)> {
-    let list = |kind| vec![
-        (option.name.clone(), kind, brief(option)),
-        (format!("{}_count", option.name), "usize", "How many.".to_owned()),
-    ];
+    let list = |kind| {
+        vec![
+            (option.name.clone(), kind, brief(option)),
+            (format!("{}_count", option.name), "usize", "How many.".to_owned()),
+        ]
+    };
     match option.kind {
         Kind::Bool => vec![(option.name.clone(), "bool", brief(option))],
         Kind::U32 | Kind::I32 => vec![(option.name.clone(), "mlxe_opt_int_t", brief(option))],
@@ -40,7 +42,8 @@ fn overlay(option: &Opt) -> String {
             )
         }
         Kind::Choice => {
-            let values = option.choices.iter().map(|c| format!("({}, {})", constant(option, &c.name), variant(option, &c.name)));
+            let values =
+                option.choices.iter().map(|c| format!("({}, {})", constant(option, &c.name), variant(option, &c.name)));
             let values = values.collect::<Vec<_>>().join(", ");
             format!("overlay(&mut request.{name}, choice(self.{name}, &[{values}], \"options.{name}\")?);\n")
         }
@@ -104,7 +107,10 @@ fn imports(table: &Table) -> String {
             helpers.extend(helper);
         }
     }
-    if table.options().any(|o| matches!(o.kind, Kind::Texts | Kind::Tokens | Kind::TokenValues) && !o.is_optional_list()) {
+    if table
+        .options()
+        .any(|o| matches!(o.kind, Kind::Texts | Kind::Tokens | Kind::TokenValues) && !o.is_optional_list())
+    {
         helpers.push("overlay_list");
     }
     types.sort_unstable();
@@ -189,7 +195,10 @@ pub fn source(table: &Table, place: &Place) -> String {
     }
     text += "Ok(request)\n}\n}\n";
     if place.readable {
-        text += &format!("\nimpl From<{}> for {name} {{ fn from(now: {}) -> Self {{ {name} {{\n", table.rust.name, table.rust.name);
+        text += &format!(
+            "\nimpl From<{}> for {name} {{ fn from(now: {}) -> Self {{ {name} {{\n",
+            table.rust.name, table.rust.name
+        );
         options.iter().for_each(|o| text += &format!("{0}: now.{0}.into(),\n", o.name));
         text += "..Versioned::defaults() } } }\n";
     }

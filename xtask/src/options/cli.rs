@@ -48,7 +48,9 @@ fn attributes(option: &Opt, place: &Place) -> String {
 fn value(option: &Opt) -> String {
     let name = &option.name;
     match option.kind {
-        Kind::Bool | Kind::U32 | Kind::I32 | Kind::U64 | Kind::Bytes | Kind::Float | Kind::Choice => format!("{name}: self.{name},\n"),
+        Kind::Bool | Kind::U32 | Kind::I32 | Kind::U64 | Kind::Bytes | Kind::Float | Kind::Choice => {
+            format!("{name}: self.{name},\n")
+        }
         Kind::Text | Kind::Path | Kind::Texts | Kind::Tokens => format!("{name}: self.{name}.clone(),\n"),
         Kind::TokenValues => format!("{name}: self.{name}.iter().copied().collect(),\n"),
     }
@@ -67,10 +69,14 @@ pub fn source(table: &Table, place: &Place) -> String {
     text += collections(&options).replace("use std::collections::BTreeMap;\n", "").trim_start();
     text += &format!("use clap::Args;\n{}use {};\n\n", types(&options, "mlx_engine"), rust_path(table));
     text += &super::text::comment("/// ", &table.doc);
-    text += &format!("#[derive(Args, Clone)]\n#[command(next_help_heading = {:?})]\npub struct {} {{\n", table.title, place.name);
+    text += &format!(
+        "#[derive(Args, Clone)]\n#[command(next_help_heading = {:?})]\npub struct {} {{\n",
+        table.title, place.name
+    );
     for &option in &options {
         text += &super::text::comment("    /// ", &help(option));
-        text += &format!("    #[arg({})]\n    pub {}: {},\n", attributes(option, place), option.name, field_type(option));
+        text +=
+            &format!("    #[arg({})]\n    pub {}: {},\n", attributes(option, place), option.name, field_type(option));
     }
     text += &format!("}}\n\nimpl {} {{\n    /// What the flags ask for.\n", place.name);
     text += &format!("    pub fn options(&self) -> {0} {{\n        {0} {{\n", table.rust.name);

@@ -34,15 +34,15 @@ pub fn page(tables: &[Table]) -> String {
     );
     for table in tables {
         text += &format!("\n## {}\n\n{}\n", table.title, super::text::comment("", &table.doc).trim_end());
-        let places = [
-            ("Rust", Some(&table.rust)),
-            ("C", table.c.as_ref()),
-            ("Swift", table.swift.as_ref()),
-        ];
-        let places = places.iter().filter_map(|(language, place)| Some(format!("{language} `{}`", place.as_ref()?.name)));
+        let places = [("Rust", Some(&table.rust)), ("C", table.c.as_ref()), ("Swift", table.swift.as_ref())];
+        let places =
+            places.iter().filter_map(|(language, place)| Some(format!("{language} `{}`", place.as_ref()?.name)));
         text += &format!("\n{}.\n", places.collect::<Vec<_>>().join(", "));
         for section in &table.sections {
-            text += &format!("\n### {}\n\n| name | type | limits | default | |\n| --- | --- | --- | --- | --- |\n", section.title);
+            text += &format!(
+                "\n### {}\n\n| name | type | limits | default | |\n| --- | --- | --- | --- | --- |\n",
+                section.title
+            );
             for option in &section.options {
                 let mut names = Vec::new();
                 if table.swift.is_some() && option.in_swift && option.swift.is_some() {

@@ -1,7 +1,7 @@
 //! The Rust structs: what a caller asks for, and what that comes to.
 
-use super::table::{Kind, Opt, Params, Section, Table};
 use super::origin;
+use super::table::{Kind, Opt, Params, Section, Table};
 use super::text::{comment, demand, full};
 
 /// The type of a value that is there.
@@ -104,9 +104,7 @@ fn check(option: &Opt, is_optional: bool) -> String {
     }
     let Some((test, want)) = condition(option) else { return String::new() };
     match is_optional {
-        true => format!(
-            "if let Some(value) = self.{name} {{ check({name:?}, value, |x| {test}, {want:?})?; }}\n"
-        ),
+        true => format!("if let Some(value) = self.{name} {{ check({name:?}, value, |x| {test}, {want:?})?; }}\n"),
         false => format!("check({name:?}, self.{name}, |x| {test}, {want:?})?;\n"),
     }
 }

@@ -89,7 +89,13 @@ pub fn source(table: &Table, place: &Place) -> String {
         text += "    }\n\n";
     }
     for option in options(table) {
-        text += &comment("    /// ", &full(option).replace("`dry_multiplier * dry_base^(length - dry_allowed_length)`", "`multiplier * base^(length - allowedLength)`"));
+        text += &comment(
+            "    /// ",
+            &full(option).replace(
+                "`dry_multiplier * dry_base^(length - dry_allowed_length)`",
+                "`multiplier * base^(length - allowedLength)`",
+            ),
+        );
         text += &format!("    public var {}: {}\n", option.swift_name(), field_type(option));
     }
     text += "\n    /// Options; those not given are not asked for.\n    public init(\n";
@@ -109,7 +115,8 @@ pub fn source(table: &Table, place: &Place) -> String {
     );
     text += &format!("        var options = {}()\n", c.name);
     text += &format!("        {}(&options, MemoryLayout<{}>.size)\n", c.function, c.name);
-    let lends = options(table).any(|o| matches!(o.kind, Kind::Text | Kind::Path | Kind::Texts | Kind::Tokens | Kind::TokenValues));
+    let lends = options(table)
+        .any(|o| matches!(o.kind, Kind::Text | Kind::Path | Kind::Texts | Kind::Tokens | Kind::TokenValues));
     if lends {
         text += "        let lent = Lent()\n";
     }

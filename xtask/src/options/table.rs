@@ -201,7 +201,9 @@ impl Table {
         for (i, option) in order.iter().enumerate() {
             let ends = order.get(i + 1).is_none_or(|next| next.since != option.since);
             if self.c.is_some() && ends && matches!(option.kind, Kind::Bool | Kind::Choice) {
-                return Err(format!("{} would leave padding at the end of C's struct: put it further up", option.name).into());
+                return Err(
+                    format!("{} would leave padding at the end of C's struct: put it further up", option.name).into()
+                );
             }
         }
         Ok(())
