@@ -9,6 +9,7 @@ pub mod engine;
 pub mod generate;
 pub mod hub;
 pub mod load;
+pub mod process;
 pub mod tokenizer;
 
 // The inside. Open for this repository's own tests and benchmarks, in no documentation, and no part of the API.
@@ -29,10 +30,10 @@ mod nn;
 #[cfg(test)]
 extern crate self as mlx_engine;
 
-use mlx_engine_base::files;
+use mlx_engine_base::{files, limits};
 
 pub use array::{Device, Dtype, memory};
-pub use mlx_engine_base::{env, error};
+pub use mlx_engine_base::{env, error, progress};
 pub use models::registry;
 
 pub use error::{Error, ErrorKind, Result};

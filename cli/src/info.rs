@@ -10,7 +10,7 @@ use crate::numbers::short_count;
 
 pub fn info(args: &InfoArgs) -> Result {
     if let Some(id) = &args.id {
-        return crate::storage::info(&args.directory, id, args.json);
+        return crate::storage::info(&args.model.how.hub, id, args.json);
     }
     let given = args.model.given();
     let missing = || mlx_engine::Error::invalid_argument("which model? give its id, or --model with its directory");
@@ -50,8 +50,8 @@ pub fn models(args: &ModelsArgs) -> Result {
     }
     for row in registry::ARCHITECTURES {
         match row.alias_of() {
-            Some(of) => println!("{:16} {} (as {of})", row.model_type, row.kind.name()),
-            None => println!("{:16} {}", row.model_type, row.kind.name()),
+            Some(of) => println!("{:16} {} (as {of})", row.model_type, row.kind().name()),
+            None => println!("{:16} {}", row.model_type, row.kind().name()),
         }
     }
     Ok(())

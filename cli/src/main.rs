@@ -8,6 +8,7 @@ mod generate;
 mod info;
 mod load;
 mod numbers;
+mod options;
 mod pull;
 mod run;
 mod search;
@@ -22,7 +23,8 @@ use args::{Command, Options};
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let result = match options.command {
+    let result = mlx_engine::process::set(&options.process.options()).map_err(failure::Failure::from);
+    let result = result.and_then(|()| match options.command {
         Command::Run(a) => run::run(&a),
         Command::Generate(a) => generate::generate(&a),
         Command::Logits(a) => generate::logits(&a),
@@ -41,7 +43,7 @@ fn main() -> ExitCode {
         Command::Info(a) => info::info(&a),
         Command::Models(a) => info::models(&a),
         Command::Bench(a) => bench::bench(&a),
-    };
+    });
     match result {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever reads our output has had enough.

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod events;
 mod options;
 mod prefill;
 mod request;
@@ -15,7 +16,8 @@ mod warm_up;
 
 pub use crate::cache::{CacheOptions, KvQuantization};
 pub(crate) use batch::Batch;
-pub use options::{GenerateOptions, GenerationEvent, GenerationStats, StopReason, TokenInfo};
+pub use events::{GenerationEvent, GenerationStats, StopReason, TokenInfo};
+pub use options::GenerateOptions;
 pub(crate) use prefill::Prefill;
 pub(crate) use request::{ModelFacts, Request, check_tokens};
 pub(crate) use sequence::{Next, Sequence};

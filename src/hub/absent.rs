@@ -4,10 +4,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use mlx_engine_base::progress::Progress;
 use serde::Serialize;
 
 use super::options::HubOptions;
-use super::progress::{Activity, Progress};
+use super::progress::FileProgress;
 use super::remote::RemoteModel;
 use super::search::{SearchPage, SearchQuery};
 use crate::error::{Error, Result};
@@ -89,7 +90,22 @@ impl Download {
     }
 
     /// Never called.
+    pub fn set_paused(&self, _: bool) {
+        match *self {}
+    }
+
+    /// Never called.
     pub fn cancel(&self) {
+        match *self {}
+    }
+
+    /// Never called.
+    pub fn files(&self) -> Vec<FileProgress> {
+        match *self {}
+    }
+
+    /// Never called.
+    pub fn commit(&self) -> Option<String> {
         match *self {}
     }
 
@@ -143,7 +159,7 @@ pub struct Prune {
 pub enum Nothing {}
 
 /// Hears how far work is.
-type Tell<'a> = &'a mut dyn FnMut(&Activity) -> Result<()>;
+type Tell<'a> = &'a mut dyn FnMut(&Progress) -> Result<()>;
 
 impl Storage {
     /// The models of a directory.

@@ -1,18 +1,21 @@
 //! Models of the Hugging Face Hub: the cache that the Python libraries share, and downloads into it.
 //!
-//! A [`Download`] runs on threads of its own. [`Client`] is the part below it: one Hub, its token, its errors.
+//! [`Hub`] is what everything else takes. A [`Download`] runs on threads of its own. [`Client`] is the part below it:
+//! one Hub, its token, its errors.
 //!
 //! Without the feature `network` what the cache has is found; everything else is there by name, and fails with a clear
-//! error ([`absent`]). This file alone knows which it is.
+//! error (`absent.rs`). This file alone knows which it is.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(feature = "network"), allow(dead_code, reason = "most of it serves what is left out"))]
 
 mod cache;
-pub mod catalog;
+mod catalog;
+mod handle;
 mod listing;
 mod options;
 mod progress;
 mod remote;
+mod request;
 mod search;
 
 #[cfg(feature = "network")]
@@ -52,13 +55,16 @@ mod xet;
 #[cfg_attr(feature = "network", allow(dead_code, reason = "only its own tests use it here"))]
 mod absent;
 
-use mlx_engine_base::{env, error, files};
+use mlx_engine_base::{env, error, files, limits};
 
-pub use cache::{cache_dir, complete_snapshot, snapshot};
+pub use cache::{Place, cache_dir, complete_snapshot, snapshot};
+pub use catalog::{Catalog, CatalogEntry};
+pub use handle::Hub;
 pub use listing::{Listing, RepoFile};
 pub use options::{HubOptions, ProxyUrl, Token};
-pub use progress::{Activity, DownloadStage, FileProgress, Progress, Retry};
+pub use progress::FileProgress;
 pub use remote::{RemoteModel, TensorHeader};
+pub use request::HubRequest;
 pub use search::{Modality, ModelSummary, SearchPage, SearchQuery, SizeClass, Sort};
 
 #[cfg(not(feature = "network"))]

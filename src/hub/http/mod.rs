@@ -8,6 +8,7 @@ mod failure;
 use std::io::Read;
 use std::sync::Arc;
 
+use mlx_engine_base::progress::Retry;
 use parking_lot::Mutex;
 use serde_json::Value;
 use ureq::Body;
@@ -16,7 +17,6 @@ use ureq::http::{HeaderMap, Response, Uri};
 
 use super::control::Control;
 use super::options::{HubOptions, Token};
-use super::progress::Retry;
 use super::proxy::Proxies;
 use super::retry::{Backoff, Failure};
 use crate::error::{Error, ErrorKind, Result};
@@ -234,7 +234,7 @@ impl Client {
             retry.reason,
             retry.wait.as_secs_f64(),
             retry.attempt,
-            retry.of
+            retry.limit
         );
         let wait = retry.wait;
         notice(Some(retry));

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use mlx_engine_base::progress::Retry;
 use parking_lot::{Condvar, Mutex};
 
 use super::blobs::create_folder_of;
@@ -23,7 +24,6 @@ use super::cache::Repository;
 use super::disk::disk;
 use super::http::{Client, network};
 use super::listing::RepoFile;
-use super::progress::Retry;
 use super::retry::Failure;
 use super::xet::Xet;
 use crate::error::{Error, Result};
