@@ -3,17 +3,19 @@
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressStyle};
-use mlx_engine::hub::{Activity, Import, Prune, Storage, StoredModel, cache_dir};
+use mlx_engine::hub::{Import, Prune, Storage, StoredModel};
+use mlx_engine::progress::Progress;
 use mlx_engine::{Error, Result as EngineResult};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::args::{DirectoryArg, ImportArgs, ListArgs, MvArgs, PruneArgs, RmArgs, VerifyArgs};
-use crate::pull::print;
+use crate::args::{ImportArgs, ListArgs, MvArgs, PruneArgs, RmArgs, VerifyArgs};
+use crate::options::HubFlags;
+use crate::pull::{event, print};
 use crate::{Failure, Result};
 
-fn storage(directory: &DirectoryArg) -> Result<Storage> {
-    Ok(Storage::new(directory.directory.clone().map_or_else(cache_dir, Ok)?))
+fn storage(hub: &HubFlags) -> Result<Storage> {
+    Ok(hub.hub()?.storage())
 }
 
 fn value(of: impl Serialize) -> Result<Value> {
@@ -23,27 +25,27 @@ fn value(of: impl Serialize) -> Result<Value> {
 /// Does work with a bar, or with a line of JSON for each event and one for the result.
 fn watched<T: Serialize>(
     json: bool,
-    work: impl FnOnce(&mut dyn FnMut(&Activity) -> EngineResult<()>) -> EngineResult<T>,
+    work: impl FnOnce(&mut dyn FnMut(&Progress) -> EngineResult<()>) -> EngineResult<T>,
 ) -> Result<T> {
     let style = ProgressStyle::with_template("{bar:24} {bytes:>10} of {total_bytes:>10}  {msg}");
     let bar = ProgressBar::new(0).with_style(style.expect("a valid template"));
     let mut shown: Option<(Instant, usize)> = None;
-    let result = work(&mut |activity| {
+    let result = work(&mut |progress| {
         // Often enough for people and programs; each file is told of.
         let recent =
-            |(at, file): (Instant, usize)| file == activity.file_index && at.elapsed() < Duration::from_millis(50);
+            |(at, file): (Instant, usize)| file == progress.file_index && at.elapsed() < Duration::from_millis(50);
         if shown.is_some_and(recent) {
             return Ok(());
         }
-        shown = Some((Instant::now(), activity.file_index));
+        shown = Some((Instant::now(), progress.file_index));
         if json {
             // Whoever reads has gone: the work ends, too.
-            return print(&event(activity)).map_err(|_| Error::cancelled());
+            return print(&event(progress)).map_err(|_| Error::cancelled());
         }
-        bar.set_length(activity.bytes_total);
-        bar.set_position(activity.bytes_done);
-        let left = activity.remaining.map_or_else(String::new, |r| format!(", {} left", HumanDuration(r)));
-        bar.set_message(format!("{}{left}", activity.file));
+        bar.set_length(progress.bytes_total);
+        bar.set_position(progress.bytes_done);
+        let left = progress.remaining.map_or_else(String::new, |r| format!(", {} left", HumanDuration(r)));
+        bar.set_message(format!("{}{left}", progress.file));
         Ok(())
     });
     bar.finish_and_clear();
@@ -54,19 +56,6 @@ fn watched<T: Serialize>(
     Ok(result)
 }
 
-fn event(activity: &Activity) -> Value {
-    json!({
-        "event": activity.stage,
-        "file": activity.file,
-        "file_index": activity.file_index,
-        "total_files": activity.total_files,
-        "bytes_done": activity.bytes_done,
-        "bytes_total": activity.bytes_total,
-        "bytes_per_second": activity.bytes_per_second.round(),
-        "remaining_seconds": activity.remaining.map(|r| r.as_secs()),
-    })
-}
-
 fn ago(model: &StoredModel) -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let since = now.saturating_sub(Duration::from_secs(model.last_used));
@@ -74,7 +63,7 @@ fn ago(model: &StoredModel) -> String {
 }
 
 pub fn list(args: &ListArgs) -> Result {
-    let storage = storage(&args.directory)?;
+    let storage = storage(&args.hub)?;
     let models = storage.list()?;
     if args.json {
         return print(&value(models)?);
@@ -90,8 +79,8 @@ pub fn list(args: &ListArgs) -> Result {
     Ok(())
 }
 
-pub fn info(directory: &DirectoryArg, id: &str, json: bool) -> Result {
-    let model = storage(directory)?.info(id)?;
+pub fn info(hub: &HubFlags, id: &str, json: bool) -> Result {
+    let model = storage(hub)?.info(id)?;
     if json {
         return print(&value(model)?);
     }
@@ -120,7 +109,7 @@ pub fn info(directory: &DirectoryArg, id: &str, json: bool) -> Result {
 }
 
 pub fn verify(args: &VerifyArgs) -> Result {
-    let storage = storage(&args.directory)?;
+    let storage = storage(&args.hub)?;
     let found = watched(args.json, |watch| storage.verify(args.id.as_deref(), args.fix, watch))?;
     if !args.json {
         for problem in &found.problems {
@@ -136,7 +125,7 @@ pub fn verify(args: &VerifyArgs) -> Result {
 }
 
 pub fn remove(args: &RmArgs) -> Result {
-    let storage = storage(&args.directory)?;
+    let storage = storage(&args.hub)?;
     for id in &args.ids {
         let removed = storage.remove(id, args.revision.as_deref())?;
         match args.json {
@@ -148,7 +137,7 @@ pub fn remove(args: &RmArgs) -> Result {
 }
 
 pub fn prune(args: &PruneArgs) -> Result {
-    let storage = storage(&args.directory)?;
+    let storage = storage(&args.hub)?;
     let prune = Prune { budget: args.budget, keep: args.keep.clone(), dry_run: args.dry_run };
     let pruned = watched(args.json, |watch| storage.prune(&prune, watch))?;
     if !args.json {
@@ -168,7 +157,7 @@ pub fn prune(args: &PruneArgs) -> Result {
 }
 
 pub fn import(args: &ImportArgs) -> Result {
-    let storage = storage(&args.directory)?;
+    let storage = storage(&args.hub)?;
     let import = Import {
         folder: args.folder.clone(),
         id: args.id.clone(),
@@ -183,7 +172,7 @@ pub fn import(args: &ImportArgs) -> Result {
 }
 
 pub fn relocate(args: &MvArgs) -> Result {
-    let storage = storage(&args.directory)?;
+    let storage = storage(&args.hub)?;
     let moved = watched(args.json, |watch| storage.relocate(&args.to, watch))?;
     if !args.json {
         for id in &moved.stayed {

@@ -90,7 +90,7 @@ int main(int argc, char **argv) {
     const mlxe_load_callbacks_t progress = {
         .struct_size = sizeof progress, .user_data = &last_phase, .on_event = on_load_event};
     mlxe_model_t *model = NULL;
-    require(mlxe_load(engine, &load, &progress, &model));
+    require(mlxe_load(engine, NULL, &load, &progress, &model));
 
     // The question becomes the prompt that the model was trained on, and that becomes tokens.
     mlxe_tokenizer_t *tokenizer = NULL;
@@ -104,9 +104,9 @@ int main(int argc, char **argv) {
 
     mlxe_generate_options_t options;
     mlxe_generate_options_init(&options, sizeof options);
-    options.max_tokens = 512;
-    options.temperature = 0.7f;
-    options.top_p = 0.9f;
+    options.max_tokens = mlxe_int(512);
+    options.temperature = mlxe_float(0.7);
+    options.top_p = mlxe_float(0.9);
     const mlxe_generate_callbacks_t stream = {.struct_size = sizeof stream, .on_event = on_generation_event};
     mlxe_task_t *task = NULL;
     require(mlxe_generate_start(model, mlxe_tokens_data(tokens), mlxe_tokens_len(tokens), &options, &stream, &task));

@@ -90,7 +90,7 @@ int chat(const char *directory, const char *question) {
     load.directory = mlxe_str(directory);
     std::int32_t last_phase = 0;
     const mlxe_load_callbacks_t progress{sizeof progress, &last_phase, on_load_event, nullptr, nullptr};
-    const auto model = make<Model>(mlxe_load, engine.get(), &load, &progress);
+    const auto model = make<Model>(mlxe_load, engine.get(), nullptr, &load, &progress);
 
     // The question becomes the prompt that the model was trained on, and that becomes tokens.
     const auto tokenizer = make<Tokenizer>(mlxe_model_tokenizer, model.get());
@@ -102,9 +102,9 @@ int chat(const char *directory, const char *question) {
 
     mlxe_generate_options_t options;
     mlxe_generate_options_init(&options, sizeof options);
-    options.max_tokens = 512;
-    options.temperature = 0.7f;
-    options.top_p = 0.9f;
+    options.max_tokens = mlxe_int(512);
+    options.temperature = mlxe_float(0.7);
+    options.top_p = mlxe_float(0.9);
     const auto generation = make<Generation>(mlxe_generation_new, model.get(), mlxe_tokens_data(tokens.get()),
                                              mlxe_tokens_len(tokens.get()), &options);
     const mlxe_generation_event_t *event = nullptr;

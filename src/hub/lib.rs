@@ -1,13 +1,16 @@
 //! Models of the Hugging Face Hub: the cache that the Python libraries share, and downloads into it.
 //!
-//! A [`Download`] runs on threads of its own. [`Client`] is the part below it: one Hub, its token, its errors.
+//! [`Hub`] is what everything else takes. A [`Download`] runs on threads of its own. [`Client`] is the part below it:
+//! one Hub, its token, its errors.
 #![forbid(unsafe_code)]
 
 mod cache;
-pub mod catalog;
+mod catalog;
+mod handle;
 mod listing;
 mod options;
 mod progress;
+mod request;
 mod search;
 
 #[cfg(feature = "hub")]
@@ -39,12 +42,15 @@ mod transfer;
 #[cfg(feature = "hub")]
 mod xet;
 
-use mlx_engine_base::{env, error, files};
+use mlx_engine_base::{env, error, files, limits};
 
-pub use cache::{cache_dir, complete_snapshot, snapshot};
+pub use cache::{Place, cache_dir, complete_snapshot, snapshot};
+pub use catalog::{Catalog, CatalogEntry};
+pub use handle::Hub;
 pub use listing::{Listing, RepoFile};
 pub use options::{HubOptions, ProxyUrl, Token};
-pub use progress::{Activity, DownloadStage, FileProgress, Progress, Retry};
+pub use progress::FileProgress;
+pub use request::HubRequest;
 pub use search::{Modality, ModelSummary, SearchPage, SearchQuery, SizeClass, Sort};
 
 #[cfg(feature = "hub")]

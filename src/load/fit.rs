@@ -10,9 +10,9 @@ use super::{ModelConfiguration, ModelSource};
 use crate::array::{Device, system};
 use crate::error::Result;
 use crate::files::read_json;
-use crate::hub::catalog::{self, CatalogEntry};
 #[cfg(feature = "hub")]
-use crate::hub::{Client, HubOptions};
+use crate::hub::Client;
+use crate::hub::{Catalog, CatalogEntry};
 use crate::models::registry;
 use crate::weights::Checkpoint;
 
@@ -75,8 +75,7 @@ pub fn fit(configuration: &ModelConfiguration, device: Device, options: &Estimat
         (None, ModelSource::Directory(directory)) => directory.clone(),
         #[cfg(feature = "hub")]
         (None, ModelSource::Hub { .. }) => {
-            let hub = configuration.hub.clone().map_or_else(HubOptions::from_env, Ok)?;
-            return fit_with(&Client::new(hub)?, configuration, device, options);
+            return fit_with(&configuration.hub_or_env()?.client()?, configuration, device, options);
         }
         #[cfg(not(feature = "hub"))]
         (None, ModelSource::Hub { id, .. }) => {
@@ -121,8 +120,8 @@ pub struct KnownModel {
     pub fits: Option<bool>,
 }
 
-/// The catalogue, smallest model first.
-pub fn catalogue() -> Vec<KnownModel> {
+/// The models of a catalogue, smallest first.
+pub fn catalogue(catalog: &Catalog) -> Vec<KnownModel> {
     let room = room();
     let known = |entry: CatalogEntry| {
         let weight_bytes = entry.weight_bytes();
@@ -133,7 +132,7 @@ pub fn catalogue() -> Vec<KnownModel> {
             entry,
         }
     };
-    catalog::entries().into_iter().map(known).collect()
+    catalog.entries().into_iter().map(known).collect()
 }
 
 /// What may be taken of the memory that is available now.

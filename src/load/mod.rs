@@ -2,24 +2,27 @@
 #![forbid(unsafe_code)]
 
 mod checkpoints;
+mod dtype;
 mod estimate;
 pub mod fit;
 mod info;
+mod options;
 mod phase;
 mod pipeline;
 
-pub use checkpoints::{Checkpoint, Checkpoints, Stage};
+pub use checkpoints::{Checkpoint, CheckpointStage, Checkpoints};
+pub use dtype::WeightDtype;
 pub use estimate::{EstimateOptions, MemoryEstimate};
 pub use info::{ModelInfo, QuantizationInfo};
-pub use phase::{DownloadStatus, LoadEvent, LoadingError, LoadingPhase};
+pub use options::LoadOptions;
+pub use phase::{LoadEvent, LoadingError, LoadingPhase};
 pub use pipeline::check_config;
 pub(crate) use pipeline::{Loaded, Loader};
 
 use std::path::PathBuf;
 
-use crate::array::Dtype;
 use crate::error::{Error, Result};
-use crate::hub::{self, HubOptions};
+use crate::hub::{Hub, Place};
 
 /// Where a model is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,75 +43,94 @@ pub enum ModelSource {
 pub struct ModelConfiguration {
     /// Where the model is.
     pub source: ModelSource,
-    /// Where its tokenizer is.
-    pub tokenizer: TokenizerSource,
-    /// What floating-point weights are converted to.
-    pub dtype: WeightDtype,
-    /// How to reach the Hub; what the environment says if not given.
-    pub hub: Option<HubOptions>,
-}
-
-/// Where a model's tokenizer is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum TokenizerSource {
-    /// In the model's directory.
-    #[default]
-    Model,
-    /// In another directory.
-    Directory(PathBuf),
-    /// Nowhere: the app works with token ids only.
-    None,
-}
-
-/// What floating-point weights are converted to on loading.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum WeightDtype {
-    /// As stored; except that on a CPU the scales of a quantized model become f32, because MLX's CPU kernels
-    /// accumulate in the type of the scales and are badly inaccurate in bf16.
-    #[default]
-    Auto,
-    /// As stored.
-    Stored,
-    /// This type.
-    Exactly(Dtype),
+    /// How it is loaded. Where the model is, `source` says.
+    pub options: LoadOptions,
+    /// Where a model of the Hub lies and comes from, and whose catalogue counts. If not given, what the environment
+    /// says, with the built-in catalogue.
+    pub hub: Option<Hub>,
 }
 
 impl ModelConfiguration {
-    /// A model in a directory.
+    /// A model in a directory. One that lies in a models directory, as after a download, is treated as the model it is:
+    /// nobody removes it while it is read, its use is recorded, and it ends answers at what the catalogue has for it.
     pub fn directory(path: impl Into<PathBuf>) -> Self {
         Self::new(ModelSource::Directory(path.into()))
     }
 
-    /// A model of the Hugging Face Hub. If the local cache has all of it, the network is not used, so a branch that has
-    /// moved since stays where it was; otherwise what is missing is downloaded.
-    pub fn hub(id: impl Into<String>, revision: Option<String>) -> Self {
-        Self::new(ModelSource::Hub { id: id.into(), revision })
+    /// A model of the Hugging Face Hub. If the models directory has all of it, the network is not used, so a branch that
+    /// has moved since stays where it was; otherwise what is missing is downloaded.
+    pub fn hub(hub: &Hub, id: impl Into<String>, revision: Option<String>) -> Self {
+        Self::new(ModelSource::Hub { id: id.into(), revision }).with_hub(hub)
     }
 
     /// A model with its own tokenizer and weights as [`WeightDtype::Auto`] has them.
     pub fn new(source: ModelSource) -> Self {
-        ModelConfiguration { source, tokenizer: TokenizerSource::Model, dtype: WeightDtype::Auto, hub: None }
+        ModelConfiguration { source, options: LoadOptions::default(), hub: None }
     }
 
-    /// Takes the tokenizer from elsewhere.
+    /// What options ask for that came from C, or as JSON.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if they do not name one model, or want a tokenizer and none.
+    pub fn from_options(mut options: LoadOptions) -> Result<Self> {
+        let source = match (options.directory.take(), options.id.take(), options.revision.take()) {
+            (Some(directory), None, _) => ModelSource::Directory(directory),
+            (None, Some(id), revision) => ModelSource::Hub { id, revision },
+            _ => return Err(Error::invalid_argument("give either directory or id")),
+        };
+        if options.without_tokenizer && options.tokenizer_directory.is_some() {
+            return Err(Error::invalid_argument("a tokenizer_directory and without_tokenizer exclude each other"));
+        }
+        Ok(ModelConfiguration { source, options, hub: None })
+    }
+
+    /// Takes the tokenizer from another directory.
     #[must_use]
-    pub fn with_tokenizer(mut self, tokenizer: TokenizerSource) -> Self {
-        self.tokenizer = tokenizer;
+    pub fn with_tokenizer(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.options.tokenizer_directory = Some(directory.into());
+        self
+    }
+
+    /// Loads no tokenizer: the app works with token ids only.
+    #[must_use]
+    pub fn without_tokenizer(mut self) -> Self {
+        self.options.without_tokenizer = true;
         self
     }
 
     /// Converts floating-point weights.
     #[must_use]
     pub fn with_dtype(mut self, dtype: WeightDtype) -> Self {
-        self.dtype = dtype;
+        self.options.dtype = Some(dtype);
         self
     }
 
-    /// Says how to reach the Hub.
+    /// Sets the hub.
     #[must_use]
-    pub fn with_hub(mut self, options: HubOptions) -> Self {
-        self.hub = Some(options);
+    pub fn with_hub(mut self, hub: &Hub) -> Self {
+        self.hub = Some(hub.clone());
         self
+    }
+
+    /// The hub that was given, else the environment's.
+    ///
+    /// # Errors
+    /// As [`Hub::from_env`].
+    pub fn hub_or_env(&self) -> Result<Hub> {
+        self.hub.clone().map_or_else(Hub::from_env, Ok)
+    }
+
+    /// Where in a models directory the model is, or would be; `None` for a directory that is in none.
+    ///
+    /// # Errors
+    /// As [`hub_or_env`](Self::hub_or_env).
+    pub fn place(&self) -> Result<Option<Place>> {
+        match &self.source {
+            ModelSource::Directory(path) => Ok(Place::of(path)),
+            ModelSource::Hub { id, .. } => {
+                Ok(Some(Place { directory: self.hub_or_env()?.directory().to_owned(), id: id.clone() }))
+            }
+        }
     }
 
     /// A name for messages and events: the id, or the directory.
@@ -127,10 +149,7 @@ impl ModelConfiguration {
                 Err(Error::invalid_argument(format!("{} is not a directory", path.display())))
             }
             ModelSource::Directory(path) => Err(Error::not_found(format!("{}: no such directory", path.display()))),
-            ModelSource::Hub { id, revision } => {
-                let cache = self.hub.as_ref().map_or_else(hub::cache_dir, |o| Ok(o.cache.clone()))?;
-                hub::complete_snapshot(&cache, id, revision.as_deref())
-            }
+            ModelSource::Hub { id, revision } => self.hub_or_env()?.snapshot(id, revision.as_deref()),
         }
     }
 }

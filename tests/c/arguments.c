@@ -42,11 +42,11 @@ static void null_pointers(void) {
 
     FAILS(bad, mlxe_engine_new(NULL, NULL));
     FAILS(bad, mlxe_memory_get(NULL));
-    FAILS(bad, mlxe_load_start(NULL, &load, NULL, &task));
-    FAILS(bad, mlxe_load_start(engine, NULL, NULL, &task));
-    FAILS(bad, mlxe_load(NULL, &load, NULL, &other));
-    FAILS(bad, mlxe_load(engine, NULL, NULL, &other));
-    FAILS(bad, mlxe_load(engine, &load, NULL, NULL));
+    FAILS(bad, mlxe_load_start(NULL, NULL, &load, NULL, &task));
+    FAILS(bad, mlxe_load_start(engine, NULL, NULL, NULL, &task));
+    FAILS(bad, mlxe_load(NULL, NULL, &load, NULL, &other));
+    FAILS(bad, mlxe_load(engine, NULL, NULL, NULL, &other));
+    FAILS(bad, mlxe_load(engine, NULL, &load, NULL, NULL));
     FAILS(bad, mlxe_task_wait(NULL));
     FAILS(bad, mlxe_task_wait_for(NULL, 1, &done));
     FAILS(bad, mlxe_task_model(NULL, &other));
@@ -101,7 +101,7 @@ static void null_pointers(void) {
     OK(mlxe_task_wait_for(task, 1e19, &done));
     CHECK(done && mlxe_task_is_done(task));
     mlxe_task_free(task);
-    OK(mlxe_load_start(engine, &load, NULL, &task));
+    OK(mlxe_load_start(engine, NULL, &load, NULL, &task));
     FAILS(bad, mlxe_task_stats(task, &stats));
     OK(mlxe_task_wait(task));
     mlxe_task_free(task);
@@ -116,11 +116,11 @@ static void null_pointers(void) {
 
 // Callers with an older or a newer header: nothing is written behind their struct, and it is accepted as it is.
 static void init_sizes(void) {
-    enum { FIRST = offsetof(mlxe_engine_options_t, max_batch) };
+    enum { FIRST = sizeof(mlxe_engine_options_t) };
     mlxe_engine_t *e = NULL;
     NEWER(mlxe_engine_options_t) o;
     unsigned char *bytes = (unsigned char *)&o;
-    const size_t sizes[] = {0, 1, sizeof(size_t), FIRST - 1, FIRST, sizeof o.now, sizeof o, SIZE_MAX, (size_t)1 << 40};
+    const size_t sizes[] = {0, 1, sizeof(size_t), FIRST - 1, FIRST, sizeof o, SIZE_MAX, (size_t)1 << 40};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         const size_t size = sizes[i];
         const bool fits = size >= FIRST && size <= sizeof o;
@@ -133,7 +133,7 @@ static void init_sizes(void) {
         }
         CHECK(written == 0 || o.now.struct_size == size);
         if (fits) {
-            CHECK(o.now.device == MLXE_DEVICE_DEFAULT && o.now.cache_limit == SIZE_MAX && o.now.memory_limit == 0);
+            CHECK(o.now.device == MLXE_DEVICE_DEFAULT && !o.now.max_batch.given && o.now.json.data == NULL);
             o.now.device = MLXE_DEVICE_CPU;
             OK(mlxe_engine_new(&o.now, &e));
             mlxe_engine_free(e);
@@ -143,7 +143,7 @@ static void init_sizes(void) {
     }
     // What this version does not know asks for nothing.
     mlxe_engine_options_init(&o.now, sizeof o);
-    CHECK(o.now.max_batch == 0 && o.later[0] == 0 && o.later[1] == 0);
+    CHECK(!o.now.max_batch.given && o.later[0] == 0 && o.later[1] == 0);
 }
 
 static void struct_sizes(void) {
@@ -151,7 +151,7 @@ static void struct_sizes(void) {
     mlxe_engine_t *e = NULL;
     NEWER(mlxe_engine_options_t) engine_options;
     mlxe_engine_options_init(&engine_options.now, sizeof engine_options);
-    const size_t wrong[] = {0, 1, offsetof(mlxe_engine_options_t, max_batch) - 1, SIZE_MAX, (size_t)1 << 40};
+    const size_t wrong[] = {0, 1, sizeof(mlxe_engine_options_t) - 1, SIZE_MAX, (size_t)1 << 40};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         engine_options.now.struct_size = wrong[i];
         FAILS(bad, mlxe_engine_new(&engine_options.now, &e));
@@ -164,7 +164,7 @@ static void struct_sizes(void) {
 
     mlxe_load_options_t load = load_options(directory);
     load.struct_size = 8;
-    FAILS(bad, mlxe_load_start(engine, &load, NULL, NULL));
+    FAILS(bad, mlxe_load_start(engine, NULL, &load, NULL, NULL));
     NEWER(mlxe_generate_options_t) options = {.now = generate_options(2)};
     options.now.struct_size = sizeof options;
     watch_t w;
@@ -202,7 +202,7 @@ static void struct_sizes(void) {
     NEWER(mlxe_load_callbacks_t) loading = {.now = load_callbacks(&w), .later = {0, 1}};
     loading.now.struct_size = sizeof loading;
     load = load_options(directory);
-    FAILS(bad, mlxe_load_start(engine, &load, &loading.now, NULL));
+    FAILS(bad, mlxe_load_start(engine, NULL, &load, &loading.now, NULL));
     CHECK(w.done == 0 && w.drop == 1);
 }
 
@@ -220,17 +220,24 @@ static void options(void) {
     const mlxe_generate_options_t good = generate_options(1);
     mlxe_generate_options_t o;
 #define REJECT(field, value) (o = good, o.field = (value), rejects(#field " = " #value, &o))
-    REJECT(temperature, -1);
-    REJECT(temperature, NAN);
-    REJECT(top_p, 1.5f);
-    REJECT(top_p, -0.1f);
-    REJECT(min_p, 2);
-    REJECT(xtc_probability, 3);
-    REJECT(repetition_penalty, -1);
-    REJECT(kv_bits, 7);
-    REJECT(kv_bits, UINT32_MAX);
-    REJECT(max_context, UINT32_MAX);
-    REJECT(prefill_step, UINT32_MAX);
+    REJECT(temperature, mlxe_float(-1));
+    REJECT(temperature, mlxe_float(NAN));
+    REJECT(temperature, mlxe_float(1e300));
+    REJECT(top_p, mlxe_float(1.5));
+    REJECT(top_p, mlxe_float(-0.1));
+    REJECT(min_p, mlxe_float(2));
+    REJECT(xtc_probability, mlxe_float(3));
+    REJECT(repetition_penalty, mlxe_float(-1));
+    REJECT(min_tokens_to_keep, mlxe_int(0));
+    REJECT(top_k, mlxe_int(-1));
+    REJECT(top_k, mlxe_int(INT64_MAX));
+    REJECT(max_tokens, mlxe_int(-1));
+    REJECT(kv_bits, mlxe_int(7));
+    REJECT(kv_bits, mlxe_int(UINT32_MAX));
+    REJECT(max_context, mlxe_int(0));
+    REJECT(max_context, mlxe_int(UINT32_MAX));
+    REJECT(prefill_step_size, mlxe_int(UINT32_MAX));
+    REJECT(dry_sequence_breakers_count, 1);
     REJECT(stop_count, 1);
     REJECT(logit_bias_count, 1);
     REJECT(extra_eos_count, 1);
@@ -248,7 +255,7 @@ static void options(void) {
     const uint32_t unknown[] = {1u << 30};
     FAILS(MLXE_ERROR_INVALID_ARGUMENT, mlxe_generate_start(model, unknown, 1, NULL, NULL, NULL));
     o = good;
-    o.max_context = 2;
+    o.max_context = mlxe_int(2);
     FAILS(MLXE_ERROR_CONTEXT_FULL, mlxe_generate_start(model, PROMPT, PROMPT_LEN, &o, NULL, NULL));
 
     mlxe_engine_options_t eo;
@@ -256,6 +263,81 @@ static void options(void) {
     mlxe_engine_options_init(&eo, sizeof eo);
     eo.device = 99;
     FAILS(MLXE_ERROR_INVALID_ARGUMENT, mlxe_engine_new(&eo, &e));
+    eo.device = MLXE_DEVICE_CPU;
+    eo.max_batch = mlxe_int(0);
+    FAILS(MLXE_ERROR_INVALID_ARGUMENT, mlxe_engine_new(&eo, &e));
+    eo.max_batch = mlxe_int(2);
+    eo.json = MLXE_STR("{\"device\": \"tpu\"}");
+    FAILS(MLXE_ERROR_INVALID_ARGUMENT, mlxe_engine_new(&eo, &e));
+    eo.json = MLXE_STR("{\"device\": \"gpu\", \"max_batch\": 0}");
+    OK(mlxe_engine_new(&eo, &e));
+    CHECK(strcmp(mlxe_engine_device(e), "cpu") == 0);
+    mlxe_engine_free(e);
+}
+
+static void process(void) {
+    const int32_t bad = MLXE_ERROR_INVALID_ARGUMENT;
+    mlxe_process_options_t now, wish;
+    FAILS(bad, mlxe_process_set(NULL));
+    FAILS(bad, mlxe_process_get(NULL));
+    memset(&now, 0xa5, sizeof now);
+    now.struct_size = 1;
+    FAILS(bad, mlxe_process_get(&now));
+    mlxe_process_options_init(&now, sizeof now);
+    OK(mlxe_process_get(&now));
+    CHECK(now.struct_size == sizeof now && now.cpu_threads.given && now.cpu_threads.value >= 1);
+    CHECK(now.memory_limit.given && now.memory_limit.value > 0);
+    // Kernels have run, so the number of threads stays; setting it to what it is changes nothing.
+    mlxe_process_options_init(&wish, sizeof wish);
+    wish.cpu_threads = mlxe_int(now.cpu_threads.value);
+    wish.cache_limit = mlxe_u64(1 << 20);
+    OK(mlxe_process_set(&wish));
+    wish.cpu_threads = mlxe_int(now.cpu_threads.value + 1);
+    FAILS(bad, mlxe_process_set(&wish));
+    wish.cpu_threads = mlxe_int(0);
+    FAILS(bad, mlxe_process_set(&wish));
+    OK(mlxe_process_get(&now));
+    CHECK(now.cache_limit.given && now.cache_limit.value == 1 << 20);
+}
+
+/// A rejection whose message says what is wrong.
+static void rejects_json(const char *json, const char *part) {
+    mlxe_generate_options_t o = generate_options(1);
+    o.json = mlxe_str(json);
+    mlxe_error_t *error = mlxe_generate_start(model, PROMPT, PROMPT_LEN, &o, NULL, NULL);
+    check(mlxe_error_code(error) == MLXE_ERROR_INVALID_ARGUMENT, json, __FILE__, __LINE__);
+    check(strstr(mlxe_error_message(error), part) != NULL, mlxe_error_message(error), __FILE__, __LINE__);
+    mlxe_error_free(error);
+}
+
+static void options_as_json(void) {
+    rejects_json("{\"temprature\": 1}", "temprature");
+    rejects_json("{\"top_k\": -1}", "top_k");
+    rejects_json("{\"top_p\": 7}", "top_p");
+    rejects_json("{\"stop\": [\"a\", 1]}", "stop[1]");
+    rejects_json("{\"dry_sequence_breakers\": [\"\"]}", "dry_sequence_breakers[0]");
+    rejects_json("{", "options.json");
+    rejects_json("{} {}", "options.json");
+    rejects_json("[]", "options.json");
+    rejects_json("\xff", "UTF-8");
+
+    // The text need not outlive the call, and what fields give counts more.
+    char json[] = "{\"max_tokens\": 5, \"ignore_eos\": true, \"temperature\": null}";
+    mlxe_generate_options_t o;
+    mlxe_generate_options_init(&o, sizeof o);
+    o.json = mlxe_str(json);
+    for (int i = 0; i < 2; i++) {
+        watch_t w;
+        mlxe_generate_callbacks_t callbacks = generate_callbacks(&w);
+        mlxe_task_t *task = NULL;
+        OK(mlxe_generate_start(model, PROMPT, PROMPT_LEN, &o, &callbacks, &task));
+        json[0] = 'x';
+        OK(mlxe_task_wait(task));
+        json[0] = '{';
+        mlxe_task_free(task);
+        CHECK(w.tokens == (i == 0 ? 5 : 2));
+        o.max_tokens = mlxe_int(2);
+    }
 }
 
 static void loads(void) {
@@ -265,27 +347,27 @@ static void loads(void) {
     mlxe_load_options_t o;
     mlxe_model_t *m = NULL;
     mlxe_load_options_init(&o, sizeof o);
-    FAILS(bad, mlxe_load(engine, &o, &callbacks, &m));
+    FAILS(bad, mlxe_load(engine, NULL, &o, &callbacks, &m));
     CHECK(w.done == 0 && w.drop == 1);
     // Nothing starts that could not be handed over.
     callbacks = load_callbacks(&w);
     o = load_options(directory);
-    FAILS(bad, mlxe_load(engine, &o, &callbacks, NULL));
+    FAILS(bad, mlxe_load(engine, NULL, &o, &callbacks, NULL));
     CHECK(w.events == 0 && w.done == 0 && w.drop == 1);
     o.id = MLXE_STR("a/b");
-    FAILS(bad, mlxe_load(engine, &o, NULL, &m));
+    FAILS(bad, mlxe_load(engine, NULL, &o, NULL, &m));
     o = load_options(directory);
     o.dtype = 77;
-    FAILS(bad, mlxe_load(engine, &o, NULL, &m));
+    FAILS(bad, mlxe_load(engine, NULL, &o, NULL, &m));
     o = load_options(directory);
     o.tokenizer_directory = mlxe_str(directory);
-    FAILS(bad, mlxe_load(engine, &o, NULL, &m));
+    FAILS(bad, mlxe_load(engine, NULL, &o, NULL, &m));
     o = load_options("\xc3\x28");
-    FAILS(bad, mlxe_load(engine, &o, NULL, &m));
+    FAILS(bad, mlxe_load(engine, NULL, &o, NULL, &m));
     // A path with a NUL in it names no file.
     o.directory = MLXE_STR("/tmp\0/x");
     callbacks = load_callbacks(&w);
-    mlxe_error_t *error = mlxe_load(engine, &o, &callbacks, &m);
+    mlxe_error_t *error = mlxe_load(engine, NULL, &o, &callbacks, &m);
     CHECK(mlxe_error_code(error) == MLXE_ERROR_NOT_FOUND && w.done == 1 && w.drop == 1);
     CHECK(w.code == MLXE_ERROR_NOT_FOUND && w.phase == MLXE_PHASE_FAILED && m == NULL);
     mlxe_error_free(error);
@@ -319,6 +401,8 @@ int main(int argc, char **argv) {
     init_sizes();
     struct_sizes();
     options();
+    options_as_json();
+    process();
     loads();
     strings();
     mlxe_model_free(model);

@@ -19,7 +19,7 @@ static void loads(void) {
     watch_t w;
     mlxe_load_callbacks_t callbacks = load_callbacks(&w);
     mlxe_task_t *task = NULL;
-    OK(mlxe_load_start(engine, &options, &callbacks, &task));
+    OK(mlxe_load_start(engine, NULL, &options, &callbacks, &task));
     mlxe_model_t *one = NULL, *two = NULL;
     OK(mlxe_task_model(task, &one));
     OK(mlxe_task_model(task, &two));
@@ -39,7 +39,7 @@ static void loads(void) {
     for (int at = 1; at <= events; at++) {
         callbacks = load_callbacks(&w);
         w.cancel_at = at;
-        OK(mlxe_load_start(engine, &options, &callbacks, &task));
+        OK(mlxe_load_start(engine, NULL, &options, &callbacks, &task));
         mlxe_error_t *error = mlxe_task_wait(task);
         const int code = mlxe_error_code(error);
         CHECK(code == (w.cancelled ? MLXE_ERROR_CANCELLED : MLXE_OK));
@@ -53,17 +53,17 @@ static void loads(void) {
 
     // No functions at all, no task, no callbacks.
     mlxe_load_callbacks_t none = {sizeof none, NULL, NULL, NULL, NULL};
-    OK(mlxe_load(engine, &options, &none, &one));
+    OK(mlxe_load(engine, NULL, &options, &none, &one));
     mlxe_model_free(one);
-    OK(mlxe_load_start(engine, &options, NULL, NULL));
+    OK(mlxe_load_start(engine, NULL, &options, NULL, NULL));
 
     // Two at once, the handle of one given up at once.
     watch_t v;
     mlxe_load_callbacks_t others = load_callbacks(&v);
     callbacks = load_callbacks(&w);
     mlxe_task_t *second = NULL;
-    OK(mlxe_load_start(engine, &options, &callbacks, &task));
-    OK(mlxe_load_start(engine, &options, &others, &second));
+    OK(mlxe_load_start(engine, NULL, &options, &callbacks, &task));
+    OK(mlxe_load_start(engine, NULL, &options, &others, &second));
     mlxe_task_free(second);
     OK(mlxe_task_wait(task));
     mlxe_task_free(task);
@@ -89,7 +89,7 @@ static void fails_to_load(const char *folder, int code) {
     watch_t w;
     mlxe_load_callbacks_t callbacks = load_callbacks(&w);
     mlxe_model_t *none = NULL;
-    FAILS(code, mlxe_load(engine, &options, &callbacks, &none));
+    FAILS(code, mlxe_load(engine, NULL, &options, &callbacks, &none));
     over(&w, code);
     CHECK(none == NULL && w.model == NULL && w.terminal == 1 && w.phase == MLXE_PHASE_FAILED);
 }
@@ -135,7 +135,7 @@ static bool same_tokens(const watch_t *a, const watch_t *b) {
 
 static void generations(void) {
     mlxe_generate_options_t o = generate_options(12);
-    o.prefill_step = 3;
+    o.prefill_step_size = mlxe_int(3);
     watch_t greedy = generate(&o);
     CHECK(greedy.tokens == 12 && greedy.stats.stop_reason == MLXE_STOP_LENGTH && greedy.prefilled == PROMPT_LEN);
     CHECK(greedy.stats.prompt_tokens == PROMPT_LEN && greedy.stats.time_to_first_token >= 0);
@@ -151,17 +151,16 @@ static void generations(void) {
         CHECK(w.stats.stop_reason == (at == greedy.events ? MLXE_STOP_LENGTH : MLXE_STOP_CANCELLED));
         mlxe_task_free(task);
     }
-    o.max_tokens = 0;
+    o.max_tokens = mlxe_int(0);
     CHECK(generate(&o).tokens == 0);
 
     // The same seed, the same tokens; another seed, others.
     o = generate_options(40);
-    o.temperature = 1.5f;
-    o.has_seed = true;
-    o.seed = 7;
+    o.temperature = mlxe_float(1.5);
+    o.seed = mlxe_u64(7);
     watch_t a = generate(&o), b = generate(&o);
     CHECK(same_tokens(&a, &b) && a.stats.seed == 7);
-    o.seed = 8;
+    o.seed = mlxe_u64(8);
     watch_t c = generate(&o);
     CHECK(!same_tokens(&a, &c));
 
@@ -180,27 +179,28 @@ static void generations(void) {
     CHECK(ended.tokens == 0 && ended.stats.stop_reason == MLXE_STOP_EOS && ended.stats.time_to_first_token < 0);
 
     // The context: prompt and answer together, and the token chosen with its last position.
-    o = generate_options(UINT32_MAX);
-    o.max_context = PROMPT_LEN + 3;
+    o = generate_options(0);
+    o.max_tokens.given = false;
+    o.max_context = mlxe_int(PROMPT_LEN + 3);
     watch_t full = generate(&o);
     CHECK(full.stats.stop_reason == MLXE_STOP_CONTEXT_FULL && full.tokens == 4);
 }
 
 static int32_t on_logprobs(void *user, const mlxe_generation_event_t *e) {
     if (e->kind == MLXE_GENERATION_TOKEN) {
-        CHECK(e->top_count == 3 && e->top != NULL && e->logprob <= 0);
-        CHECK(e->top[0].token == e->token && e->top[0].value == e->logprob);
+        CHECK(e->top_count == 3 && e->top != NULL && e->logprob.given && e->logprob.value <= 0);
+        CHECK(e->top[0].token == e->token && e->top[0].value == e->logprob.value);
         CHECK(e->top[0].value >= e->top[1].value && e->top[1].value >= e->top[2].value);
         ++*(int *)user;
     } else {
-        CHECK(e->top_count == 0 && e->top == NULL);
+        CHECK(e->top_count == 0 && e->top == NULL && !e->logprob.given);
     }
     return MLXE_CONTINUE;
 }
 
 static void logprobs(void) {
     mlxe_generate_options_t o = generate_options(6);
-    o.logprobs = 3;
+    o.logprobs = mlxe_int(3);
     int seen = 0;
     mlxe_generate_callbacks_t callbacks = {sizeof callbacks, &seen, on_logprobs, NULL, NULL};
     mlxe_task_t *task = NULL;
@@ -234,7 +234,7 @@ static int32_t on_nested(void *user, const mlxe_generation_event_t *e) {
     FAILS(reentrant, mlxe_task_wait(n->mine));
     FAILS(reentrant, mlxe_task_wait_for(n->mine, 0.1, &done));
     FAILS(reentrant, mlxe_task_stats(n->mine, &stats));
-    FAILS(reentrant, mlxe_load(engine, &load, &load_watch, &none));
+    FAILS(reentrant, mlxe_load(engine, NULL, &load, &load_watch, &none));
     CHECK(rejected.done == 0 && rejected.drop == 1);
     FAILS(reentrant, mlxe_generation_next(n->generation, &event));
     FAILS(reentrant, mlxe_generation_stats(n->generation, &stats));
@@ -253,7 +253,7 @@ static void inside_callbacks(void) {
     mlxe_generate_options_t o = generate_options(1);
     OK(mlxe_generation_new(model, PROMPT, PROMPT_LEN, &o, &n.generation));
     OK(mlxe_generate_start(model, PROMPT, PROMPT_LEN, &o, NULL, &n.mine));
-    o.max_tokens = 4;
+    o.max_tokens = mlxe_int(4);
     mlxe_generate_callbacks_t callbacks = {sizeof callbacks, &n, on_nested, NULL, NULL};
     mlxe_task_t *task = NULL;
     OK(mlxe_generate_start(model, PROMPT, PROMPT_LEN, &o, &callbacks, &task));
@@ -287,7 +287,7 @@ static void iterators(void) {
     mlxe_generation_free(g);
 
     // Cancelled after a few events: those made so far are still there, then the end.
-    o.max_tokens = 400;
+    o.max_tokens = mlxe_int(400);
     OK(mlxe_generation_new(model, PROMPT, PROMPT_LEN, &o, &g));
     OK(mlxe_generation_next(g, &event));
     mlxe_generation_cancel(g);
@@ -326,7 +326,7 @@ static void lifetimes(void) {
     // An engine given up while it loads; the task outlives all.
     e = new_engine();
     mlxe_load_options_t load = load_options(directory);
-    OK(mlxe_load_start(e, &load, NULL, &task));
+    OK(mlxe_load_start(e, NULL, &load, NULL, &task));
     mlxe_engine_free(e);
     OK(mlxe_task_model(task, &m));
     mlxe_task_free(task);

@@ -22,7 +22,7 @@ static void load_and_cancel(unsigned *random) {
     watch_t w;
     mlxe_load_callbacks_t callbacks = load_callbacks(&w);
     mlxe_task_t *task = NULL;
-    OK(mlxe_load_start(engine, &options, &callbacks, &task));
+    OK(mlxe_load_start(engine, NULL, &options, &callbacks, &task));
     usleep(next_random(random) % 4000);
     mlxe_task_cancel(task);
     mlxe_error_t *error = mlxe_task_wait(task);
@@ -36,7 +36,7 @@ static void load_and_cancel(unsigned *random) {
 
 static void generate_and_cancel(unsigned *random) {
     mlxe_generate_options_t options = generate_options(1 + next_random(random) % 20);
-    options.temperature = next_random(random) % 2 ? 1.0f : 0.0f;
+    options.temperature = mlxe_float(next_random(random) % 2);
     watch_t w;
     mlxe_generate_callbacks_t callbacks = generate_callbacks(&w);
     mlxe_task_t *task = NULL;

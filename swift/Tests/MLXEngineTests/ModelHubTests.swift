@@ -54,28 +54,47 @@ struct ModelHubTests {
         let server = try TestHub(rate: rate)
         let folder = FileManager.default.temporaryDirectory.appending(path: "mlx-hub-\(UUID().uuidString)")
         defer { try? FileManager.default.removeItem(at: folder) }
-        try await body(ModelHub(directory: folder, endpoint: server.endpoint), server)
+        let hub = try ModelHub(HubOptions(directory: folder, endpoint: server.endpoint.absoluteString))
+        try await body(hub, server)
     }
 
     @Test func aDownloadTellsHowFarItIsAndCanBeLoaded() async throws {
         try await withHub { hub, _ in
             #expect(try await hub.models().isEmpty)
             let download = hub.download(id: "org/tiny")
-            var last: HubProgress?
+            var last: ModelProgress?
             for try await progress in download {
                 #expect(progress.bytesDone >= 0 && progress.fractionCompleted <= 1)
                 last = progress
             }
-            #expect(last?.fractionCompleted == 1 && last?.stage == "weights")
-            let model = try await LanguageModel.load(directory: download.directory)
+            #expect(last?.fractionCompleted == 1 && last?.stage == .weights)
+            let model = try await LanguageModel.load(directory: download.directory, hub: hub)
             #expect(model.info.modelType == "qwen3")
             let stored = try await hub.model(id: "org/tiny")
-            #expect(stored.complete && stored.modelType == "qwen3" && stored.revisions.first?.refs == ["main"])
+            #expect(stored.uses == 1 && stored.complete && stored.modelType == "qwen3")
+            #expect(stored.revisions.first?.refs == ["main"])
             #expect(try await hub.models() == [stored])
             let report = try await hub.verify()
             #expect(report.sound && report.problems.isEmpty && report.models == ["org/tiny"])
             #expect(try await hub.remove(id: "org/tiny") == stored.bytes)
             #expect(await engineError { try await hub.model(id: "org/tiny") }?.code == .notFound)
+        }
+    }
+
+    @Test func aModelIsLoadedByItsNameThroughTheHub() async throws {
+        try await withHub { hub, server in
+            let phases = Collected<LoadingPhase>()
+            let model = try await hub.load("org/tiny") { phases.append($0) }
+            #expect(model.info.name == "org/tiny" && phases.values.last == .ready)
+            #expect(phases.values.contains { if case .downloadingWeights = $0 { true } else { false } })
+            // From the disk, where the hub has no network; and by way of a configuration.
+            let offline = try ModelHub(
+                HubOptions(directory: hub.directory, endpoint: server.endpoint.absoluteString, offline: true))
+            let configuration = ModelConfiguration(id: "org/tiny", hub: offline)
+            #expect(try await LanguageModel.loading(configuration).model.info.name == "org/tiny")
+            #expect(try await hub.model(id: "org/tiny").uses == 2)
+            #expect(await engineError { try await offline.load("org/absent") }?.code == .notFound)
+            #expect(hub == hub && hub != offline)
         }
     }
 
@@ -100,7 +119,7 @@ struct ModelHubTests {
         try await withHub(rate: Self.slow) { hub, server in
             let download = hub.download(id: "org/tiny")
             let reader = Task {
-                for try await progress in download where progress.stage == "weights" {
+                for try await progress in download where progress.stage == .weights {
                     withUnsafeCurrentTask { $0?.cancel() }
                 }
             }
@@ -124,14 +143,15 @@ struct ModelHubTests {
 
     @Test func modelsAreImportedMovedAndPruned() async throws {
         try await withHub { hub, server in
-            let seen = Collected<HubProgress>()
+            let seen = Collected<ModelProgress>()
             let stored = try await hub.importModel(from: Fixtures.tiny, id: "local/tiny") { seen.append($0) }
             #expect(stored.complete && seen.values.last?.fractionCompleted == 1)
             let other = FileManager.default.temporaryDirectory.appending(path: "mlx-hub-\(UUID().uuidString)")
             defer { try? FileManager.default.removeItem(at: other) }
             #expect(try await hub.move(to: other).moved == ["local/tiny"])
             #expect(try await hub.models().isEmpty)
-            let there = try ModelHub(directory: other, endpoint: server.endpoint, offline: true)
+            let there = try ModelHub(
+                HubOptions(directory: other, endpoint: server.endpoint.absoluteString, offline: true))
             #expect(try await there.prune(toFit: 0, keeping: ["local/tiny"]).removed.isEmpty)
             #expect(try await there.prune(toFit: 0, dryRun: true).removed.map(\.id) == ["local/tiny"])
             #expect(try await there.models().count == 1)
@@ -177,11 +197,11 @@ struct ModelHubTests {
     @Test func aProxyIsUsed() async throws {
         try await withHub { _, server in
             let nowhere = "http://me:secret@127.0.0.1:1"
-            let hub = try ModelHub(endpoint: server.endpoint, token: "", proxy: nowhere)
+            let hub = try ModelHub(HubOptions(endpoint: server.endpoint.absoluteString, token: "", proxy: nowhere))
             let download = hub.download(id: "org/tiny")
-            for try await progress in download where progress.retryReason != nil {
-                #expect(progress.retryReason?.contains("the proxy http://127.0.0.1:1") == true)
-                #expect(progress.retryReason?.contains("secret") == false)
+            for try await progress in download where progress.retry != nil {
+                #expect(progress.retry?.reason.contains("the proxy http://127.0.0.1:1") == true)
+                #expect(progress.retry?.reason.contains("secret") == false)
                 break
             }
             download.cancel()
@@ -192,27 +212,31 @@ struct ModelHubTests {
         try await withHub { hub, server in
             // Whoever comes over plain HTTP is turned away.
             try server.forbidPlain(1000)
-            let plain = try ModelHub(directory: hub.directory, endpoint: server.endpoint, usesXet: false)
+            let plain = try ModelHub(
+                HubOptions(directory: hub.directory, endpoint: server.endpoint.absoluteString, disableXet: true))
             #expect(await engineError { try await plain.download(id: "org/tiny-xet").directory }?.code == .accessDenied)
             _ = try await hub.download(id: "org/tiny-xet").directory
             #expect(try await hub.model(id: "org/tiny-xet").complete)
         }
     }
 
-    @Test func theCatalogueCanBeExtended() throws {
-        let known = try ModelCatalog.models()
+    @Test func aHubsCatalogueCanBeExtended() throws {
+        let folder = FileManager.default.temporaryDirectory.appending(path: "mlx-hub-\(UUID().uuidString)")
+        let (catalog, other) = (try ModelHub(directory: folder).catalog, try ModelHub(directory: folder).catalog)
+        let known = try catalog.models()
         #expect(known.count >= 10 && known.allSatisfy { $0.isSupported && $0.weightBytes > 0 })
         let mine = ModelCatalog.Entry(
             id: "mine/model", name: "Mine", shortName: "mine-model", parameters: 64, bits: 4,
             architecture: "warp_drive",
             context: 10)
-        try ModelCatalog.add(mine)
-        let found = try #require(try ModelCatalog.models().first { $0.id == "mine/model" })
+        try catalog.add(mine)
+        let found = try #require(try catalog.models().first { $0.id == "mine/model" })
+        #expect(try other.models().map(\.id) == known.map(\.id))
         #expect(found.entry == mine && !found.isSupported && found.weightBytes == 36)
         #expect(throws: EngineError.self) {
             var bad = mine
             bad.id = "../x"
-            try ModelCatalog.add(bad)
+            try catalog.add(bad)
         }
     }
 }
