@@ -58,7 +58,7 @@ impl Cache {
     /// An empty cache of one sequence.
     ///
     /// # Errors
-    /// `InvalidArgument` if the options do not fit the model.
+    /// `InvalidArgument` if the options do not fit the model, `InvalidConfig` if a window or a chunk has no positions.
     pub fn new(specs: impl IntoIterator<Item = StateSpec>, options: &CacheOptions) -> Result<Cache> {
         options.validate()?;
         let specs: Vec<StateSpec> = specs.into_iter().collect();
@@ -68,6 +68,13 @@ impl Cache {
                     q.check(key_dim)?;
                     q.check(value_dim)?;
                 }
+            }
+        }
+        for spec in &specs {
+            if let StateSpec::Window(size) | StateSpec::Chunk(size) = spec
+                && *size < 1
+            {
+                return Err(Error::invalid_config(format!("attention over {size} positions")));
             }
         }
         let slots = specs.iter().map(|spec| empty(spec, options)).collect();
