@@ -23,18 +23,18 @@ fn control() -> Control {
 
 /// A bar that moves in place on a terminal, a line for each phase elsewhere.
 fn progress() -> impl FnMut(&LoadEvent) -> Control + Send {
-    let mut last_phase = "";
+    let mut last_phase = None;
     move |event| {
         let percent = (event.estimated_progress * 100.0) as usize;
         let megabytes = event.memory_bytes as f64 / 1e6;
-        let text = format!("{percent:3}%  {megabytes:.1} MB  {}", event.phase.description());
+        let text = format!("{percent:3}%  {megabytes:.1} MB  {}", event.description());
         if stderr().is_terminal() {
             let bar = format!("{:.<30}", "#".repeat(percent * 30 / 100));
             eprint!("\r\x1b[K[{bar}] {text}{}", if event.phase.is_terminal() { "\n" } else { "" });
-        } else if event.phase.name() != last_phase {
+        } else if Some(event.phase) != last_phase {
             eprintln!("{text}");
         }
-        last_phase = event.phase.name();
+        last_phase = Some(event.phase);
         control()
     }
 }

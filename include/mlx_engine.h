@@ -10,6 +10,10 @@
 // Structs.    Option structs begin with struct_size and are set up by their _init function, which is told their sizeof,
 //             so that programs and libraries of different versions work together. Callback structs: set struct_size
 //             to sizeof.
+// Tasks.      Long work is started by a _start function and is a mlxe_task_t from then on. Its callbacks are one struct,
+//             always of the same shape. Once the function has accepted them, on_done is called exactly once, then drop
+//             exactly once, and nothing after that. If it rejects them, only drop is called; not even that if struct_size
+//             cannot be right.
 // Threads.    "Any thread" means any thread at any time, several at once. Callbacks run on a thread of the library;
 //             blocking calls inside them fail with MLXE_ERROR_REENTRANT.
 // Panics.     None crosses: a bug in the library becomes MLXE_ERROR_PANIC.
@@ -137,6 +141,27 @@
 /// Cancel the task, as mlxe_task_cancel() does.
 #define MLXE_CANCEL 1
 
+/// Asking which files there are.
+#define MLXE_STAGE_LISTING 1
+
+/// Downloading configuration, tokenizer and templates.
+#define MLXE_STAGE_CONFIG 2
+
+/// Downloading weights.
+#define MLXE_STAGE_WEIGHTS 3
+
+/// Reading weights into memory.
+#define MLXE_STAGE_READING 4
+
+/// Comparing files with their checksums.
+#define MLXE_STAGE_VERIFYING 5
+
+/// Copying or moving models.
+#define MLXE_STAGE_COPYING 6
+
+/// Removing models.
+#define MLXE_STAGE_REMOVING 7
+
 /// Finding the model and reading its configuration.
 #define MLXE_PHASE_DOWNLOADING_CONFIG 1
 
@@ -208,7 +233,8 @@ typedef struct mlxe_error_t mlxe_error_t;
 /// which cancels it.
 typedef struct mlxe_generation_t mlxe_generation_t;
 
-/// A models directory, and how to reach the Hub that fills it. Free with mlxe_hub_free(); tasks do not need it.
+/// A models directory, how to reach the Hub that fills it, and a catalogue of well-known models. Whatever finds, loads or
+/// manages models takes one. Free with mlxe_hub_free(); tasks do not need it.
 typedef struct mlxe_hub_t mlxe_hub_t;
 
 /// A loaded model. Free with mlxe_model_free(); generations keep it alive, so the order of freeing does not matter.
@@ -217,8 +243,10 @@ typedef struct mlxe_model_t mlxe_model_t;
 /// Text that the library made. Free with mlxe_string_free().
 typedef struct mlxe_string_t mlxe_string_t;
 
-/// Long work that was started: a load, a generation, a search, a download or other work on models. Free with
-/// mlxe_task_free(), which neither cancels nor waits.
+/// Long work that was started: a load, a generation, a search, an estimate, a download or other work on models. Whatever
+/// it is, it can be cancelled, waited for and freed; its result comes by on_done, or by the function for its kind:
+/// mlxe_task_model(), mlxe_task_stats() or mlxe_task_result(). Free with mlxe_task_free(), which neither cancels nor
+/// waits.
 typedef struct mlxe_task_t mlxe_task_t;
 
 /// A tokenizer. Immutable. Free with mlxe_tokenizer_free().
@@ -264,34 +292,6 @@ typedef struct mlxe_memory_t {
     size_t limit;
 } mlxe_memory_t;
 
-/// How a generation went.
-typedef struct mlxe_generation_stats_t {
-    /// sizeof(mlxe_generation_stats_t), set by the caller where the caller provides the struct.
-    size_t struct_size;
-    /// Tokens of the prompt that were processed.
-    size_t prompt_tokens;
-    /// Tokens of the answer.
-    size_t generated_tokens;
-    /// Seconds from the start until the prompt was processed.
-    double prompt_seconds;
-    /// Seconds from then to the end.
-    double generation_seconds;
-    /// Seconds from the start to the first token; negative if there was none.
-    double time_to_first_token;
-    /// Prompt tokens a second.
-    double prompt_tokens_per_second;
-    /// Answer tokens a second.
-    double generation_tokens_per_second;
-    /// The most bytes MLX held so far, in the whole process.
-    uint64_t peak_memory_bytes;
-    /// The seed that was used.
-    uint64_t seed;
-    /// Why it ended: MLXE_STOP_*.
-    int32_t stop_reason;
-    /// Keep 0.
-    int32_t reserved;
-} mlxe_generation_stats_t;
-
 /// Text that the caller owns: UTF-8, not necessarily NUL-terminated. Valid for the call it is passed to.
 ///
 /// `data` may be NULL if `len` is 0. MLXE_STR("literal") and mlxe_str(pointer) make one.
@@ -301,110 +301,6 @@ typedef struct mlxe_str_t {
     /// Bytes.
     size_t len;
 } mlxe_str_t;
-
-/// What to load. Initialise with mlxe_load_options_init(), then set `directory` or `id`.
-typedef struct mlxe_load_options_t {
-    /// sizeof(mlxe_load_options_t)
-    size_t struct_size;
-    /// A directory with config.json, weights and tokenizer.
-    struct mlxe_str_t directory;
-    /// Or a model of the Hugging Face Hub, "organisation/name"; what the local cache lacks is downloaded.
-    struct mlxe_str_t id;
-    /// With `id`: branch, tag or commit; empty for "main".
-    struct mlxe_str_t revision;
-    /// A directory to take the tokenizer from; empty for the model's own.
-    struct mlxe_str_t tokenizer_directory;
-    /// What floating-point weights are converted to: MLXE_DTYPE_*.
-    int32_t dtype;
-    /// Loads no tokenizer: for programs that work with token ids only.
-    bool without_tokenizer;
-    /// With `id`: the Hub or a mirror of it; empty for the environment's HF_ENDPOINT or the public Hub.
-    struct mlxe_str_t endpoint;
-    /// With `id`: an access token, sent to the endpoint only; empty for the environment's (HF_TOKEN, or the file of
-    /// `hf auth login`).
-    struct mlxe_str_t token;
-    /// With `id`: the models directory; empty for the one that mlxe_hub_options_t says.
-    struct mlxe_str_t cache_directory;
-    /// With `id`: uses only the local cache, never the network. The environment's HF_HUB_OFFLINE=1 does the same.
-    bool offline;
-    /// With `id`: downloads over plain HTTP only, as in mlxe_hub_options_t.
-    bool disable_xet;
-    /// With `id`: the proxy, as in mlxe_hub_options_t.
-    struct mlxe_str_t proxy;
-} mlxe_load_options_t;
-
-/// What a load is doing. Valid for the call it is passed to, with all that it points to. Ignore phases you do not know.
-typedef struct mlxe_load_event_t {
-    /// sizeof of the library's struct; later versions append fields.
-    size_t struct_size;
-    /// MLXE_PHASE_*
-    int32_t phase;
-    /// Whether no event follows.
-    bool is_terminal;
-    /// The phase's name: "downloadingConfig", "loadingWeights", ...
-    const char *name;
-    /// A sentence for people.
-    const char *description;
-    /// About how far the whole load is, 0 to 1; never less than before, and 0 when it failed.
-    double estimated_progress;
-    /// The file being downloaded or read; NULL in other phases.
-    const char *file;
-    /// Its number, from 1; 0 in other phases.
-    uint32_t file_index;
-    /// How many files there are; 0 in other phases.
-    uint32_t total_files;
-    /// While downloading: how much of this file is there, 0 to 1.
-    double file_progress;
-    /// While downloading or reading weights: bytes so far, over all files.
-    uint64_t bytes_done;
-    /// While downloading or reading weights: bytes in all files. 0 while they are not known.
-    uint64_t bytes_total;
-    /// Bytes that MLX holds, in the whole process.
-    uint64_t memory_bytes;
-    /// Seconds since the load began.
-    double elapsed_seconds;
-    /// When it failed: MLXE_ERROR_*, else MLXE_OK.
-    int32_t error_code;
-    /// The coarse view: the last of nine checkpoints that was reached, 1 to 9.
-    uint32_t checkpoint;
-    /// When it failed: what went wrong, else NULL.
-    const char *error_message;
-    /// When it failed: the name of the phase it failed in, else NULL.
-    const char *failed_phase;
-    /// The coarse view: "initialization", "loading_model", "device_setup" or "optimization".
-    const char *checkpoint_stage;
-    /// While downloading: bytes a second, lately; else 0.
-    double bytes_per_second;
-    /// While downloading: seconds that the rest will take at that speed; negative if that is not known.
-    double remaining_seconds;
-    /// While waiting before another try: seconds that the wait takes.
-    double retry_seconds;
-    /// While waiting before another try: what went wrong, else NULL.
-    const char *retry_reason;
-    /// While waiting before another try: how many tries have failed in a row; else 0.
-    uint32_t retry_attempt;
-    /// While waiting before another try: how many may fail before the load does; else 0.
-    uint32_t retry_limit;
-} mlxe_load_event_t;
-
-/// Who hears of a load. All functions may be NULL. They are called on the engine's thread, one at a time; what takes
-/// long in them delays everything on that engine.
-///
-/// Once mlxe_load_start() has accepted the callbacks: on_done is called exactly once, then drop exactly once, and
-/// nothing after that. If it rejects them, only drop is called; not even that if struct_size cannot be right.
-typedef struct mlxe_load_callbacks_t {
-    /// sizeof(mlxe_load_callbacks_t)
-    size_t struct_size;
-    /// Passed to all callbacks.
-    void *user_data;
-    /// Something happened. Return MLXE_CONTINUE or MLXE_CANCEL.
-    int32_t (*on_event)(void *user_data, const struct mlxe_load_event_t *event);
-    /// The load is over. `model` is a handle that the callback owns, or NULL; `error` is what it failed with, borrowed
-    /// for the call, or NULL.
-    void (*on_done)(void *user_data, struct mlxe_model_t *model, const struct mlxe_error_t *error);
-    /// Nothing uses `user_data` any more.
-    void (*drop)(void *user_data);
-} mlxe_load_callbacks_t;
 
 /// Where models lie and where they come from. Initialise with mlxe_hub_options_init().
 typedef struct mlxe_hub_options_t {
@@ -428,54 +324,54 @@ typedef struct mlxe_hub_options_t {
     struct mlxe_str_t proxy;
 } mlxe_hub_options_t;
 
-/// How far work on models is. Valid for the call it is passed to, with all that it points to.
-typedef struct mlxe_hub_event_t {
+/// How far a download, work on models, or the reading of weights is. Valid for the call it is passed to, with all that it
+/// points to. Ignore stages you do not know.
+typedef struct mlxe_progress_t {
     /// sizeof of the library's struct; later versions append fields.
     size_t struct_size;
-    /// "listing", "config" and "weights" while downloading; "verifying", "copying", "removing". Later versions may have
-    /// more.
-    const char *stage;
+    /// What the work is doing: MLXE_STAGE_*
+    int32_t stage;
+    /// Whether the task is paused.
+    bool is_paused;
+    /// The stage's name: "listing", "config", "weights", "reading", "verifying", "copying" or "removing".
+    const char *stage_name;
     /// The file at hand; the model where whole models are moved or removed. Empty where there is none.
     const char *file;
-    /// Its number, from 1; 0 where there is none.
+    /// Its number within the stage, from 1; 0 where there is none.
     uint32_t file_index;
-    /// How many files are known so far.
+    /// How many files the stage has, as far as they are known.
     uint32_t total_files;
     /// Bytes of the file that are done.
     uint64_t file_bytes_done;
-    /// Bytes of the file.
+    /// Bytes of the file; 0 where it is not counted by itself, as while weights are read.
     uint64_t file_bytes_total;
-    /// Bytes that are done, over all files.
+    /// Bytes that are done, over all files and stages.
     uint64_t bytes_done;
     /// Bytes of all files known so far: the weights of a download come to the small files.
     uint64_t bytes_total;
-    /// Bytes a second, lately.
+    /// Bytes a second, lately; 0 where it is not measured.
     double bytes_per_second;
     /// Seconds that the rest will take at that speed; negative if that is not known.
     double remaining_seconds;
-    /// While waiting before another try: seconds that the wait takes.
-    double retry_seconds;
-    /// While waiting before another try: what went wrong, else NULL.
-    const char *retry_reason;
     /// While waiting before another try: how many tries have failed in a row; else 0.
     uint32_t retry_attempt;
     /// While waiting before another try: how many may fail before the task does; else 0.
     uint32_t retry_limit;
-    /// Whether the task is paused.
-    bool is_paused;
-} mlxe_hub_event_t;
+    /// While waiting before another try: seconds that the wait takes; else 0.
+    double retry_seconds;
+    /// While waiting before another try: what went wrong; else NULL.
+    const char *retry_reason;
+} mlxe_progress_t;
 
-/// Who hears of work on models. All functions may be NULL. They are called on a thread of the task, one at a time.
-///
-/// Once a function has accepted the callbacks: on_done is called exactly once, then drop exactly once, and nothing after
-/// that. If it rejects them, only drop is called; not even that if struct_size cannot be right.
+/// Who hears of work on models, of a search or of an estimate. All functions may be NULL. They are called on a thread of
+/// the task, one at a time. Searches and estimates have no events: they have nothing to tell before their end.
 typedef struct mlxe_hub_callbacks_t {
     /// sizeof(mlxe_hub_callbacks_t)
     size_t struct_size;
     /// Passed to all callbacks.
     void *user_data;
-    /// Something happened. Return MLXE_CONTINUE or MLXE_CANCEL.
-    int32_t (*on_event)(void *user_data, const struct mlxe_hub_event_t *event);
+    /// How far the work is. Return MLXE_CONTINUE or MLXE_CANCEL.
+    int32_t (*on_event)(void *user_data, const struct mlxe_progress_t *event);
     /// The task is over. `json` is its result, or NULL; `error` is what it failed with, or NULL. Both are borrowed for
     /// the call.
     void (*on_done)(void *user_data, const char *json, const struct mlxe_error_t *error);
@@ -483,22 +379,73 @@ typedef struct mlxe_hub_callbacks_t {
     void (*drop)(void *user_data);
 } mlxe_hub_callbacks_t;
 
-/// Who hears of a search or an estimate. All functions may be NULL. They are called on a thread of the library. There is
-/// no on_event: such work is short and has nothing to tell before its end.
-///
-/// Once the _start function has accepted the callbacks: on_done is called exactly once, then drop exactly once, and
-/// nothing after that. If it rejects them, only drop is called; not even that if struct_size cannot be right.
-typedef struct mlxe_json_callbacks_t {
-    /// sizeof(mlxe_json_callbacks_t)
+/// What to load. Initialise with mlxe_load_options_init(), then set `directory` or `id`.
+typedef struct mlxe_load_options_t {
+    /// sizeof(mlxe_load_options_t)
+    size_t struct_size;
+    /// A directory with config.json, weights and tokenizer. One that lies in a models directory, as a download gives it,
+    /// is treated as the model it is: nobody removes it while it is read, its use is recorded, and it ends answers at
+    /// what the hub's catalogue has for it.
+    struct mlxe_str_t directory;
+    /// Or a model of the hub, "organisation/name"; what its models directory lacks is downloaded first.
+    struct mlxe_str_t id;
+    /// With `id`: branch, tag or commit; empty for "main".
+    struct mlxe_str_t revision;
+    /// A directory to take the tokenizer from; empty for the model's own.
+    struct mlxe_str_t tokenizer_directory;
+    /// What floating-point weights are converted to: MLXE_DTYPE_*.
+    int32_t dtype;
+    /// Loads no tokenizer: for programs that work with token ids only.
+    bool without_tokenizer;
+} mlxe_load_options_t;
+
+/// What a load is doing. Valid for the call it is passed to, with all that it points to. Ignore phases you do not know.
+typedef struct mlxe_load_event_t {
+    /// sizeof of the library's struct; later versions append fields.
+    size_t struct_size;
+    /// MLXE_PHASE_*
+    int32_t phase;
+    /// Whether no event follows.
+    bool is_terminal;
+    /// The phase's name: "downloadingConfig", "loadingWeights", ...
+    const char *phase_name;
+    /// A sentence for people. It also tells of a failure that is being waited out.
+    const char *description;
+    /// About how far the whole load is, 0 to 1; never less than before, and 0 when it failed.
+    double estimated_progress;
+    /// While something is downloaded, and while weights are read: how far that is. NULL in other phases.
+    const struct mlxe_progress_t *progress;
+    /// The coarse view: the last of nine checkpoints that was reached, 1 to 9.
+    uint32_t checkpoint;
+    /// When it failed: MLXE_ERROR_*, else MLXE_OK.
+    int32_t error_code;
+    /// The coarse view: "initialization", "loading_model", "device_setup" or "optimization".
+    const char *checkpoint_stage;
+    /// When it failed: what went wrong, else NULL.
+    const char *error_message;
+    /// When it failed: the name of the phase it failed in, else NULL.
+    const char *failed_phase;
+    /// Bytes that MLX holds, in the whole process.
+    uint64_t memory_bytes;
+    /// Seconds since the load began.
+    double elapsed_seconds;
+} mlxe_load_event_t;
+
+/// Who hears of a load. All functions may be NULL. They are called on the engine's thread, one at a time; what takes
+/// long in them delays everything on that engine.
+typedef struct mlxe_load_callbacks_t {
+    /// sizeof(mlxe_load_callbacks_t)
     size_t struct_size;
     /// Passed to all callbacks.
     void *user_data;
-    /// The work is over. `json` is its result or NULL; `error` is what it failed with or NULL. Both are borrowed for the
-    /// call.
-    void (*on_done)(void *user_data, const char *json, const struct mlxe_error_t *error);
+    /// Something happened. Return MLXE_CONTINUE or MLXE_CANCEL.
+    int32_t (*on_event)(void *user_data, const struct mlxe_load_event_t *event);
+    /// The load is over. `model` is a handle that the callback owns, or NULL; `error` is what it failed with, borrowed
+    /// for the call, or NULL.
+    void (*on_done)(void *user_data, struct mlxe_model_t *model, const struct mlxe_error_t *error);
     /// Nothing uses `user_data` any more.
     void (*drop)(void *user_data);
-} mlxe_json_callbacks_t;
+} mlxe_load_callbacks_t;
 
 /// How to render chat messages. Initialise with mlxe_template_options_init().
 typedef struct mlxe_template_options_t {
@@ -621,8 +568,6 @@ typedef struct mlxe_generation_event_t {
     size_t text_len;
     /// With MLXE_GENERATION_TOKEN, where asked for: the natural logarithm of the token's probability; else 0.
     float logprob;
-    /// Keep 0.
-    uint32_t reserved;
     /// Where asked for: the likeliest tokens with their log-probabilities; else NULL.
     const struct mlxe_token_value_t *top;
     /// How many.
@@ -633,11 +578,34 @@ typedef struct mlxe_generation_event_t {
     size_t prompt_total;
 } mlxe_generation_event_t;
 
+/// How a generation went.
+typedef struct mlxe_generation_stats_t {
+    /// sizeof(mlxe_generation_stats_t), set by the caller where the caller provides the struct.
+    size_t struct_size;
+    /// Tokens of the prompt that were processed.
+    size_t prompt_tokens;
+    /// Tokens of the answer.
+    size_t generated_tokens;
+    /// Seconds from the start until the prompt was processed.
+    double prompt_seconds;
+    /// Seconds from then to the end.
+    double generation_seconds;
+    /// Seconds from the start to the first token; negative if there was none.
+    double time_to_first_token;
+    /// Prompt tokens a second.
+    double prompt_tokens_per_second;
+    /// Answer tokens a second.
+    double generation_tokens_per_second;
+    /// The most bytes MLX held so far, in the whole process.
+    uint64_t peak_memory_bytes;
+    /// The seed that was used.
+    uint64_t seed;
+    /// Why it ended: MLXE_STOP_*.
+    int32_t stop_reason;
+} mlxe_generation_stats_t;
+
 /// Who hears of a generation. All functions may be NULL. They are called on the engine's thread, one at a time; what
 /// takes long in them delays everything on that engine.
-///
-/// Once mlxe_generate_start() has accepted the callbacks: on_done is called exactly once, then drop exactly once, and
-/// nothing after that. If it rejects them, only drop is called; not even that if struct_size cannot be right.
 typedef struct mlxe_generate_callbacks_t {
     /// sizeof(mlxe_generate_callbacks_t)
     size_t struct_size;
@@ -784,8 +752,8 @@ void mlxe_task_cancel(const struct mlxe_task_t *task);
 /// Any thread.
 bool mlxe_task_is_done(const struct mlxe_task_t *task);
 
-/// Waits until the task is over and returns what it failed with: NULL for success. A cancelled load, search or estimate
-/// fails with MLXE_ERROR_CANCELLED; a cancelled generation succeeds, and its statistics say that it was cancelled.
+/// Waits until the task is over and returns what it failed with: NULL for success. A cancelled task fails with
+/// MLXE_ERROR_CANCELLED; but a cancelled generation succeeds, and its statistics say that it was cancelled.
 ///
 /// Any thread but the library's own: inside a callback it fails with MLXE_ERROR_REENTRANT.
 MLXE_MUST_USE struct mlxe_error_t *mlxe_task_wait(const struct mlxe_task_t *task);
@@ -796,28 +764,9 @@ MLXE_MUST_USE struct mlxe_error_t *mlxe_task_wait(const struct mlxe_task_t *task
 /// Any thread but the library's own.
 MLXE_MUST_USE struct mlxe_error_t *mlxe_task_wait_for(const struct mlxe_task_t *task, double seconds, bool *out_done);
 
-/// Waits for a load and returns its model, which the caller owns. Each call gives another handle of the same model.
-///
-/// Any thread but the library's own. Errors: as mlxe_task_wait(); MLXE_ERROR_INVALID_ARGUMENT if it is no load.
-MLXE_MUST_USE struct mlxe_error_t *mlxe_task_model(const struct mlxe_task_t *task, struct mlxe_model_t **out_model);
-
-/// Waits for a generation and copies its statistics to `out_stats`, whose struct_size the caller has set.
-///
-/// Any thread but the library's own. Errors: as mlxe_task_wait(); MLXE_ERROR_INVALID_ARGUMENT if it is no generation.
-MLXE_MUST_USE
-struct mlxe_error_t *mlxe_task_stats(const struct mlxe_task_t *task,
-                                     struct mlxe_generation_stats_t *out_stats);
-
-/// Waits for a task of a hub, a search or an estimate and writes its result, JSON as the function that started it says, to `out_json`, which the
-/// caller owns.
-///
-/// Any thread but the library's own. Errors: as mlxe_task_wait(); MLXE_ERROR_INVALID_ARGUMENT if it is no such task.
-MLXE_MUST_USE
-struct mlxe_error_t *mlxe_task_result(const struct mlxe_task_t *task,
-                                      struct mlxe_string_t **out_json);
-
-/// Pauses a task of a hub: a download closes its connections, other work stops where it is. Any number of times; does
-/// nothing to other tasks, after the end, or if `task` is NULL. A paused task can be cancelled.
+/// Pauses a task that downloads or works on models: a download closes its connections, other work stops where it is. Any
+/// number of times; does nothing to other tasks, to a load that downloads nothing, after the end, or if `task` is NULL. A
+/// paused task can be cancelled.
 ///
 /// Any thread, also inside callbacks.
 void mlxe_task_pause(const struct mlxe_task_t *task);
@@ -832,34 +781,13 @@ void mlxe_task_resume(const struct mlxe_task_t *task);
 /// Any thread, also inside callbacks.
 void mlxe_task_free(struct mlxe_task_t *task);
 
-/// Sets all options to their defaults. `size` is sizeof of the struct; no more than that is written. Does nothing if
-/// `options` is NULL.
-void mlxe_load_options_init(struct mlxe_load_options_t *options, size_t size);
-
-/// Starts loading a model and returns at once.
+/// Waits for work on models, a search or an estimate, and writes its result, JSON as the function that started it says, to
+/// `out_json`. The caller owns it.
 ///
-/// `options` and the strings in it are copied. `callbacks` may be NULL. `out_task` may be NULL; otherwise it receives
-/// the task, which the caller owns.
-/// Errors: MLXE_ERROR_INVALID_ARGUMENT. Everything else is reported by the task.
-///
-/// Any thread, also inside callbacks.
+/// Any thread but the library's own. Errors: as mlxe_task_wait(); MLXE_ERROR_INVALID_ARGUMENT if it is no such task.
 MLXE_MUST_USE
-struct mlxe_error_t *mlxe_load_start(const struct mlxe_engine_t *engine,
-                                     const struct mlxe_load_options_t *options,
-                                     const struct mlxe_load_callbacks_t *callbacks,
-                                     struct mlxe_task_t **out_task);
-
-/// Loads a model and waits for it: mlxe_load_start(), then mlxe_task_model().
-///
-/// `callbacks` may be NULL. `out_model` receives the model, which the caller owns.
-/// Errors: all that loading can fail with; MLXE_ERROR_REENTRANT inside a callback.
-///
-/// Any thread but the library's own.
-MLXE_MUST_USE
-struct mlxe_error_t *mlxe_load(const struct mlxe_engine_t *engine,
-                               const struct mlxe_load_options_t *options,
-                               const struct mlxe_load_callbacks_t *callbacks,
-                               struct mlxe_model_t **out_model);
+struct mlxe_error_t *mlxe_task_result(const struct mlxe_task_t *task,
+                                      struct mlxe_string_t **out_json);
 
 /// Sets all options to their defaults. `size` is sizeof of the struct; no more than that is written. Does nothing if
 /// `options` is NULL.
@@ -988,9 +916,47 @@ struct mlxe_error_t *mlxe_hub_prune_start(const struct mlxe_hub_t *hub,
                                           const struct mlxe_hub_callbacks_t *callbacks,
                                           struct mlxe_task_t **out_task);
 
-/// Looks for models of the Hugging Face Hub and returns at once.
+/// Sets all options to their defaults. `size` is sizeof of the struct; no more than that is written. Does nothing if
+/// `options` is NULL.
+void mlxe_load_options_init(struct mlxe_load_options_t *options, size_t size);
+
+/// Starts loading a model and returns at once.
 ///
-/// Of `options`, which may be NULL, endpoint, token, proxy and offline are used. `query` is a JSON object, or empty: text,
+/// `hub` says where a model with an `id` lies and comes from, and whose catalogue counts; NULL for the hub that the
+/// environment describes, as mlxe_hub_new(NULL) opens it. It may be freed at once. `options` and the strings in it are
+/// copied. `callbacks` may be NULL. `out_task` may be NULL; otherwise it receives
+/// the task, which the caller owns.
+/// Errors: MLXE_ERROR_INVALID_ARGUMENT. Everything else is reported by the task.
+///
+/// Any thread, also inside callbacks.
+MLXE_MUST_USE
+struct mlxe_error_t *mlxe_load_start(const struct mlxe_engine_t *engine,
+                                     const struct mlxe_hub_t *hub,
+                                     const struct mlxe_load_options_t *options,
+                                     const struct mlxe_load_callbacks_t *callbacks,
+                                     struct mlxe_task_t **out_task);
+
+/// Loads a model and waits for it: mlxe_load_start(), then mlxe_task_model().
+///
+/// `callbacks` may be NULL. `out_model` receives the model, which the caller owns.
+/// Errors: all that loading can fail with; MLXE_ERROR_REENTRANT inside a callback.
+///
+/// Any thread but the library's own.
+MLXE_MUST_USE
+struct mlxe_error_t *mlxe_load(const struct mlxe_engine_t *engine,
+                               const struct mlxe_hub_t *hub,
+                               const struct mlxe_load_options_t *options,
+                               const struct mlxe_load_callbacks_t *callbacks,
+                               struct mlxe_model_t **out_model);
+
+/// Waits for a load and returns its model, which the caller owns. Each call gives another handle of the same model.
+///
+/// Any thread but the library's own. Errors: as mlxe_task_wait(); MLXE_ERROR_INVALID_ARGUMENT if it is no load.
+MLXE_MUST_USE struct mlxe_error_t *mlxe_task_model(const struct mlxe_task_t *task, struct mlxe_model_t **out_model);
+
+/// Starts looking for models of the Hugging Face Hub, or of the mirror that the hub names.
+///
+/// `query` is a JSON object, or empty: text,
 /// author, task, library ("mlx"), tags, languages, licence, gated, architecture, size_class ("tiny" under 100 million
 /// parameters, "small" to 1 billion, "medium" to 7, "large" to 13, "xlarge"), bits, modality ("text", "image", "audio",
 /// "embedding", "other"), min_bytes, max_bytes, fits_bytes, min_downloads, min_likes, since ("2025-01-31"), supported,
@@ -1005,15 +971,14 @@ struct mlxe_error_t *mlxe_hub_prune_start(const struct mlxe_hub_t *hub,
 ///
 /// Any thread, also inside callbacks.
 MLXE_MUST_USE
-struct mlxe_error_t *mlxe_search_start(const struct mlxe_load_options_t *options,
-                                       struct mlxe_str_t query,
-                                       const struct mlxe_json_callbacks_t *callbacks,
-                                       struct mlxe_task_t **out_task);
+struct mlxe_error_t *mlxe_hub_search_start(const struct mlxe_hub_t *hub,
+                                           struct mlxe_str_t query,
+                                           const struct mlxe_hub_callbacks_t *callbacks,
+                                           struct mlxe_task_t **out_task);
 
-/// Estimates what a model takes in memory and whether it fits, without loading or downloading its weights, and returns
-/// at once.
+/// Starts estimating what a model takes in memory and whether it fits, without loading or downloading its weights.
 ///
-/// `options` says which model, as for mlxe_load_start(). `request` is a JSON object, or empty: context (positions, prompt
+/// `hub` and `options` say which model, as for mlxe_load_start(). `request` is a JSON object, or empty: context (positions, prompt
 /// and answer together; the model's, but 4096 at most), prefill_step, kv_bits, kv_group_size, max_kv_size, device ("cpu"
 /// or "gpu"; the GPU if there is one). Unknown keys are refused.
 ///
@@ -1026,25 +991,27 @@ struct mlxe_error_t *mlxe_search_start(const struct mlxe_load_options_t *options
 ///
 /// Any thread, also inside callbacks.
 MLXE_MUST_USE
-struct mlxe_error_t *mlxe_estimate_start(const struct mlxe_load_options_t *options,
+struct mlxe_error_t *mlxe_estimate_start(const struct mlxe_hub_t *hub,
+                                         const struct mlxe_load_options_t *options,
                                          struct mlxe_str_t request,
-                                         const struct mlxe_json_callbacks_t *callbacks,
+                                         const struct mlxe_hub_callbacks_t *callbacks,
                                          struct mlxe_task_t **out_task);
 
-/// The catalogue of well-known models, smallest first: a JSON array of objects with id, name, short_name, parameters,
-/// bits, architecture, context, default_prompt, extra_eos; and supported (whether this library has the architecture),
-/// weight_bytes and fits (into the memory that is available now, or null). `out_json` receives text that the caller owns.
+/// The hub's catalogue of well-known models, smallest first: a JSON array of objects with id, name, short_name,
+/// parameters, bits, architecture, context, default_prompt, extra_eos; and supported (whether this library has the
+/// architecture), weight_bytes and fits (into the memory that is available now, or null). `out_json` receives the text,
+/// which the caller owns.
 ///
 /// Any thread.
-MLXE_MUST_USE
-struct mlxe_error_t *mlxe_catalog_json(struct mlxe_string_t **out_json);
+MLXE_MUST_USE struct mlxe_error_t *mlxe_hub_catalog(const struct mlxe_hub_t *hub, struct mlxe_string_t **out_json);
 
-/// Adds entries to the catalogue of this process, or replaces those with the same id. `json` is an object with the keys
-/// id to extra_eos of mlxe_catalog_json(), or an array of them; default_prompt and extra_eos may be left out.
+/// Adds entries to the hub's catalogue, or replaces those with the same id. Other hubs do not know them. `json` is an
+/// object with the keys id to extra_eos of mlxe_hub_catalog(), or an array of them; default_prompt and extra_eos may be
+/// left out.
 /// Errors: MLXE_ERROR_INVALID_ARGUMENT; entries before the one that is refused have been added.
 ///
 /// Any thread.
-MLXE_MUST_USE struct mlxe_error_t *mlxe_catalog_add(struct mlxe_str_t json);
+MLXE_MUST_USE struct mlxe_error_t *mlxe_hub_catalog_add(const struct mlxe_hub_t *hub, struct mlxe_str_t json);
 
 /// Another handle of the same model. `out_model` receives it; the caller owns it.
 ///
@@ -1186,6 +1153,13 @@ struct mlxe_error_t *mlxe_generate_start(const struct mlxe_model_t *model,
                                          const struct mlxe_generate_options_t *options,
                                          const struct mlxe_generate_callbacks_t *callbacks,
                                          struct mlxe_task_t **out_task);
+
+/// Waits for a generation and copies its statistics to `out_stats`, whose struct_size the caller has set.
+///
+/// Any thread but the library's own. Errors: as mlxe_task_wait(); MLXE_ERROR_INVALID_ARGUMENT if it is no generation.
+MLXE_MUST_USE
+struct mlxe_error_t *mlxe_task_stats(const struct mlxe_task_t *task,
+                                     struct mlxe_generation_stats_t *out_stats);
 
 /// Starts generating behind a prompt; its events are taken with mlxe_generation_next(). The generation runs ahead of
 /// the taker.

@@ -18,7 +18,7 @@ pub mod weights;
 #[cfg(test)]
 extern crate self as mlx_engine;
 
-pub use mlx_engine_base::error;
 use mlx_engine_base::{env, files};
+pub use mlx_engine_base::{error, progress};
 
 pub use error::{Error, ErrorKind, Result};

@@ -23,7 +23,7 @@ fn trained() -> Box<dyn LanguageModel> {
     let mut checkpoint = Checkpoint::open(&dir).unwrap();
     let progress = ReadProgress::new(Arc::default());
     let weights = Weights::open(&mut checkpoint, None, Some(Dtype::F32), progress).unwrap();
-    registry::find("qwen3").unwrap().build(&config, &weights).unwrap()
+    registry::find("qwen3").unwrap().build(&config, &weights).unwrap().language().unwrap()
 }
 
 /// The logits behind the last of these tokens.

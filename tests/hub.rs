@@ -17,7 +17,8 @@ use mlx_engine::load::{LoadEvent, LoadingPhase, ModelConfiguration, TokenizerSou
 use downloads::hub_server::{At, Fault, HubServer, Repo, Rule};
 use downloads::plain::{blobs, check_snapshots, files, needed, server};
 use downloads::{ID, options, pull, quick};
-use mlx_engine::hub::{self, Download, DownloadRequest, DownloadStage, HubOptions, Token};
+use mlx_engine::hub::{self, Download, DownloadRequest, Hub, HubOptions, Prune, Token};
+use mlx_engine::progress::Stage;
 use mlx_engine::{Error, ErrorKind, Result};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -37,9 +38,9 @@ fn a_model_arrives_in_the_shared_layout() {
     assert!(link.starts_with("../../../blobs"), "{}", link.display());
     assert!(blobs(cache.path()).iter().all(|b| !b.contains("incomplete")), "{:?}", blobs(cache.path()));
     let progress = download.progress();
-    assert_eq!(progress.stage, DownloadStage::Over);
-    assert_eq!((progress.bytes_done, progress.files.iter().all(|f| f.finished)), (progress.bytes_total, true));
-    assert_eq!(progress.commit, Some(commit.clone()));
+    assert_eq!((progress.stage, progress.file_index), (Stage::Weights, progress.total_files));
+    assert_eq!((progress.bytes_done, download.files().iter().all(|f| f.finished)), (progress.bytes_total, true));
+    assert_eq!(download.commit(), Some(commit.clone()));
     // Nothing is fetched twice.
     server.forget();
     pull(options(&server, cache.path())).unwrap();
@@ -281,7 +282,7 @@ fn under_way(server: &HubServer, cache: &Path) -> Download {
     server.set_rate(1 << 20);
     let download = Download::start(options(server, cache), DownloadRequest::new(ID, None)).unwrap();
     let start = Instant::now();
-    while download.progress().files.iter().all(|f| f.done == 0 || f.finished || f.size < 1 << 20) {
+    while download.files().iter().all(|f| f.done == 0 || f.finished || f.size < 1 << 20) {
         assert!(start.elapsed() < Duration::from_secs(20), "{:?}", download.progress());
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -443,7 +444,7 @@ fn real_model(config: impl FnOnce(&mut serde_json::Value)) -> (HubServer, TempDi
 
 fn load(options: HubOptions, cancel_at: Option<&'static str>) -> (Result<()>, Vec<LoadEvent>, Duration) {
     let (sender, receiver) = std::sync::mpsc::channel();
-    let configuration = ModelConfiguration::hub(ID, None).with_tokenizer(TokenizerSource::None).with_hub(options);
+    let configuration = ModelConfiguration::hub(&Hub::new(options), ID, None).with_tokenizer(TokenizerSource::None);
     let cancelled = std::sync::Arc::new(std::sync::Mutex::new(None));
     let at = cancelled.clone();
     let task = support::cpu_engine().load(configuration, move |event: &LoadEvent| {
@@ -475,7 +476,7 @@ fn a_load_downloads_what_is_missing() {
     assert_eq!(names, want);
     assert!(events.is_sorted_by(|a, b| a.estimated_progress <= b.estimated_progress));
     let retry =
-        events.iter().find(|e| e.download.as_ref().is_some_and(|d| d.retry.is_some())).expect("a retry is told");
+        events.iter().find(|e| e.progress.as_ref().is_some_and(|p| p.retry.is_some())).expect("a retry is told");
     assert!(
         retry.description().contains("trying again") && retry.description().contains("503"),
         "{}",
@@ -483,10 +484,12 @@ fn a_load_downloads_what_is_missing() {
     );
     let mut last = 0;
     for event in &events {
-        if let LoadingPhase::DownloadingWeights { file, file_index, total_files, progress } = &event.phase {
-            assert!(file.ends_with(".safetensors") && *file_index >= last && *total_files == 3);
-            assert!((0.0..=1.0).contains(progress) && event.estimated_progress <= 0.5 + 1e-9);
-            last = *file_index;
+        if event.phase == LoadingPhase::DownloadingWeights {
+            let p = event.progress.as_ref().unwrap();
+            assert!(p.stage == Stage::Weights && p.file.ends_with(".safetensors"), "{p:?}");
+            assert!(p.file_index >= last && p.total_files == 3 && p.file_bytes_done <= p.file_bytes_total, "{p:?}");
+            assert!(event.estimated_progress <= 0.5 + 1e-9);
+            last = p.file_index;
         }
     }
     assert_eq!(last, 3);
@@ -502,17 +505,17 @@ fn a_model_of_the_catalogue_ends_at_its_extra_eos() {
     let id = "org/tiny-extra-eos";
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-qwen3");
     let (server, cache) = (HubServer::start(vec![Repo::from_folder(id, &folder)]), TempDir::new("hub"));
-    let model = |cache: &TempDir| {
-        let configuration = ModelConfiguration::hub(id, None).with_hub(options(&server, cache.path()));
-        support::load(&support::cpu_engine(), configuration).unwrap()
-    };
+    let other = TempDir::new("hub");
+    let hubs = [&cache, &other].map(|cache| Hub::new(options(&server, cache.path())));
+    let model = |configuration| support::load(&support::cpu_engine(), configuration).unwrap();
+    let by_id = |hub: &Hub| model(ModelConfiguration::hub(hub, id, None));
     let answer = |model: &Model| {
         let mut session = ChatSession::new(model.tokenizer().unwrap().clone()).unwrap();
         session.push("user", "Tell me a story.");
         let limited = GenerateOptions { max_tokens: Some(30), ..Default::default() };
         support::tokens(model, &session.prompt().unwrap(), limited)
     };
-    let before = model(&cache);
+    let before = by_id(&hubs[0]);
     let (tokenizer, whole) = (before.tokenizer().unwrap(), answer(&before));
     let end = whole[9];
     assert!(!before.info().eos_token_ids.contains(&end));
@@ -520,18 +523,88 @@ fn a_model_of_the_catalogue_ends_at_its_extra_eos() {
         "id": id, "name": "Tiny", "short_name": "tiny-extra-eos", "parameters": 1, "bits": 16, "architecture": "qwen3",
         "context": 64, "extra_eos": [tokenizer.id_to_token(end).unwrap(), "no such token"],
     });
-    hub::catalog::add_json(&entry.to_string()).unwrap();
-    // From the cache, and by a download.
-    for cache in [&cache, &TempDir::new("hub")] {
-        let model = model(cache);
+    let ends = |model: Model| {
         assert!(model.info().eos_token_ids.contains(&end), "{:?}", model.info());
         assert!(before.info().eos_token_ids.iter().all(|id| model.info().eos_token_ids.contains(id)));
         let first = whole.iter().position(|t| *t == end).unwrap();
         assert_eq!(answer(&model), whole[..first]);
+    };
+    // From the models directory, by a download, and by the folder that a download gives.
+    for hub in &hubs {
+        hub.catalog().add_json(&entry.to_string()).unwrap();
+        ends(by_id(hub));
+        let folder = hub.snapshot(id, None).unwrap().unwrap();
+        ends(model(ModelConfiguration::directory(&folder).with_hub(hub)));
+        // Another hub's catalogue knows nothing of it.
+        assert_eq!(answer(&model(ModelConfiguration::directory(&folder))), whole);
+        assert_eq!(answer(&by_id(&Hub::new(hub.options().clone()))), whole);
     }
-    // A directory has no id.
-    let directory = support::load(&support::cpu_engine(), ModelConfiguration::directory(&folder)).unwrap();
-    assert_eq!(answer(&directory), whole);
+    // A directory elsewhere has no id.
+    assert_eq!(answer(&model(ModelConfiguration::directory(&folder).with_hub(&hubs[0]))), whole);
+}
+
+/// The documented way after a download: its folder is loaded like the model by its id.
+#[test]
+fn a_folder_of_a_models_directory_is_the_model_that_it_is() {
+    let ((server, dir), cache) = (real_model(|_| ()), TempDir::new("hub"));
+    let hub = Hub::new(options(&server, cache.path()));
+    let folder = hub.download(DownloadRequest::new(ID, None)).unwrap().wait().unwrap();
+    let load = |folder: &Path| {
+        let storage = hub.storage();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let configuration = ModelConfiguration::directory(folder).with_tokenizer(TokenizerSource::None);
+        let task = support::cpu_engine().load(configuration, move |event: &LoadEvent| {
+            if event.phase == LoadingPhase::LoadingWeights {
+                // Down to nothing.
+                sender.send(storage.prune(&Prune::default(), &mut |_| Ok(())).unwrap().busy).unwrap();
+            }
+            Control::Continue
+        });
+        task.wait().map(drop).unwrap();
+        receiver.iter().collect::<Vec<_>>()
+    };
+    // Pruning everything leaves what is being read, and each load counts as a use.
+    for (n, way) in
+        [folder.clone(), folder.join("../../snapshots").join(folder.file_name().unwrap())].iter().enumerate()
+    {
+        let busy = load(way);
+        assert!(!busy.is_empty() && busy.iter().all(|b| b == &[ID]), "{busy:?}");
+        assert_eq!(hub.storage().info(ID).unwrap().uses, n as u64 + 1);
+    }
+    // Whoever changes the model has it alone.
+    let lock =
+        std::fs::File::options().write(true).open(cache.path().join(".locks/models--org--model/mlx-engine.lock"));
+    let lock = lock.unwrap();
+    lock.lock().unwrap();
+    let error = support::load(&support::cpu_engine(), ModelConfiguration::directory(&folder)).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Busy);
+    lock.unlock().unwrap();
+    // A folder elsewhere is nobody's, and nothing is written beside it.
+    let before = std::fs::read_dir(dir.path()).unwrap().count();
+    support::load(&support::cpu_engine(), support::bare(dir.path())).unwrap();
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), before);
+}
+
+/// A load can be paused while it downloads, and its events say so.
+#[test]
+fn a_load_that_downloads_can_be_paused() {
+    let ((server, _dir), cache) = (real_model(|_| ()), TempDir::new("hub"));
+    server.set_rate(20_000);
+    let hub = Hub::new(options(&server, cache.path()));
+    let configuration = ModelConfiguration::hub(&hub, ID, None).with_tokenizer(TokenizerSource::None);
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let task = support::cpu_engine().load(configuration, move |event: &LoadEvent| {
+        let _ = sender.send(event.progress.clone());
+        Control::Continue
+    });
+    let wait_for = |paused: bool| receiver.iter().flatten().find(|p| p.paused == paused && p.file_index > 0).unwrap();
+    wait_for(false);
+    task.pause();
+    wait_for(true);
+    assert!(task.wait_for(Duration::from_millis(100)).is_none());
+    server.set_rate(0);
+    task.resume();
+    task.wait().map(drop).unwrap();
 }
 
 #[test]

@@ -16,7 +16,7 @@ use hub_server::{At, Fault, HubServer, Repo};
 use mlx_engine::array::{Device, memory};
 use mlx_engine::cache::{CacheOptions, KvQuantization};
 use mlx_engine::generate::GenerateOptions;
-use mlx_engine::hub::{Client, HubOptions, SearchPage, SearchQuery};
+use mlx_engine::hub::{Catalog, Client, Hub, HubOptions, SearchPage, SearchQuery};
 use mlx_engine::load::fit::{self, fit};
 use mlx_engine::load::{EstimateOptions, ModelConfiguration, TokenizerSource};
 use random_model::{random_checkpoint, random_model};
@@ -131,7 +131,7 @@ fn estimates_need_the_headers_only() {
     assert!(remote.header_bytes <= 64 << 10 && remote.weight_files["model.safetensors"] == size);
     assert!(server.sent() < 70_000 && size > 10_000_000, "{} of {size} bytes were sent", server.sent());
     let options = EstimateOptions { context: Some(1000), ..Default::default() };
-    let hub = ModelConfiguration::hub("org/model", None).with_hub(client.options().clone());
+    let hub = ModelConfiguration::hub(&Hub::new(client.options().clone()), "org/model", None);
     let there = fit(&hub, Device::Cpu, &options).unwrap();
     let here = fit(&ModelConfiguration::directory(dir.path()), Device::Cpu, &options).unwrap();
     assert_eq!((there.memory, there.parameters, there.supported), (here.memory, here.parameters, true));
@@ -322,7 +322,7 @@ fn pages_follow_each_other() {
 /// Every model of the catalogue can be run.
 #[test]
 fn the_catalogue_knows_our_architectures() {
-    for entry in mlx_engine::hub::catalog::entries() {
+    for entry in Catalog::default().entries() {
         assert!(mlx_engine::models::registry::find(&entry.architecture).is_ok(), "{}", entry.id);
     }
 }

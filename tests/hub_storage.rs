@@ -15,9 +15,8 @@ use std::time::{Duration, SystemTime};
 
 use hub_server::{HubServer, Repo};
 use mlx_engine::ErrorKind;
-use mlx_engine::hub::{
-    Activity, Download, DownloadRequest, HubOptions, Import, Prune, Storage, WhatIsWrong, complete_snapshot,
-};
+use mlx_engine::hub::{Download, DownloadRequest, HubOptions, Import, Prune, Storage, WhatIsWrong, complete_snapshot};
+use mlx_engine::progress::{Progress, Stage};
 use stored::{check_all, import, problems, quiet, tiny, write_model};
 use support::TempDir;
 
@@ -28,13 +27,13 @@ fn an_imported_model_is_like_a_downloaded_one() {
     assert_eq!(storage.list().unwrap(), []);
     let mut seen = Vec::new();
     let what = Import { folder: tiny(), id: "local/tiny".into(), link: false, check: None };
-    let model = storage.import(&what, &mut |a: &Activity| {
+    let model = storage.import(&what, &mut |a: &Progress| {
         seen.push(a.clone());
         Ok(())
     });
     let model = model.unwrap();
     let last = seen.last().unwrap();
-    assert_eq!((last.stage, last.bytes_done, last.file_index), ("copying", last.bytes_total, last.total_files));
+    assert_eq!((last.stage, last.bytes_done, last.file_index), (Stage::Copying, last.bytes_total, last.total_files));
     assert!(model.complete && model.model_type.as_deref() == Some("qwen3"), "{model:?}");
     assert_eq!(storage.list().unwrap(), [storage.info("local/tiny").unwrap()]);
     assert!(model.bytes >= last.bytes_total);
@@ -221,7 +220,7 @@ fn a_cancelled_import_leaves_nothing() {
     write_model(source.path(), 4);
     let storage = Storage::new(dir.path());
     let what = Import { folder: source.path().into(), id: "a/b".into(), link: false, check: None };
-    let cancel = &mut |a: &Activity| if a.bytes_done > 1 << 20 { Err(mlx_engine::Error::cancelled()) } else { Ok(()) };
+    let cancel = &mut |a: &Progress| if a.bytes_done > 1 << 20 { Err(mlx_engine::Error::cancelled()) } else { Ok(()) };
     assert_eq!(storage.import(&what, cancel).unwrap_err().kind(), ErrorKind::Cancelled);
     check_all(&storage);
     assert_eq!(storage.list().unwrap(), []);

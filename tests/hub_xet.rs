@@ -31,7 +31,7 @@ fn large_files_come_from_xet_storage_alone() {
     download.wait().unwrap();
     check_snapshots(cache.path(), true);
     let progress = download.progress();
-    assert_eq!((progress.bytes_done, progress.files.iter().all(|f| f.finished)), (progress.bytes_total, true));
+    assert_eq!((progress.bytes_done, download.files().iter().all(|f| f.finished)), (progress.bytes_total, true));
     assert_eq!(plain(&server), 0);
     let seen = server.seen();
     assert_eq!(seen.iter().filter(|r| r.path.contains("xet-read-token")).count(), 1);

@@ -7,6 +7,7 @@ mod support;
 use mlx_engine::cache::{CacheOptions, KvQuantization};
 use mlx_engine::generate::GenerateOptions;
 use mlx_engine::models::registry::ARCHITECTURES;
+use serde_json::{Value, json};
 use support::fixture::{Golden, Recipe, cases, relative_error};
 use support::{TempDir, bare, cpu_engine, load, tokens, write_case};
 
@@ -97,5 +98,54 @@ fn every_row_of_the_registry_has_a_fixture() {
         cases().iter().map(|case| Recipe::load(case).config["model_type"].as_str().unwrap().to_owned()).collect();
     for row in ARCHITECTURES {
         assert!(types.iter().any(|t| t == row.model_type), "{} has no fixture", row.model_type);
+    }
+}
+
+/// The rest of the spellings is compared by specification (src/models/registry.rs).
+#[test]
+fn configurations_that_transformers_5_writes_are_the_same_models() {
+    let engine = cpu_engine();
+    type Edit = fn(&mut serde_json::Map<String, Value>);
+    let edits: [(&str, Edit); 5] = [
+        ("llama-rope-llama3", |c| {
+            let mut block = c.remove("rope_scaling").unwrap();
+            block["rope_theta"] = c.remove("rope_theta").unwrap();
+            c.insert("rope_parameters".into(), block);
+        }),
+        ("phi3-partial-rotary", |c| {
+            let part = c.remove("partial_rotary_factor").unwrap();
+            let theta = c.remove("rope_theta").unwrap_or(json!(10000.0));
+            let block = json!({"rope_type": "default", "rope_theta": theta, "partial_rotary_factor": part});
+            c.insert("rope_parameters".into(), block);
+        }),
+        ("gemma3_text", |c| {
+            let of = |theta: f64| json!({"rope_type": "default", "rope_theta": theta});
+            let block = json!({"full_attention": of(1e6), "sliding_attention": of(1e4)});
+            c.insert("rope_parameters".into(), block);
+            let types = ["sliding_attention", "sliding_attention", "full_attention", "sliding_attention"];
+            c.remove("sliding_window_pattern");
+            c.insert("layer_types".into(), json!(types));
+        }),
+        ("qwen3_moe", |c| {
+            let count = c.remove("num_experts").unwrap();
+            c.insert("num_local_experts".into(), count);
+            let theta = c.remove("rope_theta").unwrap();
+            c.insert("rope_parameters".into(), json!({"rope_theta": theta}));
+        }),
+        ("qwen2", |c| {
+            let text = Value::Object(c.clone());
+            *c = json!({"model_type": "qwen2", "text_config": text}).as_object().unwrap().clone();
+        }),
+    ];
+    for (case, edit) in edits {
+        let dir = TempDir::new("spelling");
+        let recipe = write_case(case, dir.path(), 1);
+        let mut config = recipe.config.clone();
+        edit(config.as_object_mut().unwrap());
+        std::fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
+        let model = load(&engine, bare(dir.path())).unwrap();
+        let logits = model.logits(recipe.prompt).unwrap().wait().unwrap();
+        let error = relative_error(&logits.values, &Golden::load(case).logits);
+        assert!(error <= TOLERANCE, "{case}: {error:.1e}");
     }
 }

@@ -8,6 +8,7 @@ use mlx_engine::cache::{CacheOptions, KvQuantization};
 use mlx_engine::engine::EngineOptions;
 use mlx_engine::generate::GenerateOptions;
 use mlx_engine::generate::sampling::{DryParams, MirostatParams, SamplingParams};
+use mlx_engine::hub::Hub;
 use mlx_engine::load::{ModelConfiguration, TokenizerSource, WeightDtype};
 
 /// Load and run language models on MLX.
@@ -113,12 +114,12 @@ impl ModelArgs {
     }
 
     /// What to load. `with_tokenizer` is false for commands that work with token ids only.
-    pub fn configuration(&self, with_tokenizer: bool) -> ModelConfiguration {
+    pub fn configuration(&self, with_tokenizer: bool) -> crate::Result<ModelConfiguration> {
         // What exists is a directory; what looks like an id is one; the rest is reported as a missing directory.
         let path = PathBuf::from(&self.model);
         let looks_like_id = !path.exists() && self.model.split('/').count() == 2 && !self.model.starts_with(['.', '/']);
         let configuration = match looks_like_id {
-            true => ModelConfiguration::hub(&self.model, self.how.revision.clone()),
+            true => ModelConfiguration::hub(&Hub::from_env()?, &self.model, self.how.revision.clone()),
             false => ModelConfiguration::directory(path),
         };
         let tokenizer = match (&self.how.tokenizer, with_tokenizer) {
@@ -133,7 +134,7 @@ impl ModelArgs {
             DtypeArg::F16 => WeightDtype::Exactly(Dtype::F16),
             DtypeArg::Bf16 => WeightDtype::Exactly(Dtype::Bf16),
         };
-        configuration.with_tokenizer(tokenizer).with_dtype(dtype)
+        Ok(configuration.with_tokenizer(tokenizer).with_dtype(dtype))
     }
 }
 

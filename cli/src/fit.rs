@@ -5,7 +5,7 @@ use std::path::Path;
 use indicatif::HumanBytes;
 use mlx_engine::Error;
 use mlx_engine::array::Device;
-use mlx_engine::hub::catalog;
+use mlx_engine::hub::{Catalog, Hub};
 use mlx_engine::load::fit::{self, Fit};
 use mlx_engine::load::{EstimateOptions, ModelConfiguration};
 
@@ -16,10 +16,10 @@ use crate::info::short_count;
 pub fn fit(args: &FitArgs) -> Result {
     let Some(name) = &args.model else { return catalogue(args.json) };
     let path = Path::new(name);
-    let configuration = match (path.exists(), catalog::find(name)) {
-        (false, Some(entry)) => ModelConfiguration::hub(entry.id, args.revision.clone()),
+    let configuration = match (path.exists(), Catalog::default().find(name)) {
+        (false, Some(entry)) => ModelConfiguration::hub(&Hub::from_env()?, entry.id, args.revision.clone()),
         (false, None) if name.split('/').count() == 2 && !name.starts_with(['.', '/']) => {
-            ModelConfiguration::hub(name, args.revision.clone())
+            ModelConfiguration::hub(&Hub::from_env()?, name, args.revision.clone())
         }
         _ => ModelConfiguration::directory(path),
     };
@@ -78,7 +78,7 @@ fn show(fit: &Fit) {
 
 /// All well-known models, by their round figures.
 fn catalogue(as_json: bool) -> Result {
-    let all = fit::catalogue();
+    let all = fit::catalogue(&Catalog::default());
     if as_json {
         println!("{}", serde_json::to_string(&all).map_err(|e| Error::internal(e.to_string()))?);
         return Ok(());

@@ -59,8 +59,8 @@ pub fn models(args: &ModelsArgs) -> Result {
     }
     for row in registry::ARCHITECTURES {
         match row.alias_of() {
-            Some(of) => println!("{:16} {} (as {of})", row.model_type, row.kind.name()),
-            None => println!("{:16} {}", row.model_type, row.kind.name()),
+            Some(of) => println!("{:16} {} (as {of})", row.model_type, row.kind().name()),
+            None => println!("{:16} {}", row.model_type, row.kind().name()),
         }
     }
     Ok(())

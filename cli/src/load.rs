@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use mlx_engine::engine::{Control, Engine, Model};
-use mlx_engine::load::{Checkpoints, LoadEvent, LoadingPhase, ModelConfiguration};
+use mlx_engine::load::{Checkpoints, LoadEvent, LoadingPhase};
 
 use crate::Result;
 use crate::args::{LoadArgs, ModelArgs};
@@ -16,7 +16,7 @@ pub fn load(args: &ModelArgs, with_tokenizer: bool) -> Result<Model> {
 
 /// [`load`] on this engine.
 pub fn load_on(engine: &Engine, args: &ModelArgs, with_tokenizer: bool) -> Result<Model> {
-    let configuration = args.configuration(with_tokenizer);
+    let configuration = args.configuration(with_tokenizer)?;
     if !std::io::stderr().is_terminal() {
         return Ok(engine.load(configuration, |_: &LoadEvent| Control::Continue).wait()?);
     }
@@ -36,17 +36,12 @@ pub fn load_on(engine: &Engine, args: &ModelArgs, with_tokenizer: bool) -> Resul
 
 /// A phase in a few words.
 fn line(event: &LoadEvent) -> String {
-    match &event.phase {
-        LoadingPhase::LoadingWeights { bytes_done, bytes_total, .. } => {
-            format!("{}  {} of {}", event.phase.description(), HumanBytes(*bytes_done), HumanBytes(*bytes_total))
-        }
-        LoadingPhase::DownloadingWeights { .. } if event.download.is_some() => {
-            let d = event.download.as_ref().expect("asked above");
-            let rate = HumanBytes(d.bytes_per_second as u64);
-            format!("{}  {} of {}, {rate}/s", event.description(), HumanBytes(d.bytes_done), HumanBytes(d.bytes_total))
-        }
-        _ => event.description(),
-    }
+    let Some(p) = event.progress.as_ref().filter(|p| p.bytes_total > 0) else { return event.description() };
+    let rate = match event.phase {
+        LoadingPhase::DownloadingWeights => format!(", {}/s", HumanBytes(p.bytes_per_second as u64)),
+        _ => String::new(),
+    };
+    format!("{}  {} of {}{rate}", event.description(), HumanBytes(p.bytes_done), HumanBytes(p.bytes_total))
 }
 
 /// `mlxe load`
@@ -65,7 +60,7 @@ pub fn load_command(args: &LoadArgs) -> Result {
         return Ok(());
     }
     let engine = Engine::new(&args.model.engine())?;
-    let configuration: ModelConfiguration = args.model.configuration(!args.without_tokenizer);
+    let configuration = args.model.configuration(!args.without_tokenizer)?;
     let name = configuration.name();
     let mut view = args.checkpoints.then(Checkpoints::default);
     if view.is_some() {
@@ -73,7 +68,7 @@ pub fn load_command(args: &LoadArgs) -> Result {
     }
     let task = engine.load(configuration, move |event: &LoadEvent| {
         let lines: Vec<String> = match &mut view {
-            Some(view) => view.reach(&event.phase).iter().map(|c| c.to_json(&name).to_string()).collect(),
+            Some(view) => view.reach(event.phase).iter().map(|c| c.to_json(&name).to_string()).collect(),
             None => vec![event.to_json().to_string()],
         };
         let mut out = std::io::stdout().lock();

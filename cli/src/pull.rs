@@ -4,7 +4,8 @@ use std::io::Write;
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use mlx_engine::hub::{Download, DownloadRequest, HubOptions, Progress};
+use mlx_engine::hub::{Download, DownloadRequest, Hub};
+use mlx_engine::progress::Progress;
 use serde_json::{Value, json};
 
 use crate::Result;
@@ -15,20 +16,19 @@ const TICK: Duration = Duration::from_millis(100);
 
 pub fn pull(args: &PullArgs) -> Result {
     let request = DownloadRequest::new(&args.id, args.revision.clone());
-    let download = Download::start(options(&args.directory)?, request)?;
+    let download = hub(&args.directory)?.download(request)?;
     let mut bars = Bars::new();
     let mut last = Value::Null;
     let result = loop {
         let result = download.wait_for(TICK);
-        let progress = download.progress();
         if args.json {
-            let json = to_json(&progress);
+            let json = to_json(&download);
             if json != last {
                 print(&json)?;
                 last = json;
             }
         } else {
-            bars.show(&progress);
+            bars.show(&download);
         }
         if let Some(result) = result {
             break result;
@@ -37,9 +37,7 @@ pub fn pull(args: &PullArgs) -> Result {
     bars.clear();
     let folder = result?;
     match args.json {
-        true => {
-            print(&json!({"event": "done", "id": args.id, "commit": download.progress().commit, "directory": folder}))
-        }
+        true => print(&json!({"event": "done", "id": args.id, "commit": download.commit(), "directory": folder})),
         false => {
             println!("{}", folder.display());
             Ok(())
@@ -47,8 +45,8 @@ pub fn pull(args: &PullArgs) -> Result {
     }
 }
 
-fn options(directory: &DirectoryArg) -> Result<HubOptions> {
-    Ok(directory.directory.as_ref().map_or_else(HubOptions::from_env, HubOptions::with_cache)?)
+fn hub(directory: &DirectoryArg) -> Result<Hub> {
+    Ok(directory.directory.as_ref().map_or_else(Hub::from_env, Hub::with_directory)?)
 }
 
 pub fn print(json: &Value) -> Result {
@@ -57,17 +55,22 @@ pub fn print(json: &Value) -> Result {
     Ok(out.flush()?)
 }
 
-fn to_json(progress: &Progress) -> Value {
-    let files = progress.files.iter().map(|f| json!({"name": f.name, "size": f.size, "done": f.done}));
-    json!({
-        "event": "progress",
-        "bytes_done": progress.bytes_done,
-        "bytes_total": progress.bytes_total,
-        "bytes_per_second": progress.bytes_per_second.round(),
-        "remaining_seconds": progress.remaining.map(|r| r.as_secs()),
-        "retry": progress.retry.as_ref().map(|r| json!({"attempt": r.attempt, "of": r.of, "reason": r.reason})),
-        "files": files.collect::<Vec<Value>>(),
-    })
+/// The progress, and how far each file is.
+fn to_json(download: &Download) -> Value {
+    let files = download.files();
+    let files = files.iter().map(|f| json!({"name": f.name, "size": f.size, "done": f.done}));
+    let mut json = event(&download.progress());
+    json["files"] = files.collect();
+    json
+}
+
+/// An event of work on models: the progress, in the form that C and loads have it in.
+pub fn event(progress: &Progress) -> Value {
+    let mut json = json!({"event": "progress"});
+    if let (Value::Object(json), Value::Object(more)) = (&mut json, progress.to_json()) {
+        json.extend(more);
+    }
+    json
 }
 
 /// A bar for the whole, and one for each file that is on its way. Nothing where standard error is no terminal.
@@ -85,8 +88,9 @@ impl Bars {
         Bars { total: all.add(total), all, files: Vec::new() }
     }
 
-    fn show(&mut self, progress: &Progress) {
-        for file in &progress.files {
+    fn show(&mut self, download: &Download) {
+        let progress = download.progress();
+        for file in &download.files() {
             let place = self.files.iter().position(|(name, _)| *name == file.name);
             match (place, file.finished || file.done == 0) {
                 (Some(place), true) => self.files.remove(place).1.finish_and_clear(),
@@ -103,7 +107,7 @@ impl Bars {
         self.total.set_length(progress.bytes_total);
         self.total.set_position(progress.bytes_done);
         self.total.set_message(match (&progress.retry, progress.remaining) {
-            (Some(retry), _) => format!("trying again ({} of {}): {}", retry.attempt, retry.of, retry.reason),
+            (Some(retry), _) => format!("trying again ({} of {}): {}", retry.attempt, retry.limit, retry.reason),
             (None, Some(left)) => {
                 let rate = indicatif::HumanBytes(progress.bytes_per_second as u64);
                 format!("{rate}/s, {} left", indicatif::HumanDuration(left))

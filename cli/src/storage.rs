@@ -3,13 +3,14 @@
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressStyle};
-use mlx_engine::hub::{Activity, Import, Prune, Storage, StoredModel, cache_dir};
+use mlx_engine::hub::{Import, Prune, Storage, StoredModel, cache_dir};
+use mlx_engine::progress::Progress;
 use mlx_engine::{Error, Result as EngineResult};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::args::{DirectoryArg, ImportArgs, ListArgs, MvArgs, PruneArgs, RmArgs, VerifyArgs};
-use crate::pull::print;
+use crate::pull::{event, print};
 use crate::{Failure, Result};
 
 fn storage(directory: &DirectoryArg) -> Result<Storage> {
@@ -23,27 +24,27 @@ fn value(of: impl Serialize) -> Result<Value> {
 /// Does work with a bar, or with a line of JSON for each event and one for the result.
 fn watched<T: Serialize>(
     json: bool,
-    work: impl FnOnce(&mut dyn FnMut(&Activity) -> EngineResult<()>) -> EngineResult<T>,
+    work: impl FnOnce(&mut dyn FnMut(&Progress) -> EngineResult<()>) -> EngineResult<T>,
 ) -> Result<T> {
     let style = ProgressStyle::with_template("{bar:24} {bytes:>10} of {total_bytes:>10}  {msg}");
     let bar = ProgressBar::new(0).with_style(style.expect("a valid template"));
     let mut shown: Option<(Instant, usize)> = None;
-    let result = work(&mut |activity| {
+    let result = work(&mut |progress| {
         // Often enough for people and programs; each file is told of.
         let recent =
-            |(at, file): (Instant, usize)| file == activity.file_index && at.elapsed() < Duration::from_millis(50);
+            |(at, file): (Instant, usize)| file == progress.file_index && at.elapsed() < Duration::from_millis(50);
         if shown.is_some_and(recent) {
             return Ok(());
         }
-        shown = Some((Instant::now(), activity.file_index));
+        shown = Some((Instant::now(), progress.file_index));
         if json {
             // Whoever reads has gone: the work ends, too.
-            return print(&event(activity)).map_err(|_| Error::cancelled());
+            return print(&event(progress)).map_err(|_| Error::cancelled());
         }
-        bar.set_length(activity.bytes_total);
-        bar.set_position(activity.bytes_done);
-        let left = activity.remaining.map_or_else(String::new, |r| format!(", {} left", HumanDuration(r)));
-        bar.set_message(format!("{}{left}", activity.file));
+        bar.set_length(progress.bytes_total);
+        bar.set_position(progress.bytes_done);
+        let left = progress.remaining.map_or_else(String::new, |r| format!(", {} left", HumanDuration(r)));
+        bar.set_message(format!("{}{left}", progress.file));
         Ok(())
     });
     bar.finish_and_clear();
@@ -52,19 +53,6 @@ fn watched<T: Serialize>(
         print(&json!({"event": "done", "result": value(&result)?}))?;
     }
     Ok(result)
-}
-
-fn event(activity: &Activity) -> Value {
-    json!({
-        "event": activity.stage,
-        "file": activity.file,
-        "file_index": activity.file_index,
-        "total_files": activity.total_files,
-        "bytes_done": activity.bytes_done,
-        "bytes_total": activity.bytes_total,
-        "bytes_per_second": activity.bytes_per_second.round(),
-        "remaining_seconds": activity.remaining.map(|r| r.as_secs()),
-    })
 }
 
 fn ago(model: &StoredModel) -> String {

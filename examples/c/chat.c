@@ -90,7 +90,7 @@ int main(int argc, char **argv) {
     const mlxe_load_callbacks_t progress = {
         .struct_size = sizeof progress, .user_data = &last_phase, .on_event = on_load_event};
     mlxe_model_t *model = NULL;
-    require(mlxe_load(engine, &load, &progress, &model));
+    require(mlxe_load(engine, NULL, &load, &progress, &model));
 
     // The question becomes the prompt that the model was trained on, and that becomes tokens.
     mlxe_tokenizer_t *tokenizer = NULL;

@@ -90,7 +90,7 @@ int chat(const char *directory, const char *question) {
     load.directory = mlxe_str(directory);
     std::int32_t last_phase = 0;
     const mlxe_load_callbacks_t progress{sizeof progress, &last_phase, on_load_event, nullptr, nullptr};
-    const auto model = make<Model>(mlxe_load, engine.get(), &load, &progress);
+    const auto model = make<Model>(mlxe_load, engine.get(), nullptr, &load, &progress);
 
     // The question becomes the prompt that the model was trained on, and that becomes tokens.
     const auto tokenizer = make<Tokenizer>(mlxe_model_tokenizer, model.get());

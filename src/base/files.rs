@@ -29,9 +29,12 @@ pub fn read_json(path: &Path) -> Result<Value> {
     parse_json(&text).map_err(|e| e.context(path.file_name().unwrap_or_default().to_string_lossy()))
 }
 
-/// Parses JSON whose top level is an object.
+/// Parses JSON whose top level is an object. `NaN` is read as null, `Infinity` as the largest double, which as f32 is
+/// infinite: Python writes them, and published configurations have them.
 pub fn parse_json(text: &str) -> Result<Value> {
-    let value: Value = serde_json::from_str(text).map_err(|e| Error::invalid_config(e.to_string()))?;
+    let value: Value = serde_json::from_str(text)
+        .or_else(|e| serde_json::from_str(&with_plain_numbers(text)).map_err(|_| e))
+        .map_err(|e| Error::invalid_config(e.to_string()))?;
     match value.is_object() {
         true => Ok(value),
         false => Err(Error::invalid_config("the top level is not a JSON object")),
@@ -44,5 +47,53 @@ pub fn read_json_if_there(path: &Path) -> Result<Option<Value>> {
         Ok(value) => Ok(Some(value)),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e),
+    }
+}
+
+/// JSON in place of what Python makes of numbers that are none, outside of strings.
+fn with_plain_numbers(text: &str) -> String {
+    const WORDS: [(&str, &str); 2] = [("NaN", "null"), ("Infinity", "1.7976931348623157e308")];
+    let mut plain = String::with_capacity(text.len());
+    let (mut rest, mut in_string) = (text, false);
+    while let Some(c) = rest.chars().next() {
+        let word = WORDS.iter().find(|(word, _)| !in_string && rest.starts_with(word));
+        let (taken, written) = match (c, word) {
+            (_, Some((word, number))) => (word.len(), *number),
+            ('\\', None) if in_string => {
+                let escaped = rest.chars().nth(1).map_or(0, char::len_utf8);
+                (1 + escaped, &rest[..1 + escaped])
+            }
+            ('"', None) => {
+                in_string = !in_string;
+                (1, "\"")
+            }
+            (c, None) => (c.len_utf8(), &rest[..c.len_utf8()]),
+        };
+        plain += written;
+        rest = &rest[taken..];
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn numbers_that_are_none_are_read() {
+        let text = r#"{"a": [0.0, Infinity], "b": -Infinity, "c": NaN, "d": "NaN \" Infinity \\", "Infinity": 1}"#;
+        let value = parse_json(text).unwrap();
+        assert_eq!(value["a"][1].as_f64().unwrap() as f32, f32::INFINITY);
+        assert_eq!(value["b"].as_f64().unwrap() as f32, f32::NEG_INFINITY);
+        assert_eq!(value["c"], Value::Null);
+        assert_eq!((&value["d"], &value["Infinity"]), (&json!("NaN \" Infinity \\"), &json!(1)));
+    }
+
+    #[test]
+    fn what_is_broken_stays_broken() {
+        for text in ["{\"a\": Infinite}", "{\"a\": NaN,,}", "[Infinity]", "{\"a\": \"\\", "", "{\"\u{e4}\": NaN"] {
+            assert!(parse_json(text).is_err(), "{text}");
+        }
     }
 }

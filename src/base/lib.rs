@@ -1,6 +1,7 @@
-//! What all crates of the engine share: errors, small files of a model, the environment.
+//! What all crates of the engine share: errors, small files of a model, the environment, how far work is.
 #![forbid(unsafe_code)]
 
 pub mod env;
 pub mod error;
 pub mod files;
+pub mod progress;

@@ -117,6 +117,16 @@ impl State for Aligned {
         fused::attend(op, qkv, &mut [&mut self.kv], &At { held, ..*at })
     }
 
+    fn attend_again(&mut self, op: &Attention, q: &Array, at: &At<'_>) -> Result<Array> {
+        let (keys, values) = self.kv.seen()?;
+        // What the new positions saw; of a window, what was left of it when they were appended.
+        let before = self.kv.len() - q.dim(1);
+        let from = self.window.map_or(0, |w| (before + 1 - w).max(0));
+        let seen = |a: &Array| a.slice_axis(2, from, a.dim(2));
+        let q = fused::query_heads(op, q, at.offset)?;
+        fused::merged(&fused::attention(&q, &seen(&keys)?, &seen(&values)?, at.mask, &op.scores)?)
+    }
+
     /// `[n, columns]`, or where the sequences' masks differ `[sequences, 1, n, columns]`.
     fn mask(&self, n: i32, visible: &Visible) -> Result<Mask> {
         if n > 1 && *visible != Visible::Causal {

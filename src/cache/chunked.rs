@@ -59,6 +59,18 @@ impl State for Chunked {
         fused::attend(op, qkv, &mut [&mut self.buffer], at)
     }
 
+    fn attend_again(&mut self, op: &Attention, q: &Array, at: &At<'_>) -> Result<Array> {
+        let (q, (keys, values)) = (fused::query_heads(op, q, at.offset)?, self.buffer.seen()?);
+        fused::merged(&fused::attention(&q, &keys, &values, at.mask, &op.scores)?)
+    }
+
+    fn mask_again(&self, n: i32) -> Result<Mask> {
+        match n {
+            1 => Ok(Mask::None),
+            _ => Err(Error::unsupported("several positions of sequences that share keys and values of a chunk")),
+        }
+    }
+
     fn mask(&self, n: i32, visible: &Visible) -> Result<Mask> {
         let position = self.position();
         let first = self.start_of(position);

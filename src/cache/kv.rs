@@ -35,6 +35,11 @@ impl State for Kv {
         fused::attend(op, qkv, &mut [&mut self.buffer], at)
     }
 
+    fn attend_again(&mut self, op: &Attention, q: &Array, at: &At<'_>) -> Result<Array> {
+        let (q, (keys, values)) = (fused::query_heads(op, q, at.offset)?, self.buffer.seen()?);
+        fused::merged(&fused::attention(&q, &keys, &values, at.mask, &op.scores)?)
+    }
+
     fn mask(&self, n: i32, visible: &Visible) -> Result<Mask> {
         visible.mask(n, self.buffer.len(), None)
     }

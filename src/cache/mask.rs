@@ -23,7 +23,7 @@ pub enum Visible {
 
 impl Visible {
     /// The mask for `n` new positions after `before` remembered keys.
-    pub(super) fn mask(&self, n: i32, before: i32, window: Option<i32>) -> Result<Mask> {
+    pub fn mask(&self, n: i32, before: i32, window: Option<i32>) -> Result<Mask> {
         // One position sees all that is kept.
         if n == 1 {
             return Ok(Mask::None);

@@ -60,6 +60,13 @@ impl Quantized {
         self.keys.packed.len()
     }
 
+    /// Attention of heads of queries over everything.
+    fn over_all(&self, op: &Attention, q: &Array, mask: &Mask) -> Result<Array> {
+        let scheme = self.options.scheme();
+        let (keys, values) = (self.keys.whole(scheme)?, self.values.whole(scheme)?);
+        fused::merged(&fused::attention_quantized(q, &keys, &values, self.len(), mask, &op.scores)?)
+    }
+
     /// What was saved, if it is quantized in this way and has heads of these sizes.
     pub(super) fn load(saved: &Saved, options: KvQuantization, dims: [i32; 2]) -> Result<Quantized> {
         saved.number("bits", options.bits, options.bits)?;
@@ -100,8 +107,11 @@ impl State for Quantized {
         let scheme = self.options.scheme();
         self.keys.append(&k, scheme)?;
         self.values.append(&v, scheme)?;
-        let (keys, values) = (self.keys.whole(scheme)?, self.values.whole(scheme)?);
-        fused::merged(&fused::attention_quantized(&q, &keys, &values, self.len(), at.mask, &op.scores)?)
+        self.over_all(op, &q, at.mask)
+    }
+
+    fn attend_again(&mut self, op: &Attention, q: &Array, at: &At<'_>) -> Result<Array> {
+        self.over_all(op, &fused::query_heads(op, q, at.offset)?, at.mask)
     }
 
     fn mask(&self, n: i32, visible: &Visible) -> Result<Mask> {

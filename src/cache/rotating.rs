@@ -7,7 +7,7 @@ use super::saved::Saved;
 use super::state::{Plain, Reach, State, buffer_of};
 use crate::array::fused::{self, At, Attention, Mask, STEP};
 use crate::array::{Array, concatenate, zeros};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A ring of `size` positions whose first `keep` are never overwritten.
 ///
@@ -159,6 +159,17 @@ impl State for Rotating {
         let [q, k, v] = fused::heads(op, qkv, at.offset)?;
         let (keys, values) = self.append(&k, &v)?;
         fused::merged(&fused::attention(&q, &keys, &values, at.mask, &op.scores)?)
+    }
+
+    fn attend_again(&mut self, op: &Attention, q: &Array, at: &At<'_>) -> Result<Array> {
+        let (keys, values) = self.state.as_ref().ok_or_else(|| Error::internal("an empty cache was read"))?;
+        let seen = |a: &Array| a.slice_axis(2, 0, self.held);
+        let q = fused::query_heads(op, q, at.offset)?;
+        fused::merged(&fused::attention(&q, &seen(keys)?, &seen(values)?, at.mask, &op.scores)?)
+    }
+
+    fn mask_again(&self, n: i32) -> Result<Mask> {
+        Visible::Causal.mask(n, self.held - n, Some(self.size))
     }
 
     fn mask(&self, n: i32, visible: &Visible) -> Result<Mask> {

@@ -37,6 +37,15 @@ impl State for Rows {
         concatenate(&self.0.iter_mut().zip(0..).map(attend).collect::<Result<Vec<_>>>()?, 0)
     }
 
+    fn attend_again(&mut self, op: &Attention, q: &Array, at: &At<'_>) -> Result<Array> {
+        let n = q.dim(1);
+        let attend = |(row, i): (&mut Box<dyn State>, i32)| {
+            let (mask, offset) = (row.mask_again(n)?, at.offset.row(i as usize, n)?);
+            row.attend_again(op, &q.slice_axis(0, i, i + 1)?, &At { offset: &offset, held: None, mask: &mask })
+        };
+        concatenate(&self.0.iter_mut().zip(0..).map(attend).collect::<Result<Vec<_>>>()?, 0)
+    }
+
     fn mask(&self, n: i32, visible: &Visible) -> Result<Mask> {
         match (n, visible) {
             (1, _) => Ok(Mask::None),

@@ -23,6 +23,17 @@ pub trait State {
         Err(Error::internal(format!("attention over a state of the kind {}", self.kind())))
     }
 
+    /// Attends with the queries of another layer, as their projection made them, over what is remembered, and adds
+    /// nothing: after [`State::attend`] in the same pass, with the same mask.
+    fn attend_again(&mut self, _: &Attention, _: &Array, _: &At<'_>) -> Result<Array> {
+        Err(Error::internal(format!("attention over a state of the kind {}", self.kind())))
+    }
+
+    /// The causal mask that the `n` latest positions got, where each sequence has a state of its own.
+    fn mask_again(&self, n: i32) -> Result<Mask> {
+        if n == 1 { Ok(Mask::None) } else { Ok(Mask::Causal) }
+    }
+
     /// Which keys `n` new positions may see, given which of the new positions see which.
     fn mask(&self, _n: i32, _: &Visible) -> Result<Mask> {
         Ok(Mask::None)

@@ -1,75 +1,89 @@
-//! Tasks that need no MLX: they run on a thread of their own, and a cancel ends them at once.
+//! Tasks that need no MLX: each runs on a thread of its own.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::{RecvTimeoutError, channel, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::task::{Observer, Reporter, Task, enter_engine_thread};
+use super::panic::panic_error;
+use super::task::{Observer, Reporter, Task, enter_observed_thread};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How often a cancel is looked for.
 const TICK: Duration = Duration::from_millis(20);
-/// How long cancelled work may take to end by itself. Connecting cannot be interrupted; that thread ends later, and what
-/// it finds is dropped.
+/// How long cancelled work may take to end by itself.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// Starts `work`; `cancel` makes it end soon.
+fn spawn(name: &'static str, body: impl FnOnce() + Send + 'static) -> Result<()> {
+    let no_thread = |e| Error::new(ErrorKind::Io, "cannot start a thread").with_source(e);
+    thread::Builder::new().name(name.into()).spawn(body).map(drop).map_err(no_thread)
+}
+
+fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| Err(panic_error(&*payload)))
+}
+
+/// Starts `work` on a thread of its own, on which the observer is called. `what` is what messages call the task.
 ///
 /// # Errors
 /// If the system gives no thread. The observer is dropped, `done` is not called.
 pub(crate) fn background<E: 'static, T: Clone + Send + 'static>(
-    name: &'static str,
+    what: &'static str,
     observer: impl Observer<E, T> + 'static,
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-    cancel: impl FnOnce() + Send + 'static,
+    work: impl FnOnce(&mut Reporter<E, T>) -> Result<T> + Send + 'static,
 ) -> Result<Task<T>> {
-    let no_thread = |e| Error::new(ErrorKind::Io, "cannot start a thread").with_source(e);
-    let (sender, receiver) = channel();
-    let (go, begin) = channel::<()>();
-    let worker = thread::Builder::new().name(name.into());
-    worker
-        .spawn(move || {
-            // Nothing is begun that nobody will hear of.
-            if begin.recv().is_err() {
-                return;
-            }
-            let result = catch_unwind(AssertUnwindSafe(work));
-            let _ = sender.send(result.unwrap_or_else(|payload| Err(super::panic_error(&*payload))));
-        })
-        .map_err(no_thread)?;
-    let (mut reporter, task) = Reporter::new(Box::new(observer));
-    let (handover, taken) = channel();
-    let watcher = thread::Builder::new().name(name.into());
-    let started = watcher.spawn(move || {
-        let Ok(mut reporter): Result<Reporter<E, T>, _> = taken.recv() else { return };
-        enter_engine_thread();
-        let mut cancel = Some(cancel);
-        let mut until = None;
-        let result = loop {
+    let (mut reporter, task) = Reporter::new(what, Box::new(observer));
+    // Handed over through a channel, so that it stays here where there is no thread.
+    let (sender, receiver) = sync_channel::<Reporter<E, T>>(1);
+    let started = spawn("mlx-background", move || {
+        let Ok(mut reporter) = receiver.recv() else { return };
+        enter_observed_thread();
+        let result = guarded(|| work(&mut reporter));
+        reporter.done(result);
+    });
+    match started {
+        Ok(()) => {
+            let _ = sender.send(reporter);
+            Ok(task)
+        }
+        Err(error) => {
+            reporter.reject();
+            Err(error)
+        }
+    }
+}
+
+impl<E, T: Clone> Reporter<E, T> {
+    /// Does work that nothing can interrupt, such as connecting, without keeping a cancel waiting: `cancel` makes it end
+    /// soon, and where it does not, it ends later by itself, and what it finds is dropped.
+    ///
+    /// # Errors
+    /// What `work` failed with; `Cancelled`; if the system gives no thread.
+    pub fn interruptible<R: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<R> + Send + 'static,
+        cancel: impl FnOnce(),
+    ) -> Result<R> {
+        let (sender, receiver) = channel();
+        spawn("mlx-request", move || {
+            let _ = sender.send(guarded(work));
+        })?;
+        let (mut cancel, mut until) = (Some(cancel), None);
+        loop {
             match receiver.recv_timeout(TICK) {
-                Ok(result) => break result,
-                Err(RecvTimeoutError::Disconnected) => break Err(Error::internal("the work was lost")),
+                Ok(result) => return result,
+                Err(RecvTimeoutError::Disconnected) => return Err(Error::internal("the work was lost")),
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            if reporter.is_cancelled()
+            if self.is_cancelled()
                 && let Some(cancel) = cancel.take()
             {
                 cancel();
                 until = Some(Instant::now() + PATIENCE);
             }
             if until.is_some_and(|until| Instant::now() >= until) {
-                break Err(Error::cancelled());
+                return Err(Error::cancelled());
             }
-        };
-        reporter.done(result);
-    });
-    if let Err(e) = started {
-        // Without `done`: the work was never accepted.
-        reporter.reject();
-        return Err(no_thread(e));
+        }
     }
-    let _ = handover.send(reporter);
-    let _ = go.send(());
-    Ok(task)
 }

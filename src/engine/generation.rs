@@ -25,7 +25,7 @@ impl Model {
             tokenizer: self.tokenizer(),
         };
         let request = Request::new(&facts, prompt, options)?;
-        let (reporter, task) = Reporter::new(Box::new(observer));
+        let (reporter, task) = Reporter::new("a generation", Box::new(observer));
         let listener = Some(Listener { model: self.clone(), reporter });
         self.engine().spawn(move |_| Box::new(PrefillJob { listener, state: State::Requested(Box::new(request)) }));
         Ok(task)

@@ -41,7 +41,7 @@ impl Model {
         if tokens.len() * vocab_size as usize > MAX_VALUES {
             return Err(Error::invalid_argument(format!("{} rows of {vocab_size} logits are too many", tokens.len())));
         }
-        let (reporter, task) = Reporter::new(Box::new(|_: &()| Control::Continue));
+        let (reporter, task) = Reporter::new("logits", Box::new(|_: &()| Control::Continue));
         let job = LogitsJob { model: self.clone(), tokens, reporter };
         self.engine().spawn(move |_| Box::new(job));
         Ok(task)

@@ -10,9 +10,11 @@
 
 mod background;
 mod decoding;
+mod exit;
 mod generation;
 mod logits;
 mod model;
+mod panic;
 mod task;
 mod worker;
 
@@ -21,9 +23,10 @@ use std::sync::Arc;
 pub(crate) use background::background;
 pub use logits::Logits;
 pub use model::Model;
-pub use task::{Control, Observer, Task};
-pub(crate) use task::{Job, Reporter, Step, in_callback};
-pub(crate) use worker::{Worker, panic_error};
+pub(crate) use panic::panic_error;
+pub use task::{AnyTask, Control, Observer, Task};
+pub(crate) use task::{Reporter, in_callback};
+pub(crate) use worker::{Job, Step, Worker};
 
 use crate::array::{Device, memory, threads};
 use crate::error::{Error, Result};

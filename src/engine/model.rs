@@ -34,10 +34,10 @@ impl Engine {
         configuration: ModelConfiguration,
         observer: impl Observer<LoadEvent, Model> + 'static,
     ) -> Task<Model> {
-        let (reporter, task) = Reporter::new(Box::new(observer));
+        let (reporter, task) = Reporter::new("a load", Box::new(observer));
         let engine = self.clone();
         self.spawn(move |_| {
-            let loader = Loader::new(configuration, reporter.cancel_flag());
+            let loader = Loader::new(configuration, reporter.cancel_flag(), reporter.pause_flag());
             Box::new(LoadJob { engine, loader, reporter })
         });
         task

@@ -1,5 +1,6 @@
-//! Long work: how it is run, watched, cancelled and waited for.
+//! Long work: how it is watched, cancelled, paused and waited for.
 
+use std::any::Any;
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::Worker;
+use super::exit::is_exiting;
 use crate::error::{Error, ErrorKind, Result};
 
 /// What an observer wants after an event.
@@ -19,7 +20,7 @@ pub enum Control {
     Cancel,
 }
 
-/// Watches a task. Called on the engine's thread, never by two threads at once.
+/// Watches a task. Called on the thread that does the work, never by two threads at once.
 ///
 /// `done` is called exactly once and is the last call; then the observer is dropped. This holds for tasks that end
 /// well, fail, are cancelled, or panic.
@@ -41,17 +42,17 @@ impl<E, T, F: FnMut(&E) -> Control + Send> Observer<E, T> for F {
 }
 
 thread_local! {
-    static ENGINE_THREAD: Cell<bool> = const { Cell::new(false) };
+    static CALLS_OBSERVERS: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Marks this thread as one where observers are called.
-pub(super) fn enter_engine_thread() {
-    ENGINE_THREAD.set(true);
+pub(super) fn enter_observed_thread() {
+    CALLS_OBSERVERS.set(true);
 }
 
-/// Whether this code runs on an engine's thread, as observers do.
+/// Whether this code runs on a thread where observers are called: there, waiting for a task might never end.
 pub(crate) fn in_callback() -> bool {
-    ENGINE_THREAD.get()
+    CALLS_OBSERVERS.get()
 }
 
 /// A piece of long work that was started. Dropping the handle neither cancels nor detaches anything: the work goes on.
@@ -60,7 +61,9 @@ pub struct Task<T> {
 }
 
 struct Shared<T> {
+    what: &'static str,
     cancelled: Arc<AtomicBool>,
+    paused: Arc<AtomicBool>,
     result: Mutex<Option<Result<T>>>,
     done: Condvar,
 }
@@ -72,9 +75,25 @@ impl<T> Clone for Task<T> {
 }
 
 impl<T: Clone> Task<T> {
+    /// What the task does, for messages: `a load`, `a generation`, `a download`, ...
+    pub fn what(&self) -> &'static str {
+        self.shared.what
+    }
+
     /// Asks the task to stop; it does within one step. Any thread, any number of times, also after the end.
     pub fn cancel(&self) {
         self.shared.cancelled.store(true, Ordering::Release);
+    }
+
+    /// Pauses a task that downloads, or works on models: a download closes its connections, other work stops where it is.
+    /// Does nothing to other tasks and after the end. A paused task can be cancelled.
+    pub fn pause(&self) {
+        self.shared.paused.store(true, Ordering::Release);
+    }
+
+    /// Lets a paused task go on.
+    pub fn resume(&self) {
+        self.shared.paused.store(false, Ordering::Release);
     }
 
     /// Whether the task is over.
@@ -110,69 +129,74 @@ impl<T: Clone> Task<T> {
     }
 }
 
-/// What one step of a job did.
-pub(crate) enum Step {
-    /// There is more to do.
-    Again,
-    /// There will be more to do: work elsewhere is under way.
-    Waiting,
-    /// The job has reported its end.
-    Done,
+/// A task, whatever its result is: what all tasks can do. `dyn AnyTask` becomes the `Task<T>` again by `dyn Any`.
+pub trait AnyTask: Any + Send + Sync {
+    /// [`Task::what`].
+    fn what(&self) -> &'static str;
+    /// [`Task::cancel`].
+    fn cancel(&self);
+    /// [`Task::pause`].
+    fn pause(&self);
+    /// [`Task::resume`].
+    fn resume(&self);
+    /// [`Task::is_done`].
+    fn is_done(&self) -> bool;
+    /// [`Task::wait`].
+    ///
+    /// # Errors
+    /// As there.
+    fn wait(&self) -> Result<()>;
+    /// [`Task::wait_for`].
+    fn wait_for(&self, at_most: Duration) -> Option<Result<()>>;
 }
 
-/// Work on the engine's thread.
-pub(crate) trait Job {
-    /// Does a little and returns.
-    fn step(&mut self, worker: &mut Worker) -> Step;
+impl<T: Clone + Send + 'static> AnyTask for Task<T> {
+    fn what(&self) -> &'static str {
+        self.what()
+    }
 
-    /// The last step panicked; the job will be dropped.
-    fn panicked(&mut self, error: Error);
+    fn cancel(&self) {
+        self.cancel();
+    }
+
+    fn pause(&self) {
+        self.pause();
+    }
+
+    fn resume(&self) {
+        self.resume();
+    }
+
+    fn is_done(&self) -> bool {
+        self.is_done()
+    }
+
+    fn wait(&self) -> Result<()> {
+        self.wait().map(drop)
+    }
+
+    fn wait_for(&self, at_most: Duration) -> Option<Result<()>> {
+        self.wait_for(at_most).map(|result| result.map(drop))
+    }
 }
 
-/// The job's end of a task: tells the observer and whoever waits.
+/// The work's end of a task: tells the observer and whoever waits.
 pub(crate) struct Reporter<E, T: Clone> {
     observer: Option<Box<dyn Observer<E, T>>>,
     shared: Arc<Shared<T>>,
 }
 
 impl<E, T: Clone> Reporter<E, T> {
-    /// A reporter and the task it reports for.
-    pub fn new(observer: Box<dyn Observer<E, T>>) -> (Self, Task<T>) {
-        let shared = Arc::new(Shared { cancelled: Arc::default(), result: Mutex::new(None), done: Condvar::new() });
+    /// A reporter and the task it reports for. `what` is said in messages: `a load`, `a generation`, ...
+    pub fn new(what: &'static str, observer: Box<dyn Observer<E, T>>) -> (Self, Task<T>) {
+        let shared = Arc::new(Shared {
+            what,
+            cancelled: Arc::default(),
+            paused: Arc::default(),
+            result: Mutex::new(None),
+            done: Condvar::new(),
+        });
         (Reporter { observer: Some(observer), shared: shared.clone() }, Task { shared })
-    }
-
-    /// The task's end of the work: `work` runs on a thread of its own, on which the observer is called.
-    ///
-    /// # Errors
-    /// If the system gives no thread; then the observer is only dropped.
-    pub fn spawn(
-        observer: Box<dyn Observer<E, T>>,
-        work: impl FnOnce(&mut Self) -> Result<T> + Send + 'static,
-    ) -> Result<Task<T>>
-    where
-        E: 'static,
-        T: Send + 'static,
-    {
-        let (mut reporter, task) = Self::new(observer);
-        // Given over through a channel, so that it comes back where there is no thread.
-        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
-        let run = move || {
-            enter_engine_thread();
-            let Ok(mut reporter): std::result::Result<Self, _> = receiver.recv() else { return };
-            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&mut reporter)));
-            reporter.done(result.unwrap_or_else(|payload| Err(super::panic_error(&*payload))));
-        };
-        match std::thread::Builder::new().name("mlx-hub".into()).spawn(run) {
-            Ok(_) => {
-                let _ = sender.send(reporter);
-                Ok(task)
-            }
-            Err(e) => {
-                drop(reporter.observer.take());
-                Err(Error::new(ErrorKind::Io, "cannot start a thread").with_source(e))
-            }
-        }
     }
 
     /// Tells the observer; its wish to cancel takes effect like any cancel.
@@ -194,6 +218,16 @@ impl<E, T: Clone> Reporter<E, T> {
         self.shared.cancelled.clone()
     }
 
+    /// Whether the task is to be paused.
+    pub fn wants_pause(&self) -> bool {
+        self.shared.paused.load(Ordering::Acquire)
+    }
+
+    /// The flag behind [`wants_pause`](Self::wants_pause).
+    pub fn pause_flag(&self) -> Arc<AtomicBool> {
+        self.shared.paused.clone()
+    }
+
     /// Drops the observer without a word: the work was not accepted.
     pub fn reject(&mut self) {
         self.observer = None;
@@ -202,7 +236,7 @@ impl<E, T: Clone> Reporter<E, T> {
     /// Ends the task: `done`, drop of the observer, then whoever waits. Later calls do nothing.
     pub fn done(&mut self, result: Result<T>) {
         let Some(mut observer) = self.observer.take() else { return };
-        if super::worker::is_exiting() {
+        if is_exiting() {
             // What the observer knows may be gone; whoever waits still has to be told.
             std::mem::forget(observer);
             *self.shared.result.lock() = Some(result);
@@ -220,9 +254,9 @@ impl<E, T: Clone> Reporter<E, T> {
 }
 
 impl<E, T: Clone> Drop for Reporter<E, T> {
-    /// A job that ends without a word has panicked somewhere, or the process ends.
+    /// Work that ends without a word has panicked somewhere, or the process ends.
     fn drop(&mut self) {
-        self.done(Err(match super::worker::is_exiting() {
+        self.done(Err(match is_exiting() {
             true => Error::cancelled(),
             false => Error::new(ErrorKind::Panic, "the task ended without a result"),
         }));

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
@@ -12,11 +11,32 @@ use once_cell::sync::Lazy;
 use parking_lot::Mutex;
 
 use super::decoding::{Decoding, Stream};
-use super::task::{Job, Step};
+use super::exit::begin_exit;
+use super::panic::panic_error;
+use super::task::enter_observed_thread;
 use crate::array::{Device, before_exit, memory, set_device, synchronize};
 use crate::cache::Cache;
 use crate::error::{Error, ErrorKind, Result};
 use crate::models::LanguageModel;
+
+/// What one step of a job did.
+pub(crate) enum Step {
+    /// There is more to do.
+    Again,
+    /// There will be more to do: work elsewhere is under way.
+    Waiting,
+    /// The job has reported its end.
+    Done,
+}
+
+/// Work on the engine's thread.
+pub(crate) trait Job {
+    /// Does a little and returns.
+    fn step(&mut self, worker: &mut Worker) -> Step;
+
+    /// The last step panicked; the job will be dropped.
+    fn panicked(&mut self, error: Error);
+}
 
 type Start = Box<dyn FnOnce(&mut Worker) -> Box<dyn Job> + Send>;
 
@@ -39,22 +59,15 @@ type Thread = (ThreadId, Sender<Message>);
 /// All threads, for the end of the process.
 static THREADS: Lazy<Mutex<Vec<Thread>>> = Lazy::new(Default::default);
 
-static EXITING: AtomicBool = AtomicBool::new(false);
-
 /// How often jobs that wait for work elsewhere are asked, where there is nothing else to do.
 const NAP: Duration = Duration::from_millis(20);
 
 /// How long the end of the process waits for steps under way.
 const EXIT_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Whether the process is ending. The callbacks' owners may be gone already.
-pub(super) fn is_exiting() -> bool {
-    EXITING.load(Ordering::Acquire)
-}
-
 /// Stops all engines; without it they would use MLX while it is being destroyed.
 extern "C" fn stop_all() {
-    if EXITING.swap(true, Ordering::AcqRel) {
+    if !begin_exit() {
         return;
     }
     let (stopped, is_stopped) = channel();
@@ -133,7 +146,7 @@ pub struct Worker {
 impl Worker {
     /// Serves messages and runs jobs in turns, forever. `handle` makes a handle for the idle list.
     fn run(&mut self, receiver: &Receiver<Message>, handle: impl Fn() -> Handle) {
-        super::task::enter_engine_thread();
+        enter_observed_thread();
         loop {
             let message = match (self.jobs.is_empty() && self.decodings.is_empty(), self.waiting) {
                 (true, _) => receiver.recv().ok(),
@@ -227,14 +240,4 @@ impl Worker {
         // By now MLX has made more that must outlive the engines.
         before_exit(stop_all);
     }
-}
-
-/// What a caught panic said.
-pub(crate) fn panic_error(payload: &(dyn std::any::Any + Send)) -> Error {
-    let text = payload
-        .downcast_ref::<&str>()
-        .map(|s| (*s).to_owned())
-        .or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".into());
-    Error::new(ErrorKind::Panic, format!("panic in the library: {text}"))
 }

@@ -42,7 +42,7 @@ pub struct mlxe_engine_options_t {
 
 // SAFETY: repr(C), begins with the size, plain numbers.
 unsafe impl Versioned for mlxe_engine_options_t {
-    const FIRST_SIZE: usize = 32;
+    const FIRST_SIZE: usize = 40;
 
     fn defaults() -> Self {
         mlxe_engine_options_t {

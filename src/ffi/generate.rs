@@ -5,12 +5,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use parking_lot::Mutex;
 
+use super::callbacks::{Listener, Translate, callbacks};
 use super::options::{self, Versioned};
-use super::task::{AnyTask, give};
-use super::{
-    DropGuard, MLXE_CANCEL, TextBuffer, UserData, free, guard, mlxe_error_t, mlxe_model_t, mlxe_str_t, mlxe_task_t,
-    out, required, slice,
-};
+use super::{TextBuffer, free, guard, mlxe_error_t, mlxe_model_t, mlxe_str_t, mlxe_task_t, out, required, slice};
 use crate::cache::{CacheOptions, KvQuantization};
 use crate::engine::{Control, Observer, Task};
 use crate::error::{Error, Result};
@@ -255,8 +252,6 @@ pub struct mlxe_generation_event_t {
     pub text_len: usize,
     /// With MLXE_GENERATION_TOKEN, where asked for: the natural logarithm of the token's probability; else 0.
     pub logprob: f32,
-    /// Keep 0.
-    pub reserved: u32,
     /// Where asked for: the likeliest tokens with their log-probabilities; else NULL.
     pub top: *const mlxe_token_value_t,
     /// How many.
@@ -304,8 +299,6 @@ pub struct mlxe_generation_stats_t {
     pub seed: u64,
     /// Why it ended: MLXE_STOP_*.
     pub stop_reason: i32,
-    /// Keep 0.
-    pub reserved: i32,
 }
 
 fn stats(s: &GenerationStats) -> mlxe_generation_stats_t {
@@ -327,13 +320,12 @@ fn stats(s: &GenerationStats) -> mlxe_generation_stats_t {
             StopReason::Cancelled => MLXE_STOP_CANCELLED,
             StopReason::ContextFull => MLXE_STOP_CONTEXT_FULL,
         },
-        reserved: 0,
     }
 }
 
 /// # Safety
 /// `place` is NULL or points to a struct whose `struct_size` is set.
-pub(super) unsafe fn write_stats(s: &GenerationStats, place: *mut mlxe_generation_stats_t) -> Result<()> {
+unsafe fn write_stats(s: &GenerationStats, place: *mut mlxe_generation_stats_t) -> Result<()> {
     // SAFETY: the caller's promise; no more than the size is read of a struct that may be too small.
     let size = *unsafe { required(place.cast_const().cast::<usize>(), "out_stats") }?;
     let ours = std::mem::size_of::<mlxe_generation_stats_t>();
@@ -347,9 +339,6 @@ pub(super) unsafe fn write_stats(s: &GenerationStats, place: *mut mlxe_generatio
 
 /// Who hears of a generation. All functions may be NULL. They are called on the engine's thread, one at a time; what
 /// takes long in them delays everything on that engine.
-///
-/// Once mlxe_generate_start() has accepted the callbacks: on_done is called exactly once, then drop exactly once, and
-/// nothing after that. If it rejects them, only drop is called; not even that if struct_size cannot be right.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct mlxe_generate_callbacks_t {
@@ -368,21 +357,7 @@ pub struct mlxe_generate_callbacks_t {
     pub drop: Option<unsafe extern "C" fn(user_data: *mut c_void)>,
 }
 
-// SAFETY: repr(C), begins with the size; pointers and optional functions.
-unsafe impl Versioned for mlxe_generate_callbacks_t {
-    const FIRST_SIZE: usize = 40;
-    const SET_UP: &str = "set it to sizeof the struct";
-
-    fn defaults() -> Self {
-        mlxe_generate_callbacks_t {
-            struct_size: std::mem::size_of::<Self>(),
-            user_data: std::ptr::null_mut(),
-            on_event: None,
-            on_done: None,
-            drop: None,
-        }
-    }
-}
+callbacks!(mlxe_generate_callbacks_t, mlxe_generation_event_t, *const mlxe_generation_stats_t);
 
 /// Room for what an event points to.
 #[derive(Default)]
@@ -408,7 +383,6 @@ impl EventBuffer {
             text: self.text.set(text),
             text_len: text.len(),
             logprob: token.logprob.unwrap_or(0.0),
-            reserved: 0,
             top: if self.top.is_empty() { std::ptr::null() } else { self.top.as_ptr() },
             top_count: self.top.len(),
             prompt_processed: prefill.0,
@@ -417,33 +391,25 @@ impl EventBuffer {
     }
 }
 
-/// The caller's callbacks as an observer.
-pub(super) struct Callbacks {
-    callbacks: mlxe_generate_callbacks_t,
-    user_data: UserData,
-    buffer: EventBuffer,
-    /// Last, so that it is dropped when nothing else is left.
-    _drop: DropGuard,
+/// Events and results of generations.
+#[derive(Default)]
+pub(super) struct Generations {
+    events: EventBuffer,
+    stats: Option<mlxe_generation_stats_t>,
 }
 
-// SAFETY: as for UserData; the buffer's pointers are its own.
-unsafe impl Send for Callbacks {}
+impl Translate for Generations {
+    type Callbacks = mlxe_generate_callbacks_t;
+    type Event = GenerationEvent;
+    type Result = GenerationStats;
 
-impl Callbacks {
-    /// Reads the caller's struct. From here on `drop` is called whatever happens, unless the struct is unreadable.
-    ///
-    /// # Safety
-    /// `callbacks` is NULL or points to a struct as large as it says.
-    pub(super) unsafe fn read(callbacks: *const mlxe_generate_callbacks_t) -> Result<Self> {
-        // SAFETY: the caller's promise.
-        let (callbacks, rest) = unsafe { options::read_known(callbacks, "callbacks") }?;
-        let observer = Callbacks::new(callbacks);
-        rest.map(|()| observer)
+    fn event(&mut self, event: &GenerationEvent) -> mlxe_generation_event_t {
+        self.events.set(event)
     }
 
-    fn new(callbacks: mlxe_generate_callbacks_t) -> Self {
-        let user_data = UserData { pointer: callbacks.user_data, drop: callbacks.drop };
-        Callbacks { callbacks, user_data, buffer: EventBuffer::default(), _drop: DropGuard(user_data) }
+    fn result(&mut self, result: Option<&GenerationStats>) -> *const mlxe_generation_stats_t {
+        self.stats = result.map(stats);
+        self.stats.as_ref().map_or(std::ptr::null(), std::ptr::from_ref)
     }
 }
 
@@ -452,30 +418,7 @@ impl Callbacks {
 pub fn generation_observer(
     callbacks: mlxe_generate_callbacks_t,
 ) -> impl Observer<GenerationEvent, GenerationStats> + use<> {
-    Callbacks::new(callbacks)
-}
-
-impl Observer<GenerationEvent, GenerationStats> for Callbacks {
-    fn event(&mut self, event: &GenerationEvent) -> Control {
-        let Some(on_event) = self.callbacks.on_event else { return Control::Continue };
-        let event = self.buffer.set(event);
-        // SAFETY: the caller gave function and data for each other; the event lives for the call.
-        match unsafe { on_event(self.user_data.pointer, &event) } {
-            MLXE_CANCEL => Control::Cancel,
-            _ => Control::Continue,
-        }
-    }
-
-    fn done(&mut self, result: &Result<GenerationStats>) {
-        let Some(on_done) = self.callbacks.on_done else { return };
-        // SAFETY: as above; statistics and error live for the call.
-        unsafe {
-            match result {
-                Ok(s) => on_done(self.user_data.pointer, &stats(s), std::ptr::null()),
-                Err(error) => on_done(self.user_data.pointer, std::ptr::null(), &mlxe_error_t::new(error)),
-            }
-        }
-    }
+    Listener::<Generations>::new(callbacks)
 }
 
 /// Starts generating behind a prompt and returns at once.
@@ -499,7 +442,7 @@ pub unsafe extern "C" fn mlxe_generate_start(
     guard(|| {
         // First of all, so that drop is called whatever else is wrong.
         // SAFETY: pointers as documented.
-        let observer = unsafe { Callbacks::read(callbacks) }?;
+        let listener = unsafe { Listener::<Generations>::read(callbacks) }?;
         // SAFETY: pointers as documented.
         let (model, prompt, options) = unsafe {
             (
@@ -508,9 +451,25 @@ pub unsafe extern "C" fn mlxe_generate_start(
                 translate(&options::read(options, "options")?)?,
             )
         };
-        let task = model.0.generate(prompt, options, observer)?;
+        let task = model.0.generate(prompt, options, listener)?;
         // SAFETY: pointers as documented.
-        unsafe { give(AnyTask::Generation(task), out_task) }
+        unsafe { mlxe_task_t::give(task, out_task) }
+        Ok(())
+    })
+}
+
+/// Waits for a generation and copies its statistics to `out_stats`, whose struct_size the caller has set.
+///
+/// Any thread but the library's own. Errors: as mlxe_task_wait(); MLXE_ERROR_INVALID_ARGUMENT if it is no generation.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_task_stats(
+    task: *const mlxe_task_t,
+    out_stats: *mut mlxe_generation_stats_t,
+) -> *mut mlxe_error_t {
+    guard(|| {
+        // SAFETY: as documented.
+        unsafe { write_stats(&mlxe_task_t::of::<GenerationStats>(task, "a generation")?.wait()?, out_stats) }
     })
 }
 
@@ -659,14 +618,13 @@ mod tests {
         assert_eq!(format!("{translated:?}"), format!("{:?}", GenerateOptions::default()));
     }
 
-    /// The first published sizes never change, whatever is appended.
+    /// Sizes change by intention only.
     #[test]
-    fn first_sizes() {
+    fn sizes() {
         use std::mem::size_of;
         assert_eq!(size_of::<mlxe_generate_options_t>(), mlxe_generate_options_t::FIRST_SIZE);
         assert_eq!(size_of::<mlxe_generate_callbacks_t>(), mlxe_generate_callbacks_t::FIRST_SIZE);
-        // Grown since: what came first is what it accepts at least.
-        assert_eq!(size_of::<super::super::mlxe_load_options_t>(), 152);
+        assert_eq!(size_of::<super::super::mlxe_load_options_t>(), 80);
         assert_eq!(size_of::<super::super::mlxe_load_callbacks_t>(), 40);
         assert_eq!(size_of::<super::super::mlxe_template_options_t>(), 96);
         assert_eq!(size_of::<super::super::mlxe_engine_options_t>(), 40);

@@ -1,24 +1,24 @@
 //! Models on the disk and on the Hugging Face Hub.
 
 use std::ffi::{CString, c_char, c_void};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use super::hub_work::{self as work, Reports};
+use super::callbacks::{Listener, Translate, callbacks};
+use super::hub_work::{self as work, HubReporter};
 use super::options::{self, Versioned};
-use super::task::{AnyTask, HubTask, give};
+use super::progress::ProgressBuffer;
 use super::{
-    DropGuard, MLXE_CANCEL, TextBuffer, UserData, free, guard, mlxe_error_t, mlxe_str_t, mlxe_string_t, mlxe_task_t,
-    out, required, slice,
+    TextBuffer, free, guard, mlxe_error_t, mlxe_progress_t, mlxe_str_t, mlxe_string_t, mlxe_task_t, out, required,
+    slice,
 };
-use crate::engine::{Control, Observer, Reporter};
+use crate::engine::background;
 use crate::error::{Error, Result};
-use crate::hub::{Activity, HubOptions, ProxyUrl, Token};
+use crate::hub::{Hub, HubOptions, ProxyUrl, Token};
+use crate::progress::Progress;
 
-/// A models directory, and how to reach the Hub that fills it. Free with mlxe_hub_free(); tasks do not need it.
+/// A models directory, how to reach the Hub that fills it, and a catalogue of well-known models. Whatever finds, loads or
+/// manages models takes one. Free with mlxe_hub_free(); tasks do not need it.
 pub struct mlxe_hub_t {
-    options: HubOptions,
+    pub(super) hub: Hub,
     directory: CString,
 }
 
@@ -48,7 +48,7 @@ pub struct mlxe_hub_options_t {
 
 // SAFETY: repr(C), begins with the size; C's bool has no forbidden patterns.
 unsafe impl Versioned for mlxe_hub_options_t {
-    const FIRST_SIZE: usize = 64;
+    const FIRST_SIZE: usize = 80;
 
     fn defaults() -> Self {
         mlxe_hub_options_t {
@@ -63,48 +63,8 @@ unsafe impl Versioned for mlxe_hub_options_t {
     }
 }
 
-/// How far work on models is. Valid for the call it is passed to, with all that it points to.
-#[repr(C)]
-pub struct mlxe_hub_event_t {
-    /// sizeof of the library's struct; later versions append fields.
-    pub struct_size: usize,
-    /// "listing", "config" and "weights" while downloading; "verifying", "copying", "removing". Later versions may have
-    /// more.
-    pub stage: *const c_char,
-    /// The file at hand; the model where whole models are moved or removed. Empty where there is none.
-    pub file: *const c_char,
-    /// Its number, from 1; 0 where there is none.
-    pub file_index: u32,
-    /// How many files are known so far.
-    pub total_files: u32,
-    /// Bytes of the file that are done.
-    pub file_bytes_done: u64,
-    /// Bytes of the file.
-    pub file_bytes_total: u64,
-    /// Bytes that are done, over all files.
-    pub bytes_done: u64,
-    /// Bytes of all files known so far: the weights of a download come to the small files.
-    pub bytes_total: u64,
-    /// Bytes a second, lately.
-    pub bytes_per_second: f64,
-    /// Seconds that the rest will take at that speed; negative if that is not known.
-    pub remaining_seconds: f64,
-    /// While waiting before another try: seconds that the wait takes.
-    pub retry_seconds: f64,
-    /// While waiting before another try: what went wrong, else NULL.
-    pub retry_reason: *const c_char,
-    /// While waiting before another try: how many tries have failed in a row; else 0.
-    pub retry_attempt: u32,
-    /// While waiting before another try: how many may fail before the task does; else 0.
-    pub retry_limit: u32,
-    /// Whether the task is paused.
-    pub is_paused: bool,
-}
-
-/// Who hears of work on models. All functions may be NULL. They are called on a thread of the task, one at a time.
-///
-/// Once a function has accepted the callbacks: on_done is called exactly once, then drop exactly once, and nothing after
-/// that. If it rejects them, only drop is called; not even that if struct_size cannot be right.
+/// Who hears of work on models, of a search or of an estimate. All functions may be NULL. They are called on a thread of
+/// the task, one at a time. Searches and estimates have no events: they have nothing to tell before their end.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct mlxe_hub_callbacks_t {
@@ -112,8 +72,8 @@ pub struct mlxe_hub_callbacks_t {
     pub struct_size: usize,
     /// Passed to all callbacks.
     pub user_data: *mut c_void,
-    /// Something happened. Return MLXE_CONTINUE or MLXE_CANCEL.
-    pub on_event: Option<unsafe extern "C" fn(user_data: *mut c_void, event: *const mlxe_hub_event_t) -> i32>,
+    /// How far the work is. Return MLXE_CONTINUE or MLXE_CANCEL.
+    pub on_event: Option<unsafe extern "C" fn(user_data: *mut c_void, event: *const mlxe_progress_t) -> i32>,
     /// The task is over. `json` is its result, or NULL; `error` is what it failed with, or NULL. Both are borrowed for
     /// the call.
     pub on_done: Option<unsafe extern "C" fn(user_data: *mut c_void, json: *const c_char, error: *const mlxe_error_t)>,
@@ -121,156 +81,68 @@ pub struct mlxe_hub_callbacks_t {
     pub drop: Option<unsafe extern "C" fn(user_data: *mut c_void)>,
 }
 
-// SAFETY: repr(C), begins with the size; pointers and optional functions.
-unsafe impl Versioned for mlxe_hub_callbacks_t {
-    const FIRST_SIZE: usize = 40;
-    const SET_UP: &str = "set it to sizeof the struct";
+callbacks!(mlxe_hub_callbacks_t, mlxe_progress_t, *const c_char);
 
-    fn defaults() -> Self {
-        mlxe_hub_callbacks_t {
-            struct_size: std::mem::size_of::<Self>(),
-            user_data: std::ptr::null_mut(),
-            on_event: None,
-            on_done: None,
-            drop: None,
-        }
+/// Events of work on models; the result is JSON.
+#[derive(Default)]
+pub(super) struct HubWork {
+    progress: ProgressBuffer,
+    json: TextBuffer,
+}
+
+impl Translate for HubWork {
+    type Callbacks = mlxe_hub_callbacks_t;
+    type Event = Progress;
+    type Result = String;
+
+    fn event(&mut self, progress: &Progress) -> mlxe_progress_t {
+        self.progress.set(progress)
+    }
+
+    fn result(&mut self, json: Option<&String>) -> *const c_char {
+        json.map_or(std::ptr::null(), |json| self.json.set(json))
     }
 }
 
-/// The caller's callbacks as an observer.
-struct Callbacks {
-    callbacks: mlxe_hub_callbacks_t,
-    user_data: UserData,
-    stage: TextBuffer,
-    file: TextBuffer,
-    reason: TextBuffer,
-    /// Last, so that it is dropped when nothing else is left.
-    _drop: DropGuard,
-}
+/// What a task does, on a thread of its own.
+pub(super) type Work = Box<dyn FnOnce(&mut HubReporter) -> Result<String> + Send>;
 
-// SAFETY: as for UserData.
-unsafe impl Send for Callbacks {}
-
-impl Callbacks {
-    /// Reads the caller's struct. From here on `drop` is called whatever happens, unless the struct is unreadable.
-    ///
-    /// # Safety
-    /// `callbacks` is NULL or points to a struct as large as it says.
-    unsafe fn read(callbacks: *const mlxe_hub_callbacks_t) -> Result<Self> {
-        // SAFETY: the caller's promise.
-        let (callbacks, rest) = unsafe { options::read_known(callbacks, "callbacks") }?;
-        let user_data = UserData { pointer: callbacks.user_data, drop: callbacks.drop };
-        let observer = Callbacks {
-            callbacks,
-            user_data,
-            stage: TextBuffer::default(),
-            file: TextBuffer::default(),
-            reason: TextBuffer::default(),
-            _drop: DropGuard(user_data),
-        };
-        rest.map(|()| observer)
-    }
-
-    fn translate(&mut self, activity: &Activity) -> mlxe_hub_event_t {
-        let retry = activity.retry.as_ref();
-        mlxe_hub_event_t {
-            struct_size: std::mem::size_of::<mlxe_hub_event_t>(),
-            stage: self.stage.set(activity.stage),
-            file: self.file.set(&activity.file),
-            file_index: activity.file_index as u32,
-            total_files: activity.total_files as u32,
-            file_bytes_done: activity.file_done,
-            file_bytes_total: activity.file_size,
-            bytes_done: activity.bytes_done,
-            bytes_total: activity.bytes_total,
-            bytes_per_second: activity.bytes_per_second,
-            remaining_seconds: activity.remaining.map_or(-1.0, |r| r.as_secs_f64()),
-            retry_seconds: retry.map_or(0.0, |r| r.wait.as_secs_f64()),
-            retry_reason: retry.map_or(std::ptr::null(), |r| self.reason.set(&r.reason)),
-            retry_attempt: retry.map_or(0, |r| r.attempt),
-            retry_limit: retry.map_or(0, |r| r.of),
-            is_paused: activity.paused,
-        }
-    }
-}
-
-impl Observer<Activity, String> for Callbacks {
-    fn event(&mut self, activity: &Activity) -> Control {
-        let Some(on_event) = self.callbacks.on_event else { return Control::Continue };
-        let event = self.translate(activity);
-        // SAFETY: the caller gave function and data for each other; the event lives for the call.
-        match unsafe { on_event(self.user_data.pointer, &event) } {
-            MLXE_CANCEL => Control::Cancel,
-            _ => Control::Continue,
-        }
-    }
-
-    fn done(&mut self, result: &Result<String>) {
-        let Some(on_done) = self.callbacks.on_done else { return };
-        let pointer = self.user_data.pointer;
-        // SAFETY: as above; text and error live for the call.
-        unsafe {
-            match result {
-                Ok(json) => on_done(pointer, self.file.set(json), std::ptr::null()),
-                Err(error) => on_done(pointer, std::ptr::null(), &mlxe_error_t::new(error)),
-            }
-        }
-    }
-}
-
-/// The task's end of the work.
-struct Reported<'a> {
-    reporter: &'a mut Reporter<Activity, String>,
-    paused: Arc<AtomicBool>,
-}
-
-impl Reports for Reported<'_> {
-    fn report(&mut self, activity: &Activity) -> Result<()> {
-        self.reporter.event(activity);
-        // A download pauses itself: its connections have to be closed.
-        let waits = matches!(activity.stage, "verifying" | "copying" | "removing");
-        if waits && self.wants_pause() && !self.is_cancelled() {
-            self.reporter.event(&Activity { paused: true, ..activity.clone() });
-            while self.wants_pause() && !self.is_cancelled() {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-        }
-        match self.is_cancelled() {
-            true => Err(Error::cancelled()),
-            false => Ok(()),
-        }
-    }
-
-    fn wants_pause(&self) -> bool {
-        self.paused.load(Ordering::Acquire)
-    }
-
-    fn is_cancelled(&self) -> bool {
-        self.reporter.is_cancelled()
-    }
-}
-
-type Work = Box<dyn FnOnce(&mut dyn Reports) -> Result<String> + Send>;
-
-/// Starts work on a thread of its own. The callbacks are read first, so that drop is called whatever else is wrong.
+/// Starts work whose result is JSON. The callbacks are read first, so that drop is called whatever else is wrong.
 ///
 /// # Safety
 /// Pointers as documented for the functions below.
-unsafe fn start(
+pub(super) unsafe fn start(
+    what: &'static str,
     callbacks: *const mlxe_hub_callbacks_t,
     out_task: *mut *mut mlxe_task_t,
     work: impl FnOnce() -> Result<Work>,
 ) -> *mut mlxe_error_t {
     guard(|| {
         // SAFETY: the caller's promise.
-        let observer = unsafe { Callbacks::read(callbacks) }?;
-        let work = work()?;
-        let paused = Arc::new(AtomicBool::new(false));
-        let shared = paused.clone();
-        let task =
-            Reporter::spawn(Box::new(observer), move |reporter| work(&mut Reported { reporter, paused: shared }))?;
+        let listener = unsafe { Listener::<HubWork>::read(callbacks) }?;
+        let task = background(what, listener, work()?)?;
         // SAFETY: the caller's promise.
-        unsafe { give(AnyTask::Hub(HubTask { task, paused }), out_task) }
+        unsafe { mlxe_task_t::give(task, out_task) }
+        Ok(())
+    })
+}
+
+/// Waits for work on models, a search or an estimate, and writes its result, JSON as the function that started it says, to
+/// `out_json`. The caller owns it.
+///
+/// Any thread but the library's own. Errors: as mlxe_task_wait(); MLXE_ERROR_INVALID_ARGUMENT if it is no such task.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_task_result(
+    task: *const mlxe_task_t,
+    out_json: *mut *mut mlxe_string_t,
+) -> *mut mlxe_error_t {
+    guard(|| {
+        // SAFETY: as documented.
+        let (task, place) =
+            unsafe { (mlxe_task_t::of::<String>(task, "one whose result is JSON")?, out(out_json, "out_json")?) };
+        *place = Box::into_raw(mlxe_string_t::new(task.wait()?));
+        Ok(())
     })
 }
 
@@ -298,41 +170,34 @@ pub unsafe extern "C" fn mlxe_hub_new(
         // SAFETY: pointers as documented.
         let (options, place) = unsafe { (options::read(options, "options")?, out(out_hub, "out_hub")?) };
         // SAFETY: as documented.
-        let mut hub =
-            unsafe { hub_options(options.directory, options.endpoint, options.token, options.offline, options.proxy) }?;
-        hub.xet &= !options.disable_xet;
-        let path = hub.cache.display().to_string();
+        let hub = Hub::new(unsafe { translate(&options) }?);
+        let path = hub.directory().display().to_string();
         let directory = CString::new(path).map_err(|_| Error::invalid_argument("options.directory contains a NUL"))?;
-        *place = Box::into_raw(Box::new(mlxe_hub_t { options: hub, directory }));
+        *place = Box::into_raw(Box::new(mlxe_hub_t { hub, directory }));
         Ok(())
     })
 }
 
-/// How to reach the Hub: what the caller says, else the environment.
+/// What the caller says, else the environment.
 ///
 /// # Safety
-/// The strings are valid.
-pub(super) unsafe fn hub_options(
-    directory: mlxe_str_t,
-    endpoint: mlxe_str_t,
-    token: mlxe_str_t,
-    offline: bool,
-    proxy: mlxe_str_t,
-) -> Result<HubOptions> {
+/// The strings in `options` are valid.
+unsafe fn translate(options: &mlxe_hub_options_t) -> Result<HubOptions> {
     // SAFETY: the caller's promise.
     let (directory, endpoint, token, proxy) = unsafe {
         (
-            directory.get_optional("the models directory")?,
-            endpoint.get_optional("options.endpoint")?,
-            token.get_optional("options.token")?,
-            proxy.get_optional("options.proxy")?,
+            options.directory.get_optional("options.directory")?,
+            options.endpoint.get_optional("options.endpoint")?,
+            options.token.get_optional("options.token")?,
+            options.proxy.get_optional("options.proxy")?,
         )
     };
     let mut hub = match directory {
         Some(directory) => HubOptions::with_cache(directory)?,
         None => HubOptions::from_env()?,
     };
-    hub.offline |= offline;
+    hub.offline |= options.offline;
+    hub.xet &= !options.disable_xet;
     if let Some(endpoint) = endpoint {
         hub.endpoint = endpoint.to_owned();
     }
@@ -372,7 +237,7 @@ pub unsafe extern "C" fn mlxe_hub_list(hub: *const mlxe_hub_t, out_json: *mut *m
     guard(|| {
         // SAFETY: as documented.
         let (hub, place) = unsafe { (required(hub, "hub")?, out(out_json, "out_json")?) };
-        *place = Box::into_raw(mlxe_string_t::new(work::list(&hub.options)?));
+        *place = Box::into_raw(mlxe_string_t::new(work::list(&hub.hub)?));
         Ok(())
     })
 }
@@ -392,7 +257,7 @@ pub unsafe extern "C" fn mlxe_hub_info(
     guard(|| {
         // SAFETY: as documented.
         let (hub, id, place) = unsafe { (required(hub, "hub")?, id.get("id")?, out(out_json, "out_json")?) };
-        *place = Box::into_raw(mlxe_string_t::new(work::info(&hub.options, id)?));
+        *place = Box::into_raw(mlxe_string_t::new(work::info(&hub.hub, id)?));
         Ok(())
     })
 }
@@ -416,7 +281,7 @@ pub unsafe extern "C" fn mlxe_hub_remove(
     guard(|| {
         // SAFETY: as documented.
         let (hub, id, revision) = unsafe { (required(hub, "hub")?, id.get("id")?, revision.get_optional("revision")?) };
-        let json = work::remove(&hub.options, id, revision)?;
+        let json = work::remove(&hub.hub, id, revision)?;
         // SAFETY: as documented.
         if let Some(place) = unsafe { out_json.as_mut() } {
             *place = Box::into_raw(mlxe_string_t::new(json));
@@ -443,8 +308,8 @@ pub unsafe extern "C" fn mlxe_hub_pull_start(
 ) -> *mut mlxe_error_t {
     // SAFETY: pointers as documented.
     unsafe {
-        start(callbacks, out_task, || {
-            let hub = required(hub, "hub")?.options.clone();
+        start("a download", callbacks, out_task, || {
+            let hub = required(hub, "hub")?.hub.clone();
             let id = id.get("id")?.to_owned();
             let revision = revision.get_optional("revision")?.map(str::to_owned);
             Ok(Box::new(move |to| work::pull(&hub, &id, revision, to)))
@@ -471,8 +336,8 @@ pub unsafe extern "C" fn mlxe_hub_verify_start(
 ) -> *mut mlxe_error_t {
     // SAFETY: pointers as documented.
     unsafe {
-        start(callbacks, out_task, || {
-            let hub = required(hub, "hub")?.options.clone();
+        start("a check of models", callbacks, out_task, || {
+            let hub = required(hub, "hub")?.hub.clone();
             let id = id.get_optional("id")?.map(str::to_owned);
             Ok(Box::new(move |to| work::verify(&hub, id.as_deref(), fix, to)))
         })
@@ -498,8 +363,8 @@ pub unsafe extern "C" fn mlxe_hub_import_start(
 ) -> *mut mlxe_error_t {
     // SAFETY: pointers as documented.
     unsafe {
-        start(callbacks, out_task, || {
-            let hub = required(hub, "hub")?.options.clone();
+        start("an import", callbacks, out_task, || {
+            let hub = required(hub, "hub")?.hub.clone();
             let (folder, id) = (folder.get("folder")?.to_owned(), id.get("id")?.to_owned());
             Ok(Box::new(move |to| work::import(&hub, &folder, &id, link, to)))
         })
@@ -522,8 +387,8 @@ pub unsafe extern "C" fn mlxe_hub_move_start(
 ) -> *mut mlxe_error_t {
     // SAFETY: pointers as documented.
     unsafe {
-        start(callbacks, out_task, || {
-            let hub = required(hub, "hub")?.options.clone();
+        start("a move of models", callbacks, out_task, || {
+            let hub = required(hub, "hub")?.hub.clone();
             let directory = directory.get("directory")?.to_owned();
             Ok(Box::new(move |to| work::relocate(&hub, &directory, to)))
         })
@@ -550,8 +415,8 @@ pub unsafe extern "C" fn mlxe_hub_prune_start(
 ) -> *mut mlxe_error_t {
     // SAFETY: pointers as documented.
     unsafe {
-        start(callbacks, out_task, || {
-            let hub = required(hub, "hub")?.options.clone();
+        start("a removal of models", callbacks, out_task, || {
+            let hub = required(hub, "hub")?.hub.clone();
             let keep = slice(keep, keep_count, "keep")?;
             let keep = keep.iter().map(|id| id.get("keep").map(str::to_owned)).collect::<Result<Vec<_>>>()?;
             Ok(Box::new(move |to| work::prune(&hub, budget, keep, dry_run, to)))

@@ -3,17 +3,17 @@
 use std::ffi::{c_char, c_void};
 use std::path::PathBuf;
 
-use super::hub::hub_options;
+use super::callbacks::{Listener, Translate, callbacks};
 use super::options::{self, Versioned};
-use super::task::{AnyTask, give};
+use super::progress::ProgressBuffer;
 use super::{
-    DropGuard, MLXE_CANCEL, TextBuffer, UserData, guard, mlxe_engine_t, mlxe_error_t, mlxe_model_t, mlxe_str_t,
-    mlxe_task_t, out, required,
+    TextBuffer, guard, mlxe_engine_t, mlxe_error_t, mlxe_hub_t, mlxe_model_t, mlxe_progress_t, mlxe_str_t, mlxe_task_t,
+    out, required,
 };
 use crate::array::Dtype;
-use crate::engine::{Control, Model, Observer, Task};
+use crate::engine::{Model, Task};
 use crate::error::{Error, Result};
-use crate::load::{Checkpoints, LoadEvent, LoadingPhase, ModelConfiguration, TokenizerSource, WeightDtype};
+use crate::load::{LoadEvent, LoadingPhase, ModelConfiguration, ModelSource, TokenizerSource, WeightDtype};
 
 /// Finding the model and reading its configuration.
 pub const MLXE_PHASE_DOWNLOADING_CONFIG: i32 = 1;
@@ -47,9 +47,11 @@ pub const MLXE_DTYPE_BF16: i32 = 4;
 pub struct mlxe_load_options_t {
     /// sizeof(mlxe_load_options_t)
     pub struct_size: usize,
-    /// A directory with config.json, weights and tokenizer.
+    /// A directory with config.json, weights and tokenizer. One that lies in a models directory, as a download gives it,
+    /// is treated as the model it is: nobody removes it while it is read, its use is recorded, and it ends answers at
+    /// what the hub's catalogue has for it.
     pub directory: mlxe_str_t,
-    /// Or a model of the Hugging Face Hub, "organisation/name"; what the local cache lacks is downloaded.
+    /// Or a model of the hub, "organisation/name"; what its models directory lacks is downloaded first.
     pub id: mlxe_str_t,
     /// With `id`: branch, tag or commit; empty for "main".
     pub revision: mlxe_str_t,
@@ -59,19 +61,6 @@ pub struct mlxe_load_options_t {
     pub dtype: i32,
     /// Loads no tokenizer: for programs that work with token ids only.
     pub without_tokenizer: bool,
-    /// With `id`: the Hub or a mirror of it; empty for the environment's HF_ENDPOINT or the public Hub.
-    pub endpoint: mlxe_str_t,
-    /// With `id`: an access token, sent to the endpoint only; empty for the environment's (HF_TOKEN, or the file of
-    /// `hf auth login`).
-    pub token: mlxe_str_t,
-    /// With `id`: the models directory; empty for the one that mlxe_hub_options_t says.
-    pub cache_directory: mlxe_str_t,
-    /// With `id`: uses only the local cache, never the network. The environment's HF_HUB_OFFLINE=1 does the same.
-    pub offline: bool,
-    /// With `id`: downloads over plain HTTP only, as in mlxe_hub_options_t.
-    pub disable_xet: bool,
-    /// With `id`: the proxy, as in mlxe_hub_options_t.
-    pub proxy: mlxe_str_t,
 }
 
 // SAFETY: repr(C), begins with the size; bools are the only fields with forbidden patterns and C's bool has none.
@@ -87,12 +76,6 @@ unsafe impl Versioned for mlxe_load_options_t {
             tokenizer_directory: mlxe_str_t::EMPTY,
             dtype: MLXE_DTYPE_AUTO,
             without_tokenizer: false,
-            endpoint: mlxe_str_t::EMPTY,
-            token: mlxe_str_t::EMPTY,
-            cache_directory: mlxe_str_t::EMPTY,
-            offline: false,
-            disable_xet: false,
-            proxy: mlxe_str_t::EMPTY,
         }
     }
 }
@@ -115,56 +98,31 @@ pub struct mlxe_load_event_t {
     /// Whether no event follows.
     pub is_terminal: bool,
     /// The phase's name: "downloadingConfig", "loadingWeights", ...
-    pub name: *const c_char,
-    /// A sentence for people.
+    pub phase_name: *const c_char,
+    /// A sentence for people. It also tells of a failure that is being waited out.
     pub description: *const c_char,
     /// About how far the whole load is, 0 to 1; never less than before, and 0 when it failed.
     pub estimated_progress: f64,
-    /// The file being downloaded or read; NULL in other phases.
-    pub file: *const c_char,
-    /// Its number, from 1; 0 in other phases.
-    pub file_index: u32,
-    /// How many files there are; 0 in other phases.
-    pub total_files: u32,
-    /// While downloading: how much of this file is there, 0 to 1.
-    pub file_progress: f64,
-    /// While downloading or reading weights: bytes so far, over all files.
-    pub bytes_done: u64,
-    /// While downloading or reading weights: bytes in all files. 0 while they are not known.
-    pub bytes_total: u64,
-    /// Bytes that MLX holds, in the whole process.
-    pub memory_bytes: u64,
-    /// Seconds since the load began.
-    pub elapsed_seconds: f64,
-    /// When it failed: MLXE_ERROR_*, else MLXE_OK.
-    pub error_code: i32,
+    /// While something is downloaded, and while weights are read: how far that is. NULL in other phases.
+    pub progress: *const mlxe_progress_t,
     /// The coarse view: the last of nine checkpoints that was reached, 1 to 9.
     pub checkpoint: u32,
+    /// When it failed: MLXE_ERROR_*, else MLXE_OK.
+    pub error_code: i32,
+    /// The coarse view: "initialization", "loading_model", "device_setup" or "optimization".
+    pub checkpoint_stage: *const c_char,
     /// When it failed: what went wrong, else NULL.
     pub error_message: *const c_char,
     /// When it failed: the name of the phase it failed in, else NULL.
     pub failed_phase: *const c_char,
-    /// The coarse view: "initialization", "loading_model", "device_setup" or "optimization".
-    pub checkpoint_stage: *const c_char,
-    /// While downloading: bytes a second, lately; else 0.
-    pub bytes_per_second: f64,
-    /// While downloading: seconds that the rest will take at that speed; negative if that is not known.
-    pub remaining_seconds: f64,
-    /// While waiting before another try: seconds that the wait takes.
-    pub retry_seconds: f64,
-    /// While waiting before another try: what went wrong, else NULL.
-    pub retry_reason: *const c_char,
-    /// While waiting before another try: how many tries have failed in a row; else 0.
-    pub retry_attempt: u32,
-    /// While waiting before another try: how many may fail before the load does; else 0.
-    pub retry_limit: u32,
+    /// Bytes that MLX holds, in the whole process.
+    pub memory_bytes: u64,
+    /// Seconds since the load began.
+    pub elapsed_seconds: f64,
 }
 
 /// Who hears of a load. All functions may be NULL. They are called on the engine's thread, one at a time; what takes
 /// long in them delays everything on that engine.
-///
-/// Once mlxe_load_start() has accepted the callbacks: on_done is called exactly once, then drop exactly once, and
-/// nothing after that. If it rejects them, only drop is called; not even that if struct_size cannot be right.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct mlxe_load_callbacks_t {
@@ -182,175 +140,70 @@ pub struct mlxe_load_callbacks_t {
     pub drop: Option<unsafe extern "C" fn(user_data: *mut c_void)>,
 }
 
-// SAFETY: repr(C), begins with the size; pointers and optional functions.
-unsafe impl Versioned for mlxe_load_callbacks_t {
-    const FIRST_SIZE: usize = 40;
-    const SET_UP: &str = "set it to sizeof the struct";
+callbacks!(mlxe_load_callbacks_t, mlxe_load_event_t, *mut mlxe_model_t);
 
-    fn defaults() -> Self {
-        mlxe_load_callbacks_t {
-            struct_size: std::mem::size_of::<Self>(),
-            user_data: std::ptr::null_mut(),
-            on_event: None,
-            on_done: None,
-            drop: None,
-        }
-    }
-}
-
-/// The caller's callbacks as an observer.
-pub(super) struct Callbacks {
-    callbacks: mlxe_load_callbacks_t,
-    user_data: UserData,
-    checkpoints: Checkpoints,
+/// Events and results of loads.
+#[derive(Default)]
+pub(super) struct Loads {
+    phase: TextBuffer,
     description: TextBuffer,
-    file: TextBuffer,
+    checkpoint: TextBuffer,
     message: TextBuffer,
-    reason: TextBuffer,
-    /// Last, so that it is dropped when nothing else is left.
-    _drop: DropGuard,
+    failed: TextBuffer,
+    progress: ProgressBuffer,
+    /// What the event points to.
+    current: Option<mlxe_progress_t>,
 }
 
-// SAFETY: as for UserData.
-unsafe impl Send for Callbacks {}
+impl Translate for Loads {
+    type Callbacks = mlxe_load_callbacks_t;
+    type Event = LoadEvent;
+    type Result = Model;
 
-impl Callbacks {
-    /// Reads the caller's struct. From here on `drop` is called whatever happens, unless the struct is unreadable.
-    ///
-    /// # Safety
-    /// `callbacks` is NULL or points to a struct as large as it says.
-    pub(super) unsafe fn read(callbacks: *const mlxe_load_callbacks_t) -> Result<Self> {
-        // SAFETY: the caller's promise.
-        let (callbacks, rest) = unsafe { options::read_known(callbacks, "callbacks") }?;
-        let observer = Callbacks::new(callbacks);
-        rest.map(|()| observer)
-    }
-
-    fn new(callbacks: mlxe_load_callbacks_t) -> Self {
-        let user_data = UserData { pointer: callbacks.user_data, drop: callbacks.drop };
-        Callbacks {
-            callbacks,
-            user_data,
-            checkpoints: Checkpoints::default(),
-            description: TextBuffer::default(),
-            file: TextBuffer::default(),
-            message: TextBuffer::default(),
-            reason: TextBuffer::default(),
-            _drop: DropGuard(user_data),
-        }
-    }
-
-    fn translate(&mut self, event: &LoadEvent) -> mlxe_load_event_t {
-        self.checkpoints.reach(&event.phase);
-        let name = |name: &str| match name {
-            "downloadingConfig" => c"downloadingConfig",
-            "downloadingWeights" => c"downloadingWeights",
-            "loadingWeights" => c"loadingWeights",
-            "loadingTokenizer" => c"loadingTokenizer",
-            "initializingModel" => c"initializingModel",
-            "ready" => c"ready",
-            _ => c"failed",
-        };
-        let stage = match self.checkpoints.stage().name() {
-            "initialization" => c"initialization",
-            "loading_model" => c"loading_model",
-            "device_setup" => c"device_setup",
-            _ => c"optimization",
-        };
-        let mut c = mlxe_load_event_t {
+    fn event(&mut self, event: &LoadEvent) -> mlxe_load_event_t {
+        let failure = event.failure.as_ref();
+        self.current = event.progress.as_ref().map(|progress| self.progress.set(progress));
+        mlxe_load_event_t {
             struct_size: std::mem::size_of::<mlxe_load_event_t>(),
-            phase: MLXE_PHASE_DOWNLOADING_CONFIG,
+            phase: match event.phase {
+                LoadingPhase::DownloadingConfig => MLXE_PHASE_DOWNLOADING_CONFIG,
+                LoadingPhase::DownloadingWeights => MLXE_PHASE_DOWNLOADING_WEIGHTS,
+                LoadingPhase::LoadingWeights => MLXE_PHASE_LOADING_WEIGHTS,
+                LoadingPhase::LoadingTokenizer => MLXE_PHASE_LOADING_TOKENIZER,
+                LoadingPhase::InitializingModel => MLXE_PHASE_INITIALIZING_MODEL,
+                LoadingPhase::Ready => MLXE_PHASE_READY,
+                LoadingPhase::Failed => MLXE_PHASE_FAILED,
+            },
             is_terminal: event.phase.is_terminal(),
-            name: name(event.phase.name()).as_ptr(),
+            phase_name: self.phase.set(event.phase.name()),
             description: self.description.set(&event.description()),
             estimated_progress: event.estimated_progress,
-            file: std::ptr::null(),
-            file_index: 0,
-            total_files: 0,
-            file_progress: 0.0,
-            bytes_done: 0,
-            bytes_total: 0,
+            progress: self.current.as_ref().map_or(std::ptr::null(), std::ptr::from_ref),
+            checkpoint: event.checkpoint.step,
+            error_code: failure.map_or(super::MLXE_OK, |f| f.kind.code()),
+            checkpoint_stage: self.checkpoint.set(event.checkpoint.stage.name()),
+            error_message: failure.map_or(std::ptr::null(), |f| self.message.set(&f.message)),
+            failed_phase: failure.map_or(std::ptr::null(), |f| self.failed.set(f.phase.name())),
             memory_bytes: event.memory_bytes as u64,
             elapsed_seconds: event.elapsed.as_secs_f64(),
-            error_code: super::MLXE_OK,
-            checkpoint: self.checkpoints.current(),
-            error_message: std::ptr::null(),
-            failed_phase: std::ptr::null(),
-            checkpoint_stage: stage.as_ptr(),
-            bytes_per_second: 0.0,
-            remaining_seconds: -1.0,
-            retry_seconds: 0.0,
-            retry_reason: std::ptr::null(),
-            retry_attempt: 0,
-            retry_limit: 0,
-        };
-        if let Some(download) = event.download.as_ref().filter(|_| !event.phase.is_terminal()) {
-            (c.bytes_done, c.bytes_total) = (download.bytes_done, download.bytes_total);
-            c.bytes_per_second = download.bytes_per_second;
-            c.remaining_seconds = download.remaining.map_or(-1.0, |r| r.as_secs_f64());
-            if let Some(retry) = &download.retry {
-                c.retry_seconds = retry.wait.as_secs_f64();
-                c.retry_reason = self.reason.set(&retry.reason);
-                (c.retry_attempt, c.retry_limit) = (retry.attempt, retry.of);
-            }
         }
-        match &event.phase {
-            LoadingPhase::DownloadingConfig => {}
-            LoadingPhase::DownloadingWeights { file, file_index, total_files, progress } => {
-                c.phase = MLXE_PHASE_DOWNLOADING_WEIGHTS;
-                c.file = self.file.set(file);
-                (c.file_index, c.total_files) = (*file_index as u32, *total_files as u32);
-                c.file_progress = *progress;
-            }
-            LoadingPhase::LoadingWeights { file, file_index, total_files, bytes_done, bytes_total } => {
-                c.phase = MLXE_PHASE_LOADING_WEIGHTS;
-                c.file = self.file.set(file);
-                (c.file_index, c.total_files) = (*file_index as u32, *total_files as u32);
-                (c.bytes_done, c.bytes_total) = (*bytes_done, *bytes_total);
-            }
-            LoadingPhase::LoadingTokenizer => c.phase = MLXE_PHASE_LOADING_TOKENIZER,
-            LoadingPhase::InitializingModel => c.phase = MLXE_PHASE_INITIALIZING_MODEL,
-            LoadingPhase::Ready => c.phase = MLXE_PHASE_READY,
-            LoadingPhase::Failed(error) => {
-                c.phase = MLXE_PHASE_FAILED;
-                c.error_code = error.kind.code();
-                c.error_message = self.message.set(&error.message);
-                c.failed_phase = name(error.phase).as_ptr();
-            }
-        }
-        c
+    }
+
+    fn result(&mut self, model: Option<&Model>) -> *mut mlxe_model_t {
+        model.map_or(std::ptr::null_mut(), |model| mlxe_model_t::into_raw(model.clone()))
     }
 }
 
-impl Observer<LoadEvent, Model> for Callbacks {
-    fn event(&mut self, event: &LoadEvent) -> Control {
-        let Some(on_event) = self.callbacks.on_event else { return Control::Continue };
-        let event = self.translate(event);
-        // SAFETY: the caller gave function and data for each other; the event lives for the call.
-        match unsafe { on_event(self.user_data.pointer, &event) } {
-            MLXE_CANCEL => Control::Cancel,
-            _ => Control::Continue,
-        }
-    }
-
-    fn done(&mut self, result: &Result<Model>) {
-        let Some(on_done) = self.callbacks.on_done else { return };
-        let pointer = self.user_data.pointer;
-        // SAFETY: as above; the error lives for the call, the model is given away.
-        unsafe {
-            match result {
-                Ok(model) => on_done(pointer, mlxe_model_t::into_raw(model.clone()), std::ptr::null()),
-                Err(error) => on_done(pointer, std::ptr::null_mut(), &mlxe_error_t::new(error)),
-            }
-        }
-    }
-}
-
-/// The caller's options.
+/// What to load, of which hub.
 ///
 /// # Safety
-/// The strings in `options` are valid.
-pub(super) unsafe fn configuration(options: &mlxe_load_options_t) -> Result<ModelConfiguration> {
+/// Pointers as documented for mlxe_load_start().
+pub(super) unsafe fn configuration(
+    hub: *const mlxe_hub_t,
+    options: *const mlxe_load_options_t,
+) -> Result<ModelConfiguration> {
+    // SAFETY: the caller's promise.
+    let (hub, options) = unsafe { (hub.as_ref(), options::read(required(options, "options")?, "options")?) };
     // SAFETY: the caller's promise.
     let (directory, id, revision, tokenizer) = unsafe {
         (
@@ -360,18 +213,9 @@ pub(super) unsafe fn configuration(options: &mlxe_load_options_t) -> Result<Mode
             options.tokenizer_directory.get_optional("options.tokenizer_directory")?,
         )
     };
-    let configuration = match (directory, id) {
-        (Some(directory), None) => ModelConfiguration::directory(directory),
-        (None, Some(id)) => {
-            let configuration = ModelConfiguration::hub(id, revision.map(str::to_owned));
-            // SAFETY: the caller's promise.
-            let hub = unsafe {
-                hub_options(options.cache_directory, options.endpoint, options.token, options.offline, options.proxy)
-            };
-            let mut hub = hub?;
-            hub.xet &= !options.disable_xet;
-            configuration.with_hub(hub)
-        }
+    let source = match (directory, id) {
+        (Some(directory), None) => ModelSource::Directory(directory.into()),
+        (None, Some(id)) => ModelSource::Hub { id: id.to_owned(), revision: revision.map(str::to_owned) },
         _ => return Err(Error::invalid_argument("set either options.directory or options.id")),
     };
     let tokenizer = match (options.without_tokenizer, tokenizer) {
@@ -388,26 +232,28 @@ pub(super) unsafe fn configuration(options: &mlxe_load_options_t) -> Result<Mode
         MLXE_DTYPE_BF16 => WeightDtype::Exactly(Dtype::Bf16),
         other => return Err(Error::invalid_argument(format!("options.dtype is {other}"))),
     };
-    Ok(configuration.with_tokenizer(tokenizer).with_dtype(dtype))
+    let hub = hub.map(|h| h.hub.clone());
+    Ok(ModelConfiguration { source, hub, tokenizer, dtype })
 }
 
 /// # Safety
 /// Pointers as documented for mlxe_load_start().
 unsafe fn start(
     engine: *const mlxe_engine_t,
+    hub: *const mlxe_hub_t,
     options: *const mlxe_load_options_t,
-    observer: Callbacks,
+    listener: Listener<Loads>,
 ) -> Result<Task<Model>> {
     // SAFETY: the caller's promise.
-    let (engine, configuration) = unsafe {
-        (required(engine, "engine")?, configuration(&options::read(required(options, "options")?, "options")?)?)
-    };
-    Ok(engine.0.load(configuration, observer))
+    let (engine, configuration) = unsafe { (required(engine, "engine")?, configuration(hub, options)?) };
+    Ok(engine.0.load(configuration, listener))
 }
 
 /// Starts loading a model and returns at once.
 ///
-/// `options` and the strings in it are copied. `callbacks` may be NULL. `out_task` may be NULL; otherwise it receives
+/// `hub` says where a model with an `id` lies and comes from, and whose catalogue counts; NULL for the hub that the
+/// environment describes, as mlxe_hub_new(NULL) opens it. It may be freed at once. `options` and the strings in it are
+/// copied. `callbacks` may be NULL. `out_task` may be NULL; otherwise it receives
 /// the task, which the caller owns.
 /// Errors: MLXE_ERROR_INVALID_ARGUMENT. Everything else is reported by the task.
 ///
@@ -416,13 +262,15 @@ unsafe fn start(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mlxe_load_start(
     engine: *const mlxe_engine_t,
+    hub: *const mlxe_hub_t,
     options: *const mlxe_load_options_t,
     callbacks: *const mlxe_load_callbacks_t,
     out_task: *mut *mut mlxe_task_t,
 ) -> *mut mlxe_error_t {
     guard(|| {
         // SAFETY: pointers as documented. The callbacks come first, so that drop is called whatever else is wrong.
-        unsafe { give(AnyTask::Load(start(engine, options, Callbacks::read(callbacks)?)?), out_task) }
+        unsafe { mlxe_task_t::give(start(engine, hub, options, Listener::read(callbacks)?)?, out_task) }
+        Ok(())
     })
 }
 
@@ -436,6 +284,7 @@ pub unsafe extern "C" fn mlxe_load_start(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mlxe_load(
     engine: *const mlxe_engine_t,
+    hub: *const mlxe_hub_t,
     options: *const mlxe_load_options_t,
     callbacks: *const mlxe_load_callbacks_t,
     out_model: *mut *mut mlxe_model_t,
@@ -443,12 +292,29 @@ pub unsafe extern "C" fn mlxe_load(
     guard(|| {
         // First of all, so that drop is called whatever else is wrong.
         // SAFETY: pointers as documented.
-        let observer = unsafe { Callbacks::read(callbacks) }?;
+        let listener = unsafe { Listener::read(callbacks) }?;
         if crate::engine::in_callback() {
             return Err(Error::new(crate::ErrorKind::Reentrant, "mlxe_load() inside a callback would never end"));
         }
         // SAFETY: pointers as documented. Nothing is started that could not be handed over.
-        let (place, task) = unsafe { (out(out_model, "out_model")?, start(engine, options, observer)?) };
+        let (place, task) = unsafe { (out(out_model, "out_model")?, start(engine, hub, options, listener)?) };
+        *place = mlxe_model_t::into_raw(task.wait()?);
+        Ok(())
+    })
+}
+
+/// Waits for a load and returns its model, which the caller owns. Each call gives another handle of the same model.
+///
+/// Any thread but the library's own. Errors: as mlxe_task_wait(); MLXE_ERROR_INVALID_ARGUMENT if it is no load.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_task_model(
+    task: *const mlxe_task_t,
+    out_model: *mut *mut mlxe_model_t,
+) -> *mut mlxe_error_t {
+    guard(|| {
+        // SAFETY: as documented.
+        let (task, place) = unsafe { (mlxe_task_t::of::<Model>(task, "a load")?, out(out_model, "out_model")?) };
         *place = mlxe_model_t::into_raw(task.wait()?);
         Ok(())
     })

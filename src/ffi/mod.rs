@@ -6,6 +6,7 @@
 // The documentation is the header's, whose conventions say what callers owe.
 #![allow(clippy::missing_safety_doc)]
 
+mod callbacks;
 mod engine;
 mod error;
 mod generate;
@@ -16,6 +17,7 @@ mod load;
 mod log;
 mod model;
 mod options;
+mod progress;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -31,6 +33,7 @@ pub use hub_search::*;
 pub use load::*;
 pub use log::*;
 pub use model::*;
+pub use progress::*;
 pub use task::*;
 pub use text::*;
 pub use tokenizer::*;

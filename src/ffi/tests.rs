@@ -76,14 +76,14 @@ fn a_panicking_generation_ends_and_poisons_its_model_only() {
     let other = support::load(&engine, support::bare(dir.path())).unwrap();
 
     let mut heard = Heard::default();
-    let callbacks = mlxe_generate_callbacks_t {
+    let c = mlxe_generate_callbacks_t {
         struct_size: size_of::<mlxe_generate_callbacks_t>(),
         user_data: (&raw mut heard).cast(),
         on_event: None,
         on_done: Some(on_generated),
         drop: Some(on_drop),
     };
-    let observer = Panicking(unsafe { generate::Callbacks::read(&callbacks) }.unwrap());
+    let observer = Panicking(unsafe { callbacks::Listener::<generate::Generations>::read(&c) }.unwrap());
     let task = model.generate(prompt.clone(), GenerateOptions::default(), observer).unwrap();
     assert_eq!(task.wait().unwrap_err().kind(), crate::ErrorKind::Panic);
     assert_eq!(heard, Heard { done: 1, drop: 1, code: MLXE_ERROR_PANIC });
@@ -91,9 +91,9 @@ fn a_panicking_generation_ends_and_poisons_its_model_only() {
     // Poisoned: the C API refuses it and still drops the callbacks; others on the engine go on.
     let handle = mlxe_model_t::into_raw(model);
     let mut heard = Heard::default();
-    let callbacks = mlxe_generate_callbacks_t { user_data: (&raw mut heard).cast(), ..callbacks };
+    let c = mlxe_generate_callbacks_t { user_data: (&raw mut heard).cast(), ..c };
     unsafe {
-        let error = mlxe_generate_start(handle, prompt.as_ptr(), prompt.len(), null(), &callbacks, null_mut());
+        let error = mlxe_generate_start(handle, prompt.as_ptr(), prompt.len(), null(), &c, null_mut());
         assert_eq!(mlxe_error_code(error), MLXE_ERROR_POISONED);
         mlxe_error_free(error);
         mlxe_model_free(handle);
@@ -110,14 +110,14 @@ fn a_panicking_load_ends_and_leaves_the_engine_usable() {
     let (engine, dir) = (support::cpu_engine(), support::TempDir::new("panic-load"));
     support::write_case("qwen3", dir.path(), 1);
     let mut heard = Heard::default();
-    let callbacks = mlxe_load_callbacks_t {
+    let c = mlxe_load_callbacks_t {
         struct_size: size_of::<mlxe_load_callbacks_t>(),
         user_data: (&raw mut heard).cast(),
         on_event: None,
         on_done: Some(on_loaded),
         drop: Some(on_drop),
     };
-    let observer = Panicking(unsafe { load::Callbacks::read(&callbacks) }.unwrap());
+    let observer = Panicking(unsafe { callbacks::Listener::<load::Loads>::read(&c) }.unwrap());
     let task = engine.load(support::bare(dir.path()), observer);
     assert_eq!(task.wait().err().unwrap().kind(), crate::ErrorKind::Panic);
     assert_eq!(heard, Heard { done: 1, drop: 1, code: MLXE_ERROR_PANIC });

@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use super::http::{Client, Subject, encode, network};
 use super::listing::{Listing, MAX_FILES, RepoFile};
-use super::progress::Retry;
 use crate::error::Result;
+use mlx_engine_base::progress::Retry;
 
 /// Pages of a listing at most.
 const MAX_PAGES: usize = 200;

@@ -74,6 +74,32 @@ pub fn complete_snapshot(cache: &Path, id: &str, revision: Option<&str>) -> Resu
     Ok(repository.is_complete(&commit).then(|| repository.snapshot(&commit)))
 }
 
+/// A place in a models directory: which directory, and which model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The models directory.
+    pub directory: PathBuf,
+    /// `organisation/name`
+    pub id: String,
+}
+
+impl Place {
+    /// The place of a revision's folder, as downloads and [`snapshot`] give it; `None` where `folder` is no such folder.
+    pub fn of(folder: &Path) -> Option<Place> {
+        // What leads there may be relative, or a link.
+        let folder = folder.canonicalize().ok()?;
+        let snapshots = folder.parent().filter(|p| p.file_name().is_some_and(|n| n == "snapshots"))?;
+        let repository = snapshots.parent()?;
+        let id = id_of(repository.file_name()?.to_str()?)?;
+        Some(Place { directory: repository.parent()?.to_owned(), id })
+    }
+}
+
+/// The id of the model whose folder in a models directory has this name.
+pub(super) fn id_of(folder: &str) -> Option<String> {
+    Some(folder.strip_prefix("models--")?.replace("--", "/")).filter(|id| check_id(id).is_ok())
+}
+
 /// The folder of one model in a cache, and its parts.
 #[derive(Clone, Debug)]
 pub(super) struct Repository {
@@ -310,6 +336,15 @@ mod tests {
         assert_eq!(found, snapshot(&cache, "org/name", Some("0123abc")).unwrap());
         assert_eq!(snapshot(&cache, "org/other", None).unwrap_err().kind(), ErrorKind::NotFound);
         assert_eq!(snapshot(&cache, "org/name", Some("v2")).unwrap_err().kind(), ErrorKind::NotFound);
+        let place = Place { directory: cache.canonicalize().unwrap(), id: "org/name".into() };
+        assert_eq!(Place::of(&found), Some(place.clone()));
+        assert_eq!(Place::of(&repository.join("snapshots/../snapshots/0123abc/.")), Some(place.clone()));
+        let link = cache.join("link");
+        std::os::unix::fs::symlink(&found, &link).unwrap();
+        assert_eq!(Place::of(&link), Some(place));
+        for elsewhere in [&cache, &repository, &repository.join("snapshots"), &cache.join("absent")] {
+            assert_eq!(Place::of(elsewhere), None, "{}", elsewhere.display());
+        }
         for revision in ["../..", "evil"] {
             assert_eq!(snapshot(&cache, "org/name", Some(revision)).unwrap_err().kind(), ErrorKind::InvalidArgument);
         }

@@ -1,6 +1,6 @@
 //! Well-known models.
 //!
-//! The built-in entries are `catalog.json`; an app adds its own at run time. The catalogue knows names and round figures
+//! The built-in entries are `catalog.json`; an app adds its own to its hub's catalogue. The catalogue knows names and round figures
 //! only: what a model takes exactly is estimated from its files.
 //!
 //! Sources of the built-in entries: names, prompts and additional ends are those of `LLMRegistry` in ml-explore/mlx-swift-lm
@@ -80,53 +80,73 @@ impl CatalogEntry {
     }
 }
 
-/// The entries, by id.
-static CATALOG: LazyLock<RwLock<BTreeMap<String, CatalogEntry>>> = LazyLock::new(|| {
+/// The built-in entries, by id.
+static ENTRIES: LazyLock<BTreeMap<String, CatalogEntry>> = LazyLock::new(|| {
     let entries: Vec<CatalogEntry> = serde_json::from_str(BUILT_IN).expect("a test reads it");
-    RwLock::new(entries.into_iter().map(|e| (e.id.clone(), e)).collect())
+    entries.into_iter().map(|e| (e.id.clone(), e)).collect()
 });
 
-/// All entries, smallest model first.
-pub fn entries() -> Vec<CatalogEntry> {
-    let mut all: Vec<CatalogEntry> = CATALOG.read().values().cloned().collect();
-    all.sort_by(|a, b| (a.parameters, &a.id).cmp(&(b.parameters, &b.id)));
-    all
+/// The catalogue of a [`Hub`](super::Hub): the built-in entries and those that an app has added to it.
+#[derive(Debug)]
+pub struct Catalog {
+    entries: RwLock<BTreeMap<String, CatalogEntry>>,
 }
 
-/// The entry with this id or short name.
-pub fn find(name: &str) -> Option<CatalogEntry> {
-    let catalog = CATALOG.read();
-    catalog.get(name).or_else(|| catalog.values().find(|e| e.short_name == name)).cloned()
-}
-
-/// Adds an entry for this process, or replaces the one with the same id.
-///
-/// # Errors
-/// `InvalidArgument` if it cannot be a model, or another has its short name.
-pub fn add(entry: CatalogEntry) -> Result<()> {
-    entry.validate()?;
-    let mut catalog = CATALOG.write();
-    if let Some(other) = catalog.values().find(|e| e.short_name == entry.short_name && e.id != entry.id) {
-        return Err(Error::invalid_argument(format!("{} is the short name of {}", entry.short_name, other.id)));
+/// The built-in entries.
+impl Default for Catalog {
+    fn default() -> Self {
+        Catalog { entries: RwLock::new(ENTRIES.clone()) }
     }
-    if catalog.len() >= MAX_ENTRIES && !catalog.contains_key(&entry.id) {
-        return Err(Error::invalid_argument(format!("the catalogue is full with {MAX_ENTRIES} entries")));
-    }
-    catalog.insert(entry.id.clone(), entry);
-    Ok(())
 }
 
-/// Adds what a JSON array of entries, or one entry, describes.
-///
-/// # Errors
-/// As [`add`]; entries before the one that is refused have been added.
-pub fn add_json(json: &str) -> Result<()> {
-    let malformed = |e: serde_json::Error| Error::invalid_argument(format!("the entry: {e}"));
-    let entries: Vec<CatalogEntry> = match json.trim_start().starts_with('[') {
-        true => serde_json::from_str(json).map_err(malformed)?,
-        false => vec![serde_json::from_str(json).map_err(malformed)?],
-    };
-    entries.into_iter().try_for_each(add)
+impl Catalog {
+    /// All entries, smallest model first.
+    pub fn entries(&self) -> Vec<CatalogEntry> {
+        let mut all: Vec<CatalogEntry> = self.entries.read().values().cloned().collect();
+        all.sort_by(|a, b| (a.parameters, &a.id).cmp(&(b.parameters, &b.id)));
+        all
+    }
+
+    /// The entry with this id.
+    pub fn get(&self, id: &str) -> Option<CatalogEntry> {
+        self.entries.read().get(id).cloned()
+    }
+
+    /// The entry with this id or short name.
+    pub fn find(&self, name: &str) -> Option<CatalogEntry> {
+        let entries = self.entries.read();
+        entries.get(name).or_else(|| entries.values().find(|e| e.short_name == name)).cloned()
+    }
+
+    /// Adds an entry, or replaces the one with the same id.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if it cannot be a model, or another has its short name.
+    pub fn add(&self, entry: CatalogEntry) -> Result<()> {
+        entry.validate()?;
+        let mut entries = self.entries.write();
+        if let Some(other) = entries.values().find(|e| e.short_name == entry.short_name && e.id != entry.id) {
+            return Err(Error::invalid_argument(format!("{} is the short name of {}", entry.short_name, other.id)));
+        }
+        if entries.len() >= MAX_ENTRIES && !entries.contains_key(&entry.id) {
+            return Err(Error::invalid_argument(format!("the catalogue is full with {MAX_ENTRIES} entries")));
+        }
+        entries.insert(entry.id.clone(), entry);
+        Ok(())
+    }
+
+    /// Adds what a JSON array of entries, or one entry, describes.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add); entries before the one that is refused have been added.
+    pub fn add_json(&self, json: &str) -> Result<()> {
+        let malformed = |e: serde_json::Error| Error::invalid_argument(format!("the entry: {e}"));
+        let entries: Vec<CatalogEntry> = match json.trim_start().starts_with('[') {
+            true => serde_json::from_str(json).map_err(malformed)?,
+            false => vec![serde_json::from_str(json).map_err(malformed)?],
+        };
+        entries.into_iter().try_for_each(|entry| self.add(entry))
+    }
 }
 
 #[cfg(test)]
@@ -155,17 +175,19 @@ mod tests {
                     "architecture": "a", "context": 10}}"#
             )
         };
-        add_json(&json("catalog-test/a", "catalog-test-a")).unwrap();
-        assert_eq!(find("catalog-test-a").unwrap().id, "catalog-test/a");
-        assert_eq!(find("catalog-test/a").unwrap().weight_bytes(), 36);
-        assert!(entries().iter().any(|e| e.id == "catalog-test/a"));
+        let (catalog, other) = (Catalog::default(), Catalog::default());
+        catalog.add_json(&json("catalog-test/a", "catalog-test-a")).unwrap();
+        assert_eq!(catalog.find("catalog-test-a").unwrap().id, "catalog-test/a");
+        assert_eq!(catalog.get("catalog-test/a").unwrap().weight_bytes(), 36);
+        assert!(catalog.get("catalog-test-a").is_none() && other.find("catalog-test-a").is_none());
+        assert_eq!(catalog.entries().len(), other.entries().len() + 1);
         for (bad, word) in [
             (json("catalog-test/b", "catalog-test-a"), "short name"),
             (json("../b", "b"), "../b"),
             (json("a/b", "a b"), "short_name"),
             ("{}".to_owned(), "id"),
         ] {
-            let error = add_json(&bad).unwrap_err();
+            let error = catalog.add_json(&bad).unwrap_err();
             assert!(error.message().contains(word), "{bad}: {error}");
         }
     }

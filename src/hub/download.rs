@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use mlx_engine_base::progress::{Progress, Retry, Stage};
 use parking_lot::{Condvar, Mutex};
 
 use super::cache::{Repository, check_revision};
@@ -13,7 +14,7 @@ use super::disk::{check_room, prepare, sync_folder};
 use super::http::{Client, Subject};
 use super::listing::{Listing, RepoFile};
 use super::options::HubOptions;
-use super::progress::{DownloadStage, FileProgress, Progress, Retry, Speed};
+use super::progress::{FileProgress, Speed};
 use super::transfer::{Claim, Transfer};
 use super::xet::Xet;
 use crate::error::{Error, ErrorKind, Result};
@@ -52,7 +53,7 @@ struct Shared {
     repository: Repository,
     id: String,
     revision: String,
-    stage: Mutex<DownloadStage>,
+    stage: Mutex<Stage>,
     commit: Mutex<Option<String>>,
     xet: OnceLock<Arc<Xet>>,
     transfers: Mutex<Vec<Arc<Transfer>>>,
@@ -79,7 +80,7 @@ impl Download {
             client: Client::new(options)?,
             id: request.id,
             revision,
-            stage: Mutex::new(DownloadStage::Listing),
+            stage: Mutex::new(Stage::Listing),
             commit: Mutex::default(),
             xet: OnceLock::new(),
             transfers: Mutex::default(),
@@ -95,7 +96,6 @@ impl Download {
             let run = std::panic::AssertUnwindSafe(|| this.run(check));
             let result = std::panic::catch_unwind(run)
                 .unwrap_or_else(|_| Err(Error::new(ErrorKind::Panic, "panic while downloading")));
-            *this.stage.lock() = DownloadStage::Over;
             this.result.lock().get_or_insert(result);
             this.over.notify_all();
             // Behind the result: whoever waits would take this for a cancel of their own.
@@ -114,6 +114,15 @@ impl Download {
         self.shared.client.resume();
     }
 
+    /// Pauses or resumes it, where it is not so already.
+    pub fn set_paused(&self, paused: bool) {
+        match (paused, self.shared.client.control().is_paused()) {
+            (true, false) => self.pause(),
+            (false, true) => self.resume(),
+            _ => {}
+        }
+    }
+
     /// Ends the download with [`ErrorKind::Cancelled`]. What has arrived is kept for the next time.
     pub fn cancel(&self) {
         self.shared.client.cancel();
@@ -122,6 +131,16 @@ impl Download {
     /// How far it is.
     pub fn progress(&self) -> Progress {
         self.shared.progress()
+    }
+
+    /// How far each file is: all that the model needs and that are known so far, also those that were there before.
+    pub fn files(&self) -> Vec<FileProgress> {
+        self.shared.files()
+    }
+
+    /// The commit, once it is known.
+    pub fn commit(&self) -> Option<String> {
+        self.shared.commit.lock().clone()
     }
 
     /// Waits for the end, which is the folder of the snapshot.
@@ -196,7 +215,7 @@ impl Shared {
         let commit = self.client.commit(self.about(), &|r| self.notice(0, r))?;
         *self.commit.lock() = Some(commit.clone());
         let listing = self.list(&commit)?;
-        *self.stage.lock() = DownloadStage::Config;
+        *self.stage.lock() = Stage::Config;
         let (config, small): (Vec<&RepoFile>, Vec<&RepoFile>) =
             listing.small_files().into_iter().partition(|f| f.path == "config.json");
         if config.is_empty() {
@@ -212,7 +231,7 @@ impl Shared {
         self.fetch(&commit, &small)?;
         let index = self.repository.index(&commit)?;
         let weights = listing.weight_files(index.as_deref()).map_err(|e| e.context(&self.id))?;
-        *self.stage.lock() = DownloadStage::Weights;
+        *self.stage.lock() = Stage::Weights;
         self.fetch(&commit, &weights)?;
         let snapshot = self.repository.snapshot(&commit);
         sync_folder(&self.repository.root.join("blobs"));
@@ -343,25 +362,38 @@ impl Shared {
         }
     }
 
-    fn progress(&self) -> Progress {
+    fn files(&self) -> Vec<FileProgress> {
         let file = |t: &Arc<Transfer>| FileProgress {
             name: t.file.path.clone(),
             size: t.file.size,
             done: t.done.load(Ordering::Relaxed).min(t.file.size),
             finished: t.is_done(),
         };
-        let files: Vec<FileProgress> = self.transfers.lock().iter().map(file).collect();
-        let (bytes_done, bytes_total) = (files.iter().map(|f| f.done).sum(), files.iter().map(|f| f.size).sum());
+        self.transfers.lock().iter().map(file).collect()
+    }
+
+    fn progress(&self) -> Progress {
+        let stage = *self.stage.lock();
+        let files = self.files();
+        let (bytes_done, bytes_total) = (files.iter().map(|f| f.done).sum(), files.iter().map(|f| f.size).sum::<u64>());
         let speed = self.speed.lock().measure(self.traffic.load(Ordering::Relaxed), Instant::now());
-        let remaining = (speed > 0.0).then(|| Duration::from_secs_f64((bytes_total - bytes_done) as f64 / speed));
+        let seconds = (speed > 0.0).then(|| bytes_total.saturating_sub(bytes_done) as f64 / speed);
+        // The files of the stage, of which the first that is not finished is at hand, else the last.
+        let of_stage = |f: &&FileProgress| f.name.ends_with(".safetensors") == (stage == Stage::Weights);
+        let files: Vec<&FileProgress> = files.iter().filter(of_stage).collect();
+        let place = files.iter().position(|f| !f.finished).or_else(|| files.len().checked_sub(1));
+        let file = place.map(|p| files[p]);
         Progress {
-            stage: *self.stage.lock(),
-            commit: self.commit.lock().clone(),
-            files,
+            stage,
+            file: file.map_or_else(String::new, |f| f.name.clone()),
+            file_index: place.map_or(0, |p| p + 1),
+            total_files: files.len(),
+            file_bytes_done: file.map_or(0, |f| f.done),
+            file_bytes_total: file.map_or(0, |f| f.size),
             bytes_done,
             bytes_total,
             bytes_per_second: speed,
-            remaining,
+            remaining: seconds.and_then(|s| Duration::try_from_secs_f64(s).ok()),
             retry: self.retries.lock().iter().flatten().max_by_key(|r| r.attempt).cloned(),
             paused: self.client.control().is_paused(),
         }

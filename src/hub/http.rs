@@ -15,10 +15,10 @@ use ureq::{Agent, Body, Proxy};
 
 use super::control::Control;
 use super::options::{HubOptions, Token};
-use super::progress::Retry;
 use super::proxy::{Proxies, Route};
 use super::retry::{Backoff, Failure};
 use crate::error::{Error, ErrorKind, Result};
+use mlx_engine_base::progress::Retry;
 
 /// The longest answer of an API that is read.
 const MAX_JSON: u64 = 32 << 20;
@@ -302,7 +302,7 @@ impl Client {
             retry.reason,
             retry.wait.as_secs_f64(),
             retry.attempt,
-            retry.of
+            retry.limit
         );
         let wait = retry.wait;
         notice(Some(retry));

@@ -1,10 +1,12 @@
 //! Models of the Hugging Face Hub: the cache that the Python libraries share, and downloads into it.
 //!
-//! A [`Download`] runs on threads of its own. [`Client`] is the part below it: one Hub, its token, its errors.
+//! [`Hub`] is what everything else takes. A [`Download`] runs on threads of its own. [`Client`] is the part below it:
+//! one Hub, its token, its errors.
 #![forbid(unsafe_code)]
 
 mod cache;
-pub mod catalog;
+mod catalog;
+mod handle;
 mod listing;
 mod options;
 mod progress;
@@ -41,10 +43,12 @@ mod xet;
 
 use mlx_engine_base::{env, error, files};
 
-pub use cache::{cache_dir, complete_snapshot, snapshot};
+pub use cache::{Place, cache_dir, complete_snapshot, snapshot};
+pub use catalog::{Catalog, CatalogEntry};
+pub use handle::Hub;
 pub use listing::{Listing, RepoFile};
 pub use options::{HubOptions, ProxyUrl, Token};
-pub use progress::{Activity, DownloadStage, FileProgress, Progress, Retry};
+pub use progress::FileProgress;
 pub use search::{Modality, ModelSummary, SearchPage, SearchQuery, SizeClass, Sort};
 
 #[cfg(feature = "hub")]

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::progress::Retry;
+use mlx_engine_base::progress::Retry;
+
 use crate::error::Error;
 
 /// Servers may ask for longer waits; then the error is final instead.
@@ -85,7 +86,7 @@ impl Backoff {
             return Err(failure.error.context(format!("given up after {} tries", self.attempt + 1)));
         }
         self.attempt += 1;
-        Ok(Retry { attempt: self.attempt, of: self.limit, wait, reason: failure.error.to_string() })
+        Ok(Retry { attempt: self.attempt, limit: self.limit, wait, reason: failure.error.to_string() })
     }
 }
 

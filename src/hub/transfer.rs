@@ -23,12 +23,12 @@ use super::disk::disk;
 use super::http::{Client, Reply, Subject, encode, io_text, network, reader};
 use super::listing::RepoFile;
 use super::pace::Pace;
-use super::progress::Retry;
 use super::ranges::Ranges;
 use super::retry::Failure;
 use super::xet::Xet;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::read_text;
+use mlx_engine_base::progress::Retry;
 
 /// Bytes that are read and written at once, for each connection.
 const BUFFER: usize = 256 << 10;

@@ -6,7 +6,7 @@ use super::LoadingPhase;
 
 /// A stage of the coarse view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub enum CheckpointStage {
     /// Checkpoints 1 and 2.
     Initialization,
     /// Checkpoints 3 to 5.
@@ -17,14 +17,14 @@ pub enum Stage {
     Optimization,
 }
 
-impl Stage {
+impl CheckpointStage {
     /// The stage's name in events.
     pub fn name(self) -> &'static str {
         match self {
-            Stage::Initialization => "initialization",
-            Stage::LoadingModel => "loading_model",
-            Stage::DeviceSetup => "device_setup",
-            Stage::Optimization => "optimization",
+            CheckpointStage::Initialization => "initialization",
+            CheckpointStage::LoadingModel => "loading_model",
+            CheckpointStage::DeviceSetup => "device_setup",
+            CheckpointStage::Optimization => "optimization",
         }
     }
 }
@@ -35,7 +35,7 @@ pub struct Checkpoint {
     /// 1 to 9.
     pub step: u32,
     /// The stage it belongs to.
-    pub stage: Stage,
+    pub stage: CheckpointStage,
     /// A sentence for people.
     pub message: &'static str,
 }
@@ -58,15 +58,15 @@ impl Checkpoint {
 }
 
 const TABLE: [Checkpoint; 9] = [
-    Checkpoint { step: 1, stage: Stage::Initialization, message: "Starting the loader" },
-    Checkpoint { step: 2, stage: Stage::Initialization, message: "Reading the configuration" },
-    Checkpoint { step: 3, stage: Stage::LoadingModel, message: "Looking for the model's files" },
-    Checkpoint { step: 4, stage: Stage::LoadingModel, message: "Checking the weight files" },
-    Checkpoint { step: 5, stage: Stage::LoadingModel, message: "Reading the weights" },
-    Checkpoint { step: 6, stage: Stage::DeviceSetup, message: "All weights are in memory" },
-    Checkpoint { step: 7, stage: Stage::DeviceSetup, message: "Preparing the model on the device" },
-    Checkpoint { step: 8, stage: Stage::Optimization, message: "Warming up" },
-    Checkpoint { step: 9, stage: Stage::Optimization, message: "The model is ready" },
+    Checkpoint { step: 1, stage: CheckpointStage::Initialization, message: "Starting the loader" },
+    Checkpoint { step: 2, stage: CheckpointStage::Initialization, message: "Reading the configuration" },
+    Checkpoint { step: 3, stage: CheckpointStage::LoadingModel, message: "Looking for the model's files" },
+    Checkpoint { step: 4, stage: CheckpointStage::LoadingModel, message: "Checking the weight files" },
+    Checkpoint { step: 5, stage: CheckpointStage::LoadingModel, message: "Reading the weights" },
+    Checkpoint { step: 6, stage: CheckpointStage::DeviceSetup, message: "All weights are in memory" },
+    Checkpoint { step: 7, stage: CheckpointStage::DeviceSetup, message: "Preparing the model on the device" },
+    Checkpoint { step: 8, stage: CheckpointStage::Optimization, message: "Warming up" },
+    Checkpoint { step: 9, stage: CheckpointStage::Optimization, message: "The model is ready" },
 ];
 
 /// Turns the phases of one load into checkpoints: each of the nine once, in order, none left out of a load that
@@ -83,29 +83,24 @@ impl Checkpoints {
     }
 
     /// The checkpoints that this phase reaches for the first time.
-    pub fn reach(&mut self, phase: &LoadingPhase) -> &'static [Checkpoint] {
+    pub fn reach(&mut self, phase: LoadingPhase) -> &'static [Checkpoint] {
         let step = match phase {
             LoadingPhase::DownloadingConfig => 2,
-            LoadingPhase::DownloadingWeights { .. } => 3,
-            LoadingPhase::LoadingWeights { .. } => 5,
+            LoadingPhase::DownloadingWeights => 3,
+            LoadingPhase::LoadingWeights => 5,
             LoadingPhase::LoadingTokenizer => 6,
             LoadingPhase::InitializingModel => 8,
             LoadingPhase::Ready => 9,
-            LoadingPhase::Failed(_) => self.reached,
+            LoadingPhase::Failed => self.reached,
         };
         let from = self.reached;
         self.reached = step.max(from);
         &TABLE[from..self.reached]
     }
 
-    /// The last checkpoint reached, 0 before the first.
-    pub fn current(&self) -> u32 {
-        self.reached as u32
-    }
-
-    /// The stage of the last checkpoint reached.
-    pub fn stage(&self) -> Stage {
-        TABLE[self.reached.max(1) - 1].stage
+    /// The last checkpoint reached; before any, the first.
+    pub fn last(&self) -> Checkpoint {
+        TABLE[self.reached.max(1) - 1]
     }
 }
 
@@ -115,24 +110,16 @@ mod tests {
 
     #[test]
     fn each_checkpoint_once_and_in_order() {
-        let weights = |bytes_done| LoadingPhase::LoadingWeights {
-            file: "a".into(),
-            file_index: 1,
-            total_files: 1,
-            bytes_done,
-            bytes_total: 2,
-        };
         let phases = [
             LoadingPhase::DownloadingConfig,
-            weights(0),
-            weights(1),
-            weights(2),
+            LoadingPhase::LoadingWeights,
+            LoadingPhase::LoadingWeights,
             LoadingPhase::LoadingTokenizer,
             LoadingPhase::InitializingModel,
             LoadingPhase::Ready,
         ];
         let mut view = Checkpoints::default();
-        let steps: Vec<u32> = phases.iter().flat_map(|p| view.reach(p)).map(|c| c.step).collect();
+        let steps: Vec<u32> = phases.into_iter().flat_map(|p| view.reach(p)).map(|c| c.step).collect();
         assert_eq!(steps, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
         let stages: Vec<&str> = TABLE.iter().map(|c| c.stage.name()).collect();
         assert_eq!(stages[..2], ["initialization"; 2]);

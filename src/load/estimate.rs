@@ -15,7 +15,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::array::Device;
 use crate::error::{Error, Result};
+use crate::models::shape::{LayerShape, ModelShape, StateShape};
 
 /// Positions by which caches grow.
 const STEP: u64 = 256;
@@ -29,38 +31,6 @@ const IN_FLIGHT: usize = 50;
 /// Operations of a layer besides those with attention as several operations: over a window, over quantized keys.
 const WINDOW_EXTRA: usize = 5;
 const QUANTIZED_EXTRA: usize = 16;
-
-/// The sizes of a decoder that decide about memory. The numbers come from a checked specification.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ModelShape {
-    /// Features of the residual stream.
-    pub hidden: u64,
-    /// Rows of the output layer.
-    pub vocab: u64,
-    /// The longest sequence the model was made for.
-    pub context_length: Option<u64>,
-    /// Bytes of a number of the activations, and of keys and values that are not quantized.
-    pub element_bytes: u64,
-    /// One a layer.
-    pub layers: Vec<LayerShape>,
-}
-
-/// One layer's sizes.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct LayerShape {
-    /// Query heads.
-    pub heads: u64,
-    /// Key and value heads.
-    pub kv_heads: u64,
-    /// Features of a key's head.
-    pub key_dim: u64,
-    /// Features of a value's head.
-    pub value_dim: u64,
-    /// How many positions it remembers; all if none.
-    pub window: Option<u64>,
-    /// Inner features of its feed-forward part; of a mixture of experts all that its parts hand to each other.
-    pub ffn: u64,
-}
 
 /// For what use the memory is estimated.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -115,33 +85,47 @@ impl EstimateOptions {
     }
 }
 
-impl ModelShape {
-    /// The estimate for weights of `weights` bytes. `usual_step` is the device's prefill step.
+/// The rest of what an estimate needs: where the model runs, and what the headers of its files say.
+#[derive(Clone, Copy, Debug)]
+pub struct Given<'a> {
+    /// The model.
+    pub shape: &'a ModelShape,
+    /// Where it runs.
+    pub device: Device,
+    /// Bytes of its weights.
+    pub weights: u64,
+    /// Bytes of a number of the activations, and of keys and values that are not quantized.
+    pub element_bytes: u64,
+}
+
+impl Given<'_> {
+    /// The estimate.
     ///
     /// # Errors
     /// As [`EstimateOptions::validate`].
-    pub fn estimate(&self, weights: u64, usual_step: u64, options: &EstimateOptions) -> Result<MemoryEstimate> {
+    pub fn estimate(&self, options: &EstimateOptions) -> Result<MemoryEstimate> {
         options.validate()?;
-        let made_for = self.context_length.unwrap_or(USUAL_CONTEXT).max(1);
+        let (layers, weights) = (&self.shape.layers, self.weights);
+        let made_for = self.shape.context_length.unwrap_or(USUAL_CONTEXT).max(1);
         let context = options.context.unwrap_or(made_for.min(USUAL_CONTEXT));
-        let step = options.prefill_step.unwrap_or(usual_step).min(context);
+        let step = options.prefill_step.unwrap_or(self.shape.prefill_step.on(self.device)).min(context);
         let sum = |caches: &[u64]| caches.iter().fold(0u64, |sum, n| sum.saturating_add(*n));
         let caches = |context: u64, decoding: bool, options: &EstimateOptions| -> Vec<u64> {
-            self.layers.iter().map(|l| self.cache(l, context, step, decoding, options)).collect()
+            layers.iter().map(|l| self.cache(l, context, step, decoding, options)).collect()
         };
         // What the last growth has replaced: all but the positions that it brought.
         let full = context.next_multiple_of(STEP);
         let grown = step.next_multiple_of(STEP);
         let before = match full > grown {
             true => caches(full - grown, false, options),
-            false => vec![0; self.layers.len()],
+            false => vec![0; layers.len()],
         };
         let prompt = (sum(&caches(context, false, options)), self.activations(step, &before, options));
         // A bounded cache is copied while the step before still reads it.
         let decoding = caches(context, true, options);
-        let bounded = |l: &LayerShape| l.window.is_some() || options.max_kv_size.is_some();
+        let bounded = |l: &LayerShape| window(l, options).is_some();
         let copies: Vec<u64> =
-            self.layers.iter().zip(&decoding).map(|(l, cache)| if bounded(l) { *cache } else { 0 }).collect();
+            layers.iter().zip(&decoding).map(|(l, cache)| if bounded(l) { *cache } else { 0 }).collect();
         let answer = (sum(&decoding), self.activations(1, &copies, options));
         let all = |(cache, more): (u64, u64)| cache.saturating_add(more);
         let (kv_cache, mut activations) = if all(prompt) >= all(answer) { prompt } else { answer };
@@ -158,13 +142,13 @@ impl ModelShape {
 
     /// Keys and values of one layer, at most: while the prompt is processed, or behind it.
     fn cache(&self, layer: &LayerShape, context: u64, step: u64, decoding: bool, options: &EstimateOptions) -> u64 {
-        let (positions, bits) = match (layer.window.or(options.max_kv_size), decoding) {
+        let StateShape::KeysAndValues { each, .. } = layer.state else { return 0 };
+        let (positions, bits) = match (window(layer, options), decoding) {
             (Some(size), false) => (context.min(size + step - 1), None),
             (Some(size), true) => ((context + STEP).min(size), None),
             (None, _) => (context.next_multiple_of(STEP), options.kv_bits),
         };
-        let features = layer.kv_heads * (layer.key_dim + layer.value_dim);
-        let numbers = positions.saturating_mul(features);
+        let numbers = positions.saturating_mul(each);
         match bits {
             // Codes, and a scale and a bias for each group.
             Some(bits) => {
@@ -178,26 +162,33 @@ impl ModelShape {
     /// What is alive at once besides weights and caches; `before` is what each layer's cache took before it grew.
     fn activations(&self, step: u64, before: &[u64], options: &EstimateOptions) -> u64 {
         let bytes = |numbers: u64| numbers.saturating_mul(step).saturating_mul(self.element_bytes);
-        let mut results = vec![bytes(self.hidden)];
-        for (i, (layer, before)) in self.layers.iter().zip(before).enumerate() {
+        let hidden = self.shape.hidden;
+        let mut results = vec![bytes(hidden)];
+        for (i, (layer, before)) in self.shape.layers.iter().zip(before).enumerate() {
             let extra = match () {
-                () if layer.window.is_some() || options.max_kv_size.is_some() => WINDOW_EXTRA,
+                () if window(layer, options).is_some() => WINDOW_EXTRA,
                 () if options.kv_bits.is_some() => QUANTIZED_EXTRA,
                 () => 0,
             };
-            let attention = layer.heads * layer.value_dim;
-            let projections = layer.heads * layer.key_dim + layer.kv_heads * (layer.key_dim + layer.value_dim);
-            results.extend([self.hidden, projections, attention].map(bytes));
+            results.extend(layer.mixer.iter().copied().map(bytes));
             results.push(*before);
             // Of the last layer nothing is wanted but its keys and values.
-            if i + 1 < self.layers.len() {
-                results.extend([self.hidden, self.hidden, layer.ffn, self.hidden].map(bytes));
+            if i + 1 < self.shape.layers.len() {
+                results.extend([hidden, hidden, layer.feed.on(self.device), hidden].map(bytes));
                 results.extend(std::iter::repeat_n(0, extra));
             }
         }
         let sum = |results: &[u64]| results.iter().fold(0u64, |sum, n| sum.saturating_add(*n));
         let in_flight = results.windows(IN_FLIGHT.min(results.len())).map(sum).max().unwrap_or(0);
         // Decoding: the logits, and a copy of them in f32.
-        in_flight.max(self.vocab * (self.element_bytes + 4))
+        in_flight.max(self.shape.vocab * (self.element_bytes + 4))
+    }
+}
+
+/// How many positions a layer keeps at most.
+fn window(layer: &LayerShape, options: &EstimateOptions) -> Option<u64> {
+    match layer.state {
+        StateShape::KeysAndValues { window, .. } => window.or(options.max_kv_size),
+        StateShape::None => None,
     }
 }

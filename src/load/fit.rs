@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{EstimateOptions, LayerShape, MemoryEstimate, ModelConfiguration, ModelShape, ModelSource};
+use super::estimate::{EstimateOptions, Given, MemoryEstimate};
+use super::{ModelConfiguration, ModelSource};
 use crate::array::{Device, system};
 use crate::error::Result;
 use crate::files::read_json;
-use crate::hub::catalog::{self, CatalogEntry};
 #[cfg(feature = "hub")]
-use crate::hub::{Client, HubOptions};
-use crate::models::decoder::{DecoderSpec, Ffn, Mixer};
+use crate::hub::Client;
+use crate::hub::{Catalog, CatalogEntry};
 use crate::models::registry;
 use crate::weights::Checkpoint;
 
@@ -75,8 +75,7 @@ pub fn fit(configuration: &ModelConfiguration, device: Device, options: &Estimat
         (None, ModelSource::Directory(directory)) => directory.clone(),
         #[cfg(feature = "hub")]
         (None, ModelSource::Hub { .. }) => {
-            let hub = configuration.hub.clone().map_or_else(HubOptions::from_env, Ok)?;
-            return fit_with(&Client::new(hub)?, configuration, device, options);
+            return fit_with(&configuration.hub_or_env()?.client()?, configuration, device, options);
         }
         #[cfg(not(feature = "hub"))]
         (None, ModelSource::Hub { id, .. }) => {
@@ -121,8 +120,8 @@ pub struct KnownModel {
     pub fits: Option<bool>,
 }
 
-/// The catalogue, smallest model first.
-pub fn catalogue() -> Vec<KnownModel> {
+/// The models of a catalogue, smallest first.
+pub fn catalogue(catalog: &Catalog) -> Vec<KnownModel> {
     let room = room();
     let known = |entry: CatalogEntry| {
         let weight_bytes = entry.weight_bytes();
@@ -133,7 +132,7 @@ pub fn catalogue() -> Vec<KnownModel> {
             entry,
         }
     };
-    catalog::entries().into_iter().map(known).collect()
+    catalog.entries().into_iter().map(known).collect()
 }
 
 /// What may be taken of the memory that is available now.
@@ -182,19 +181,20 @@ fn numbers(shape: &[usize]) -> u64 {
 impl Parts {
     fn fit(&self, name: String, device: Device, options: &EstimateOptions) -> Result<Fit> {
         let model_type = self.config.get("model_type").and_then(Value::as_str).unwrap_or_default();
-        let spec = registry::find(model_type).and_then(|a| a.spec(&self.config));
-        let shape = spec.as_ref().ok().map(|spec| self.shape(spec, device));
-        let step = spec.as_ref().map_or(0, |spec| spec.prefill_step(device) as u64);
+        let shape = registry::find(model_type).and_then(|a| a.shape(&self.config));
         let weights = self.tensors.values().map(|t| t.bytes).sum();
         let estimate = |options: &EstimateOptions| match &shape {
-            Some(shape) => shape.estimate(weights, step, options),
-            None => Ok(MemoryEstimate { weights, total: weights, ..Default::default() }),
+            Ok(shape) => {
+                let element_bytes = self.element_bytes(&shape.embedding);
+                Given { shape, device, weights, element_bytes }.estimate(options)
+            }
+            Err(_) => Ok(MemoryEstimate { weights, total: weights, ..Default::default() }),
         };
         let memory = estimate(options)?;
         let system = system::memory();
         let room = room();
         let largest_context = match (&shape, room) {
-            (Some(shape), Some(room)) => {
+            (Ok(shape), Some(room)) => {
                 let most = shape.context_length.unwrap_or(1 << 20).clamp(256, 1 << 24) / 256;
                 let total = |n: u64| estimate(&EstimateOptions { context: Some(n * 256), ..options.clone() });
                 let (mut low, mut high) = (0, most);
@@ -213,11 +213,11 @@ impl Parts {
         Ok(Fit {
             name,
             model_type: model_type.to_owned(),
-            supported: spec.is_ok(),
-            reason: spec.err().map(|e| e.to_string()),
+            supported: shape.is_ok(),
+            reason: shape.as_ref().err().map(ToString::to_string),
             parameters,
             bits,
-            context_length: shape.as_ref().and_then(|s| s.context_length),
+            context_length: shape.as_ref().ok().and_then(|s| s.context_length),
             download_bytes: self.download_bytes,
             memory,
             memory_total: system.map(|s| s.total),
@@ -225,37 +225,6 @@ impl Parts {
             fits: room.map(|room| memory.total <= room),
             largest_context,
         })
-    }
-
-    fn shape(&self, spec: &DecoderSpec, device: Device) -> ModelShape {
-        let layer = |l: &crate::models::decoder::LayerSpec| {
-            let Mixer::Attention(a) = &l.mixer;
-            let ffn = match l.ffn {
-                Ffn::Gated { size, .. } | Ffn::Plain { size, .. } => size as u64,
-                Ffn::Moe { experts, shared } => {
-                    let shared = shared.map_or(0, |s| s.size + 2 * spec.hidden_size) as u64;
-                    // What the chosen experts take in and make of it; on a CPU within one operation.
-                    let each = (2 * experts.size + 2 * spec.hidden_size) as u64;
-                    let chosen = if device == Device::Gpu { experts.chosen as u64 * each } else { 0 };
-                    experts.count as u64 + shared + chosen
-                }
-            };
-            LayerShape {
-                heads: a.heads as u64,
-                kv_heads: a.kv_heads as u64,
-                key_dim: a.head_dim as u64,
-                value_dim: a.head_dim as u64,
-                window: a.window.map(|w| w as u64),
-                ffn,
-            }
-        };
-        ModelShape {
-            hidden: spec.hidden_size as u64,
-            vocab: spec.vocab_size as u64,
-            context_length: spec.context_length.map(|n| n.max(1) as u64),
-            element_bytes: self.element_bytes(spec.names.embedding),
-            layers: spec.layers.iter().map(layer).collect(),
-        }
     }
 
     /// Bytes of a number of the activations: the embedding's type decides it.

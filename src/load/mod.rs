@@ -8,10 +8,10 @@ mod info;
 mod phase;
 mod pipeline;
 
-pub use checkpoints::{Checkpoint, Checkpoints, Stage};
-pub use estimate::{EstimateOptions, LayerShape, MemoryEstimate, ModelShape};
+pub use checkpoints::{Checkpoint, CheckpointStage, Checkpoints};
+pub use estimate::{EstimateOptions, MemoryEstimate};
 pub use info::{ModelInfo, QuantizationInfo};
-pub use phase::{DownloadStatus, LoadEvent, LoadingError, LoadingPhase};
+pub use phase::{LoadEvent, LoadingError, LoadingPhase};
 pub use pipeline::check_config;
 pub(crate) use pipeline::{Loaded, Loader};
 
@@ -19,7 +19,7 @@ use std::path::PathBuf;
 
 use crate::array::Dtype;
 use crate::error::{Error, Result};
-use crate::hub::{self, HubOptions};
+use crate::hub::{Hub, Place};
 
 /// Where a model is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,8 +44,9 @@ pub struct ModelConfiguration {
     pub tokenizer: TokenizerSource,
     /// What floating-point weights are converted to.
     pub dtype: WeightDtype,
-    /// How to reach the Hub; what the environment says if not given.
-    pub hub: Option<HubOptions>,
+    /// Where a model of the Hub lies and comes from, and whose catalogue counts. If not given, what the environment
+    /// says, with the built-in catalogue.
+    pub hub: Option<Hub>,
 }
 
 /// Where a model's tokenizer is.
@@ -74,15 +75,16 @@ pub enum WeightDtype {
 }
 
 impl ModelConfiguration {
-    /// A model in a directory.
+    /// A model in a directory. One that lies in a models directory, as after a download, is treated as the model it is:
+    /// nobody removes it while it is read, its use is recorded, and it ends answers at what the catalogue has for it.
     pub fn directory(path: impl Into<PathBuf>) -> Self {
         Self::new(ModelSource::Directory(path.into()))
     }
 
-    /// A model of the Hugging Face Hub. If the local cache has all of it, the network is not used, so a branch that has
-    /// moved since stays where it was; otherwise what is missing is downloaded.
-    pub fn hub(id: impl Into<String>, revision: Option<String>) -> Self {
-        Self::new(ModelSource::Hub { id: id.into(), revision })
+    /// A model of the Hugging Face Hub. If the models directory has all of it, the network is not used, so a branch that
+    /// has moved since stays where it was; otherwise what is missing is downloaded.
+    pub fn hub(hub: &Hub, id: impl Into<String>, revision: Option<String>) -> Self {
+        Self::new(ModelSource::Hub { id: id.into(), revision }).with_hub(hub)
     }
 
     /// A model with its own tokenizer and weights as [`WeightDtype::Auto`] has them.
@@ -104,11 +106,32 @@ impl ModelConfiguration {
         self
     }
 
-    /// Says how to reach the Hub.
+    /// Sets the hub.
     #[must_use]
-    pub fn with_hub(mut self, options: HubOptions) -> Self {
-        self.hub = Some(options);
+    pub fn with_hub(mut self, hub: &Hub) -> Self {
+        self.hub = Some(hub.clone());
         self
+    }
+
+    /// The hub that was given, else the environment's.
+    ///
+    /// # Errors
+    /// As [`Hub::from_env`].
+    pub fn hub_or_env(&self) -> Result<Hub> {
+        self.hub.clone().map_or_else(Hub::from_env, Ok)
+    }
+
+    /// Where in a models directory the model is, or would be; `None` for a directory that is in none.
+    ///
+    /// # Errors
+    /// As [`hub_or_env`](Self::hub_or_env).
+    pub fn place(&self) -> Result<Option<Place>> {
+        match &self.source {
+            ModelSource::Directory(path) => Ok(Place::of(path)),
+            ModelSource::Hub { id, .. } => {
+                Ok(Some(Place { directory: self.hub_or_env()?.directory().to_owned(), id: id.clone() }))
+            }
+        }
     }
 
     /// A name for messages and events: the id, or the directory.
@@ -127,10 +150,7 @@ impl ModelConfiguration {
                 Err(Error::invalid_argument(format!("{} is not a directory", path.display())))
             }
             ModelSource::Directory(path) => Err(Error::not_found(format!("{}: no such directory", path.display()))),
-            ModelSource::Hub { id, revision } => {
-                let cache = self.hub.as_ref().map_or_else(hub::cache_dir, |o| Ok(o.cache.clone()))?;
-                hub::complete_snapshot(&cache, id, revision.as_deref())
-            }
+            ModelSource::Hub { id, revision } => self.hub_or_env()?.snapshot(id, revision.as_deref()),
         }
     }
 }

@@ -1,42 +1,23 @@
-//! The phases of a load.
+//! The phases of a load, and what is told of them.
 
 use std::fmt;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::Checkpoint;
 use crate::error::{Error, ErrorKind};
-use crate::hub::Retry;
+use crate::progress::Progress;
 
 /// What a load is doing.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoadingPhase {
     /// Finding the model and reading its configuration.
     DownloadingConfig,
     /// Downloading a weight file.
-    DownloadingWeights {
-        /// The file's name.
-        file: String,
-        /// Its number, from 1.
-        file_index: usize,
-        /// How many files there are.
-        total_files: usize,
-        /// How much of this file is there, 0 to 1.
-        progress: f64,
-    },
+    DownloadingWeights,
     /// Reading a weight file into memory.
-    LoadingWeights {
-        /// The file's name.
-        file: String,
-        /// Its number, from 1.
-        file_index: usize,
-        /// How many files there are.
-        total_files: usize,
-        /// Bytes of weights read so far, over all files.
-        bytes_done: u64,
-        /// Bytes of weights in all files.
-        bytes_total: u64,
-    },
+    LoadingWeights,
     /// Reading the tokenizer.
     LoadingTokenizer,
     /// Running the model once, so that the first answer is not slower than the next.
@@ -44,14 +25,65 @@ pub enum LoadingPhase {
     /// The model can be used.
     Ready,
     /// The load is over without a model.
-    Failed(LoadingError),
+    Failed,
+}
+
+impl LoadingPhase {
+    /// All of them, in order.
+    pub const ALL: [LoadingPhase; 7] = [
+        LoadingPhase::DownloadingConfig,
+        LoadingPhase::DownloadingWeights,
+        LoadingPhase::LoadingWeights,
+        LoadingPhase::LoadingTokenizer,
+        LoadingPhase::InitializingModel,
+        LoadingPhase::Ready,
+        LoadingPhase::Failed,
+    ];
+
+    /// The phase's name in events: `downloadingConfig`, `loadingWeights`, ...
+    pub fn name(self) -> &'static str {
+        match self {
+            LoadingPhase::DownloadingConfig => "downloadingConfig",
+            LoadingPhase::DownloadingWeights => "downloadingWeights",
+            LoadingPhase::LoadingWeights => "loadingWeights",
+            LoadingPhase::LoadingTokenizer => "loadingTokenizer",
+            LoadingPhase::InitializingModel => "initializingModel",
+            LoadingPhase::Ready => "ready",
+            LoadingPhase::Failed => "failed",
+        }
+    }
+
+    /// Whether no phase follows.
+    pub fn is_terminal(self) -> bool {
+        matches!(self, LoadingPhase::Ready | LoadingPhase::Failed)
+    }
+
+    /// About how far the whole load is, 0 to 1: 0.01 for the configuration, up to 0.50 for downloads, up to 0.85 for
+    /// reading weights, then 0.88, 0.95 and 1; 0 when it failed.
+    pub(super) fn estimated_progress(self, progress: Option<&Progress>) -> f64 {
+        match self {
+            LoadingPhase::DownloadingConfig => 0.01,
+            LoadingPhase::DownloadingWeights => {
+                let files = |p: &Progress| {
+                    let before = p.file_index.saturating_sub(1) as f64;
+                    ((before + p.file_fraction()) / p.total_files.max(1) as f64).min(1.0)
+                };
+                0.01 + 0.49 * progress.map_or(0.0, files)
+            }
+            LoadingPhase::LoadingWeights => 0.50 + 0.35 * progress.map_or(0.0, Progress::fraction),
+            LoadingPhase::LoadingTokenizer => 0.88,
+            LoadingPhase::InitializingModel => 0.95,
+            LoadingPhase::Ready => 1.0,
+            LoadingPhase::Failed => 0.0,
+        }
+    }
 }
 
 /// Why a load failed, and when.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoadingError {
-    /// The name of the phase that failed, as [`LoadingPhase::name`] gives it.
-    pub phase: &'static str,
+    /// The phase that failed.
+    pub phase: LoadingPhase,
     /// What kind of error it was.
     pub kind: ErrorKind,
     /// What went wrong.
@@ -59,210 +91,191 @@ pub struct LoadingError {
 }
 
 impl LoadingError {
-    pub(super) fn new(phase: &LoadingPhase, error: &Error) -> Self {
-        LoadingError { phase: phase.name(), kind: error.kind(), message: error.to_string() }
+    pub(super) fn new(phase: LoadingPhase, error: &Error) -> Self {
+        LoadingError { phase, kind: error.kind(), message: error.to_string() }
     }
 }
 
 impl fmt::Display for LoadingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Loading failed during {}: {}", self.phase, self.message)
+        write!(f, "Loading failed during {}: {}", self.phase.name(), self.message)
     }
 }
 
 impl std::error::Error for LoadingError {}
 
-impl LoadingPhase {
-    /// The phase's name in events: `downloadingConfig`, `loadingWeights`, ...
-    pub fn name(&self) -> &'static str {
-        match self {
-            LoadingPhase::DownloadingConfig => "downloadingConfig",
-            LoadingPhase::DownloadingWeights { .. } => "downloadingWeights",
-            LoadingPhase::LoadingWeights { .. } => "loadingWeights",
-            LoadingPhase::LoadingTokenizer => "loadingTokenizer",
-            LoadingPhase::InitializingModel => "initializingModel",
-            LoadingPhase::Ready => "ready",
-            LoadingPhase::Failed(_) => "failed",
-        }
-    }
-
-    /// A sentence for people.
-    pub fn description(&self) -> String {
-        match self {
-            LoadingPhase::DownloadingConfig => "Downloading configuration".into(),
-            LoadingPhase::DownloadingWeights { file, file_index, total_files, progress } => {
-                format!("Downloading {file} ({file_index}/{total_files}) - {}%", (progress * 100.0) as u32)
-            }
-            LoadingPhase::LoadingWeights { file, file_index, total_files, .. } => {
-                format!("Loading weights from {file} ({file_index}/{total_files})")
-            }
-            LoadingPhase::LoadingTokenizer => "Loading tokenizer".into(),
-            LoadingPhase::InitializingModel => "Initializing model".into(),
-            LoadingPhase::Ready => "Ready".into(),
-            LoadingPhase::Failed(error) => format!("Failed: {error}"),
-        }
-    }
-
-    /// Whether no phase follows.
-    pub fn is_terminal(&self) -> bool {
-        matches!(self, LoadingPhase::Ready | LoadingPhase::Failed(_))
-    }
-
-    /// About how far the whole load is, 0 to 1: 0.01 for the configuration, up to 0.50 for downloads, up to 0.85 for
-    /// reading weights, then 0.88, 0.95 and 1; 0 when it failed.
-    pub fn estimated_progress(&self) -> f64 {
-        match self {
-            LoadingPhase::DownloadingConfig => 0.01,
-            LoadingPhase::DownloadingWeights { file_index, total_files, progress, .. } => {
-                let files = (*total_files).max(1) as f64;
-                let before = file_index.saturating_sub(1) as f64;
-                0.01 + 0.49 * ((before + progress.clamp(0.0, 1.0)) / files).min(1.0)
-            }
-            LoadingPhase::LoadingWeights { bytes_done, bytes_total, .. } => {
-                let share = *bytes_done as f64 / (*bytes_total).max(1) as f64;
-                0.50 + 0.35 * share.clamp(0.0, 1.0)
-            }
-            LoadingPhase::LoadingTokenizer => 0.88,
-            LoadingPhase::InitializingModel => 0.95,
-            LoadingPhase::Ready => 1.0,
-            LoadingPhase::Failed(_) => 0.0,
-        }
-    }
-}
-
-/// A phase, or progress within it.
+/// What a load is doing: a phase, or progress within it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoadEvent {
-    /// What the load is doing.
+    /// What it is doing.
     pub phase: LoadingPhase,
-    /// [`LoadingPhase::estimated_progress`], never less than in an earlier event of this load (0 when failed).
+    /// About how far the whole load is, 0 to 1; never less than before, and 0 when it failed.
     pub estimated_progress: f64,
+    /// The coarse view: the last checkpoint that was reached.
+    pub checkpoint: Checkpoint,
+    /// While something is downloaded, and while weights are read: how far that is.
+    pub progress: Option<Progress>,
+    /// Why it failed, in the phase [`LoadingPhase::Failed`].
+    pub failure: Option<LoadingError>,
     /// Bytes that MLX holds, in the whole process.
     pub memory_bytes: usize,
     /// Since the load began.
     pub elapsed: Duration,
-    /// While downloading: how that goes.
-    pub download: Option<DownloadStatus>,
-}
-
-/// How the download of a load goes.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct DownloadStatus {
-    /// Bytes that are there, over all files known so far.
-    pub bytes_done: u64,
-    /// Bytes of these files. Grows once, when the weights come to the small files.
-    pub bytes_total: u64,
-    /// Received in the last seconds.
-    pub bytes_per_second: f64,
-    /// At that speed.
-    pub remaining: Option<Duration>,
-    /// A failure that is being waited out.
-    pub retry: Option<Retry>,
 }
 
 impl LoadEvent {
-    /// A sentence for people: the phase's, and why it waits.
+    /// A sentence for people. It also tells of a failure that is being waited out.
     pub fn description(&self) -> String {
-        match self.download.as_ref().and_then(|d| d.retry.as_ref()) {
-            Some(retry) if !self.phase.is_terminal() => format!(
-                "{}; trying again in {:.1} s ({} of {}): {}",
-                self.phase.description(),
-                retry.wait.as_secs_f64(),
-                retry.attempt,
-                retry.of,
-                retry.reason
-            ),
-            _ => self.phase.description(),
+        let none = Progress::default();
+        let p = self.progress.as_ref().unwrap_or(&none);
+        let text = match self.phase {
+            LoadingPhase::DownloadingConfig => "Downloading configuration".into(),
+            LoadingPhase::DownloadingWeights => {
+                let percent = (p.file_fraction() * 100.0) as u32;
+                format!("Downloading {} ({}/{}) - {percent}%", p.file, p.file_index, p.total_files)
+            }
+            LoadingPhase::LoadingWeights => {
+                format!("Loading weights from {} ({}/{})", p.file, p.file_index, p.total_files)
+            }
+            LoadingPhase::LoadingTokenizer => "Loading tokenizer".into(),
+            LoadingPhase::InitializingModel => "Initializing model".into(),
+            LoadingPhase::Ready => "Ready".into(),
+            LoadingPhase::Failed => self.failure.as_ref().map_or("Failed".into(), |f| format!("Failed: {f}")),
+        };
+        match &p.retry {
+            Some(r) => {
+                let wait = r.wait.as_secs_f64();
+                format!("{text}; trying again in {wait:.1} s ({} of {}): {}", r.attempt, r.limit, r.reason)
+            }
+            None => text,
         }
     }
 
-    /// The event as one JSON object.
+    /// The event as one JSON object: the one schema of a load event, with the names of the C interface's
+    /// `mlxe_load_event_t`. The command line prints it, and a server sends it. `phase` is the phase's name; `progress` is
+    /// [`Progress::to_json`], or null in phases without. tests/golden/load_events.json pins it.
     pub fn to_json(&self) -> Value {
-        let mut json = json!({
+        let failure = self.failure.as_ref();
+        json!({
             "event": "phase",
             "phase": self.phase.name(),
+            "is_terminal": self.phase.is_terminal(),
             "description": self.description(),
-            "terminal": self.phase.is_terminal(),
             "estimated_progress": self.estimated_progress,
+            "checkpoint": self.checkpoint.step,
+            "checkpoint_stage": self.checkpoint.stage.name(),
+            "progress": self.progress.as_ref().map(Progress::to_json),
             "memory_bytes": self.memory_bytes,
             "elapsed_seconds": self.elapsed.as_secs_f64(),
-        });
-        let more = match &self.phase {
-            LoadingPhase::DownloadingWeights { file, file_index, total_files, progress } => {
-                json!({"file": file, "file_index": file_index, "total_files": total_files, "progress": progress})
-            }
-            LoadingPhase::LoadingWeights { file, file_index, total_files, bytes_done, bytes_total } => json!({
-                "file": file, "file_index": file_index, "total_files": total_files,
-                "bytes_done": bytes_done, "bytes_total": bytes_total,
-            }),
-            LoadingPhase::Failed(error) => json!({
-                "failed_phase": error.phase, "code": error.kind.code(), "message": error.message,
-            }),
-            _ => json!({}),
-        };
-        let status = self.download.as_ref().map(|d| {
-            json!({
-                "bytes_done": d.bytes_done, "bytes_total": d.bytes_total, "bytes_per_second": d.bytes_per_second,
-                "remaining_seconds": d.remaining.map(|r| r.as_secs_f64()),
-                "retry": d.retry.as_ref().map(|r| json!({
-                    "attempt": r.attempt, "of": r.of, "wait_seconds": r.wait.as_secs_f64(), "reason": r.reason,
-                })),
-            })
-        });
-        for part in [Some(more), status] {
-            if let (Some(json), Some(Value::Object(part))) = (json.as_object_mut(), part) {
-                json.extend(part);
-            }
-        }
-        json
+            "error_code": failure.map_or(0, |f| f.kind.code()),
+            "error_message": failure.map(|f| &f.message),
+            "failed_phase": failure.map(|f| f.phase.name()),
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Checkpoints;
     use super::*;
+    use crate::progress::{Retry, Stage};
 
-    fn loading(bytes_done: u64) -> LoadingPhase {
-        LoadingPhase::LoadingWeights {
-            file: "model.safetensors".into(),
-            file_index: 1,
-            total_files: 2,
-            bytes_done,
-            bytes_total: 1000,
-        }
+    fn progress(stage: Stage, file_index: usize, done: u64, total: u64) -> Progress {
+        let file = format!("model-0000{file_index}-of-00002.safetensors");
+        Progress { stage, file, file_index, total_files: 2, bytes_done: done, bytes_total: total, ..Default::default() }
     }
 
-    fn downloading(file_index: usize, progress: f64) -> LoadingPhase {
-        LoadingPhase::DownloadingWeights { file: "a".into(), file_index, total_files: 2, progress }
+    fn downloading(file_index: usize, done: u64) -> Progress {
+        let all = (file_index as u64 - 1) * 1000 + done;
+        Progress { file_bytes_done: done, file_bytes_total: 1000, ..progress(Stage::Weights, file_index, all, 2000) }
+    }
+
+    fn event(phase: LoadingPhase, progress: Option<Progress>) -> LoadEvent {
+        let mut checkpoints = Checkpoints::default();
+        checkpoints.reach(phase);
+        LoadEvent {
+            phase,
+            estimated_progress: phase.estimated_progress(progress.as_ref()),
+            checkpoint: checkpoints.last(),
+            progress,
+            failure: None,
+            memory_bytes: 4096,
+            elapsed: Duration::from_millis(1500),
+        }
     }
 
     #[test]
     fn progress_follows_the_bands() {
+        use LoadingPhase::*;
+        let reading = |done| Some(progress(Stage::Reading, 1, done, 1000));
         let phases = [
-            (LoadingPhase::DownloadingConfig, 0.01),
-            (downloading(1, 0.0), 0.01),
-            (downloading(1, 1.0), 0.255),
-            (downloading(2, 1.0), 0.50),
-            (loading(0), 0.50),
-            (loading(500), 0.675),
-            (loading(1000), 0.85),
-            (LoadingPhase::LoadingTokenizer, 0.88),
-            (LoadingPhase::InitializingModel, 0.95),
-            (LoadingPhase::Ready, 1.0),
+            (DownloadingConfig, None, 0.01),
+            (DownloadingWeights, Some(downloading(1, 0)), 0.01),
+            (DownloadingWeights, Some(downloading(1, 1000)), 0.255),
+            (DownloadingWeights, Some(downloading(2, 1000)), 0.50),
+            (LoadingWeights, reading(0), 0.50),
+            (LoadingWeights, reading(500), 0.675),
+            (LoadingWeights, reading(1000), 0.85),
+            (LoadingTokenizer, None, 0.88),
+            (InitializingModel, None, 0.95),
+            (Ready, None, 1.0),
+            (Failed, None, 0.0),
         ];
-        for (phase, want) in &phases {
-            assert!((phase.estimated_progress() - want).abs() < 1e-9, "{phase:?}");
+        for (phase, progress, want) in &phases {
+            assert!((phase.estimated_progress(progress.as_ref()) - want).abs() < 1e-9, "{phase:?} {progress:?}");
         }
-        assert!(phases.is_sorted_by(|a, b| a.1 <= b.1));
+    }
+
+    fn failed() -> LoadEvent {
+        let error = Error::tokenizer("no tokenizer.json");
+        let failure = Some(LoadingError::new(LoadingPhase::LoadingTokenizer, &error));
+        LoadEvent { failure, ..event(LoadingPhase::Failed, None) }
     }
 
     #[test]
-    fn failure_is_terminal_and_says_when() {
-        let error = LoadingError::new(&LoadingPhase::LoadingTokenizer, &Error::tokenizer("no tokenizer.json"));
-        let phase = LoadingPhase::Failed(error);
-        assert!(phase.is_terminal() && LoadingPhase::Ready.is_terminal() && !loading(1).is_terminal());
-        assert_eq!(phase.estimated_progress(), 0.0);
-        assert_eq!(phase.description(), "Failed: Loading failed during loadingTokenizer: no tokenizer.json");
-        assert_eq!(downloading(2, 0.5).description(), "Downloading a (2/2) - 50%");
+    fn descriptions_are_sentences() {
+        let phase = |phase, progress| event(phase, progress).description();
+        let file = "model-00002-of-00002.safetensors";
+        assert_eq!(
+            phase(LoadingPhase::DownloadingWeights, Some(downloading(2, 500))),
+            format!("Downloading {file} (2/2) - 50%")
+        );
+        assert_eq!(
+            phase(LoadingPhase::LoadingWeights, Some(progress(Stage::Reading, 2, 5, 10))),
+            format!("Loading weights from {file} (2/2)")
+        );
+        assert_eq!(failed().description(), "Failed: Loading failed during loadingTokenizer: no tokenizer.json");
+    }
+
+    /// The schema of load events. Whoever changes it changes the golden file, and the C interface with it.
+    #[test]
+    fn events_have_one_schema() {
+        let retry = Retry { attempt: 2, limit: 5, wait: Duration::from_millis(500), reason: "HTTP 503".into() };
+        let waiting = Progress {
+            bytes_per_second: 250.5,
+            remaining: Some(Duration::from_secs(4)),
+            retry: Some(retry),
+            ..downloading(2, 500)
+        };
+        let events = [
+            event(LoadingPhase::DownloadingConfig, None),
+            event(LoadingPhase::DownloadingConfig, Some(Progress { paused: true, ..Default::default() })),
+            event(LoadingPhase::DownloadingWeights, Some(waiting)),
+            event(LoadingPhase::LoadingWeights, Some(progress(Stage::Reading, 1, 64, 128))),
+            event(LoadingPhase::LoadingTokenizer, None),
+            event(LoadingPhase::Ready, None),
+            failed(),
+        ];
+        let golden = include_str!("../../tests/golden/load_events.json");
+        let golden: Vec<Value> = golden.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let lines: Vec<String> = events.iter().map(|e| e.to_json().to_string()).collect();
+        assert_eq!(events.iter().map(LoadEvent::to_json).collect::<Vec<_>>(), golden, "\n{}", lines.join("\n"));
+        // Names of the C interface.
+        let header = include_str!("../../include/mlx_engine.h");
+        let mut names: Vec<&String> = golden[2].as_object().unwrap().keys().filter(|k| *k != "event").collect();
+        names.extend(golden[2]["progress"].as_object().unwrap().keys());
+        for name in names {
+            assert!(header.contains(&format!("{name};")), "{name}");
+        }
     }
 }

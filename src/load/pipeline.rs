@@ -11,8 +11,7 @@ use serde_json::Value;
 
 use super::info::{ModelInfo, QuantizationInfo};
 use super::{
-    DownloadStatus, LoadEvent, LoadingError, LoadingPhase, ModelConfiguration, ModelSource, TokenizerSource,
-    WeightDtype,
+    Checkpoints, LoadEvent, LoadingError, LoadingPhase, ModelConfiguration, ModelSource, TokenizerSource, WeightDtype,
 };
 use crate::array::fused;
 use crate::array::io::ReadProgress;
@@ -20,11 +19,12 @@ use crate::array::{self, Array, Dtype, memory};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{MAX_CONFIG, parse_json, read_json_if_there, read_text};
 use crate::generate;
-use crate::hub::catalog;
+use crate::hub::{Catalog, Place};
 #[cfg(feature = "hub")]
-use crate::hub::{Download, DownloadRequest, DownloadStage, HubOptions, InUse, Storage};
+use crate::hub::{Download, DownloadRequest, InUse, Storage};
 use crate::models::LanguageModel;
 use crate::models::registry::{self, Architecture};
+use crate::progress::{Progress, Stage};
 use crate::tokenizer::{Tokenizer, TokenizerOptions};
 use crate::weights::quantization::Quantization;
 use crate::weights::{Checkpoint, Parameter, Weights};
@@ -39,12 +39,17 @@ const TICK: Duration = Duration::from_millis(20);
 pub struct Loader {
     configuration: ModelConfiguration,
     cancelled: Arc<AtomicBool>,
+    #[cfg_attr(not(feature = "hub"), expect(dead_code, reason = "only downloads pause"))]
+    paused: Arc<AtomicBool>,
     started: Instant,
     phase: LoadingPhase,
-    progress: f64,
-    /// While downloading.
-    download: Option<DownloadStatus>,
-    /// While the files of a model of the Hub are read, nobody removes or moves them.
+    estimated_progress: f64,
+    checkpoints: Checkpoints,
+    /// What was told last of the download or the reading.
+    progress: Option<Progress>,
+    /// Where in a models directory it is; from the first step on.
+    place: Option<Place>,
+    /// While the files of a models directory are read, nobody removes or moves them.
     #[cfg(feature = "hub")]
     in_use: Option<InUse>,
     state: State,
@@ -106,15 +111,18 @@ struct Built {
 }
 
 impl Loader {
-    /// A load that stops within one step when `cancelled` becomes true.
-    pub fn new(configuration: ModelConfiguration, cancelled: Arc<AtomicBool>) -> Loader {
+    /// A load that stops within one step when `cancelled` becomes true, and does not download while `paused` is.
+    pub fn new(configuration: ModelConfiguration, cancelled: Arc<AtomicBool>, paused: Arc<AtomicBool>) -> Loader {
         Loader {
             configuration,
             cancelled,
+            paused,
             started: Instant::now(),
             phase: LoadingPhase::DownloadingConfig,
-            progress: 0.0,
-            download: None,
+            estimated_progress: 0.0,
+            checkpoints: Checkpoints::default(),
+            progress: None,
+            place: None,
             #[cfg(feature = "hub")]
             in_use: None,
             state: State::Configuration,
@@ -122,34 +130,42 @@ impl Loader {
     }
 
     /// Reports a phase, or progress within the current one.
-    fn enter(&mut self, phase: LoadingPhase, emit: Emit) {
-        self.progress = match phase {
-            LoadingPhase::Failed(_) => 0.0,
-            _ => phase.estimated_progress().max(self.progress),
+    fn enter(&mut self, phase: LoadingPhase, progress: Option<Progress>, emit: Emit) {
+        self.tell(phase, progress, None, emit);
+    }
+
+    fn tell(&mut self, phase: LoadingPhase, progress: Option<Progress>, failure: Option<LoadingError>, emit: Emit) {
+        self.estimated_progress = match phase {
+            LoadingPhase::Failed => 0.0,
+            _ => phase.estimated_progress(progress.as_ref()).max(self.estimated_progress),
         };
+        self.checkpoints.reach(phase);
         let event = LoadEvent {
-            phase: phase.clone(),
-            estimated_progress: self.progress,
+            phase,
+            estimated_progress: self.estimated_progress,
+            checkpoint: self.checkpoints.last(),
+            progress,
+            failure,
             memory_bytes: memory::active(),
             elapsed: self.started.elapsed(),
-            download: self.download.clone(),
         };
-        if phase.name() != self.phase.name() || phase.is_terminal() {
-            log::info!("{}: {}", self.configuration.name(), phase.description());
+        if phase != self.phase || phase.is_terminal() {
+            log::info!("{}: {}", self.configuration.name(), event.description());
         }
         self.phase = phase;
         emit(&event);
+        self.progress = event.progress;
     }
 
     /// Reports that the model can be used.
     pub fn ready(&mut self, emit: Emit) {
-        self.enter(LoadingPhase::Ready, emit);
+        self.enter(LoadingPhase::Ready, None, emit);
     }
 
     /// Reports the failure.
     pub fn fail(&mut self, error: &Error, emit: Emit) {
-        let failed = LoadingError::new(&self.phase, error);
-        self.enter(LoadingPhase::Failed(failed), emit);
+        let failed = LoadingError::new(self.phase, error);
+        self.tell(LoadingPhase::Failed, None, Some(failed), emit);
     }
 
     /// Frees what was read. For gigabytes that takes a while, so it comes after everyone was told.
@@ -173,7 +189,8 @@ impl Loader {
         self.check_cancel()?;
         self.state = match std::mem::replace(&mut self.state, State::Over) {
             State::Configuration => {
-                self.enter(LoadingPhase::DownloadingConfig, emit);
+                self.enter(LoadingPhase::DownloadingConfig, None, emit);
+                self.place = self.configuration.place()?;
                 #[cfg(feature = "hub")]
                 self.use_model()?;
                 match self.configuration.resolve()? {
@@ -184,13 +201,13 @@ impl Loader {
             #[cfg(feature = "hub")]
             State::Downloading(download) => match download.wait_for(Duration::ZERO) {
                 None => {
+                    download.set_paused(self.paused.load(Ordering::Acquire));
                     self.download_event(&download, emit);
                     State::Downloading(download)
                 }
                 Some(directory) => {
                     let directory = directory?;
                     self.download_event(&download, emit);
-                    self.download = None;
                     self.use_model()?;
                     State::Weights(Box::new(self.configure(directory)?))
                 }
@@ -204,7 +221,7 @@ impl Loader {
                     return Err(error);
                 }
                 Ok(false) => {
-                    self.enter(LoadingPhase::LoadingTokenizer, emit);
+                    self.enter(LoadingPhase::LoadingTokenizer, None, emit);
                     State::Tokenizer(Box::new(reading.built))
                 }
             },
@@ -215,7 +232,7 @@ impl Loader {
                 }
                 Ok(tokenizer) => {
                     let tokenizer = tokenizer?.map(|t| self.with_extra_eos(t));
-                    self.enter(LoadingPhase::InitializingModel, emit);
+                    self.enter(LoadingPhase::InitializingModel, None, emit);
                     State::Initialization(built, tokenizer)
                 }
             },
@@ -223,7 +240,7 @@ impl Loader {
                 generate::warm_up(&*built.model)?;
                 self.check_cancel()?;
                 #[cfg(feature = "hub")]
-                self.used()?;
+                self.used();
                 return Ok(Some(self.finish(*built, tokenizer)));
             }
             State::Over => return Err(Error::internal("the load is over")),
@@ -252,8 +269,12 @@ impl Loader {
 
     /// The tokenizer, also ending at the tokens that the catalogue has for the model.
     fn with_extra_eos(&self, tokenizer: Tokenizer) -> Tokenizer {
-        let ModelSource::Hub { id, .. } = &self.configuration.source else { return tokenizer };
-        let Some(entry) = catalog::find(id).filter(|e| e.id == *id) else { return tokenizer };
+        let Some(Place { id, .. }) = &self.place else { return tokenizer };
+        let entry = match &self.configuration.hub {
+            Some(hub) => hub.catalog().get(id),
+            None => Catalog::default().get(id),
+        };
+        let Some(entry) = entry else { return tokenizer };
         let mut ids = tokenizer.eos_token_ids().to_vec();
         for token in &entry.extra_eos {
             match tokenizer.token_to_id(token) {
@@ -264,31 +285,20 @@ impl Loader {
         tokenizer.with_eos(&ids)
     }
 
-    /// The models directory and the model's id, for a model of the Hub.
-    #[cfg(feature = "hub")]
-    fn stored(&self) -> Result<Option<(Storage, &str)>> {
-        let ModelSource::Hub { id, .. } = &self.configuration.source else { return Ok(None) };
-        let directory = match &self.configuration.hub {
-            Some(options) => options.cache.clone(),
-            None => crate::hub::cache_dir()?,
-        };
-        Ok(Some((Storage::new(directory), id)))
-    }
-
     /// Counts the use; from here on the files may be removed.
     #[cfg(feature = "hub")]
-    fn used(&mut self) -> Result<()> {
-        if let Some((storage, id)) = self.stored()? {
-            storage.mark_used(id);
+    fn used(&mut self) {
+        if let Some(Place { directory, id }) = &self.place {
+            Storage::new(directory).mark_used(id);
         }
         self.in_use = None;
-        Ok(())
     }
 
     /// Keeps the model from being removed until this load is over.
     #[cfg(feature = "hub")]
     fn use_model(&mut self) -> Result<()> {
-        let Some((storage, id)) = self.stored()? else { return Ok(()) };
+        let Some(Place { directory, id }) = &self.place else { return Ok(()) };
+        let storage = Storage::new(directory);
         // What is not there yet is kept by its download.
         if !storage.has(id)? {
             return Ok(());
@@ -303,11 +313,10 @@ impl Loader {
         let ModelSource::Hub { id, revision } = &self.configuration.source else {
             return Err(Error::internal("a directory is not downloaded"));
         };
-        let options = self.configuration.hub.clone().map_or_else(HubOptions::from_env, Ok)?;
         // What cannot be run is not downloaded.
         let request =
             DownloadRequest { check: Some(Box::new(check_config)), ..DownloadRequest::new(id, revision.clone()) };
-        Download::start(options, request).map(State::Downloading)
+        self.configuration.hub_or_env()?.download(request).map(State::Downloading)
     }
 
     #[cfg(not(feature = "hub"))]
@@ -328,30 +337,12 @@ impl Loader {
     #[cfg(feature = "hub")]
     fn download_event(&mut self, download: &Download, emit: Emit) {
         let progress = download.progress();
-        let phase = match progress.current_weights() {
-            Some((file_index, total_files, file)) if progress.stage != DownloadStage::Config => {
-                LoadingPhase::DownloadingWeights {
-                    file: file.name.clone(),
-                    file_index,
-                    total_files,
-                    progress: if file.finished { 1.0 } else { file.done as f64 / file.size.max(1) as f64 },
-                }
-            }
+        let phase = match progress.stage {
+            Stage::Weights if progress.file_index > 0 => LoadingPhase::DownloadingWeights,
             _ => LoadingPhase::DownloadingConfig,
         };
-        let status = DownloadStatus {
-            bytes_done: progress.bytes_done,
-            bytes_total: progress.bytes_total,
-            bytes_per_second: progress.bytes_per_second,
-            remaining: progress.remaining,
-            retry: progress.retry,
-        };
-        let same = |old: &DownloadStatus| {
-            (old.bytes_done, old.bytes_total, &old.retry) == (status.bytes_done, status.bytes_total, &status.retry)
-        };
-        if phase != self.phase || !self.download.as_ref().is_some_and(same) {
-            self.download = Some(status);
-            self.enter(phase, emit);
+        if phase != self.phase || !self.progress.as_ref().is_some_and(|old| old.is_where(&progress)) {
+            self.enter(phase, Some(progress), emit);
         }
     }
 
@@ -361,14 +352,7 @@ impl Loader {
         let mut checkpoint = Checkpoint::open(&configured.directory)?;
         let total = checkpoint.data_bytes();
         let files: Vec<String> = checkpoint.files.iter().map(|f| f.name.clone()).collect();
-        let first = LoadingPhase::LoadingWeights {
-            file: files[0].clone(),
-            file_index: 1,
-            total_files: files.len(),
-            bytes_done: 0,
-            bytes_total: total,
-        };
-        self.enter(first, emit);
+        self.enter(LoadingPhase::LoadingWeights, Some(reading_progress(&files, 0, 0, total)), emit);
         self.check_cancel()?;
         let dtype = match self.configuration.dtype {
             WeightDtype::Stored => None,
@@ -383,7 +367,7 @@ impl Loader {
         }
         let progress = ReadProgress::new(self.cancelled.clone());
         let weights = Weights::open(&mut checkpoint, quantization.clone(), dtype, progress.clone())?;
-        let model = configured.architecture.build(&configured.config, &weights)?;
+        let model = configured.architecture.build(&configured.config, &weights)?.language()?;
         let parameters = weights.parameter_count();
         weights.finish()?;
         let built = Built {
@@ -445,14 +429,8 @@ impl Loader {
     }
 
     fn weights_event(&mut self, reading: &Reading, file: usize, bytes_done: u64, emit: Emit) {
-        let phase = LoadingPhase::LoadingWeights {
-            file: reading.files[file].clone(),
-            file_index: file + 1,
-            total_files: reading.files.len(),
-            bytes_done: bytes_done.min(reading.total),
-            bytes_total: reading.total,
-        };
-        self.enter(phase, emit);
+        let progress = reading_progress(&reading.files, file, bytes_done, reading.total);
+        self.enter(LoadingPhase::LoadingWeights, Some(progress), emit);
     }
 
     fn finish(&self, built: Built, tokenizer: Option<Tokenizer>) -> Loaded {
@@ -463,7 +441,7 @@ impl Loader {
             directory: built.configured.directory,
             model_type: built.configured.architecture.model_type.to_owned(),
             alias_of: built.configured.architecture.alias_of(),
-            kind: built.configured.architecture.kind.name(),
+            kind: built.configured.architecture.kind().name(),
             parameters: built.parameters,
             quantization: built.quantization.map(|q| QuantizationInfo {
                 mode: q.default.mode.name(),
@@ -486,6 +464,19 @@ impl Loader {
     }
 }
 
+/// How far the reading of weights is. Files are not counted by themselves: several may be read at once.
+fn reading_progress(files: &[String], file: usize, bytes_done: u64, bytes_total: u64) -> Progress {
+    Progress {
+        stage: Stage::Reading,
+        file: files[file].clone(),
+        file_index: file + 1,
+        total_files: files.len(),
+        bytes_done: bytes_done.min(bytes_total),
+        bytes_total,
+        ..Default::default()
+    }
+}
+
 /// Looks at a `config.json` as a load does, before anything large is read.
 ///
 /// # Errors
@@ -503,7 +494,7 @@ fn read_config(path: &Path) -> Result<(Value, &'static Architecture)> {
         .and_then(Value::as_str)
         .ok_or_else(|| Error::invalid_config(format!("{}: model_type is missing", path.display())))?;
     let architecture = registry::find(model_type).map_err(|e| e.context(path.display()))?;
-    architecture.check(&config)?;
+    architecture.shape(&config)?;
     Ok((config, architecture))
 }
 

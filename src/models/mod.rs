@@ -1,7 +1,7 @@
 //! Architectures.
 //!
 //! Most are data: a file in `llm/` turns `config.json` into a [`decoder::DecoderSpec`], and one generic decoder runs
-//! it. docs/adding-a-model.md shows how to add one.
+//! it. Others are written by hand. docs/adding-a-model.md shows how to add one.
 #![forbid(unsafe_code)]
 
 pub mod config;
@@ -9,6 +9,9 @@ pub mod decoder;
 mod inputs;
 mod llm;
 pub mod registry;
+pub mod shape;
+#[cfg(test)]
+mod tests;
 
 pub use inputs::{Content, Inputs, Output, Positions, Visible};
 
@@ -43,4 +46,31 @@ pub trait LanguageModel {
 
     /// Positions of a prompt that are processed at once where nobody says how many.
     fn prefill_step(&self, device: Device) -> i32;
+}
+
+/// A model that turns a sequence of tokens into features, all at once.
+pub trait Encoder {
+    /// The hidden states of all positions. Nothing is remembered; what sees what is said by the inputs.
+    ///
+    /// # Errors
+    /// As [`LanguageModel::forward`].
+    fn encode(&self, inputs: &Inputs) -> Result<Output>;
+
+    /// The longest sequence the model was made for, if its configuration says.
+    fn context_length(&self) -> Option<i32>;
+}
+
+/// The part of a model that sees: it makes of images what is spliced in between the embeddings of tokens.
+pub trait Tower {
+    /// Embeddings, `[positions, hidden]`, those of one image after those of another.
+    fn embed(&self, images: &Images) -> Result<Array>;
+}
+
+/// Images as a processor prepares them.
+#[derive(Clone, Debug)]
+pub struct Images {
+    /// What the tower reads: pixels or patches, as its processor lays them out.
+    pub pixels: Array,
+    /// Frames, rows and columns of patches of each image.
+    pub grids: Vec<[i32; 3]>,
 }

@@ -2,8 +2,10 @@
 
 use serde_json::{Value, json};
 
+use super::config::normalize;
 use super::decoder::{Decoder, DecoderSpec};
-use super::{LanguageModel, llm};
+use super::shape::ModelShape;
+use super::{Encoder, LanguageModel, Tower, llm};
 use crate::error::{Error, Result};
 use crate::weights::Weights;
 
@@ -12,6 +14,10 @@ use crate::weights::Weights;
 pub enum Kind {
     /// Text in, text out.
     Text,
+    /// Text in, features out.
+    Encoder,
+    /// Text and images in, text out.
+    Vision,
 }
 
 impl Kind {
@@ -19,34 +25,87 @@ impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Kind::Text => "text",
+            Kind::Encoder => "encoder",
+            Kind::Vision => "vision",
         }
     }
 }
 
-/// How a row builds its model.
+/// How a row makes its model. All that it calls gets a [normalised](normalize) configuration.
 #[derive(Clone, Copy)]
-enum Build {
+pub enum Build {
     /// A specification for the generic decoder.
     Decoder(fn(&Value) -> Result<DecoderSpec>),
+    /// A model of its own.
+    ByHand(ByHand<dyn LanguageModel>),
+    /// A model that makes features of texts.
+    Encoder(ByHand<dyn Encoder>),
+    /// A decoder, and what makes embeddings of images.
+    Vision {
+        /// The decoder.
+        text: fn(&Value) -> Result<DecoderSpec>,
+        /// What sees.
+        tower: ByHand<dyn Tower>,
+    },
     /// The same architecture as another row.
     Alias(&'static str),
 }
+
+/// A model that is code.
+pub struct ByHand<M: ?Sized> {
+    /// Its sizes; refuses a configuration that it cannot run.
+    pub shape: fn(&Value) -> Result<ModelShape>,
+    /// Takes its weights.
+    pub load: fn(&Value, &Weights) -> Result<Box<M>>,
+}
+
+impl<M: ?Sized> Clone for ByHand<M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M: ?Sized> Copy for ByHand<M> {}
+
+/// A model with its weights, as its row makes it.
+pub enum Network {
+    /// Text in, text out.
+    Language(Box<dyn LanguageModel>),
+    /// Text in, features out.
+    Encoder(Box<dyn Encoder>),
+    /// Text and images in, text out.
+    Vision(Box<dyn LanguageModel>, Box<dyn Tower>),
+}
+
+/// Renames and drops tensors of a checkpoint, before a model takes its own and what is left over is refused.
+pub type Sanitize = fn(&Value, &Weights) -> Result<()>;
 
 /// One supported `model_type`.
 pub struct Architecture {
     /// `model_type` in `config.json`.
     pub model_type: &'static str,
-    /// What it is for.
-    pub kind: Kind,
     build: Build,
+    sanitize: Option<Sanitize>,
+}
+
+impl Architecture {
+    /// A row of the table.
+    pub const fn new(model_type: &'static str, build: Build) -> Architecture {
+        Architecture { model_type, build, sanitize: None }
+    }
+
+    /// With checkpoints whose tensors have other names than the model.
+    pub const fn sanitized(self, sanitize: Sanitize) -> Architecture {
+        Architecture { sanitize: Some(sanitize), ..self }
+    }
 }
 
 const fn decoder(model_type: &'static str, spec: fn(&Value) -> Result<DecoderSpec>) -> Architecture {
-    Architecture { model_type, kind: Kind::Text, build: Build::Decoder(spec) }
+    Architecture::new(model_type, Build::Decoder(spec))
 }
 
 const fn alias(model_type: &'static str, of: &'static str) -> Architecture {
-    Architecture { model_type, kind: Kind::Text, build: Build::Alias(of) }
+    Architecture::new(model_type, Build::Alias(of))
 }
 
 /// Every supported `model_type`, sorted.
@@ -75,7 +134,10 @@ pub static ARCHITECTURES: &[Architecture] = &[
 
 /// The row for a `model_type`; an unknown one is an error that lists what is known.
 pub fn find(model_type: &str) -> Result<&'static Architecture> {
-    ARCHITECTURES.iter().find(|a| a.model_type == model_type).ok_or_else(|| {
+    let rows = ARCHITECTURES.iter();
+    #[cfg(test)]
+    let rows = rows.chain(super::tests::ROWS);
+    rows.into_iter().find(|a| a.model_type == model_type).ok_or_else(|| {
         let known: Vec<&str> = ARCHITECTURES.iter().map(|a| a.model_type).collect();
         Error::unsupported(format!("model_type {model_type:?} is not supported; supported: {}", known.join(", ")))
     })
@@ -86,53 +148,89 @@ impl Architecture {
     pub fn alias_of(&self) -> Option<&'static str> {
         match self.build {
             Build::Alias(of) => Some(of),
-            Build::Decoder(_) => None,
+            _ => None,
         }
     }
 
-    /// Reads `config.json` without weights: refuses what the architecture cannot run.
-    pub fn check(&self, config: &Value) -> Result<()> {
+    /// What its models are for.
+    pub fn kind(&self) -> Kind {
         match self.build {
-            Build::Alias(of) => find(of)?.check(config),
-            Build::Decoder(spec) => spec(config)?.validate(),
+            Build::Decoder(_) | Build::ByHand(_) => Kind::Text,
+            Build::Encoder(_) => Kind::Encoder,
+            Build::Vision { .. } => Kind::Vision,
+            Build::Alias(of) => find(of).map_or(Kind::Text, Architecture::kind),
         }
     }
 
-    /// The specification of its decoder, for what is to be known without weights.
+    /// The sizes of the model that `config.json` describes, without weights: what `mlxe fit` and estimates ask.
     ///
     /// # Errors
     /// If `config.json` does not describe one that can be run.
-    pub fn spec(&self, config: &Value) -> Result<DecoderSpec> {
+    pub fn shape(&self, config: &Value) -> Result<ModelShape> {
+        let config = &normalize(config);
         match self.build {
-            Build::Alias(of) => find(of)?.spec(config),
-            Build::Decoder(spec) => {
-                let spec = spec(config)?;
-                spec.validate().map(|()| spec)
-            }
+            Build::Alias(of) => find(of)?.shape(config),
+            Build::Decoder(spec) => Ok(checked(spec, config)?.shape()),
+            Build::ByHand(ByHand { shape, .. }) | Build::Encoder(ByHand { shape, .. }) => shape(config),
+            Build::Vision { text, tower } => Ok(checked(text, config)?.shape().with_tower((tower.shape)(config)?)),
         }
     }
 
     /// Builds the model from its weights.
-    pub fn build(&self, config: &Value, weights: &Weights) -> Result<Box<dyn LanguageModel>> {
-        match self.build {
-            Build::Alias(of) => find(of)?.build(config, weights),
-            Build::Decoder(spec) => Ok(Box::new(Decoder::load(spec(config)?, weights)?)),
+    ///
+    /// # Errors
+    /// As [`shape`](Architecture::shape). What is wrong with the weights is [`Weights::finish`]'s to say.
+    pub fn build(&self, config: &Value, weights: &Weights) -> Result<Network> {
+        let config = &normalize(config);
+        if let Some(sanitize) = self.sanitize {
+            sanitize(config, weights)?;
+        }
+        let decoder =
+            |spec| -> Result<Box<dyn LanguageModel>> { Ok(Box::new(Decoder::load(checked(spec, config)?, weights)?)) };
+        Ok(match self.build {
+            Build::Alias(of) => find(of)?.build(config, weights)?,
+            Build::Decoder(spec) => Network::Language(decoder(spec)?),
+            Build::ByHand(model) => Network::Language((model.load)(config, weights)?),
+            Build::Encoder(model) => Network::Encoder((model.load)(config, weights)?),
+            Build::Vision { text, tower } => Network::Vision(decoder(text)?, (tower.load)(config, weights)?),
+        })
+    }
+}
+
+fn checked(spec: fn(&Value) -> Result<DecoderSpec>, config: &Value) -> Result<DecoderSpec> {
+    let spec = spec(config)?;
+    spec.validate()?;
+    Ok(spec)
+}
+
+impl Network {
+    /// The model that continues text.
+    ///
+    /// # Errors
+    /// `Unsupported` if it is for something else.
+    pub fn language(self) -> Result<Box<dyn LanguageModel>> {
+        match self {
+            Network::Language(model) | Network::Vision(model, _) => Ok(model),
+            Network::Encoder(_) => {
+                Err(Error::unsupported("this model makes features of texts, it does not continue them"))
+            }
         }
     }
 }
 
 /// The table as JSON: an array of objects with `model_type`, `kind` and `alias_of`.
 pub fn to_json() -> Value {
-    let row = |a: &Architecture| json!({"model_type": a.model_type, "kind": a.kind.name(), "alias_of": a.alias_of()});
+    let row = |a: &Architecture| json!({"model_type": a.model_type, "kind": a.kind().name(), "alias_of": a.alias_of()});
     ARCHITECTURES.iter().map(row).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::tests::fixture::{Recipe, cases};
 
     #[test]
-    fn rows_are_sorted_and_aliases_lead_to_decoders() {
+    fn rows_are_sorted_and_aliases_lead_to_models() {
         assert!(ARCHITECTURES.is_sorted_by(|a, b| a.model_type < b.model_type));
         for row in ARCHITECTURES {
             if let Some(of) = row.alias_of() {
@@ -145,5 +243,104 @@ mod tests {
     fn unknown_types_are_refused_with_the_list() {
         let error = find("warp_drive").err().unwrap();
         assert!(error.message().contains("warp_drive") && error.message().contains("qwen3"));
+        assert!(!error.message().contains("test_bigram"));
+    }
+
+    fn spec_of(row: &Architecture, config: &Value) -> DecoderSpec {
+        match row.build {
+            Build::Decoder(spec) => checked(spec, &normalize(config)).unwrap(),
+            Build::Alias(of) => spec_of(find(of).unwrap(), config),
+            _ => panic!("{} is no decoder", row.model_type),
+        }
+    }
+
+    /// As transformers 5 would write it, from as transformers 4 did.
+    fn modern(config: &Value) -> Value {
+        let mut config = config.clone();
+        let map = config.as_object_mut().unwrap();
+        let scaling = map.remove("rope_scaling").filter(|v| !v.is_null());
+        let mut block = scaling.unwrap_or_else(|| json!({}));
+        let block = block.as_object_mut().unwrap();
+        let kind = block.remove("type").or_else(|| block.remove("rope_type")).unwrap_or_else(|| json!("default"));
+        block.insert("rope_type".into(), kind);
+        let theta = map.remove("rope_theta");
+        let part = map.remove("partial_rotary_factor");
+        for (key, value) in [("rope_theta", theta), ("partial_rotary_factor", part)] {
+            block.extend(value.map(|value| (key.to_owned(), value)));
+        }
+        let block = Value::Object(block.clone());
+        let block = match map.remove("rope_local_base_freq") {
+            Some(local) => json!({
+                "full_attention": block,
+                "sliding_attention": {"rope_type": "default", "rope_theta": local},
+            }),
+            None => block,
+        };
+        map.entry("rope_parameters").or_insert(block);
+        for (old, new) in [("num_experts", "num_local_experts"), ("torch_dtype", "dtype")] {
+            match (map.remove(old), map.remove(new)) {
+                (Some(value), _) => map.insert(new.into(), value),
+                (None, Some(value)) => map.insert(old.into(), value),
+                (None, None) => None,
+            };
+        }
+        config
+    }
+
+    /// `2048.0` for integers, 1 and 0 for booleans.
+    fn loose(value: &Value) -> Value {
+        match value {
+            Value::Object(map) => map.iter().map(|(key, value)| (key.clone(), loose(value))).collect(),
+            Value::Array(items) => items.iter().map(loose).collect(),
+            Value::Number(n) => n.as_f64().map_or(Value::Null, Value::from),
+            Value::Bool(b) => json!(u8::from(*b)),
+            other => other.clone(),
+        }
+    }
+
+    #[test]
+    fn every_spelling_describes_the_same_model() {
+        for case in cases() {
+            let config = Recipe::load(&case).config;
+            let model_type = config["model_type"].clone();
+            let row = find(model_type.as_str().unwrap()).unwrap();
+            let want = spec_of(row, &config);
+            let mut with_nothing = config.clone();
+            for key in ["text_config", "rope_scaling", "head_dim", "sliding_window", "quantization_config"] {
+                let map = with_nothing.as_object_mut().unwrap();
+                map.entry(key).or_insert(if key.ends_with("config") { json!({}) } else { Value::Null });
+            }
+            let nested = json!({"model_type": model_type, "hidden_size": 1, "text_config": modern(&config)});
+            for (how, other) in [
+                ("transformers 5", modern(&config)),
+                ("nothings", with_nothing),
+                ("loose numbers", loose(&config)),
+                ("all at once", loose(&nested)),
+            ] {
+                assert_eq!(spec_of(row, &other), want, "{case}: {how}");
+            }
+        }
+    }
+
+    #[test]
+    fn shapes_count_what_checkpoints_hold() {
+        for case in cases() {
+            let recipe = Recipe::load(&case);
+            let row = find(recipe.config["model_type"].as_str().unwrap()).unwrap();
+            let unused = |name: &str| {
+                name.ends_with("inv_freq")
+                    || spec_of(row, &recipe.config).head == super::super::decoder::Head::Tied
+                        && name.starts_with("lm_head.")
+            };
+            let numbers = |shape: &[usize]| shape.iter().map(|&n| n as u64).product::<u64>();
+            let held = recipe.tensors.iter().filter(|t| !unused(&t.name));
+            let want: u64 = held.map(|t| numbers(&t.shape)).sum();
+            let mut got = row.shape(&recipe.config).unwrap().parameters();
+            // Whether it has an output layer of its own the checkpoint says.
+            if case == "gemma3_text-untied" {
+                got += numbers(&[96, 96]);
+            }
+            assert_eq!(got, want, "{case}");
+        }
     }
 }

@@ -1,27 +1,42 @@
 //! The experts of a mixture: gated layers of which each position uses a few.
 
 use super::linear::weight;
-use super::{Activation, RouterSoftmax};
+use super::{Activation, Router};
 use crate::array::Array;
 use crate::array::fused::{self, Mixture, Part, Routes};
 use crate::error::Result;
 use crate::weights::{Matrix, Weights};
 
-/// Experts and how they are chosen.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// The experts of a mixture, all alike.
+#[derive(Clone, Debug, PartialEq)]
 pub struct ExpertsSpec {
     /// How many there are.
     pub count: i32,
-    /// Experts that each position uses: those with the largest logits of the router.
-    pub chosen: i32,
-    /// Makes weights of the router's logits.
-    pub softmax: RouterSoftmax,
     /// Inner features of an expert.
     pub size: i32,
     /// `down(activation(gate(x)) * up(x))`
     pub activation: Activation,
     /// Whether all three have biases.
     pub bias: bool,
+    /// Where their weights are, within the mixture.
+    pub names: ExpertNames,
+}
+
+/// Where the weights of experts are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExpertNames {
+    /// All of them stacked, as mlx-lm converts them: `{stacked}.{gate,up,down}_proj`.
+    pub stacked: &'static str,
+    /// One by one, as they are published: `{each}.{index}.{..}`.
+    pub each: &'static str,
+    /// Gate, up and down of an expert that is stored for itself.
+    pub parts: [&'static str; 3],
+}
+
+impl Default for ExpertNames {
+    fn default() -> Self {
+        ExpertNames { stacked: "switch_mlp", each: "experts", parts: ["gate_proj", "up_proj", "down_proj"] }
+    }
 }
 
 /// The experts of a layer.
@@ -39,12 +54,12 @@ struct Stack {
 }
 
 impl Experts {
-    /// The layers `{gate,up,down}_proj`, stacked at `{path}.switch_mlp` as mlx-lm converts them, or at
-    /// `{path}.experts.{index}`, there under the names `each` (gate, up, down).
-    pub fn load(w: &Weights, path: &str, spec: ExpertsSpec, hidden: i32, each: [&str; 3]) -> Result<Experts> {
-        let stack = |stacked: &str, each: &str, inputs: i32, outputs: i32| -> Result<Stack> {
-            let whole = format!("{path}.switch_mlp.{stacked}");
-            let single = |i: i32| format!("{path}.experts.{i}.{each}");
+    /// The experts of the mixture at `path`, stacked or one by one, whichever the checkpoint has.
+    pub fn load(w: &Weights, path: &str, spec: &ExpertsSpec, hidden: i32) -> Result<Experts> {
+        let names = &spec.names;
+        let stack = |stacked: &str, part: usize, inputs: i32, outputs: i32| -> Result<Stack> {
+            let whole = format!("{path}.{}.{stacked}", names.stacked);
+            let single = |i: i32| format!("{path}.{}.{i}.{}", names.each, names.parts[part]);
             let one_by_one = w.has(&format!("{}.weight", single(0)));
             let names = match one_by_one {
                 true => (0..spec.count).map(single).collect(),
@@ -65,24 +80,34 @@ impl Experts {
             Ok(Stack { weight, bias })
         };
         Ok(Experts {
-            spec,
-            gate: stack("gate_proj", each[0], hidden, spec.size)?,
-            up: stack("up_proj", each[1], hidden, spec.size)?,
-            down: stack("down_proj", each[2], spec.size, hidden)?,
+            spec: spec.clone(),
+            gate: stack("gate_proj", 0, hidden, spec.size)?,
+            up: stack("up_proj", 1, hidden, spec.size)?,
+            down: stack("down_proj", 2, spec.size, hidden)?,
         })
     }
 
-    /// The weighted sum of the chosen experts' results, times a factor and added to a residual if one is given. `x` is
-    /// `[batch, length, features]`, the router's `logits` `[batch, length, experts]`.
-    pub fn forward(&self, x: &Array, logits: &Array, onto: Option<(&Array, Option<f32>)>) -> Result<Array> {
-        let ExpertsSpec { count, chosen, softmax, activation, .. } = self.spec;
+    /// The weighted sum of the results of the experts that `router` chooses by its `logits`, `[batch, length, experts]`,
+    /// times a factor and added to a residual if one is given. `x` is `[batch, length, features]`.
+    pub fn forward(
+        &self,
+        x: &Array,
+        router: &Router,
+        logits: &Array,
+        onto: Option<(&Array, Option<f32>)>,
+    ) -> Result<Array> {
         let parts = [&self.gate, &self.up, &self.down].map(|s| Part {
             weight: weight(&s.weight),
             transposed: None,
             bias: s.bias.as_ref(),
         });
-        let routes = Routes::Largest { logits, top_k: chosen, softmax };
-        fused::experts(&Mixture { count, parts, act: activation }, x, &routes, onto)
+        let mixture = Mixture { count: self.spec.count, parts, act: self.spec.activation };
+        if let Some(softmax) = router.softmax() {
+            let routes = Routes::Largest { logits, top_k: router.top_k(), softmax };
+            return fused::experts(&mixture, x, &routes, onto);
+        }
+        let (experts, weights) = router.choose(logits)?;
+        fused::experts(&mixture, x, &Routes::Chosen { experts: &experts, weights: &weights }, onto)
     }
 }
 
@@ -90,6 +115,7 @@ impl Experts {
 mod tests {
     use super::*;
     use crate::array::{Dtype, random};
+    use crate::nn::RouterSpec;
 
     fn numbers(shape: &[i32], scale: f32, seed: u64) -> Array {
         random::normal(shape, scale, Dtype::F32, &random::key(seed).unwrap()).unwrap()
@@ -101,17 +127,19 @@ mod tests {
         let experts = Experts {
             spec: ExpertsSpec {
                 count: 4,
-                chosen: 2,
-                softmax: RouterSoftmax::All,
                 size: 16,
                 activation: Activation::Relu,
                 bias: false,
+                names: ExpertNames::default(),
             },
             gate: weight(&[4, 16, 8]),
             up: weight(&[4, 16, 8]),
             down: weight(&[4, 8, 16]),
         };
-        let run = |x: &[i32], logits: &[i32]| experts.forward(&numbers(x, 1.0, 1), &numbers(logits, 1.0, 2), None);
+        let run = |x: &[i32], logits: &[i32]| {
+            let plain = Router::new(RouterSpec::softmax(2, false), 4, numbers(&[4, 8], 1.0, 9)).unwrap();
+            experts.forward(&numbers(x, 1.0, 1), &plain, &numbers(logits, 1.0, 2), None)
+        };
         assert!(run(&[1, 3, 8], &[1, 3, 4]).is_ok());
         for (x, logits) in [([1, 3, 8], [1, 2, 4]), ([1, 3, 8], [1, 3, 5]), ([1, 3, 9], [1, 3, 4])] {
             assert!(run(&x, &logits).is_err(), "{x:?} and {logits:?}");

@@ -46,7 +46,7 @@ impl Linear {
         Linear::new(weight, bias)
     }
 
-    fn new(weight: Matrix, bias: Option<Array>) -> Result<Linear> {
+    pub(super) fn new(weight: Matrix, bias: Option<Array>) -> Result<Linear> {
         let transposed = match &weight {
             Matrix::Dense(weight) => Some(weight.transpose()?),
             Matrix::Quantized(_) => None,

@@ -5,10 +5,12 @@ mod experts;
 mod linear;
 mod norm;
 pub mod rope;
+mod router;
 
-pub use experts::{Experts, ExpertsSpec};
+pub use experts::{ExpertNames, Experts, ExpertsSpec};
 pub use linear::{Embedding, Input, Joint, Linear};
 pub use norm::{Norm, NormKind, NormSpec};
 pub use rope::RopeSpec;
+pub use router::{GroupScore, Groups, Router, RouterBias, RouterSpec, Score};
 
-pub use crate::array::fused::{Activation, RouterSoftmax};
+pub use crate::array::fused::Activation;

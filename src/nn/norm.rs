@@ -27,6 +27,13 @@ pub struct NormSpec {
     pub eps: f32,
 }
 
+impl NormSpec {
+    /// Numbers in its weights for `size` features.
+    pub fn parameters(&self, size: u64) -> u64 {
+        if self.kind == NormKind::LayerBias { 2 * size } else { size }
+    }
+}
+
 /// A normalisation with its weights.
 pub struct Norm(fused::Norm);
 

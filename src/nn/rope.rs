@@ -102,12 +102,15 @@ pub enum RopeScaling {
 }
 
 impl RopeScaling {
-    /// Reads `rope_scaling` (or `rope_parameters`). `context` is `max_position_embeddings`.
-    pub fn parse(value: Option<&Value>, context: Option<i32>) -> Result<RopeScaling> {
-        let Some(value) = value.filter(|v| !v.is_null()) else { return Ok(RopeScaling::None) };
-        let bad = |what: String| Error::invalid_config(format!("config.json: rope_scaling{what}"));
+    /// Reads a block of `rope_parameters`, null for none; `at` names it in errors. `context` is
+    /// `max_position_embeddings`.
+    pub fn parse(at: &str, value: &Value, context: Option<i32>) -> Result<RopeScaling> {
+        if value.is_null() {
+            return Ok(RopeScaling::None);
+        }
+        let bad = |what: String| Error::invalid_config(format!("config.json: {at}{what}"));
         let map = value.as_object().ok_or_else(|| bad(" is not an object".into()))?;
-        let kind = ["type", "rope_type"].iter().find_map(|k| map.get(*k)).and_then(Value::as_str).unwrap_or("default");
+        let kind = map.get("rope_type").and_then(Value::as_str).unwrap_or("default");
         let number = |key: &str, default: Option<f32>| match map.get(key).filter(|v| !v.is_null()) {
             None => default.ok_or_else(|| bad(format!(".{key} is missing"))),
             Some(v) => match v.as_f64() {
@@ -147,12 +150,12 @@ impl RopeScaling {
                 context: context.ok_or_else(|| bad(" needs max_position_embeddings".into()))? as f32,
                 original_context: original(None)?,
             },
-            other => return Err(Error::unsupported(format!("config.json: rope_scaling type {other:?} is unknown"))),
+            other => return Err(Error::unsupported(format!("config.json: {at}: rope_type {other:?} is unknown"))),
         })
     }
 
-    /// `rope_scaling.long_factor`: a number or a list of numbers.
-    pub fn long_factor(value: Option<&Value>) -> Result<Vec<f32>, String> {
+    /// `long_factor`: a number or a list of numbers.
+    fn long_factor(value: Option<&Value>) -> Result<Vec<f32>, String> {
         let one = |v: &Value| match v.as_f64() {
             Some(n) if n.is_finite() && n > 0.0 => Ok(n as f32),
             _ => Err(format!(".long_factor holds {v}, not a number above 0")),
@@ -250,15 +253,15 @@ mod tests {
 
     #[test]
     fn parses_and_refuses() {
-        let parse = |v: Value| RopeScaling::parse(Some(&v), Some(128));
+        let parse = |v: Value| RopeScaling::parse("block", &v, Some(128));
         assert_eq!(parse(Value::Null).unwrap(), RopeScaling::None);
-        assert_eq!(parse(json!({"type": "linear", "factor": 4})).unwrap(), RopeScaling::Linear { factor: 4.0 });
+        assert_eq!(parse(json!({"rope_type": "linear", "factor": 4})).unwrap(), RopeScaling::Linear { factor: 4.0 });
         assert!(matches!(parse(json!({"rope_type": "llama3", "factor": 8.0})).unwrap(), RopeScaling::Llama3 { .. }));
         for (value, word) in [
-            (json!({"type": "linear"}), "factor is missing"),
-            (json!({"type": "linear", "factor": 0}), "factor is 0"),
-            (json!({"type": "yarn", "factor": "x"}), "factor is \"x\""),
-            (json!({"type": "spiral"}), "spiral"),
+            (json!({"rope_type": "linear"}), "factor is missing"),
+            (json!({"rope_type": "linear", "factor": 0}), "factor is 0"),
+            (json!({"rope_type": "yarn", "factor": "x"}), "factor is \"x\""),
+            (json!({"rope_type": "spiral"}), "spiral"),
             (json!([]), "not an object"),
         ] {
             let error = parse(value.clone()).unwrap_err();

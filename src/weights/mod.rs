@@ -38,7 +38,7 @@ pub struct Parameter {
 /// Tensors are taken by name and must have the expected shape. [`Weights::finish`] refuses what nobody took.
 pub struct Weights {
     tensors: RefCell<HashMap<String, Tensor>>,
-    quantization: Option<Quantization>,
+    quantization: RefCell<Option<Quantization>>,
     /// What floating-point tensors are converted to; `None` leaves them as stored.
     dtype: Option<Dtype>,
     parameters: RefCell<Vec<(u64, Parameter)>>,
@@ -94,7 +94,7 @@ impl Weights {
         }
         Ok(Weights {
             tensors: RefCell::new(tensors),
-            quantization,
+            quantization: RefCell::new(quantization),
             dtype,
             parameters: RefCell::default(),
             count: Cell::new(0),
@@ -114,6 +114,28 @@ impl Weights {
         let mut names: Vec<String> = self.tensors.borrow().keys().cloned().collect();
         names.sort();
         names
+    }
+
+    /// Gives tensors other names; those of which `f` makes none are dropped.
+    ///
+    /// # Errors
+    /// If two would have the same name.
+    pub fn rename(&self, f: impl Fn(&str) -> Option<String>) -> Result<()> {
+        let mut tensors = self.tensors.borrow_mut();
+        let mut renamed = HashMap::with_capacity(tensors.len());
+        for (name, tensor) in tensors.drain() {
+            let Some(new) = f(&name) else { continue };
+            if renamed.insert(new.clone(), tensor).is_some() {
+                return Err(Error::invalid_weights(format!("{new} is there twice, also as {name}")));
+            }
+        }
+        *tensors = renamed;
+        if let Some(quantization) = &mut *self.quantization.borrow_mut() {
+            let layers = quantization.layers.drain();
+            let of = |path: String| Some(f(&format!("{path}.weight"))?.strip_suffix(".weight")?.to_owned());
+            quantization.layers = layers.filter_map(|(path, scheme)| Some((of(path)?, scheme))).collect();
+        }
+        Ok(())
     }
 
     /// Does not mind left-over tensors whose name satisfies `f`.
@@ -242,7 +264,7 @@ impl Weights {
 
     /// The scheme of quantized layers: the checkpoint's shapes say it, the configuration must not contradict them.
     fn scheme(&self, paths: &[String], columns: i32) -> Result<Scheme> {
-        let tensors = self.tensors.borrow();
+        let (tensors, quantization) = (self.tensors.borrow(), self.quantization.borrow());
         let mut schemes = paths.iter().map(|path| {
             let part = |suffix: &str| {
                 let name = format!("{path}.{suffix}");
@@ -250,7 +272,7 @@ impl Weights {
                 tensors.get(&name).map(|t| &t.array).ok_or_else(missing)
             };
             let (scales, packed) = (part("scales")?, part("weight")?);
-            Ok((path, quantization::infer(path, columns, packed, scales, self.quantization.as_ref())?))
+            Ok((path, quantization::infer(path, columns, packed, scales, quantization.as_ref())?))
         });
         let (first, scheme) = schemes.next().ok_or_else(|| Error::internal("a weight without a path"))??;
         for other in schemes {

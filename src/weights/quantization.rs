@@ -26,6 +26,7 @@ impl Quantization {
         for key in ["quantization", "quantization_config"] {
             match config.get(key) {
                 None | Some(Value::Null) => {}
+                Some(Value::Object(block)) if block.is_empty() => {}
                 Some(block) => return Self::parse(key, block).map(Some),
             }
         }
@@ -79,8 +80,9 @@ fn scheme(at: &str, value: &Value, outer: Option<Scheme>) -> Result<Scheme> {
             fallback.ok_or_else(|| Error::invalid_config(format!("config.json: {at}{name} is missing")))
         }
         Some(n) => n
-            .as_i64()
-            .and_then(|n| i32::try_from(n).ok())
+            .as_f64()
+            .filter(|n| n.fract() == 0.0 && n.abs() < f64::from(i32::MAX))
+            .map(|n| n as i32)
             .ok_or_else(|| Error::invalid_config(format!("config.json: {at}{name} is {n}, not a small integer"))),
     };
     let scheme = Scheme {
@@ -172,6 +174,8 @@ mod tests {
         assert_eq!(q.layers["a.b"], Some(Scheme { bits: 8, ..default }));
         assert_eq!((q.layers["c"], q.layers["d"]), (None, Some(default)));
         assert_eq!(parse(Value::Null).unwrap(), None);
+        assert_eq!(parse(json!({})).unwrap(), None);
+        assert_eq!(parse(json!({"bits": 4.0, "group_size": 64.0})).unwrap().unwrap().default, default);
     }
 
     #[test]

@@ -42,11 +42,11 @@ static void null_pointers(void) {
 
     FAILS(bad, mlxe_engine_new(NULL, NULL));
     FAILS(bad, mlxe_memory_get(NULL));
-    FAILS(bad, mlxe_load_start(NULL, &load, NULL, &task));
-    FAILS(bad, mlxe_load_start(engine, NULL, NULL, &task));
-    FAILS(bad, mlxe_load(NULL, &load, NULL, &other));
-    FAILS(bad, mlxe_load(engine, NULL, NULL, &other));
-    FAILS(bad, mlxe_load(engine, &load, NULL, NULL));
+    FAILS(bad, mlxe_load_start(NULL, NULL, &load, NULL, &task));
+    FAILS(bad, mlxe_load_start(engine, NULL, NULL, NULL, &task));
+    FAILS(bad, mlxe_load(NULL, NULL, &load, NULL, &other));
+    FAILS(bad, mlxe_load(engine, NULL, NULL, NULL, &other));
+    FAILS(bad, mlxe_load(engine, NULL, &load, NULL, NULL));
     FAILS(bad, mlxe_task_wait(NULL));
     FAILS(bad, mlxe_task_wait_for(NULL, 1, &done));
     FAILS(bad, mlxe_task_model(NULL, &other));
@@ -101,7 +101,7 @@ static void null_pointers(void) {
     OK(mlxe_task_wait_for(task, 1e19, &done));
     CHECK(done && mlxe_task_is_done(task));
     mlxe_task_free(task);
-    OK(mlxe_load_start(engine, &load, NULL, &task));
+    OK(mlxe_load_start(engine, NULL, &load, NULL, &task));
     FAILS(bad, mlxe_task_stats(task, &stats));
     OK(mlxe_task_wait(task));
     mlxe_task_free(task);
@@ -116,11 +116,11 @@ static void null_pointers(void) {
 
 // Callers with an older or a newer header: nothing is written behind their struct, and it is accepted as it is.
 static void init_sizes(void) {
-    enum { FIRST = offsetof(mlxe_engine_options_t, max_batch) };
+    enum { FIRST = sizeof(mlxe_engine_options_t) };
     mlxe_engine_t *e = NULL;
     NEWER(mlxe_engine_options_t) o;
     unsigned char *bytes = (unsigned char *)&o;
-    const size_t sizes[] = {0, 1, sizeof(size_t), FIRST - 1, FIRST, sizeof o.now, sizeof o, SIZE_MAX, (size_t)1 << 40};
+    const size_t sizes[] = {0, 1, sizeof(size_t), FIRST - 1, FIRST, sizeof o, SIZE_MAX, (size_t)1 << 40};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         const size_t size = sizes[i];
         const bool fits = size >= FIRST && size <= sizeof o;
@@ -151,7 +151,7 @@ static void struct_sizes(void) {
     mlxe_engine_t *e = NULL;
     NEWER(mlxe_engine_options_t) engine_options;
     mlxe_engine_options_init(&engine_options.now, sizeof engine_options);
-    const size_t wrong[] = {0, 1, offsetof(mlxe_engine_options_t, max_batch) - 1, SIZE_MAX, (size_t)1 << 40};
+    const size_t wrong[] = {0, 1, sizeof(mlxe_engine_options_t) - 1, SIZE_MAX, (size_t)1 << 40};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         engine_options.now.struct_size = wrong[i];
         FAILS(bad, mlxe_engine_new(&engine_options.now, &e));
@@ -164,7 +164,7 @@ static void struct_sizes(void) {
 
     mlxe_load_options_t load = load_options(directory);
     load.struct_size = 8;
-    FAILS(bad, mlxe_load_start(engine, &load, NULL, NULL));
+    FAILS(bad, mlxe_load_start(engine, NULL, &load, NULL, NULL));
     NEWER(mlxe_generate_options_t) options = {.now = generate_options(2)};
     options.now.struct_size = sizeof options;
     watch_t w;
@@ -202,7 +202,7 @@ static void struct_sizes(void) {
     NEWER(mlxe_load_callbacks_t) loading = {.now = load_callbacks(&w), .later = {0, 1}};
     loading.now.struct_size = sizeof loading;
     load = load_options(directory);
-    FAILS(bad, mlxe_load_start(engine, &load, &loading.now, NULL));
+    FAILS(bad, mlxe_load_start(engine, NULL, &load, &loading.now, NULL));
     CHECK(w.done == 0 && w.drop == 1);
 }
 
@@ -265,27 +265,27 @@ static void loads(void) {
     mlxe_load_options_t o;
     mlxe_model_t *m = NULL;
     mlxe_load_options_init(&o, sizeof o);
-    FAILS(bad, mlxe_load(engine, &o, &callbacks, &m));
+    FAILS(bad, mlxe_load(engine, NULL, &o, &callbacks, &m));
     CHECK(w.done == 0 && w.drop == 1);
     // Nothing starts that could not be handed over.
     callbacks = load_callbacks(&w);
     o = load_options(directory);
-    FAILS(bad, mlxe_load(engine, &o, &callbacks, NULL));
+    FAILS(bad, mlxe_load(engine, NULL, &o, &callbacks, NULL));
     CHECK(w.events == 0 && w.done == 0 && w.drop == 1);
     o.id = MLXE_STR("a/b");
-    FAILS(bad, mlxe_load(engine, &o, NULL, &m));
+    FAILS(bad, mlxe_load(engine, NULL, &o, NULL, &m));
     o = load_options(directory);
     o.dtype = 77;
-    FAILS(bad, mlxe_load(engine, &o, NULL, &m));
+    FAILS(bad, mlxe_load(engine, NULL, &o, NULL, &m));
     o = load_options(directory);
     o.tokenizer_directory = mlxe_str(directory);
-    FAILS(bad, mlxe_load(engine, &o, NULL, &m));
+    FAILS(bad, mlxe_load(engine, NULL, &o, NULL, &m));
     o = load_options("\xc3\x28");
-    FAILS(bad, mlxe_load(engine, &o, NULL, &m));
+    FAILS(bad, mlxe_load(engine, NULL, &o, NULL, &m));
     // A path with a NUL in it names no file.
     o.directory = MLXE_STR("/tmp\0/x");
     callbacks = load_callbacks(&w);
-    mlxe_error_t *error = mlxe_load(engine, &o, &callbacks, &m);
+    mlxe_error_t *error = mlxe_load(engine, NULL, &o, &callbacks, &m);
     CHECK(mlxe_error_code(error) == MLXE_ERROR_NOT_FOUND && w.done == 1 && w.drop == 1);
     CHECK(w.code == MLXE_ERROR_NOT_FOUND && w.phase == MLXE_PHASE_FAILED && m == NULL);
     mlxe_error_free(error);

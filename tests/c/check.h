@@ -38,6 +38,22 @@ static inline void check_code(mlxe_error_t *error, int32_t code, const char *tex
     mlxe_error_free(error);
 }
 
+/// A hub of its own. `token` may be NULL.
+static inline mlxe_hub_t *open_hub(const char *endpoint, const char *directory, const char *token, bool offline) {
+    mlxe_hub_options_t options;
+    mlxe_hub_options_init(&options, sizeof options);
+    options.directory = mlxe_str(directory);
+    options.endpoint = mlxe_str(endpoint);
+    options.token = mlxe_str(token);
+    options.offline = offline;
+    // The test sees that nothing came from there.
+    options.disable_xet = true;
+    mlxe_hub_t *hub = NULL;
+    OK(mlxe_hub_new(&options, &hub));
+    CHECK(strcmp(mlxe_hub_directory(hub), directory) == 0);
+    return hub;
+}
+
 static inline mlxe_load_options_t load_options(const char *directory) {
     mlxe_load_options_t options;
     mlxe_load_options_init(&options, sizeof options);
@@ -67,7 +83,7 @@ static inline mlxe_engine_t *new_engine(void) {
 static inline mlxe_model_t *load_model(const mlxe_engine_t *engine, const char *directory) {
     mlxe_load_options_t options = load_options(directory);
     mlxe_model_t *model = NULL;
-    OK(mlxe_load(engine, &options, NULL, &model));
+    OK(mlxe_load(engine, NULL, &options, NULL, &model));
     return model;
 }
 

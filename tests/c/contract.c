@@ -19,7 +19,7 @@ static void loads(void) {
     watch_t w;
     mlxe_load_callbacks_t callbacks = load_callbacks(&w);
     mlxe_task_t *task = NULL;
-    OK(mlxe_load_start(engine, &options, &callbacks, &task));
+    OK(mlxe_load_start(engine, NULL, &options, &callbacks, &task));
     mlxe_model_t *one = NULL, *two = NULL;
     OK(mlxe_task_model(task, &one));
     OK(mlxe_task_model(task, &two));
@@ -39,7 +39,7 @@ static void loads(void) {
     for (int at = 1; at <= events; at++) {
         callbacks = load_callbacks(&w);
         w.cancel_at = at;
-        OK(mlxe_load_start(engine, &options, &callbacks, &task));
+        OK(mlxe_load_start(engine, NULL, &options, &callbacks, &task));
         mlxe_error_t *error = mlxe_task_wait(task);
         const int code = mlxe_error_code(error);
         CHECK(code == (w.cancelled ? MLXE_ERROR_CANCELLED : MLXE_OK));
@@ -53,17 +53,17 @@ static void loads(void) {
 
     // No functions at all, no task, no callbacks.
     mlxe_load_callbacks_t none = {sizeof none, NULL, NULL, NULL, NULL};
-    OK(mlxe_load(engine, &options, &none, &one));
+    OK(mlxe_load(engine, NULL, &options, &none, &one));
     mlxe_model_free(one);
-    OK(mlxe_load_start(engine, &options, NULL, NULL));
+    OK(mlxe_load_start(engine, NULL, &options, NULL, NULL));
 
     // Two at once, the handle of one given up at once.
     watch_t v;
     mlxe_load_callbacks_t others = load_callbacks(&v);
     callbacks = load_callbacks(&w);
     mlxe_task_t *second = NULL;
-    OK(mlxe_load_start(engine, &options, &callbacks, &task));
-    OK(mlxe_load_start(engine, &options, &others, &second));
+    OK(mlxe_load_start(engine, NULL, &options, &callbacks, &task));
+    OK(mlxe_load_start(engine, NULL, &options, &others, &second));
     mlxe_task_free(second);
     OK(mlxe_task_wait(task));
     mlxe_task_free(task);
@@ -89,7 +89,7 @@ static void fails_to_load(const char *folder, int code) {
     watch_t w;
     mlxe_load_callbacks_t callbacks = load_callbacks(&w);
     mlxe_model_t *none = NULL;
-    FAILS(code, mlxe_load(engine, &options, &callbacks, &none));
+    FAILS(code, mlxe_load(engine, NULL, &options, &callbacks, &none));
     over(&w, code);
     CHECK(none == NULL && w.model == NULL && w.terminal == 1 && w.phase == MLXE_PHASE_FAILED);
 }
@@ -234,7 +234,7 @@ static int32_t on_nested(void *user, const mlxe_generation_event_t *e) {
     FAILS(reentrant, mlxe_task_wait(n->mine));
     FAILS(reentrant, mlxe_task_wait_for(n->mine, 0.1, &done));
     FAILS(reentrant, mlxe_task_stats(n->mine, &stats));
-    FAILS(reentrant, mlxe_load(engine, &load, &load_watch, &none));
+    FAILS(reentrant, mlxe_load(engine, NULL, &load, &load_watch, &none));
     CHECK(rejected.done == 0 && rejected.drop == 1);
     FAILS(reentrant, mlxe_generation_next(n->generation, &event));
     FAILS(reentrant, mlxe_generation_stats(n->generation, &stats));
@@ -326,7 +326,7 @@ static void lifetimes(void) {
     // An engine given up while it loads; the task outlives all.
     e = new_engine();
     mlxe_load_options_t load = load_options(directory);
-    OK(mlxe_load_start(e, &load, NULL, &task));
+    OK(mlxe_load_start(e, NULL, &load, NULL, &task));
     mlxe_engine_free(e);
     OK(mlxe_task_model(task, &m));
     mlxe_task_free(task);

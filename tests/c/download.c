@@ -29,6 +29,58 @@ static bool stops(const mlxe_model_t *model) {
     return found;
 }
 
+/// The number behind a key of the JSON that describes a model.
+static int uses(const mlxe_hub_t *hub, mlxe_str_t id) {
+    mlxe_string_t *json = NULL;
+    OK(mlxe_hub_info(hub, id, &json));
+    const char *key = strstr(mlxe_string_data(json), "\"uses\":");
+    CHECK(key != NULL);
+    const int number = atoi(key + strlen("\"uses\":"));
+    mlxe_string_free(json);
+    return number;
+}
+
+typedef struct {
+    const mlxe_hub_t *hub;
+    mlxe_str_t id;
+    int refused;
+} remover_t;
+
+/// Tries to remove the model while its weights are read.
+static int32_t remove_it(void *user, const mlxe_load_event_t *event) {
+    remover_t *remover = user;
+    if (event->phase == MLXE_PHASE_LOADING_WEIGHTS) {
+        FAILS(MLXE_ERROR_BUSY, mlxe_hub_remove(remover->hub, remover->id, MLXE_STR(""), NULL));
+        remover->refused++;
+    }
+    return MLXE_CONTINUE;
+}
+
+/// The folder that a download gives is still the model that it is.
+static void loads_by_folder(const mlxe_engine_t *engine, const mlxe_hub_t *hub, mlxe_str_t id) {
+    mlxe_task_t *task = NULL;
+    mlxe_string_t *json = NULL;
+    OK(mlxe_hub_pull_start(hub, id, MLXE_STR(""), NULL, &task));
+    OK(mlxe_task_result(task, &json));
+    mlxe_task_free(task);
+    const char *begin = strstr(mlxe_string_data(json), "\"directory\":\"");
+    CHECK(begin != NULL);
+    begin += strlen("\"directory\":\"");
+    mlxe_load_options_t options;
+    mlxe_load_options_init(&options, sizeof options);
+    options.directory = (mlxe_str_t){begin, strcspn(begin, "\"")};
+    const int before = uses(hub, id);
+    remover_t remover = {hub, id, 0};
+    mlxe_load_callbacks_t callbacks = {.struct_size = sizeof callbacks, .user_data = &remover, .on_event = remove_it};
+    mlxe_model_t *model = NULL;
+    OK(mlxe_load(engine, hub, &options, &callbacks, &model));
+    CHECK(remover.refused > 0 && uses(hub, id) == before + 1 && !stops(model));
+    mlxe_model_free(model);
+    mlxe_string_free(json);
+    // It is in memory, so its files may go.
+    OK(mlxe_hub_remove(hub, id, MLXE_STR(""), NULL));
+}
+
 int main(int argc, char **argv) {
     CHECK(argc == 5);
     mlxe_engine_options_t engine_options;
@@ -37,46 +89,44 @@ int main(int argc, char **argv) {
     mlxe_engine_t *engine = NULL;
     OK(mlxe_engine_new(&engine_options, &engine));
 
+    mlxe_hub_t *hub = open_hub(argv[1], argv[3], "hf_secret", false);
+    mlxe_hub_t *offline = open_hub(argv[1], argv[3], "hf_secret", true);
     mlxe_load_options_t options;
     mlxe_load_options_init(&options, sizeof options);
     options.id = mlxe_str(argv[2]);
-    options.cache_directory = mlxe_str(argv[3]);
-    options.endpoint = mlxe_str(argv[1]);
-    options.token = mlxe_str("hf_secret");
     options.without_tokenizer = true;
 
     // Nothing is there yet, and it may not be fetched.
-    options.offline = true;
     watch_t watch;
     mlxe_load_callbacks_t callbacks = load_callbacks(&watch);
     mlxe_model_t *model = NULL;
-    mlxe_error_t *error = mlxe_load(engine, &options, &callbacks, &model);
+    mlxe_error_t *error = mlxe_load(engine, offline, &options, &callbacks, &model);
     CHECK(mlxe_error_code(error) == MLXE_ERROR_NOT_FOUND && model == NULL);
     CHECK(strstr(mlxe_error_message(error), "offline") != NULL);
     mlxe_error_free(error);
     CHECK(watch.drop == 1 && watch.downloads == 0);
 
-    options.offline = false;
     callbacks = load_callbacks(&watch);
-    OK(mlxe_load(engine, &options, &callbacks, &model));
+    OK(mlxe_load(engine, hub, &options, &callbacks, &model));
     CHECK(watch.done == 1 && watch.drop == 1 && watch.terminal == 1 && watch.progress == 1);
     CHECK(watch.downloads > 0 && watch.retries > 0);
     mlxe_model_free(watch.model);
     mlxe_model_free(model);
 
-    // Now it is there.
-    options.offline = true;
+    // Now it is there. The load keeps what it needs of the hub.
     callbacks = load_callbacks(&watch);
-    OK(mlxe_load(engine, &options, &callbacks, &model));
-    CHECK(watch.downloads == 0);
+    mlxe_task_t *task = NULL;
+    OK(mlxe_load_start(engine, offline, &options, &callbacks, &task));
+    mlxe_hub_free(offline);
+    OK(mlxe_task_wait(task));
+    CHECK(watch.downloads == 0 && watch.done == 1);
+    mlxe_task_free(task);
     mlxe_model_free(watch.model);
-    mlxe_model_free(model);
 
-    // What the catalogue says of an id counts from the next load on.
+    // What the hub's catalogue says of an id counts from the next load on, by the id and by the folder.
     options.id = mlxe_str(argv[4]);
-    options.offline = false;
     options.without_tokenizer = false;
-    OK(mlxe_load(engine, &options, NULL, &model));
+    OK(mlxe_load(engine, hub, &options, NULL, &model));
     CHECK(stops(model));
     mlxe_model_free(model);
     char entry[512];
@@ -84,10 +134,12 @@ int main(int argc, char **argv) {
              "{\"id\": \"%s\", \"name\": \"Tiny\", \"short_name\": \"tiny\", \"parameters\": 1, \"bits\": 16, "
              "\"architecture\": \"qwen3\", \"context\": 64, \"extra_eos\": [\".\"]}",
              argv[4]);
-    OK(mlxe_catalog_add(mlxe_str(entry)));
-    OK(mlxe_load(engine, &options, NULL, &model));
+    OK(mlxe_hub_catalog_add(hub, mlxe_str(entry)));
+    OK(mlxe_load(engine, hub, &options, NULL, &model));
     CHECK(!stops(model));
     mlxe_model_free(model);
+    loads_by_folder(engine, hub, mlxe_str(argv[4]));
+    mlxe_hub_free(hub);
     mlxe_engine_free(engine);
     puts("downloaded");
     return 0;

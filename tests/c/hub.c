@@ -10,10 +10,11 @@ typedef struct {
     uint64_t bytes_done, bytes_total;
 } seen_t;
 
-static int32_t on_event(void *user, const mlxe_hub_event_t *e) {
+static int32_t on_event(void *user, const mlxe_progress_t *e) {
     seen_t *s = user;
     CHECK(e->struct_size == sizeof *e && s->done == 0 && s->drop == 0);
-    CHECK(strlen(e->stage) > 0 && e->file != NULL && e->file_index <= e->total_files);
+    CHECK(e->stage >= MLXE_STAGE_LISTING && e->stage <= MLXE_STAGE_REMOVING && e->stage != MLXE_STAGE_READING);
+    CHECK(strlen(e->stage_name) > 0 && e->file != NULL && e->file_index <= e->total_files);
     CHECK(e->bytes_done <= e->bytes_total && e->file_bytes_done <= e->file_bytes_total && e->bytes_per_second >= 0);
     CHECK((e->retry_attempt == 0) == (e->retry_reason == NULL) && e->retry_attempt <= e->retry_limit);
     s->retries += e->retry_attempt > 0;
@@ -63,25 +64,12 @@ static void ends(mlxe_task_t *task, const seen_t *s, const char *part) {
     mlxe_task_free(task);
 }
 
-static mlxe_hub_t *open_hub(const char *endpoint, const char *directory) {
-    mlxe_hub_options_t options;
-    mlxe_hub_options_init(&options, sizeof options);
-    options.directory = mlxe_str(directory);
-    options.endpoint = mlxe_str(endpoint);
-    // The test sees that nothing came from there.
-    options.disable_xet = true;
-    mlxe_hub_t *hub = NULL;
-    OK(mlxe_hub_new(&options, &hub));
-    CHECK(strcmp(mlxe_hub_directory(hub), directory) == 0);
-    return hub;
-}
-
 int main(int argc, char **argv) {
     CHECK(argc == 5);
     char models[1024], elsewhere[1024];
     snprintf(models, sizeof models, "%s/models", argv[3]);
     snprintf(elsewhere, sizeof elsewhere, "%s/elsewhere", argv[3]);
-    mlxe_hub_t *hub = open_hub(argv[1], models);
+    mlxe_hub_t *hub = open_hub(argv[1], models, NULL, false);
     const mlxe_str_t id = mlxe_str(argv[2]), none = MLXE_STR(""), local = MLXE_STR("local/model");
     mlxe_string_t *json = NULL;
     mlxe_task_t *task = NULL;
@@ -150,7 +138,7 @@ int main(int argc, char **argv) {
     CHECK(seen.done == 1 && strstr(seen.result, "local/model") != NULL);
     mlxe_hub_free(hub);
 
-    hub = open_hub(argv[1], elsewhere);
+    hub = open_hub(argv[1], elsewhere, NULL, false);
     callbacks = callbacks_for(&seen);
     OK(mlxe_hub_prune_start(hub, 0, &id, 1, false, &callbacks, &task));
     ends(task, &seen, "local/model");

@@ -21,7 +21,7 @@ int main(int argc, char **argv) {
         const mlxe_generate_options_t endless = generate_options(400);
         const mlxe_generate_callbacks_t callbacks = {sizeof callbacks, NULL, leave, NULL, NULL};
         if (strcmp(argv[2], "load") == 0) {
-            OK(mlxe_load_start(engine, &load, NULL, NULL));
+            OK(mlxe_load_start(engine, NULL, &load, NULL, NULL));
         } else if (strcmp(argv[2], "generate") == 0) {
             OK(mlxe_generate_start(model, PROMPT, PROMPT_LEN, &endless, NULL, NULL));
         } else if (strcmp(argv[2], "callback") == 0) {

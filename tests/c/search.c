@@ -23,9 +23,9 @@ static void on_drop(void *user_data) {
     ((seen_t *)user_data)->drop++;
 }
 
-static mlxe_json_callbacks_t callbacks_for(seen_t *seen) {
+static mlxe_hub_callbacks_t callbacks_for(seen_t *seen) {
     memset(seen, 0, sizeof *seen);
-    mlxe_json_callbacks_t callbacks = {0};
+    mlxe_hub_callbacks_t callbacks = {0};
     callbacks.struct_size = sizeof callbacks;
     callbacks.user_data = seen;
     callbacks.on_done = on_done;
@@ -40,12 +40,11 @@ static void refused(mlxe_error_t *error, const char *word) {
 }
 
 // The server stalls in the middle of an answer.
-static void cancel_at_once(mlxe_load_options_t *options, const char *id) {
-    options->id = mlxe_str(id);
+static void cancel_at_once(const mlxe_hub_t *hub, const mlxe_load_options_t *options) {
     seen_t seen;
-    mlxe_json_callbacks_t callbacks = callbacks_for(&seen);
+    mlxe_hub_callbacks_t callbacks = callbacks_for(&seen);
     mlxe_task_t *task = NULL;
-    OK(mlxe_estimate_start(options, MLXE_STR(""), &callbacks, &task));
+    OK(mlxe_estimate_start(hub, options, MLXE_STR(""), &callbacks, &task));
     bool done = true;
     OK(mlxe_task_wait_for(task, 0.5, &done));
     CHECK(!done && seen.done == 0);
@@ -57,42 +56,46 @@ static void cancel_at_once(mlxe_load_options_t *options, const char *id) {
 
 int main(int argc, char **argv) {
     CHECK(argc == 4 || argc == 5);
+    mlxe_hub_t *hub = open_hub(argv[1], argv[3], NULL, false);
     mlxe_load_options_t options;
     mlxe_load_options_init(&options, sizeof options);
-    options.endpoint = mlxe_str(argv[1]);
-    options.cache_directory = mlxe_str(argv[3]);
+    options.id = mlxe_str(argv[2]);
     seen_t seen;
-    mlxe_json_callbacks_t callbacks = callbacks_for(&seen);
+    mlxe_hub_callbacks_t callbacks = callbacks_for(&seen);
     mlxe_task_t *task = NULL;
     mlxe_string_t *json = NULL;
 
     if (argc == 5) {
-        cancel_at_once(&options, argv[2]);
+        cancel_at_once(hub, &options);
+        mlxe_hub_free(hub);
         return 0;
     }
 
-    OK(mlxe_search_start(&options, MLXE_STR("{\"library\": \"\", \"limit\": 5}"), &callbacks, &task));
+    OK(mlxe_hub_search_start(hub, MLXE_STR("{\"library\": \"\", \"limit\": 5}"), &callbacks, &task));
     OK(mlxe_task_result(task, &json));
     CHECK(strstr(mlxe_string_data(json), argv[2]) != NULL);
     CHECK(seen.done == 1 && seen.drop == 1 && strcmp(seen.json, mlxe_string_data(json)) == 0);
     mlxe_string_free(json);
     mlxe_model_t *model = NULL;
-    refused(mlxe_task_model(task, &model), "not a load");
+    refused(mlxe_task_model(task, &model), "task is a search, not a load");
     mlxe_task_free(task);
 
     // What is refused is dropped, and nothing else happens.
     callbacks = callbacks_for(&seen);
-    refused(mlxe_search_start(&options, MLXE_STR("{\"limt\": 5}"), &callbacks, &task), "limt");
+    refused(mlxe_hub_search_start(hub, MLXE_STR("{\"limt\": 5}"), &callbacks, &task), "limt");
     CHECK(seen.done == 0 && seen.drop == 1);
     callbacks = callbacks_for(&seen);
-    refused(mlxe_estimate_start(NULL, MLXE_STR(""), &callbacks, &task), "options");
+    refused(mlxe_hub_search_start(NULL, MLXE_STR(""), &callbacks, &task), "hub");
+    CHECK(seen.done == 0 && seen.drop == 1);
+    callbacks = callbacks_for(&seen);
+    refused(mlxe_estimate_start(hub, NULL, MLXE_STR(""), &callbacks, &task), "options");
+    CHECK(seen.done == 0 && seen.drop == 1);
+    callbacks = callbacks_for(&seen);
+    refused(mlxe_estimate_start(hub, &options, MLXE_STR("{\"kv_bits\": 7}"), &callbacks, &task), "kv_bits");
     CHECK(seen.done == 0 && seen.drop == 1);
 
-    options.id = mlxe_str(argv[2]);
     callbacks = callbacks_for(&seen);
-    refused(mlxe_estimate_start(&options, MLXE_STR("{\"kv_bits\": 7}"), &callbacks, &task), "kv_bits");
-    callbacks = callbacks_for(&seen);
-    OK(mlxe_estimate_start(&options, MLXE_STR("{\"context\": 64, \"device\": \"cpu\"}"), &callbacks, &task));
+    OK(mlxe_estimate_start(hub, &options, MLXE_STR("{\"context\": 64, \"device\": \"cpu\"}"), &callbacks, &task));
     OK(mlxe_task_wait(task));
     CHECK(seen.done == 1 && seen.drop == 1 && seen.failed == 0);
     CHECK(strstr(seen.json, "\"supported\":true") != NULL && strstr(seen.json, "\"kv_cache\":") != NULL);
@@ -100,18 +103,27 @@ int main(int argc, char **argv) {
 
     // Without callbacks, and for what is not there.
     options.id = MLXE_STR("org/absent");
-    OK(mlxe_estimate_start(&options, MLXE_STR(""), NULL, &task));
+    OK(mlxe_estimate_start(hub, &options, MLXE_STR(""), NULL, &task));
     mlxe_error_t *error = mlxe_task_result(task, &json);
     CHECK(mlxe_error_code(error) == MLXE_ERROR_ACCESS_DENIED);
     mlxe_error_free(error);
     mlxe_task_free(task);
 
-    OK(mlxe_catalog_add(MLXE_STR("{\"id\": \"org/mine\", \"name\": \"Mine\", \"short_name\": \"mine\", \"parameters\": 1000,"
-                                 "\"bits\": 4, \"architecture\": \"a\", \"context\": 10}")));
-    OK(mlxe_catalog_json(&json));
+    // What an app adds to one hub's catalogue, another does not know.
+    mlxe_hub_t *other = open_hub(argv[1], argv[3], NULL, false);
+    OK(mlxe_hub_catalog_add(hub, MLXE_STR("{\"id\": \"org/mine\", \"name\": \"Mine\", \"short_name\": \"mine\","
+                                          "\"parameters\": 1000, \"bits\": 4, \"architecture\": \"a\", \"context\": 10}")));
+    OK(mlxe_hub_catalog(hub, &json));
     CHECK(strstr(mlxe_string_data(json), "org/mine") != NULL);
     mlxe_string_free(json);
-    refused(mlxe_catalog_add(MLXE_STR("{\"id\": \"../x\"}")), "entry");
+    OK(mlxe_hub_catalog(other, &json));
+    CHECK(strstr(mlxe_string_data(json), "org/mine") == NULL && strlen(mlxe_string_data(json)) > 100);
+    mlxe_string_free(json);
+    refused(mlxe_hub_catalog_add(hub, MLXE_STR("{\"id\": \"../x\"}")), "entry");
+    refused(mlxe_hub_catalog_add(NULL, MLXE_STR("[]")), "hub");
+    refused(mlxe_hub_catalog(NULL, &json), "hub");
+    mlxe_hub_free(other);
+    mlxe_hub_free(hub);
     puts("found");
     return 0;
 }

@@ -22,7 +22,7 @@ static void load_and_cancel(unsigned *random) {
     watch_t w;
     mlxe_load_callbacks_t callbacks = load_callbacks(&w);
     mlxe_task_t *task = NULL;
-    OK(mlxe_load_start(engine, &options, &callbacks, &task));
+    OK(mlxe_load_start(engine, NULL, &options, &callbacks, &task));
     usleep(next_random(random) % 4000);
     mlxe_task_cancel(task);
     mlxe_error_t *error = mlxe_task_wait(task);

@@ -31,7 +31,7 @@ int main(int argc, char **argv) {
     mlxe_load_options_t load = load_options(argv[1]);
     load.without_tokenizer = false;
     mlxe_model_t *model = NULL;
-    OK(mlxe_load(engine, &load, NULL, &model));
+    OK(mlxe_load(engine, NULL, &load, NULL, &model));
     mlxe_tokenizer_t *tokenizer = NULL;
     OK(mlxe_model_tokenizer(model, &tokenizer));
     CHECK(mlxe_tokenizer_has_chat_template(tokenizer) && mlxe_tokenizer_vocab_size(tokenizer) > 1000);

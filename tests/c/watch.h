@@ -38,32 +38,33 @@ static inline int32_t watch_load(void *user, const mlxe_load_event_t *e) {
     CHECK(w->terminal == 0);
     CHECK(e->phase >= MLXE_PHASE_DOWNLOADING_CONFIG && e->phase <= MLXE_PHASE_FAILED);
     CHECK(e->phase >= w->phase);
-    CHECK(strlen(e->name) > 0 && strlen(e->description) > 0 && strlen(e->checkpoint_stage) > 0);
+    CHECK(strlen(e->phase_name) > 0 && strlen(e->description) > 0 && strlen(e->checkpoint_stage) > 0);
     CHECK(e->is_terminal == (e->phase >= MLXE_PHASE_READY));
     CHECK(e->elapsed_seconds >= 0);
     if (e->phase == MLXE_PHASE_FAILED) {
         CHECK(e->estimated_progress == 0 && e->error_code != MLXE_OK && strlen(e->error_message) > 0);
-        CHECK(strlen(e->failed_phase) > 0 && strcmp(e->name, "failed") == 0);
+        CHECK(strlen(e->failed_phase) > 0 && strcmp(e->phase_name, "failed") == 0);
     } else {
         CHECK(e->estimated_progress >= w->progress && e->estimated_progress <= 1);
         CHECK(e->error_code == MLXE_OK && e->error_message == NULL && e->failed_phase == NULL);
         CHECK(e->checkpoint >= 1 && e->checkpoint <= 9);
         w->progress = e->estimated_progress;
     }
-    if (e->phase == MLXE_PHASE_LOADING_WEIGHTS) {
-        CHECK(e->file != NULL && strlen(e->file) > 0 && e->bytes_done <= e->bytes_total && e->bytes_total > 0);
-        CHECK(e->file_index >= 1 && e->file_index <= e->total_files);
-    } else if (e->phase == MLXE_PHASE_DOWNLOADING_WEIGHTS) {
-        CHECK(e->file != NULL && e->file_index >= 1 && e->file_index <= e->total_files);
-        CHECK(e->file_progress >= 0 && e->file_progress <= 1);
-        CHECK(e->bytes_done <= e->bytes_total && e->bytes_total > 0 && e->bytes_per_second >= 0);
-        w->downloads++;
-    } else {
-        CHECK(e->file == NULL && e->file_index == 0);
-        CHECK(e->bytes_total == 0 || e->phase == MLXE_PHASE_DOWNLOADING_CONFIG);
+    const mlxe_progress_t *p = e->progress;
+    const bool reads = e->phase == MLXE_PHASE_LOADING_WEIGHTS, downloads = e->phase == MLXE_PHASE_DOWNLOADING_WEIGHTS;
+    CHECK((p != NULL) == (reads || downloads) || e->phase == MLXE_PHASE_DOWNLOADING_CONFIG);
+    if (p != NULL) {
+        CHECK(p->struct_size == sizeof *p && p->file != NULL && strlen(p->stage_name) > 0);
+        CHECK(p->bytes_done <= p->bytes_total && p->file_bytes_done <= p->file_bytes_total && p->bytes_per_second >= 0);
+        CHECK(p->file_index <= p->total_files && (p->file_index > 0) == (strlen(p->file) > 0));
+        CHECK((p->retry_attempt == 0) == (p->retry_reason == NULL) && p->retry_attempt <= p->retry_limit);
+        w->retries += p->retry_attempt > 0;
     }
-    CHECK((e->retry_attempt == 0) == (e->retry_reason == NULL) && e->retry_attempt <= e->retry_limit);
-    w->retries += e->retry_attempt > 0;
+    if (reads || downloads) {
+        CHECK(p->stage == (reads ? MLXE_STAGE_READING : MLXE_STAGE_WEIGHTS));
+        CHECK(p->file_index >= 1 && p->bytes_total > 0);
+        w->downloads += downloads;
+    }
     w->phase = e->phase;
     w->terminal += e->is_terminal;
     const int32_t answer = watch_event(w);

@@ -55,7 +55,7 @@ pub fn network(recipe: &Recipe, dir: &Path) -> Box<dyn LanguageModel> {
     let progress = ReadProgress::new(Arc::default());
     let weights = Weights::open(&mut checkpoint, quantization, Some(Dtype::F32), progress).unwrap();
     let model_type = recipe.config["model_type"].as_str().unwrap();
-    registry::find(model_type).unwrap().build(&recipe.config, &weights).unwrap()
+    registry::find(model_type).unwrap().build(&recipe.config, &weights).unwrap().language().unwrap()
 }
 
 /// Quantizes with MLX, as the reference did.

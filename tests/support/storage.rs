@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use mlx_engine::Result;
-use mlx_engine::hub::{Activity, Import, Storage, StoredModel, WhatIsWrong};
+use mlx_engine::hub::{Import, Storage, StoredModel, WhatIsWrong};
 
 use super::support::fixture::root;
 
@@ -13,7 +13,7 @@ pub fn tiny() -> PathBuf {
     root().join("tests/fixtures/tiny-qwen3")
 }
 
-pub fn quiet(_: &Activity) -> Result<()> {
+pub fn quiet(_: &mlx_engine::progress::Progress) -> Result<()> {
     Ok(())
 }
 

@@ -53,6 +53,27 @@ pub fn attend(op: &Attention, qkv: [&Array; 3], buffers: &mut [&mut KvBuffer], a
     merged(&out)
 }
 
+/// Heads of queries, `[batch, heads, length, features]`, normed and rotated.
+pub fn query_heads(op: &Attention, q: &Array, offset: &Offset) -> Result<Array> {
+    let (batch, length) = (q.dim(0), q.dim(1));
+    let mut q = match length {
+        1 => q.reshape(&[batch, op.heads, 1, op.key_dim])?,
+        _ => q.reshape(&[batch, length, op.heads, op.key_dim])?.swap_axes(1, 2)?,
+    };
+    match &op.norms {
+        HeadNorms::None => {}
+        HeadNorms::Same { q: q_norm, .. } => q = norm(&q, q_norm)?,
+        HeadNorms::Each { eps, q: weight, .. } => {
+            let layer = Norm { kind: NormKind::Layer, eps: *eps, weight: None, bias: None };
+            q = (norm(&q, &layer)? * weight)?;
+        }
+    }
+    match &op.rotation {
+        Some(rotation) => rotate(&q, rotation, offset),
+        None => Ok(q),
+    }
+}
+
 /// Heads of queries, keys and values, `[batch, heads, length, features]`, normed and rotated.
 pub fn heads(op: &Attention, [q, k, v]: [&Array; 3], offset: &Offset) -> Result<[Array; 3]> {
     let (batch, length) = (q.dim(0), q.dim(1));

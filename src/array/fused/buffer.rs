@@ -85,6 +85,11 @@ impl KvBuffer {
         if self.buffers.is_none() { Ok(None) } else { self.views().map(Some) }
     }
 
+    /// Keys and values of all positions, to be used before the next change.
+    pub fn seen(&self) -> Result<(Array, Array)> {
+        self.views()
+    }
+
     /// Appends keys and values, `[rows, kv heads, n, features]`, and returns all that are there then, to be used before
     /// the next change.
     pub fn append(&mut self, keys: &Array, values: &Array) -> Result<(Array, Array)> {

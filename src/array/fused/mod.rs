@@ -16,7 +16,7 @@ mod stack;
 pub(super) mod terms;
 
 pub use argmax::argmax;
-pub use attend::{attend, heads, merged};
+pub use attend::{attend, heads, merged, query_heads};
 pub use attention::{attention, attention_quantized};
 pub use buffer::{KvBuffer, STEP};
 pub use embedding::embedding;

@@ -12,7 +12,7 @@ use super::super::cache::{Repository, create_folder_of};
 use super::super::checksum::Checksum;
 use super::super::disk::{check_room, disk, prepare, sync_folder};
 use super::super::listing::{Listing, RepoFile};
-use super::{Meter, Storage, StoredModel, Watch, files_below, lock};
+use super::{Meter, Stage, Storage, StoredModel, Watch, files_below, lock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{read_json, read_text};
 
@@ -57,7 +57,7 @@ impl Storage {
         }
         let staging = Staging::new(self)?;
         let new = Repository { root: staging.folder.join("model"), locks: PathBuf::new() };
-        let mut meter = Meter::new("copying", files.len(), total, watch);
+        let mut meter = Meter::new(Stage::Copying, files.len(), total, watch);
         let mut listing = Listing::default();
         for (path, size) in &files {
             meter.file(path, *size)?;

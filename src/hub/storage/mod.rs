@@ -19,11 +19,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
+use mlx_engine_base::progress::{Progress, Stage};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::cache::{Repository, check_id, create_folder_of};
-use super::progress::{Activity, Speed};
+use super::cache::{Repository, create_folder_of, id_of};
+use super::progress::Speed;
 use crate::error::{Error, Result};
 use crate::files::{read_json, read_text};
 
@@ -84,7 +85,7 @@ pub struct Revision {
 }
 
 /// Hears how far the work is. An error ends it.
-pub(super) type Watch<'a> = &'a mut dyn FnMut(&Activity) -> Result<()>;
+pub(super) type Watch<'a> = &'a mut dyn FnMut(&Progress) -> Result<()>;
 
 impl Storage {
     /// The models directory at `root`, which need not exist.
@@ -137,9 +138,7 @@ impl Storage {
             Err(e) => return Err(Error::io(&self.root, e)),
         };
         let names = entries.flatten().filter_map(|e| e.file_name().into_string().ok());
-        let id =
-            |name: String| Some(name.strip_prefix("models--")?.replace("--", "/")).filter(|id| check_id(id).is_ok());
-        let mut ids: Vec<String> = names.filter_map(id).collect();
+        let mut ids: Vec<String> = names.filter_map(|name| id_of(&name)).collect();
         ids.sort_unstable();
         Ok(ids)
     }
@@ -265,34 +264,34 @@ fn folder_names(folder: &Path) -> Vec<String> {
 /// Counts what is done and tells it.
 struct Meter<'a> {
     watch: Watch<'a>,
-    activity: Activity,
+    progress: Progress,
     speed: Speed,
     /// Bytes that went through our hands; those that were there do not make us faster.
     handled: u64,
 }
 
 impl<'a> Meter<'a> {
-    fn new(stage: &'static str, total_files: usize, bytes_total: u64, watch: Watch<'a>) -> Self {
-        let activity = Activity { stage, total_files, bytes_total, ..Default::default() };
-        Meter { watch, activity, speed: Speed::default(), handled: 0 }
+    fn new(stage: Stage, total_files: usize, bytes_total: u64, watch: Watch<'a>) -> Self {
+        let progress = Progress { stage, total_files, bytes_total, ..Default::default() };
+        Meter { watch, progress, speed: Speed::default(), handled: 0 }
     }
 
     fn file(&mut self, name: impl Into<String>, size: u64) -> Result<()> {
-        self.activity.file = name.into();
-        self.activity.file_index += 1;
-        (self.activity.file_done, self.activity.file_size) = (0, size);
+        self.progress.file = name.into();
+        self.progress.file_index += 1;
+        (self.progress.file_bytes_done, self.progress.file_bytes_total) = (0, size);
         self.add(0)
     }
 
     fn add(&mut self, bytes: u64) -> Result<()> {
         self.handled += bytes;
-        self.activity.file_done += bytes;
-        self.activity.bytes_done += bytes;
+        self.progress.file_bytes_done += bytes;
+        self.progress.bytes_done += bytes;
         let speed = self.speed.measure(self.handled, Instant::now());
-        self.activity.bytes_per_second = speed;
-        let left = self.activity.bytes_total.saturating_sub(self.activity.bytes_done);
+        self.progress.bytes_per_second = speed;
+        let left = self.progress.bytes_total.saturating_sub(self.progress.bytes_done);
         let seconds = (speed > 0.0).then(|| left as f64 / speed);
-        self.activity.remaining = seconds.and_then(|s| std::time::Duration::try_from_secs_f64(s).ok());
-        (self.watch)(&self.activity)
+        self.progress.remaining = seconds.and_then(|s| std::time::Duration::try_from_secs_f64(s).ok());
+        (self.watch)(&self.progress)
     }
 }

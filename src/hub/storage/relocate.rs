@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::super::cache::create_folder_of;
 use super::super::disk::{check_room, disk, prepare, sync_folder};
 use super::import::Staging;
-use super::{Meter, Storage, Watch, files_below};
+use super::{Meter, Stage, Storage, Watch, files_below};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What moving gave.
@@ -43,20 +43,20 @@ impl Storage {
         }
         let target = Storage::new(&to);
         let models = self.list()?;
-        let mut meter = Meter::new("copying", models.len(), models.iter().map(|m| m.bytes).sum(), watch);
+        let mut meter = Meter::new(Stage::Copying, models.len(), models.iter().map(|m| m.bytes).sum(), watch);
         let mut result = Moved { directory: to, ..Default::default() };
         self.sweep();
         target.sweep();
         for model in models {
             meter.file(&model.id, model.bytes)?;
-            let before = meter.activity.bytes_done;
+            let before = meter.progress.bytes_done;
             match self.relocate_model(&target, &model.id, model.bytes, &mut meter) {
                 Ok(true) => result.moved.push(model.id),
                 Ok(false) => result.stayed.push(model.id),
                 Err(e) if e.kind() == ErrorKind::Busy => result.stayed.push(model.id),
                 Err(e) => return Err(e),
             }
-            meter.add((before + model.bytes).saturating_sub(meter.activity.bytes_done))?;
+            meter.add((before + model.bytes).saturating_sub(meter.progress.bytes_done))?;
         }
         Ok(result)
     }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::super::cache::Repository;
 use super::super::disk::disk;
-use super::{Meter, Storage, StoredModel, Watch, files_below, lock};
+use super::{Meter, Stage, Storage, StoredModel, Watch, files_below, lock};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What removing a model gave.
@@ -99,7 +99,7 @@ impl Storage {
         let mut result = Pruned { bytes: models.iter().map(|m| m.bytes).sum(), ..Default::default() };
         models.sort_by_key(|m| m.last_used);
         models.retain(|m| !prune.keep.contains(&m.id));
-        let mut meter = Meter::new("removing", models.len(), result.bytes.saturating_sub(prune.budget), watch);
+        let mut meter = Meter::new(Stage::Removing, models.len(), result.bytes.saturating_sub(prune.budget), watch);
         for model in models {
             if result.bytes <= prune.budget {
                 break;

@@ -12,7 +12,7 @@ use super::super::checksum::Checksum;
 use super::super::disk::disk;
 use super::super::listing::RepoFile;
 use super::remove::unreferenced;
-use super::{Meter, Storage, Watch, files_below, folder_names};
+use super::{Meter, Stage, Storage, Watch, files_below, folder_names};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::read_json;
 
@@ -87,7 +87,7 @@ impl Storage {
         // What the meter expects; others may change it before it is checked.
         let size = |p: &PathBuf| fs::metadata(p).map_or(0, |m| m.len());
         let blobs: Vec<PathBuf> = jobs.iter().flat_map(|(_, repository)| blobs_of(repository)).collect();
-        let mut meter = Meter::new("verifying", blobs.len(), blobs.iter().map(size).sum(), watch);
+        let mut meter = Meter::new(Stage::Verifying, blobs.len(), blobs.iter().map(size).sum(), watch);
         let mut result = Verification::default();
         for (id, repository) in &jobs {
             let changing = || Error::new(ErrorKind::Busy, format!("{id} is being changed; try again later"));

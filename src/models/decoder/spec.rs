@@ -1,12 +1,17 @@
 //! The data that describes a decoder.
 
+use super::ffn::Ffn;
+use super::mixers::Mixer;
+use super::pass::StateUse;
 use crate::array::Device;
 use crate::cache::StateSpec;
-use crate::error::{Error, Result};
-use crate::nn::{Activation, ExpertsSpec, NormSpec, RopeSpec};
+use crate::error::Result;
+use crate::models::config::{invalid, size};
+use crate::models::shape::{LayerShape, ModelShape, OnDevice, StateShape};
+use crate::nn::NormSpec;
 
 /// A decoder-only transformer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DecoderSpec {
     /// Rows of the embedding.
     pub vocab_size: i32,
@@ -16,8 +21,8 @@ pub struct DecoderSpec {
     pub embedding_scale: Option<f32>,
     /// The layers.
     pub layers: Vec<LayerSpec>,
-    /// All norms of the residual stream.
-    pub norm: NormSpec,
+    /// The final norm.
+    pub norm: NormAt,
     /// Where the output layer's weights are.
     pub head: Head,
     /// Factor on the logits.
@@ -26,7 +31,7 @@ pub struct DecoderSpec {
     pub logit_softcap: Option<f32>,
     /// The longest sequence the model was made for.
     pub context_length: Option<i32>,
-    /// Where the weights are in the checkpoint.
+    /// Where the rest is in the checkpoint.
     pub names: Names,
 }
 
@@ -48,247 +53,131 @@ impl Head {
     }
 }
 
-/// One layer.
-#[derive(Clone, Debug)]
-pub struct LayerSpec {
-    /// What moves information between positions.
-    pub mixer: Mixer,
-    /// What works on each position alone.
-    pub ffn: Ffn,
-    /// Where the norms are.
-    pub layout: NormLayout,
-    /// Factor on what mixer and ffn add to the residual stream.
-    pub residual_scale: Option<f32>,
-}
-
-/// What moves information between positions.
-#[derive(Clone, Debug)]
-pub enum Mixer {
-    /// Softmax attention.
-    Attention(AttentionSpec),
-}
-
-/// Softmax attention with grouped queries.
-#[derive(Clone, Debug)]
-pub struct AttentionSpec {
-    /// Query heads.
-    pub heads: i32,
-    /// Key and value heads; divides `heads`.
-    pub kv_heads: i32,
-    /// Features of a head.
-    pub head_dim: i32,
-    /// How the projections to queries, keys and values are stored.
-    pub qkv: Projection,
-    /// Biases of the projections.
-    pub bias: AttentionBias,
-    /// Norms of queries and keys.
-    pub qk_norm: QkNorm,
-    /// Rotary embedding; none where positions are not encoded.
-    pub rope: Option<RopeSpec>,
-    /// How many positions a query sees, itself included; all if none.
-    pub window: Option<i32>,
-    /// Factor on the scores.
-    pub scale: f32,
-    /// Scores become `tanh(scores / cap) * cap`.
-    pub softcap: Option<f32>,
-}
-
-/// How several projections of the same input are stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Projection {
-    /// One matrix each.
-    Separate,
-    /// One matrix, their rows one after the other.
-    Fused,
-}
-
-/// Biases of an attention's projections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AttentionBias {
-    /// None.
-    None,
-    /// On queries, keys and values.
-    Qkv,
-    /// On those and on the output.
-    All,
-}
-
-impl AttentionBias {
-    /// What `attention_bias` says.
-    pub fn all_if(bias: bool) -> AttentionBias {
-        if bias { AttentionBias::All } else { AttentionBias::None }
-    }
-}
-
-/// Norms of queries and keys.
-#[derive(Clone, Debug, PartialEq)]
-pub enum QkNorm {
-    /// None.
-    None,
-    /// Over each head, the same weights for all heads.
-    Head(NormSpec),
-    /// Over all heads together.
-    Projection(NormSpec),
-    /// Mean and variance over each head, then weights of its own for each head.
-    EachHead {
-        /// Added to the variance.
-        eps: f32,
-        /// How the weights are stored.
-        weights: HeadWeights,
-    },
-}
-
-/// How weights that each head has of its own are stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HeadWeights {
-    /// `{q,k}_norm.weight`, `[heads, head_dim]`.
-    Matrix,
-    /// `{q,k}_layernorm.norms.{head}.weight`, `[head_dim]` each.
-    List,
-}
-
-/// What works on each position alone.
-#[derive(Clone, Debug)]
-pub enum Ffn {
-    /// `down(activation(gate(x)) * up(x))`
-    Gated {
-        /// Inner features.
-        size: i32,
-        /// The activation.
-        activation: Activation,
-        /// How `gate` and `up` are stored.
-        gate_up: Projection,
-        /// Whether all three have biases.
-        bias: bool,
-    },
-    /// `down(activation(up(x)))`
-    Plain {
-        /// Inner features.
-        size: i32,
-        /// The activation.
-        activation: Activation,
-        /// Whether both have biases.
-        bias: bool,
-    },
-    /// A router, the experts that it chooses, and perhaps one that all positions share.
-    Moe {
-        /// The experts and how they are chosen.
-        experts: ExpertsSpec,
-        /// The expert that every position uses.
-        shared: Option<SharedExpert>,
-    },
-}
-
-/// An expert that every position uses, at `shared_expert`: gated, without biases.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct SharedExpert {
-    /// Inner features.
-    pub size: i32,
-    /// What its result is multiplied with.
-    pub gate: SharedGate,
-}
-
-/// What the result of a shared expert is multiplied with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SharedGate {
-    /// Nothing.
-    None,
-    /// `sigmoid(shared_expert_gate(x))`, one number for each position.
-    Sigmoid,
-}
-
-/// Where the norms of a layer are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NormLayout {
-    /// `x + f(norm(x))`
-    Pre,
-    /// `x + norm(f(norm(x)))`
-    Sandwich,
-    /// `x + norm(f(x))`
-    Post,
-    /// `x + mixer(n) + ffn(n)` with `n = norm(x)`
-    Parallel,
-}
-
-/// Names of weights, where checkpoints differ.
-#[derive(Clone, Debug)]
+/// Where the weights outside of layers are, and the layers.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Names {
     /// The embedding.
     pub embedding: &'static str,
     /// Layers are at `{layers}.{index}`.
     pub layers: &'static str,
-    /// The final norm.
-    pub norm: &'static str,
     /// The output layer.
     pub head: &'static str,
-    /// The mixer within a layer.
-    pub attention: &'static str,
-    /// The ffn within a layer.
-    pub ffn: &'static str,
-    /// `up` within the ffn.
-    pub up: &'static str,
-    /// `down` within the ffn.
-    pub down: &'static str,
-    /// The gate, up and down of experts that are stored one by one.
-    pub experts: [&'static str; 3],
 }
 
 impl Default for Names {
     /// Llama's names, which most checkpoints use.
     fn default() -> Self {
-        Names {
-            embedding: "model.embed_tokens",
-            layers: "model.layers",
-            norm: "model.norm",
-            head: "lm_head",
-            attention: "self_attn",
-            ffn: "mlp",
-            up: "up_proj",
-            down: "down_proj",
-            experts: ["gate_proj", "up_proj", "down_proj"],
-        }
+        Names { embedding: "model.embed_tokens", layers: "model.layers", head: "lm_head" }
+    }
+}
+
+/// One layer: two parts that add to the residual stream.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerSpec {
+    /// What moves information between positions.
+    pub attend: SubLayer<Mixer>,
+    /// What works on each position alone.
+    pub feed: SubLayer<Ffn>,
+    /// What the second part reads.
+    pub flow: Flow,
+    /// Where the mixer's memory of the sequence is.
+    pub state: StateUse,
+}
+
+/// A part of a layer: it adds `scale * after(what(before(x)))` to the residual stream.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SubLayer<T> {
+    /// The norm of what it reads.
+    pub before: Option<NormAt>,
+    /// What it is.
+    pub what: T,
+    /// The norm of its result.
+    pub after: Option<NormAt>,
+    /// Factor on what is added.
+    pub scale: Option<f32>,
+}
+
+/// A norm and where its weights are, within the layer or, of the final norm, the checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NormAt {
+    /// Where.
+    pub name: &'static str,
+    /// Which.
+    pub spec: NormSpec,
+}
+
+/// What the second part of a layer reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// The residual stream with the first part's result.
+    Sequential,
+    /// What the first part reads: without a norm of its own, its norm's result.
+    Parallel,
+}
+
+impl<T> SubLayer<T> {
+    /// Without norms.
+    pub fn bare(what: impl Into<T>) -> SubLayer<T> {
+        SubLayer { before: None, what: what.into(), after: None, scale: None }
+    }
+
+    /// With a norm of what it reads.
+    pub fn before(self, name: &'static str, spec: NormSpec) -> SubLayer<T> {
+        SubLayer { before: Some(NormAt { name, spec }), ..self }
+    }
+
+    /// With a norm of its result.
+    pub fn after(self, name: &'static str, spec: NormSpec) -> SubLayer<T> {
+        SubLayer { after: Some(NormAt { name, spec }), ..self }
+    }
+
+    /// With a factor.
+    pub fn scaled(self, scale: f32) -> SubLayer<T> {
+        SubLayer { scale: Some(scale), ..self }
+    }
+
+    fn norms(&self) -> impl Iterator<Item = &NormAt> {
+        self.before.iter().chain(&self.after)
     }
 }
 
 impl LayerSpec {
-    /// A layer with norms before mixer and ffn.
-    pub fn pre_norm(attention: AttentionSpec, ffn: Ffn) -> LayerSpec {
-        LayerSpec { mixer: Mixer::Attention(attention), ffn, layout: NormLayout::Pre, residual_scale: None }
+    /// One part after the other, with a state of its own.
+    pub fn new(attend: SubLayer<Mixer>, feed: SubLayer<Ffn>) -> LayerSpec {
+        LayerSpec { attend, feed, flow: Flow::Sequential, state: StateUse::Own }
+    }
+
+    /// With norms before both parts, under Llama's names.
+    pub fn pre_norm(mixer: impl Into<Mixer>, ffn: impl Into<Ffn>, norm: NormSpec) -> LayerSpec {
+        LayerSpec::new(
+            SubLayer::bare(mixer).before("input_layernorm", norm),
+            SubLayer::bare(ffn).before("post_attention_layernorm", norm),
+        )
+    }
+
+    /// With norms before and after both parts, under Gemma's names.
+    pub fn sandwich(mixer: impl Into<Mixer>, ffn: impl Into<Ffn>, norm: NormSpec) -> LayerSpec {
+        LayerSpec::new(
+            SubLayer::bare(mixer).before("input_layernorm", norm).after("post_attention_layernorm", norm),
+            SubLayer::bare(ffn).before("pre_feedforward_layernorm", norm).after("post_feedforward_layernorm", norm),
+        )
     }
 
     /// What the layer needs to remember.
-    pub fn cache(&self) -> StateSpec {
-        match &self.mixer {
-            Mixer::Attention(a) => match a.window {
-                Some(window) => StateSpec::Window(window),
-                None => StateSpec::Full { key_dim: a.head_dim, value_dim: a.head_dim },
-            },
-        }
+    pub fn cache(&self) -> Option<StateSpec> {
+        (self.state == StateUse::Own).then(|| self.attend.what.spec().state())
     }
-}
 
-impl AttentionSpec {
-    /// Attention without biases and norms that sees everything, scaled by `1 / sqrt(head_dim)`.
-    pub fn new(heads: i32, kv_heads: i32, head_dim: i32, rope: RopeSpec) -> AttentionSpec {
-        AttentionSpec {
-            heads,
-            kv_heads,
-            head_dim,
-            qkv: Projection::Separate,
-            bias: AttentionBias::None,
-            qk_norm: QkNorm::None,
-            rope: Some(rope),
-            window: None,
-            scale: (f64::from(head_dim).powf(-0.5)) as f32,
-            softcap: None,
+    fn shape(&self, hidden: u64) -> LayerShape {
+        let mixer = self.attend.what.spec().shape(hidden, self.state);
+        let feed = self.feed.what.spec().shape(hidden);
+        let norms = self.attend.norms().chain(self.feed.norms()).map(|norm| norm.spec.parameters(hidden));
+        LayerShape {
+            parameters: mixer.parameters + feed.parameters + norms.sum::<u64>(),
+            state: if self.state == StateUse::Own { mixer.state } else { StateShape::None },
+            mixer: mixer.results,
+            feed: feed.inner,
         }
-    }
-}
-
-impl Ffn {
-    /// `down(activation(gate(x)) * up(x))` without biases.
-    pub fn gated(size: i32, activation: Activation) -> Ffn {
-        Ffn::Gated { size, activation, gate_up: Projection::Separate, bias: false }
     }
 }
 
@@ -300,7 +189,7 @@ impl DecoderSpec {
             hidden_size,
             embedding_scale: None,
             layers,
-            norm,
+            norm: NormAt { name: "model.norm", spec: norm },
             head,
             logit_scale: None,
             logit_softcap: None,
@@ -312,61 +201,55 @@ impl DecoderSpec {
     /// Positions of a prompt that are processed at once where nobody says how many. Each expert gets few of them, so a
     /// mixture on a CPU takes more: its kernels are twice as fast with 512 as with 128.
     pub fn prefill_step(&self, device: Device) -> i32 {
-        let mixture = self.layers.iter().any(|layer| matches!(layer.ffn, Ffn::Moe { .. }));
+        let mixture = self.layers.iter().any(|layer| matches!(layer.feed.what, Ffn::Moe(_)));
         match device {
             Device::Cpu if !mixture => 128,
             Device::Cpu | Device::Gpu => 512,
         }
     }
 
+    /// The sizes, of a specification that was checked.
+    pub fn shape(&self) -> ModelShape {
+        let hidden = self.hidden_size as u64;
+        let table = self.vocab_size as u64 * hidden;
+        let head = if self.head == Head::Separate { table } else { 0 };
+        ModelShape {
+            hidden,
+            vocab: self.vocab_size as u64,
+            context_length: self.context_length.map(|n| n.max(1) as u64),
+            embedding: self.names.embedding.to_owned(),
+            parameters: table + head + self.norm.spec.parameters(hidden),
+            layers: self.layers.iter().map(|layer| layer.shape(hidden)).collect(),
+            prefill_step: OnDevice {
+                cpu: self.prefill_step(Device::Cpu) as u64,
+                gpu: self.prefill_step(Device::Gpu) as u64,
+            },
+        }
+    }
+
     /// Refuses sizes that are not positive, do not divide, or whose products would not fit; so that a broken
     /// `config.json` is an error and nothing worse.
     pub fn validate(&self) -> Result<()> {
-        let bad = |what: String| Err(Error::invalid_config(format!("config.json: {what}")));
-        let size = |name: &str, n: i32, most: i32| match (1..=most).contains(&n) {
-            true => Ok(()),
-            false => Err(Error::invalid_config(format!("config.json: {name} is {n}; 1 to {most} is possible"))),
-        };
         size("vocab_size", self.vocab_size, 1 << 24)?;
         size("hidden_size", self.hidden_size, 1 << 18)?;
         size("num_hidden_layers", self.layers.len() as i32, 4096)?;
-        for layer in &self.layers {
-            let Mixer::Attention(a) = &layer.mixer;
-            size("num_attention_heads", a.heads, 1 << 12)?;
-            size("num_key_value_heads", a.kv_heads, 1 << 12)?;
-            size("head_dim", a.head_dim, 1 << 14)?;
-            if a.heads % a.kv_heads != 0 {
-                return bad(format!(
-                    "num_attention_heads {} is not a multiple of num_key_value_heads {}",
-                    a.heads, a.kv_heads
-                ));
-            }
-            if let Some(window) = a.window {
-                size("sliding_window", window, 1 << 30)?;
-            }
-            if let Some(rope) = &a.rope {
-                rope.validate()?;
-                if rope.dims > a.head_dim {
-                    return bad(format!("{} rotated features in heads of {}", rope.dims, a.head_dim));
-                }
-            }
-            match layer.ffn {
-                Ffn::Gated { size: inner, .. } | Ffn::Plain { size: inner, .. } => {
-                    size("intermediate_size", inner, 1 << 24)?;
-                }
-                Ffn::Moe { experts, shared } => {
-                    size("num_experts (num_local_experts)", experts.count, 1 << 12)?;
-                    size("num_experts_per_tok", experts.chosen, experts.count)?;
-                    size("moe_intermediate_size", experts.size, 1 << 20)?;
-                    if let Some(shared) = shared {
-                        size("shared_expert_intermediate_size", shared.size, 1 << 24)?;
-                    }
-                }
-            }
-            if !a.scale.is_finite() {
-                return bad(format!("the attention's scale is {}", a.scale));
+        for (i, layer) in self.layers.iter().enumerate() {
+            layer.attend.what.spec().validate(layer.state)?;
+            layer.feed.what.spec().validate()?;
+            if let StateUse::SharedWith(of) = layer.state {
+                self.check_sharing(i, of)?;
             }
         }
         Ok(())
+    }
+
+    fn check_sharing(&self, layer: usize, of: usize) -> Result<()> {
+        let owner = self.layers.get(of).filter(|owner| of < layer && owner.state == StateUse::Own);
+        let shared = |layer: &LayerSpec| layer.attend.what.spec().shared();
+        let alike = owner.and_then(shared).is_some_and(|kv| Some(kv) == shared(&self.layers[layer]));
+        match alike {
+            true => Ok(()),
+            false => Err(invalid(format!("layer {layer} cannot share the state of layer {of}"))),
+        }
     }
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::llama;
 use crate::error::Result;
-use crate::models::config;
+use crate::models::config::{self, Common};
 use crate::models::decoder::{DecoderSpec, LayerSpec};
 
 #[derive(Deserialize)]
@@ -14,20 +14,18 @@ struct Config {
     attention_multiplier: f32,
     residual_multiplier: f32,
     logits_scaling: f32,
-    #[serde(flatten)]
-    llama: llama::Config,
 }
 
 pub fn spec(config: &Value) -> Result<DecoderSpec> {
-    let c: Config = config::parse(config)?;
-    let mut attention = c.llama.attention()?;
-    attention.scale = c.attention_multiplier;
-    let layer =
-        LayerSpec { residual_scale: Some(c.residual_multiplier), ..LayerSpec::pre_norm(attention, c.llama.ffn()) };
-    let layers = vec![layer; config::layer_count(c.llama.num_hidden_layers)?];
+    let (c, own): (Common, Config) = (config::parse(config)?, config::parse(config)?);
+    let mut attention = llama::attention(&c)?;
+    attention.scale = own.attention_multiplier;
+    let mut layer = LayerSpec::pre_norm(attention, llama::ffn(&c), c.rms_norm()?);
+    (layer.attend.scale, layer.feed.scale) = (Some(own.residual_multiplier), Some(own.residual_multiplier));
+    let layers = vec![layer; c.layer_count()?];
     Ok(DecoderSpec {
-        embedding_scale: Some(c.embedding_multiplier),
-        logit_scale: Some(1.0 / c.logits_scaling),
-        ..c.llama.decoder(layers)
+        embedding_scale: Some(own.embedding_multiplier),
+        logit_scale: Some(1.0 / own.logits_scaling),
+        ..llama::decoder(&c, layers)?
     })
 }

@@ -1,17 +1,20 @@
-//! OLMo 2: norms behind attention and feed-forward, and over whole projections of queries and keys.
+//! OLMo 2: norms after attention and feed-forward, and over whole projections of queries and keys.
 
 use serde_json::Value;
 
-use super::llama::Config;
+use super::llama;
 use crate::error::Result;
-use crate::models::config;
-use crate::models::decoder::{DecoderSpec, LayerSpec, NormLayout, QkNorm};
+use crate::models::config::{self, Common};
+use crate::models::decoder::{DecoderSpec, LayerSpec, QkNorm, SubLayer};
 
 pub fn spec(config: &Value) -> Result<DecoderSpec> {
-    let c: Config = config::parse(config)?;
-    let mut attention = c.attention()?;
-    attention.qk_norm = QkNorm::Projection(c.norm());
-    let layer = LayerSpec { layout: NormLayout::Post, ..LayerSpec::pre_norm(attention, c.ffn()) };
-    let layers = vec![layer; config::layer_count(c.num_hidden_layers)?];
-    Ok(c.decoder(layers))
+    let c: Common = config::parse(config)?;
+    let norm = c.rms_norm()?;
+    let mut attention = llama::attention(&c)?;
+    attention.qk_norm = QkNorm::Projection(norm);
+    let layer = LayerSpec::new(
+        SubLayer::bare(attention).after("post_attention_layernorm", norm),
+        SubLayer::bare(llama::ffn(&c)).after("post_feedforward_layernorm", norm),
+    );
+    llama::decoder(&c, vec![layer; c.layer_count()?])
 }

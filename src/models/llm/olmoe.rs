@@ -3,14 +3,14 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::llama::Config;
+use super::llama;
 use crate::error::Result;
-use crate::models::config;
-use crate::models::decoder::{DecoderSpec, Ffn, LayerSpec, QkNorm};
-use crate::nn::{Activation, ExpertsSpec, RouterSoftmax};
+use crate::models::config::{self, Common};
+use crate::models::decoder::{DecoderSpec, LayerSpec, MoeSpec, QkNorm};
+use crate::nn::{Activation, ExpertNames, ExpertsSpec, RouterSpec};
 
 #[derive(Deserialize)]
-struct Sparse {
+struct Config {
     num_experts: i32,
     num_experts_per_tok: i32,
     #[serde(default)]
@@ -18,18 +18,17 @@ struct Sparse {
 }
 
 pub fn spec(config: &Value) -> Result<DecoderSpec> {
-    let c: Config = config::parse(config)?;
-    let sparse: Sparse = config::parse(config)?;
-    let mut attention = c.attention()?;
-    attention.qk_norm = QkNorm::Projection(c.norm());
+    let (c, own): (Common, Config) = (config::parse(config)?, config::parse(config)?);
+    let mut attention = llama::attention(&c)?;
+    attention.qk_norm = QkNorm::Projection(c.rms_norm()?);
     let experts = ExpertsSpec {
-        count: sparse.num_experts,
-        chosen: sparse.num_experts_per_tok,
-        softmax: if sparse.norm_topk_prob { RouterSoftmax::Chosen } else { RouterSoftmax::All },
+        count: own.num_experts,
         size: c.intermediate_size,
         activation: Activation::Silu,
         bias: c.mlp_bias,
+        names: ExpertNames::default(),
     };
-    let layer = LayerSpec::pre_norm(attention, Ffn::Moe { experts, shared: None });
-    Ok(c.decoder(vec![layer; config::layer_count(c.num_hidden_layers)?]))
+    let moe = MoeSpec::new(RouterSpec::softmax(own.num_experts_per_tok, own.norm_topk_prob), experts);
+    let layer = LayerSpec::pre_norm(attention, moe, c.rms_norm()?);
+    llama::decoder(&c, vec![layer; c.layer_count()?])
 }

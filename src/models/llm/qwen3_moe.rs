@@ -6,8 +6,8 @@ use serde_json::Value;
 use super::qwen3;
 use crate::error::{Error, Result};
 use crate::models::config;
-use crate::models::decoder::{DecoderSpec, Ffn};
-use crate::nn::{Activation, ExpertsSpec, RouterSoftmax};
+use crate::models::decoder::{DecoderSpec, MoeSpec};
+use crate::nn::{Activation, ExpertNames, ExpertsSpec, RouterSpec};
 
 #[derive(Deserialize)]
 struct Config {
@@ -27,17 +27,17 @@ pub fn spec(config: &Value) -> Result<DecoderSpec> {
     }
     let experts = ExpertsSpec {
         count: c.num_experts,
-        chosen: c.num_experts_per_tok,
-        softmax: if c.norm_topk_prob { RouterSoftmax::Chosen } else { RouterSoftmax::All },
         size: c.moe_intermediate_size,
         activation: Activation::Silu,
         bias: false,
+        names: ExpertNames::default(),
     };
+    let moe = MoeSpec::new(RouterSpec::softmax(c.num_experts_per_tok, c.norm_topk_prob), experts);
     let mut spec = qwen3::spec(config)?;
     for (layer, i) in spec.layers.iter_mut().zip(0i64..) {
         let sparse = (i + 1) % i64::from(c.decoder_sparse_step) == 0;
         if c.num_experts > 0 && sparse && !c.mlp_only_layers.contains(&i) {
-            layer.ffn = Ffn::Moe { experts, shared: None };
+            layer.feed.what = moe.clone().into();
         }
     }
     Ok(spec)

@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use super::llama;
 use crate::error::{Error, Result};
-use crate::models::config;
-use crate::models::decoder::{DecoderSpec, Mixer};
+use crate::models::config::{self, Common};
+use crate::models::decoder::DecoderSpec;
 
 #[derive(Deserialize)]
 struct Config {
@@ -21,26 +21,23 @@ fn interval() -> i32 {
 }
 
 pub fn spec(config: &Value) -> Result<DecoderSpec> {
-    let c: Config = config::parse(config)?;
-    let mut spec = llama::spec(config)?;
-    let count = spec.layers.len();
-    if c.no_rope_layer_interval < 1 {
-        return Err(Error::invalid_config(format!("config.json: no_rope_layer_interval {}", c.no_rope_layer_interval)));
+    let (c, own): (Common, Config) = (config::parse(config)?, config::parse(config)?);
+    let bad = |what: String| Err(Error::invalid_config(format!("config.json: {what}")));
+    let interval = own.no_rope_layer_interval;
+    if interval < 1 {
+        return bad(format!("no_rope_layer_interval {interval}"));
     }
-    let rotates = c
-        .no_rope_layers
-        .unwrap_or_else(|| (1..=count as i32).map(|i| i32::from(i % c.no_rope_layer_interval != 0)).collect());
-    if rotates.len() != count {
-        return Err(Error::invalid_config(format!(
-            "config.json: no_rope_layers has {} entries for {count} layers",
-            rotates.len()
-        )));
-    }
-    for (layer, rotates) in spec.layers.iter_mut().zip(rotates) {
-        let Mixer::Attention(attention) = &mut layer.mixer;
-        if rotates == 0 {
+    let layers = llama::layers(&c, |i, attention| {
+        let rotates = match &own.no_rope_layers {
+            Some(all) => all.get(i).is_some_and(|rotates| *rotates != 0),
+            None => (i as i32 + 1) % interval != 0,
+        };
+        if !rotates {
             attention.rope = None;
         }
+    })?;
+    if let Some(all) = own.no_rope_layers.filter(|all| all.len() != layers.len()) {
+        return bad(format!("no_rope_layers has {} entries for {} layers", all.len(), layers.len()));
     }
-    Ok(spec)
+    llama::decoder(&c, layers)
 }

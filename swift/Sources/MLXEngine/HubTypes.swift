@@ -1,38 +1,5 @@
 import Foundation
 
-/// How far work on models is: a download, a check, a copy.
-public struct HubProgress: Sendable, Equatable {
-    /// `listing`, `config` and `weights` while downloading; `verifying`, `copying`, `removing`.
-    public var stage: String
-    /// The file at hand; the model where whole models are moved or removed.
-    public var file: String
-    /// Its number, from 1; 0 where there is none.
-    public var fileIndex: Int
-    /// How many files are known so far.
-    public var totalFiles: Int
-    /// Bytes of the file that are done.
-    public var fileBytesDone: UInt64
-    /// Bytes of the file.
-    public var fileBytesTotal: UInt64
-    /// Bytes that are done, over all files.
-    public var bytesDone: UInt64
-    /// Bytes of all files known so far.
-    public var bytesTotal: UInt64
-    /// Bytes a second, lately.
-    public var bytesPerSecond: Double
-    /// Seconds that the rest will take at that speed; nil if that is not known.
-    public var remaining: TimeInterval?
-    /// What went wrong, while waiting before another try.
-    public var retryReason: String?
-    /// Whether it is paused.
-    public var isPaused: Bool
-
-    /// How much is done, 0 to 1.
-    public var fractionCompleted: Double {
-        bytesTotal == 0 ? 0 : Double(bytesDone) / Double(bytesTotal)
-    }
-}
-
 /// A model on the disk.
 public struct StoredModel: Sendable, Hashable, Codable, Identifiable {
     /// One commit of a model.
@@ -47,7 +14,7 @@ public struct StoredModel: Sendable, Hashable, Codable, Identifiable {
         public let files: Int
         /// Their bytes; revisions share files that are the same.
         public let bytes: UInt64
-        /// Where they are: what ``LanguageModel/load(directory:engine:phaseHandler:)`` takes.
+        /// Where they are: what ``LanguageModel/load(directory:hub:engine:phaseHandler:)`` takes.
         public let directory: String
     }
 

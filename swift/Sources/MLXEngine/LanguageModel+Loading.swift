@@ -5,29 +5,32 @@ extension LanguageModel {
     ///
     /// - Parameters:
     ///   - directory: Has `config.json`, weights and tokenizer.
+    ///   - hub: Whose catalogue counts, where the directory lies in a models directory; nil for the built-in one.
     ///   - engine: Where the model will compute; nil for ``Engine/shared()``.
     ///   - phaseHandler: Hears of every phase, in order, the last one terminal. Called on a thread of the library; what
     ///     takes long in it delays the load.
     /// - Throws: ``EngineError``, or `CancellationError` if the task is cancelled, which stops the load within one step.
     public static func load(
-        directory: URL, engine: Engine? = nil, phaseHandler: @escaping PhaseHandler = { _ in }
+        directory: URL, hub: ModelHub? = nil, engine: Engine? = nil, phaseHandler: @escaping PhaseHandler = { _ in }
     ) async throws -> LanguageModel {
-        try await load(ModelConfiguration(directory: directory), engine: engine, phaseHandler: phaseHandler)
+        try await load(ModelConfiguration(directory: directory, hub: hub), engine: engine, phaseHandler: phaseHandler)
     }
 
-    /// Loads a model of the Hugging Face Hub.
+    /// Loads a model of the Hugging Face Hub; what the disk lacks of it is downloaded first.
     ///
     /// - Parameters:
     ///   - id: The model's name, `organisation/name`.
     ///   - revision: A branch, tag or commit.
+    ///   - hub: Where the model lies and comes from; nil for what the environment says.
     ///   - engine: Where the model will compute; nil for ``Engine/shared()``.
-    ///   - phaseHandler: Hears of every phase; see ``load(directory:engine:phaseHandler:)``.
+    ///   - phaseHandler: Hears of every phase; see ``load(directory:hub:engine:phaseHandler:)``.
     /// - Throws: ``EngineError``, or `CancellationError` if the task is cancelled.
     public static func load(
-        id: String, revision: String = "main", engine: Engine? = nil,
+        id: String, revision: String = "main", hub: ModelHub? = nil, engine: Engine? = nil,
         phaseHandler: @escaping PhaseHandler = { _ in }
     ) async throws -> LanguageModel {
-        try await load(ModelConfiguration(id: id, revision: revision), engine: engine, phaseHandler: phaseHandler)
+        try await load(
+            ModelConfiguration(id: id, revision: revision, hub: hub), engine: engine, phaseHandler: phaseHandler)
     }
 
     /// Loads a model.
@@ -35,7 +38,7 @@ extension LanguageModel {
     /// - Parameters:
     ///   - configuration: What to load.
     ///   - engine: Where the model will compute; nil for ``Engine/shared()``.
-    ///   - phaseHandler: Hears of every phase; see ``load(directory:engine:phaseHandler:)``.
+    ///   - phaseHandler: Hears of every phase; see ``load(directory:hub:engine:phaseHandler:)``.
     ///   - updateHandler: Hears of progress within phases too, with bytes and memory.
     /// - Throws: ``EngineError``, or `CancellationError` if the task is cancelled.
     public static func load(
@@ -63,13 +66,15 @@ extension LanguageModel {
     }
 
     /// Loads a model from a directory, as a sequence of phases.
-    public static func loading(directory: URL, engine: Engine? = nil) -> ModelLoading {
-        ModelLoading(ModelConfiguration(directory: directory), engine: engine)
+    public static func loading(directory: URL, hub: ModelHub? = nil, engine: Engine? = nil) -> ModelLoading {
+        ModelLoading(ModelConfiguration(directory: directory, hub: hub), engine: engine)
     }
 
     /// Loads a model of the Hugging Face Hub, as a sequence of phases.
-    public static func loading(id: String, revision: String = "main", engine: Engine? = nil) -> ModelLoading {
-        ModelLoading(ModelConfiguration(id: id, revision: revision), engine: engine)
+    public static func loading(
+        id: String, revision: String = "main", hub: ModelHub? = nil, engine: Engine? = nil
+    ) -> ModelLoading {
+        ModelLoading(ModelConfiguration(id: id, revision: revision, hub: hub), engine: engine)
     }
 
     /// Loads a model, as a sequence of phases.

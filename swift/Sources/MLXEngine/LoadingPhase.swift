@@ -137,11 +137,8 @@ public struct LoadingUpdate: Sendable, Equatable {
     /// load failed.
     public var estimatedProgress: Double
 
-    /// While weights are read: bytes read so far, over all files.
-    public var bytesDone: UInt64
-
-    /// While weights are read: bytes in all files.
-    public var bytesTotal: UInt64
+    /// While something is downloaded, and while weights are read: how far that is.
+    public var progress: ModelProgress?
 
     /// Bytes that MLX holds, in the whole process.
     public var memoryInUse: UInt64

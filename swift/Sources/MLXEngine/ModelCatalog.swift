@@ -1,7 +1,16 @@
 import CMLXEngine
 
-/// Well-known models, and those that an app adds: names and round figures, known without a network.
-public enum ModelCatalog {
+/// The well-known models of a ``ModelHub``, and those that an app adds: names and round figures, known without a network.
+///
+/// ```swift
+/// let hub = try ModelHub()
+/// for model in try hub.catalog.models() where model.isSupported {
+///     print(model.entry.name, model.weightBytes)
+/// }
+/// ```
+public struct ModelCatalog: Sendable {
+    let hub: Handle
+
     /// A well-known model.
     public struct Entry: Sendable, Hashable, Codable, Identifiable {
         /// The model's name, `organisation/name`.
@@ -58,16 +67,16 @@ public enum ModelCatalog {
     /// All models, the smallest first.
     ///
     /// - Throws: ``EngineError``
-    public static func models() throws -> [Model] {
-        try decodeJSON([Model].self, try makeString { mlxe_catalog_json(&$0) })
+    public func models() throws -> [Model] {
+        try decodeJSON([Model].self, try makeString { mlxe_hub_catalog(hub.pointer, &$0) })
     }
 
-    /// Adds an entry for this process, or replaces the one with the same id.
+    /// Adds an entry to the hub's catalogue, or replaces the one with the same id.
     ///
     /// - Throws: ``EngineError``, with ``EngineError/Code/invalidArgument`` if it cannot be a model, or another has its
     ///   short name.
-    public static func add(_ entry: Entry) throws {
-        try withStr(try encodeJSON(entry)) { json in try check(mlxe_catalog_add(json)) }
+    public func add(_ entry: Entry) throws {
+        try withStr(try encodeJSON(entry)) { json in try check(mlxe_hub_catalog_add(hub.pointer, json)) }
     }
 }
 

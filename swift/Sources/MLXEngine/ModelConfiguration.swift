@@ -27,6 +27,9 @@ public struct ModelConfiguration: Sendable, Hashable {
     /// Where the model comes from.
     public var source: Source
 
+    /// Where a model with an id lies and comes from, and whose catalogue counts; nil for what the environment says.
+    public var hub: ModelHub?
+
     /// A directory to take the tokenizer from; nil for the model's own.
     public var tokenizerDirectory: URL?
 
@@ -35,16 +38,23 @@ public struct ModelConfiguration: Sendable, Hashable {
 
     /// A model of the Hugging Face Hub.
     public init(
-        id: String, revision: String = "main", tokenizerDirectory: URL? = nil, weightType: WeightType = .automatic
+        id: String, revision: String = "main", hub: ModelHub? = nil, tokenizerDirectory: URL? = nil,
+        weightType: WeightType = .automatic
     ) {
         source = .id(id, revision: revision)
+        self.hub = hub
         self.tokenizerDirectory = tokenizerDirectory
         self.weightType = weightType
     }
 
-    /// A model in a directory.
-    public init(directory: URL, tokenizerDirectory: URL? = nil, weightType: WeightType = .automatic) {
+    /// A model in a directory. One that lies in a models directory, as ``ModelDownload/directory`` does, is treated as the
+    /// model it is: nobody removes it while it is read, its use is recorded, and it ends answers at what the hub's
+    /// catalogue has for it.
+    public init(
+        directory: URL, hub: ModelHub? = nil, tokenizerDirectory: URL? = nil, weightType: WeightType = .automatic
+    ) {
         source = .directory(directory)
+        self.hub = hub
         self.tokenizerDirectory = tokenizerDirectory
         self.weightType = weightType
     }

@@ -5,15 +5,15 @@ import Foundation
 /// Only one task may iterate it. It is cancelled when that task is, by ``cancel()``, and when nobody holds it any more.
 /// A slow reader misses intermediate values, never the last one.
 public struct ModelDownload: AsyncSequence, Sendable {
-    public typealias Element = HubProgress
+    public typealias Element = ModelProgress
     public typealias Failure = any Error
-    public typealias AsyncIterator = AsyncThrowingStream<HubProgress, any Error>.Iterator
+    public typealias AsyncIterator = AsyncThrowingStream<ModelProgress, any Error>.Iterator
 
     private struct Finished: Decodable {
         let directory: String
     }
 
-    private let progress: AsyncThrowingStream<HubProgress, any Error>
+    private let progress: AsyncThrowingStream<ModelProgress, any Error>
     private let outcome = Outcome<URL>()
     private let slot: TaskSlot
 
@@ -21,7 +21,7 @@ public struct ModelDownload: AsyncSequence, Sendable {
         let slot = TaskSlot()
         let outcome = outcome
         let (progress, continuation) = AsyncThrowingStream.makeStream(
-            of: HubProgress.self, bufferingPolicy: .bufferingNewest(1))
+            of: ModelProgress.self, bufferingPolicy: .bufferingNewest(1))
         continuation.onTermination = { _ in slot.cancel() }
         (self.progress, self.slot) = (progress, slot)
         HubObserver.run(

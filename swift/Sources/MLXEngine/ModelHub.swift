@@ -1,27 +1,30 @@
 import CMLXEngine
 import Foundation
 
-/// The models on the disk, and downloads from the Hugging Face Hub or a mirror of it.
+/// The models on the disk, downloads from the Hugging Face Hub or a mirror of it, and a catalogue of well-known models.
 ///
 /// ```swift
 /// let hub = try ModelHub()
-/// let download = hub.download(id: "organisation/name")
-/// for try await progress in download {
-///     print(progress.file, progress.fractionCompleted)
+/// let model = try await hub.load("organisation/name") { phase in
+///     print(phase.description)
 /// }
-/// let model = try await LanguageModel.load(directory: download.directory)
+/// print(model.info.parameters)
 /// ```
 ///
 /// Processes may share a models directory: what one downloads or loads, another does not remove.
 public final class ModelHub: Sendable {
     /// Hears how far work is, on a thread of the library.
-    public typealias ProgressHandler = @Sendable (HubProgress) -> Void
+    public typealias ProgressHandler = @Sendable (ModelProgress) -> Void
 
     /// The models directory.
     public let directory: URL
 
-    private let handle: Handle
-    private let access: HubAccess
+    let handle: Handle
+
+    /// Well-known models, and those that the app adds.
+    public var catalog: ModelCatalog {
+        ModelCatalog(hub: handle)
+    }
 
     /// A models directory, which need not exist.
     ///
@@ -41,15 +44,12 @@ public final class ModelHub: Sendable {
         directory: URL? = nil, endpoint: URL? = nil, token: String? = nil, offline: Bool = false, proxy: String? = nil,
         usesXet: Bool = true
     ) throws {
-        let access = HubAccess(
-            directory: directory?.path, endpoint: endpoint?.absoluteString, token: token, proxy: proxy,
-            offline: offline, usesXet: usesXet)
-        self.access = access
-        handle = try access.withStrs { directory, endpoint, token, proxy in
+        handle = try withStrs([directory?.path, endpoint?.absoluteString, token, proxy].map { $0 ?? "" }) { strings in
             var options = mlxe_hub_options_t()
             mlxe_hub_options_init(&options, MemoryLayout<mlxe_hub_options_t>.size)
-            (options.directory, options.endpoint, options.token) = (directory, endpoint, token)
-            (options.proxy, options.offline, options.disable_xet) = (proxy, offline, !usesXet)
+            (options.directory, options.endpoint) = (strings[0], strings[1])
+            (options.token, options.proxy) = (strings[2], strings[3])
+            (options.offline, options.disable_xet) = (offline, !usesXet)
             return try make(free: { mlxe_hub_free($0) }) { mlxe_hub_new(&options, &$0) }
         }
         self.directory = URL(filePath: text(mlxe_hub_directory(handle.pointer)) ?? "", directoryHint: .isDirectory)
@@ -60,11 +60,9 @@ public final class ModelHub: Sendable {
     /// - Throws: ``EngineError``, or `CancellationError` if the task is cancelled.
     public func search(_ query: ModelQuery = ModelQuery()) async throws -> ModelPage {
         let json = try encodeJSON(query)
-        return try await find { observer, slot in
-            try self.access.withLoadOptions(id: "", revision: "") { options in
-                try withStr(json) { json in
-                    try observer.start(slot) { mlxe_search_start(&options, json, $0, &$1) }
-                }
+        return try await run { observer, slot in
+            try withStr(json) { json in
+                try observer.start(slot) { mlxe_hub_search_start(self.handle.pointer, json, $0, &$1) }
             }
         }
     }
@@ -80,27 +78,34 @@ public final class ModelHub: Sendable {
         id: String, revision: String = "main", for request: MemoryRequest = MemoryRequest()
     ) async throws -> ModelFit {
         let json = try encodeJSON(request)
-        return try await find { observer, slot in
-            try self.access.withLoadOptions(id: id, revision: revision) { options in
+        return try await run { observer, slot in
+            try ModelConfiguration(id: id, revision: revision).withCOptions { options in
                 try withStr(json) { json in
-                    try observer.start(slot) { mlxe_estimate_start(&options, json, $0, &$1) }
+                    try observer.start(slot) { mlxe_estimate_start(self.handle.pointer, options, json, $0, &$1) }
                 }
             }
         }
     }
 
-    private func find<Value: Decodable & Sendable>(start: (JSONObserver, TaskSlot) throws -> Void) async throws -> Value
-    {
-        let slot = TaskSlot()
-        let json: String = try await withTaskCancellationHandler {
-            try Task.checkCancellation()
-            return try await withCheckedThrowingContinuation { continuation in
-                JSONObserver.run(slot: slot, onDone: { continuation.resume(with: $0) }, start: start)
-            }
-        } onCancel: {
-            slot.cancel()
-        }
-        return try decodeJSON(Value.self, json)
+    /// Loads a model; what the disk lacks of it is downloaded first.
+    ///
+    /// - Parameters:
+    ///   - id: The model's name, `organisation/name`.
+    ///   - revision: A branch, tag or commit.
+    ///   - engine: Where the model will compute; nil for ``Engine/shared()``.
+    ///   - phaseHandler: Hears of every phase; see ``LanguageModel/load(directory:hub:engine:phaseHandler:)``.
+    /// - Throws: ``EngineError``, or `CancellationError` if the task is cancelled.
+    public func load(
+        _ id: String, revision: String = "main", engine: Engine? = nil,
+        phaseHandler: @escaping PhaseHandler = { _ in }
+    ) async throws -> LanguageModel {
+        try await LanguageModel.load(
+            id: id, revision: revision, hub: self, engine: engine, phaseHandler: phaseHandler)
+    }
+
+    /// Loads a model, as a sequence of phases; what the disk lacks of it is downloaded first.
+    public func loading(_ id: String, revision: String = "main", engine: Engine? = nil) -> ModelLoading {
+        LanguageModel.loading(id: id, revision: revision, hub: self, engine: engine)
     }
 
     /// Downloads what a model needs and the disk lacks. What has arrived stays, so a download that was cancelled, or
@@ -219,7 +224,7 @@ public final class ModelHub: Sendable {
     public func prune(
         toFit budget: UInt64, keeping keep: [String] = [], dryRun: Bool = false
     ) async throws -> PruneReport {
-        try await run({ _ in }) { observer, slot in
+        try await run { observer, slot in
             try withStrs(keep) { keep in
                 try observer.start(slot) {
                     mlxe_hub_prune_start(
@@ -230,7 +235,7 @@ public final class ModelHub: Sendable {
     }
 
     private func run<Value: Decodable & Sendable>(
-        _ progressHandler: @escaping ProgressHandler, start: (HubObserver, TaskSlot) throws -> Void
+        _ progressHandler: @escaping ProgressHandler = { _ in }, start: (HubObserver, TaskSlot) throws -> Void
     ) async throws -> Value {
         let slot = TaskSlot()
         let json: String = try await withTaskCancellationHandler {
@@ -243,6 +248,17 @@ public final class ModelHub: Sendable {
             slot.cancel()
         }
         return try decodeJSON(Value.self, json)
+    }
+}
+
+/// A hub is itself only: another one with the same options is another one.
+extension ModelHub: Hashable {
+    public static func == (one: ModelHub, other: ModelHub) -> Bool {
+        one === other
+    }
+
+    public func hash(into hasher: inout Hasher) {
+        hasher.combine(ObjectIdentifier(self))
     }
 }
 

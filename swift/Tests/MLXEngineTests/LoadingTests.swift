@@ -20,7 +20,7 @@ import Testing
         #expect(progress == progress.sorted() && progress.first == 0.01 && progress.last == 1)
         let fine = updates.values.map(\.estimatedProgress)
         #expect(fine == fine.sorted() && fine.last == 1)
-        #expect(updates.values.contains { $0.bytesDone > 0 && $0.bytesDone == $0.bytesTotal })
+        #expect(updates.values.contains { $0.progress?.stage == .reading && $0.progress?.fractionCompleted == 1 })
         #expect(updates.values.allSatisfy { $0.elapsed >= 0 })
 
         #expect(model.info.name.hasSuffix("tiny-qwen3") && model.info.modelType == "qwen3")

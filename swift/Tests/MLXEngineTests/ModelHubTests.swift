@@ -61,21 +61,37 @@ struct ModelHubTests {
         try await withHub { hub, _ in
             #expect(try await hub.models().isEmpty)
             let download = hub.download(id: "org/tiny")
-            var last: HubProgress?
+            var last: ModelProgress?
             for try await progress in download {
                 #expect(progress.bytesDone >= 0 && progress.fractionCompleted <= 1)
                 last = progress
             }
-            #expect(last?.fractionCompleted == 1 && last?.stage == "weights")
-            let model = try await LanguageModel.load(directory: download.directory)
+            #expect(last?.fractionCompleted == 1 && last?.stage == .weights)
+            let model = try await LanguageModel.load(directory: download.directory, hub: hub)
             #expect(model.info.modelType == "qwen3")
             let stored = try await hub.model(id: "org/tiny")
-            #expect(stored.complete && stored.modelType == "qwen3" && stored.revisions.first?.refs == ["main"])
+            #expect(stored.uses == 1 && stored.complete && stored.modelType == "qwen3" && stored.revisions.first?.refs == ["main"])
             #expect(try await hub.models() == [stored])
             let report = try await hub.verify()
             #expect(report.sound && report.problems.isEmpty && report.models == ["org/tiny"])
             #expect(try await hub.remove(id: "org/tiny") == stored.bytes)
             #expect(await engineError { try await hub.model(id: "org/tiny") }?.code == .notFound)
+        }
+    }
+
+    @Test func aModelIsLoadedByItsNameThroughTheHub() async throws {
+        try await withHub { hub, server in
+            let phases = Collected<LoadingPhase>()
+            let model = try await hub.load("org/tiny") { phases.append($0) }
+            #expect(model.info.name == "org/tiny" && phases.values.last == .ready)
+            #expect(phases.values.contains { if case .downloadingWeights = $0 { true } else { false } })
+            // From the disk, where the hub has no network; and by way of a configuration.
+            let offline = try ModelHub(directory: hub.directory, endpoint: server.endpoint, offline: true)
+            let configuration = ModelConfiguration(id: "org/tiny", hub: offline)
+            #expect(try await LanguageModel.loading(configuration).model.info.name == "org/tiny")
+            #expect(try await hub.model(id: "org/tiny").uses == 2)
+            #expect(await engineError { try await offline.load("org/absent") }?.code == .notFound)
+            #expect(hub == hub && hub != offline)
         }
     }
 
@@ -100,7 +116,7 @@ struct ModelHubTests {
         try await withHub(rate: Self.slow) { hub, server in
             let download = hub.download(id: "org/tiny")
             let reader = Task {
-                for try await progress in download where progress.stage == "weights" {
+                for try await progress in download where progress.stage == .weights {
                     withUnsafeCurrentTask { $0?.cancel() }
                 }
             }
@@ -124,7 +140,7 @@ struct ModelHubTests {
 
     @Test func modelsAreImportedMovedAndPruned() async throws {
         try await withHub { hub, server in
-            let seen = Collected<HubProgress>()
+            let seen = Collected<ModelProgress>()
             let stored = try await hub.importModel(from: Fixtures.tiny, id: "local/tiny") { seen.append($0) }
             #expect(stored.complete && seen.values.last?.fractionCompleted == 1)
             let other = FileManager.default.temporaryDirectory.appending(path: "mlx-hub-\(UUID().uuidString)")
@@ -179,9 +195,9 @@ struct ModelHubTests {
             let nowhere = "http://me:secret@127.0.0.1:1"
             let hub = try ModelHub(endpoint: server.endpoint, token: "", proxy: nowhere)
             let download = hub.download(id: "org/tiny")
-            for try await progress in download where progress.retryReason != nil {
-                #expect(progress.retryReason?.contains("the proxy http://127.0.0.1:1") == true)
-                #expect(progress.retryReason?.contains("secret") == false)
+            for try await progress in download where progress.retry != nil {
+                #expect(progress.retry?.reason.contains("the proxy http://127.0.0.1:1") == true)
+                #expect(progress.retry?.reason.contains("secret") == false)
                 break
             }
             download.cancel()
@@ -199,20 +215,23 @@ struct ModelHubTests {
         }
     }
 
-    @Test func theCatalogueCanBeExtended() throws {
-        let known = try ModelCatalog.models()
+    @Test func aHubsCatalogueCanBeExtended() throws {
+        let folder = FileManager.default.temporaryDirectory.appending(path: "mlx-hub-\(UUID().uuidString)")
+        let (catalog, other) = (try ModelHub(directory: folder).catalog, try ModelHub(directory: folder).catalog)
+        let known = try catalog.models()
         #expect(known.count >= 10 && known.allSatisfy { $0.isSupported && $0.weightBytes > 0 })
         let mine = ModelCatalog.Entry(
             id: "mine/model", name: "Mine", shortName: "mine-model", parameters: 64, bits: 4,
             architecture: "warp_drive",
             context: 10)
-        try ModelCatalog.add(mine)
-        let found = try #require(try ModelCatalog.models().first { $0.id == "mine/model" })
+        try catalog.add(mine)
+        let found = try #require(try catalog.models().first { $0.id == "mine/model" })
+        #expect(try other.models().map(\.id) == known.map(\.id))
         #expect(found.entry == mine && !found.isSupported && found.weightBytes == 36)
         #expect(throws: EngineError.self) {
             var bad = mine
             bad.id = "../x"
-            try ModelCatalog.add(bad)
+            try catalog.add(bad)
         }
     }
 }

@@ -1,14 +1,14 @@
 import CMLXEngine
 import Foundation
 
-/// Receives what C says of work on models. C calls one function at a time.
+/// Receives what C says of work on models, of a search or of an estimate. C calls one function at a time.
 final class HubObserver: Sendable {
     typealias Completion = @Sendable (Result<String, any Error>) -> Void
 
-    private let onProgress: @Sendable (HubProgress) -> Void
+    private let onProgress: @Sendable (ModelProgress) -> Void
     private let onDone: Completion
 
-    private init(onProgress: @escaping @Sendable (HubProgress) -> Void, onDone: @escaping Completion) {
+    private init(onProgress: @escaping @Sendable (ModelProgress) -> Void, onDone: @escaping Completion) {
         self.onProgress = onProgress
         self.onDone = onDone
     }
@@ -16,7 +16,7 @@ final class HubObserver: Sendable {
     /// Does work that `start` starts. `onDone` is called exactly once: on a thread of the library, or before this
     /// returns if the work is not accepted.
     static func run(
-        slot: TaskSlot, onProgress: @escaping @Sendable (HubProgress) -> Void, onDone: @escaping Completion,
+        slot: TaskSlot, onProgress: @escaping @Sendable (ModelProgress) -> Void, onDone: @escaping Completion,
         start: (HubObserver, TaskSlot) throws -> Void
     ) {
         do {
@@ -33,7 +33,7 @@ final class HubObserver: Sendable {
         var callbacks = mlxe_hub_callbacks_t()
         callbacks.struct_size = MemoryLayout<mlxe_hub_callbacks_t>.size
         callbacks.on_event = { context, event in
-            CallbackContext.borrowed(context, as: HubObserver.self).onProgress(HubProgress(event!.pointee))
+            CallbackContext.borrowed(context, as: HubObserver.self).onProgress(ModelProgress(event!.pointee))
             return MLXE_CONTINUE
         }
         callbacks.on_done = { context, json, error in
@@ -50,19 +50,7 @@ final class HubObserver: Sendable {
         } else if let error {
             onDone(.failure(EngineError(borrowing: error).orCancellation))
         } else {
-            onDone(.failure(EngineError(.internal, "work on models ended with neither a result nor an error")))
+            onDone(.failure(EngineError(.internal, "the work ended with neither a result nor an error")))
         }
-    }
-}
-
-extension HubProgress {
-    init(_ event: mlxe_hub_event_t) {
-        self.init(
-            stage: text(event.stage) ?? "", file: text(event.file) ?? "", fileIndex: Int(event.file_index),
-            totalFiles: Int(event.total_files), fileBytesDone: event.file_bytes_done,
-            fileBytesTotal: event.file_bytes_total, bytesDone: event.bytes_done, bytesTotal: event.bytes_total,
-            bytesPerSecond: event.bytes_per_second,
-            remaining: event.remaining_seconds < 0 ? nil : event.remaining_seconds,
-            retryReason: text(event.retry_reason), isPaused: event.is_paused)
     }
 }

@@ -32,7 +32,9 @@ final class LoadObserver: Sendable {
         do {
             try configuration.withCOptions { options in
                 callbacks.user_data = CallbackContext.retained(LoadObserver(onUpdate: onUpdate, onDone: onDone))
-                try slot.start { mlxe_load_start(engine.handle.pointer, options, &callbacks, &$0) }
+                try slot.start {
+                    mlxe_load_start(engine.handle.pointer, configuration.hub?.handle.pointer, options, &callbacks, &$0)
+                }
             }
         } catch {
             onDone(.failure(error))
@@ -43,8 +45,9 @@ final class LoadObserver: Sendable {
         guard let phase = LoadingPhase(event) else { return }
         onUpdate(
             LoadingUpdate(
-                phase: phase, estimatedProgress: event.estimated_progress, bytesDone: event.bytes_done,
-                bytesTotal: event.bytes_total, memoryInUse: event.memory_bytes, elapsed: event.elapsed_seconds))
+                phase: phase, estimatedProgress: event.estimated_progress,
+                progress: event.progress.map { ModelProgress($0.pointee) }, memoryInUse: event.memory_bytes,
+                elapsed: event.elapsed_seconds))
     }
 
     private func done(_ model: OpaquePointer?, _ error: OpaquePointer?) {
@@ -69,14 +72,14 @@ extension EngineError {
 extension LoadingPhase {
     /// Nil for phases of later versions.
     init?(_ event: mlxe_load_event_t) {
-        let file = text(event.file) ?? ""
-        let (index, total) = (Int(event.file_index), Int(event.total_files))
+        let progress = event.progress.map { ModelProgress($0.pointee) }
+        let (file, index, total) = (progress?.file ?? "", progress?.fileIndex ?? 0, progress?.totalFiles ?? 0)
         switch event.phase {
         case MLXE_PHASE_DOWNLOADING_CONFIG:
             self = .downloadingConfig
         case MLXE_PHASE_DOWNLOADING_WEIGHTS:
             self = .downloadingWeights(
-                file: file, fileIndex: index, totalFiles: total, progress: event.file_progress)
+                file: file, fileIndex: index, totalFiles: total, progress: progress?.fileFraction ?? 0)
         case MLXE_PHASE_LOADING_WEIGHTS:
             self = .loadingWeights(file: file, fileIndex: index, totalFiles: total)
         case MLXE_PHASE_LOADING_TOKENIZER:

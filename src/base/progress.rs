@@ -1,0 +1,145 @@
+//! How far long work is: one type for downloads, for work on models and for loads.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// What work is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stage {
+    /// Asking which files there are.
+    #[default]
+    Listing,
+    /// Downloading configuration, tokenizer and templates.
+    Config,
+    /// Downloading weights.
+    Weights,
+    /// Reading weights into memory.
+    Reading,
+    /// Comparing files with their checksums.
+    Verifying,
+    /// Copying or moving models.
+    Copying,
+    /// Removing models.
+    Removing,
+}
+
+impl Stage {
+    /// All of them.
+    pub const ALL: [Stage; 7] = [
+        Stage::Listing,
+        Stage::Config,
+        Stage::Weights,
+        Stage::Reading,
+        Stage::Verifying,
+        Stage::Copying,
+        Stage::Removing,
+    ];
+
+    /// The stage's name in events.
+    pub fn name(self) -> &'static str {
+        match self {
+            Stage::Listing => "listing",
+            Stage::Config => "config",
+            Stage::Weights => "weights",
+            Stage::Reading => "reading",
+            Stage::Verifying => "verifying",
+            Stage::Copying => "copying",
+            Stage::Removing => "removing",
+        }
+    }
+
+    /// Whether it is a part of a download.
+    pub fn is_download(self) -> bool {
+        matches!(self, Stage::Listing | Stage::Config | Stage::Weights)
+    }
+}
+
+/// A failure that is being waited out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Retry {
+    /// How many tries have failed in a row, from 1.
+    pub attempt: u32,
+    /// The tries that may fail before the error is final.
+    pub limit: u32,
+    /// The pause before the next try.
+    pub wait: Duration,
+    /// What went wrong.
+    pub reason: String,
+}
+
+/// How far work is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Progress {
+    /// What it is doing.
+    pub stage: Stage,
+    /// The file at hand; the model where whole models are moved or removed. Empty where there is none.
+    pub file: String,
+    /// Its number within the stage, from 1; 0 where there is none.
+    pub file_index: usize,
+    /// How many files the stage has, as far as they are known.
+    pub total_files: usize,
+    /// Bytes of the file that are done.
+    pub file_bytes_done: u64,
+    /// Bytes of the file; 0 where it is not counted by itself.
+    pub file_bytes_total: u64,
+    /// Bytes that are done, over all files and stages.
+    pub bytes_done: u64,
+    /// Bytes of all files known so far: the weights of a download come to the small files.
+    pub bytes_total: u64,
+    /// Bytes a second, in the last seconds; 0 where it is not measured.
+    pub bytes_per_second: f64,
+    /// What the rest takes at that speed; `None` if that is not known.
+    pub remaining: Option<Duration>,
+    /// A failure that is being waited out.
+    pub retry: Option<Retry>,
+    /// Whether the work is paused.
+    pub paused: bool,
+}
+
+impl Progress {
+    /// How much of the file is done, 0 to 1.
+    pub fn file_fraction(&self) -> f64 {
+        match self.file_bytes_total {
+            0 => 0.0,
+            total => (self.file_bytes_done as f64 / total as f64).min(1.0),
+        }
+    }
+
+    /// How much of all is done, 0 to 1.
+    pub fn fraction(&self) -> f64 {
+        match self.bytes_total {
+            0 => 0.0,
+            total => (self.bytes_done as f64 / total as f64).min(1.0),
+        }
+    }
+
+    /// Whether both say the same, but for the speed: that alone is no news.
+    pub fn is_where(&self, other: &Progress) -> bool {
+        let still = |p: &Progress| Progress { bytes_per_second: 0.0, remaining: None, ..p.clone() };
+        still(self) == still(other)
+    }
+
+    /// As JSON: the one form of it, with the names of the C interface's `mlxe_progress_t`. The stage is its name; what is
+    /// not known is null.
+    pub fn to_json(&self) -> Value {
+        let retry = self.retry.as_ref();
+        json!({
+            "stage": self.stage.name(),
+            "file": self.file,
+            "file_index": self.file_index,
+            "total_files": self.total_files,
+            "file_bytes_done": self.file_bytes_done,
+            "file_bytes_total": self.file_bytes_total,
+            "bytes_done": self.bytes_done,
+            "bytes_total": self.bytes_total,
+            "bytes_per_second": self.bytes_per_second,
+            "remaining_seconds": self.remaining.map(|r| r.as_secs_f64()),
+            "retry_attempt": retry.map_or(0, |r| r.attempt),
+            "retry_limit": retry.map_or(0, |r| r.limit),
+            "retry_seconds": retry.map_or(0.0, |r| r.wait.as_secs_f64()),
+            "retry_reason": retry.map(|r| &r.reason),
+            "is_paused": self.paused,
+        })
+    }
+}

@@ -1,0 +1,234 @@
+//! Reading `config.json`.
+
+mod lenient;
+mod normalize;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+use crate::nn::rope::RopeScaling;
+use crate::nn::{NormKind, NormSpec, RopeSpec};
+use lenient::Lenient;
+pub use normalize::normalize;
+
+/// Deserialises a configuration; an error names the key.
+///
+/// A key that is null counts as absent, so that defaults apply; `2048.0` is an integer and 1 a boolean where one is
+/// meant. Keys that nobody asks for do not matter, so an architecture reads [`Common`] and what it has of its own from
+/// the same configuration. (`#[serde(flatten)]` would lose the key in errors, and what is meant.)
+pub fn parse<T: DeserializeOwned>(config: &Value) -> Result<T> {
+    serde_path_to_error::deserialize(Lenient(config)).map_err(|e| {
+        let path = e.path().to_string();
+        let at = if path == "." { String::new() } else { format!("{path}: ") };
+        Error::invalid_config(format!("config.json: {at}{}", e.inner()))
+    })
+}
+
+/// The configuration with values for what it leaves out.
+pub fn with_defaults(config: &Value, defaults: Value) -> Value {
+    let (Value::Object(mut all), Some(own)) = (defaults, config.as_object()) else { return config.clone() };
+    all.extend(own.iter().filter(|(_, value)| !value.is_null()).map(|(key, value)| (key.clone(), value.clone())));
+    normalize(&Value::Object(all))
+}
+
+/// The keys that most decoders have.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Common {
+    pub hidden_size: i32,
+    pub num_hidden_layers: i32,
+    pub num_attention_heads: i32,
+    pub vocab_size: i32,
+    #[serde(default)]
+    pub intermediate_size: i32,
+    /// As many as attention heads where absent: [`Common::kv_heads`].
+    pub num_key_value_heads: Option<i32>,
+    /// What heads share of `hidden_size` where absent: [`Common::head_dim`].
+    pub head_dim: Option<i32>,
+    /// [`Common::rms_norm`].
+    pub rms_norm_eps: Option<f32>,
+    pub max_position_embeddings: Option<i32>,
+    pub tie_word_embeddings: Option<bool>,
+    #[serde(default)]
+    pub attention_bias: bool,
+    #[serde(default)]
+    pub mlp_bias: bool,
+    /// Only in MLX's own conversions.
+    #[serde(default)]
+    pub rope_traditional: bool,
+    /// One block, or one for each type of layer: [`Common::rope`].
+    rope_parameters: Option<Value>,
+    /// One a layer.
+    pub layer_types: Option<Vec<String>>,
+    pub sliding_window: Option<i32>,
+}
+
+/// Layers that see everything.
+pub const FULL: &str = "full_attention";
+/// Layers that see a window.
+pub const SLIDING: &str = "sliding_attention";
+
+impl Common {
+    /// `num_key_value_heads`
+    pub fn kv_heads(&self) -> i32 {
+        self.num_key_value_heads.unwrap_or(self.num_attention_heads)
+    }
+
+    /// `head_dim`, or `hidden_size / num_attention_heads`, refused where that is not a whole number.
+    pub fn head_dim(&self) -> Result<i32> {
+        let (hidden, heads) = (self.hidden_size, self.num_attention_heads);
+        match self.head_dim {
+            Some(dim) if dim > 0 => Ok(dim),
+            _ if heads > 0 && hidden > 0 && hidden % heads == 0 => Ok(hidden / heads),
+            _ => Err(invalid(format!("hidden_size {hidden} is not a multiple of num_attention_heads {heads}"))),
+        }
+    }
+
+    /// An RMS norm with `rms_norm_eps`.
+    pub fn rms_norm(&self) -> Result<NormSpec> {
+        Ok(NormSpec { kind: NormKind::Rms, eps: required("rms_norm_eps", self.rms_norm_eps)? })
+    }
+
+    /// `num_hidden_layers`, bounded: it is multiplied with memory before any weight is looked at.
+    pub fn layer_count(&self) -> Result<usize> {
+        layer_count(self.num_hidden_layers)
+    }
+
+    /// The rotation of `head_dim` features, with a base for where the configuration names none. Where there is a
+    /// rotation for each type of layer, that of layers that see everything.
+    pub fn rope(&self, head_dim: i32, base: Option<f32>) -> Result<RopeSpec> {
+        match self.nested(FULL) {
+            Some(block) => self.rope_from("rope_parameters.full_attention", block, head_dim, base),
+            None => {
+                let none = Value::Null;
+                let block = self.rope_parameters.as_ref().unwrap_or(&none);
+                self.rope_from("rope_parameters (rope_scaling)", block, head_dim, base)
+            }
+        }
+    }
+
+    /// The rotation of layers of a type, where they have one of their own.
+    pub fn rope_of(&self, layer_type: &str, head_dim: i32, base: Option<f32>) -> Result<RopeSpec> {
+        let block = self.nested(layer_type).unwrap_or(&Value::Null);
+        self.rope_from(&format!("rope_parameters.{layer_type}"), block, head_dim, base)
+    }
+
+    fn nested(&self, layer_type: &str) -> Option<&Value> {
+        self.rope_parameters.as_ref()?.get(layer_type).filter(|block| block.is_object())
+    }
+
+    fn rope_from(&self, at: &str, block: &Value, head_dim: i32, base: Option<f32>) -> Result<RopeSpec> {
+        #[derive(Default, Deserialize)]
+        struct Block {
+            rope_theta: Option<f32>,
+            partial_rotary_factor: Option<f32>,
+        }
+        let own: Block = match block {
+            Value::Object(_) => parse(block).map_err(|e| e.context(at))?,
+            _ => Block::default(),
+        };
+        let dims = own.partial_rotary_factor.map_or(head_dim, |part| (head_dim as f32 * part) as i32);
+        Ok(RopeSpec {
+            dims,
+            interleaved: self.rope_traditional,
+            base: required("rope_theta", own.rope_theta.or(base))?,
+            scaling: RopeScaling::parse(at, block, self.max_position_embeddings)?,
+        })
+    }
+}
+
+/// A value that has no default.
+pub fn required<T>(key: &str, value: Option<T>) -> Result<T> {
+    value.ok_or_else(|| invalid(format!("{key} is missing")))
+}
+
+/// A number of layers, bounded.
+pub fn layer_count(layers: i32) -> Result<usize> {
+    size("num_hidden_layers", layers, 4096).map(|()| layers as usize)
+}
+
+/// Refuses what is not in `1..=most`.
+pub fn size(key: &str, n: i32, most: i32) -> Result<()> {
+    match (1..=most).contains(&n) {
+        true => Ok(()),
+        false => Err(invalid(format!("{key} is {n}; 1 to {most} is possible"))),
+    }
+}
+
+/// An error about the configuration.
+pub fn invalid(what: String) -> Error {
+    Error::invalid_config(format!("config.json: {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use serde_json::json;
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    struct Wanted {
+        count: i32,
+        flag: bool,
+        #[serde(default = "seven")]
+        absent: i32,
+        ratio: f32,
+        list: Vec<i32>,
+        by_name: BTreeMap<String, f64>,
+        maybe: Option<bool>,
+    }
+
+    fn seven() -> i32 {
+        7
+    }
+
+    #[test]
+    fn numbers_are_what_is_meant() {
+        let config = json!({"count": 2048.0, "flag": 1, "absent": null, "ratio": 2, "list": [1.0, 2], "by_name": {"a": 3},
+            "maybe": 0.0, "unknown": {"x": [null]}});
+        let want = Wanted {
+            count: 2048,
+            flag: true,
+            absent: 7,
+            ratio: 2.0,
+            list: vec![1, 2],
+            by_name: BTreeMap::from([("a".to_owned(), 3.0)]),
+            maybe: Some(false),
+        };
+        assert_eq!(parse::<Wanted>(&config).unwrap(), want);
+        for (key, value, word) in [
+            ("count", json!(2.5), "count: "),
+            ("count", json!(1e300), "count: "),
+            ("flag", json!(2), "flag: "),
+            ("flag", json!("true"), "flag: "),
+            ("list", json!([1, 2.5]), "list[1]: "),
+            ("by_name", json!({"a": "b"}), "by_name.a: "),
+            ("count", Value::Null, "missing field `count`"),
+        ] {
+            let mut wrong = config.clone();
+            wrong[key] = value;
+            let error = parse::<Wanted>(&wrong).unwrap_err();
+            assert!(error.message().contains(word), "{error}");
+        }
+    }
+
+    #[test]
+    fn rotations_are_found_wherever_they_stand() {
+        let common = |more: Value| {
+            let all = json!({"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4, "vocab_size": 9});
+            parse::<Common>(&with_defaults(&more, all)).unwrap()
+        };
+        let flat = common(json!({"rope_theta": 100, "partial_rotary_factor": 0.5}));
+        assert_eq!(flat.rope(16, None).unwrap(), RopeSpec::plain(8, 100.0));
+        assert_eq!(flat.rope_of(SLIDING, 16, Some(7.0)).unwrap(), RopeSpec::plain(16, 7.0));
+        let nested = common(json!({"rope_parameters": {
+            FULL: {"rope_theta": 5.0, "rope_type": "linear", "factor": 2}, SLIDING: {"rope_theta": 3.0}}}));
+        assert_eq!(nested.rope(16, None).unwrap().scaling, RopeScaling::Linear { factor: 2.0 });
+        assert_eq!(nested.rope_of(SLIDING, 16, None).unwrap(), RopeSpec::plain(16, 3.0));
+        assert!(common(json!({})).rope(16, None).unwrap_err().message().contains("rope_theta is missing"));
+        let error = common(json!({"rope_parameters": {"rope_theta": "x"}})).rope(16, None).unwrap_err();
+        assert!(error.message().contains("rope_theta"), "{error}");
+    }
+}

@@ -1,0 +1,39 @@
+//! What works on each position alone. Each kind is a module with its specification, the names of its tensors and its
+//! share of a memory estimate.
+
+mod gated;
+mod kind;
+mod moe;
+mod plain;
+
+pub use gated::{GateUp, GatedSpec};
+pub use moe::{MoeSpec, SharedExpert, SharedGate};
+pub use plain::PlainSpec;
+
+pub use kind::{Feed, FfnSpec};
+
+macro_rules! kinds {
+    ($($name:ident($spec:ty)),+ $(,)?) => {
+        /// What works on each position alone.
+        #[derive(Clone, Debug, PartialEq)]
+        #[allow(missing_docs)]
+        pub enum Ffn { $($name($spec)),+ }
+
+        impl Ffn {
+            /// What its kind says of it.
+            pub fn spec(&self) -> &dyn FfnSpec {
+                match self { $(Ffn::$name(spec) => spec),+ }
+            }
+        }
+
+        $(impl From<$spec> for Ffn {
+            fn from(spec: $spec) -> Ffn { Ffn::$name(spec) }
+        })+
+    };
+}
+
+kinds! {
+    Gated(GatedSpec),
+    Plain(PlainSpec),
+    Moe(MoeSpec),
+}

@@ -1,0 +1,132 @@
+//! A router, the experts that it chooses, and perhaps one that all positions share.
+
+use super::gated::{Gated, GatedSpec};
+use super::kind::{Feed, FfnShape, FfnSpec};
+use crate::array::Array;
+use crate::error::Result;
+use crate::models::config::size;
+use crate::models::decoder::pass::Residual;
+use crate::models::shape::OnDevice;
+use crate::nn::{Experts, ExpertsSpec, Input, Linear, Router, RouterBias, RouterSpec};
+use crate::weights::Weights;
+
+/// A mixture of experts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MoeSpec {
+    /// Where it is within the layer.
+    pub name: &'static str,
+    /// How experts are chosen.
+    pub router: RouterSpec,
+    /// The experts.
+    pub experts: ExpertsSpec,
+    /// The expert that every position uses.
+    pub shared: Option<SharedExpert>,
+}
+
+/// An expert that every position uses.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SharedExpert {
+    /// What it is, and where within the mixture.
+    pub layer: GatedSpec,
+    /// What its result is multiplied with.
+    pub gate: SharedGate,
+}
+
+/// What the result of a shared expert is multiplied with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SharedGate {
+    /// Nothing.
+    None,
+    /// `sigmoid(gate(x))`, one number for each position, of the layer at this name within the mixture.
+    Sigmoid(&'static str),
+}
+
+impl MoeSpec {
+    /// At `mlp`, without a shared expert.
+    pub fn new(router: RouterSpec, experts: ExpertsSpec) -> MoeSpec {
+        MoeSpec { name: "mlp", router, experts, shared: None }
+    }
+}
+
+impl FfnSpec for MoeSpec {
+    fn validate(&self) -> Result<()> {
+        size("num_experts (num_local_experts)", self.experts.count, 1 << 12)?;
+        self.router.validate(self.experts.count)?;
+        size("moe_intermediate_size", self.experts.size, 1 << 20)?;
+        match &self.shared {
+            Some(shared) => size("shared_expert_intermediate_size", shared.layer.size, 1 << 24),
+            None => Ok(()),
+        }
+    }
+
+    fn load(&self, hidden: i32, path: &str, w: &Weights) -> Result<Box<dyn Feed>> {
+        let path = format!("{path}.{}", self.name);
+        let shared = |spec: &SharedExpert| -> Result<Shared> {
+            let gate = match spec.gate {
+                SharedGate::None => None,
+                SharedGate::Sigmoid(name) => Some(Linear::load(w, &format!("{path}.{name}"), hidden, 1, false)?),
+            };
+            Ok(Shared { layer: spec.layer.build(hidden, &path, w)?, gate })
+        };
+        Ok(Box::new(Moe {
+            router: Router::load(w, &path, &self.router, hidden, self.experts.count)?,
+            experts: Experts::load(w, &path, &self.experts, hidden)?,
+            shared: self.shared.as_ref().map(shared).transpose()?,
+        }))
+    }
+
+    fn shape(&self, hidden: u64) -> FfnShape {
+        let (count, size) = (self.experts.count as u64, self.experts.size as u64);
+        let bias = if self.experts.bias { 2 * size + hidden } else { 0 };
+        let router = match self.router.bias {
+            RouterBias::None => count * hidden,
+            RouterBias::Logits | RouterBias::Choice(_) => count * (hidden + 1),
+        };
+        let mut parameters = router + count * (3 * size * hidden + bias);
+        let mut inner = count;
+        if let Some(shared) = &self.shared {
+            let gate = if shared.gate == SharedGate::None { 0 } else { hidden };
+            parameters += shared.layer.shape(hidden).parameters + gate;
+            inner += shared.layer.size as u64 + 2 * hidden;
+        }
+        // What the chosen experts take in and make of it; on a CPU within one operation.
+        let chosen = self.router.top_k as u64 * (2 * size + 2 * hidden);
+        FfnShape { parameters, inner: OnDevice { cpu: inner, gpu: inner + chosen } }
+    }
+}
+
+struct Moe {
+    router: Router,
+    experts: Experts,
+    shared: Option<Shared>,
+}
+
+struct Shared {
+    layer: Gated,
+    gate: Option<Linear>,
+}
+
+impl Feed for Moe {
+    fn forward(&self, x: Input, onto: Option<Residual>) -> Result<Array> {
+        let x = x.array()?;
+        let logits = self.router.logits(&x)?;
+        let Some(shared) = &self.shared else {
+            return self.experts.forward(&x, &self.router, &logits, onto.map(|onto| (onto.x, onto.factor)));
+        };
+        let factor = onto.and_then(|onto| onto.factor);
+        let beside = shared.forward(&x, onto)?;
+        self.experts.forward(&x, &self.router, &logits, Some((&beside, factor)))
+    }
+}
+
+impl Shared {
+    fn forward(&self, x: &Array, onto: Option<Residual>) -> Result<Array> {
+        let Some(gate) = &self.gate else { return self.layer.forward(Input::plain(x), onto) };
+        let y = (self.layer.forward(Input::plain(x), None)? * gate.forward(x)?.sigmoid())?;
+        match onto {
+            Some(Residual { x, factor: Some(factor) }) => x + (y * factor),
+            Some(Residual { x, factor: None }) => x + y,
+            None => Ok(y),
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! What all kinds of mixers have in common.
+
+use crate::array::Array;
+use crate::cache::StateSpec;
+use crate::error::Result;
+use crate::models::decoder::pass::{At, Memory, Residual, StateUse};
+use crate::models::shape::StateShape;
+use crate::nn::Input;
+use crate::weights::Weights;
+
+/// What a kind of mixer says of itself.
+pub trait MixerSpec {
+    /// Refuses sizes that cannot be.
+    fn validate(&self, state: StateUse) -> Result<()>;
+
+    /// Takes its weights from within the layer at `path`.
+    fn load(&self, hidden: i32, state: StateUse, path: &str, w: &Weights) -> Result<Box<dyn Mix>>;
+
+    /// What it remembers.
+    fn state(&self) -> StateSpec;
+
+    /// What mixers that read the same keys and values have in common; none where there are none to share.
+    fn shared(&self) -> Option<SharedKv>;
+
+    /// Its share of an estimate.
+    fn shape(&self, hidden: u64, state: StateUse) -> MixerShape;
+}
+
+/// What mixers that read the same keys and values have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SharedKv {
+    /// Key and value heads.
+    pub kv_heads: i32,
+    /// Features of a head.
+    pub head_dim: i32,
+    /// How many positions are kept; all if none.
+    pub window: Option<i32>,
+}
+
+/// A mixer's sizes, see [`LayerShape`](crate::models::shape::LayerShape).
+pub struct MixerShape {
+    /// Numbers in its weights.
+    pub parameters: u64,
+    /// What it remembers.
+    pub state: StateShape,
+    /// What its operations make.
+    pub results: Vec<u64>,
+}
+
+/// A mixer with its weights.
+pub trait Mix {
+    /// `x` is `[batch, length, hidden]`, and so is the result, added to the residual stream if one is given.
+    fn forward(&self, x: Input, at: &At, memory: Memory, onto: Option<Residual>) -> Result<Array>;
+}

@@ -1,0 +1,89 @@
+//! The sizes of a model, from its configuration alone: what it takes in memory is estimated from them.
+
+use serde::Serialize;
+
+use crate::array::Device;
+
+/// What decides about a model's memory. The numbers come from a checked specification.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ModelShape {
+    /// Features of the residual stream.
+    pub hidden: u64,
+    /// Rows of the output layer.
+    pub vocab: u64,
+    /// The longest sequence the model was made for.
+    pub context_length: Option<u64>,
+    /// The path of the weight whose type the activations, and keys and values that are not quantized, have.
+    pub embedding: String,
+    /// Numbers in the weights outside of layers.
+    pub parameters: u64,
+    /// One a layer.
+    pub layers: Vec<LayerShape>,
+    /// Positions of a prompt that are processed at once where nobody says how many.
+    pub prefill_step: OnDevice,
+}
+
+/// One layer's sizes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LayerShape {
+    /// Numbers in its weights.
+    pub parameters: u64,
+    /// What it remembers.
+    pub state: StateShape,
+    /// Numbers for each position in what the operations of its mixer make, one after the other, before the output
+    /// layer.
+    pub mixer: Vec<u64>,
+    /// Numbers for each position between the first and the last operation of its feed-forward part.
+    pub feed: OnDevice,
+}
+
+/// What a layer remembers of a sequence, in numbers that have the type of the activations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum StateShape {
+    /// Nothing of its own.
+    None,
+    /// Keys and values.
+    KeysAndValues {
+        /// Numbers for each position.
+        each: u64,
+        /// How many positions; all if none.
+        window: Option<u64>,
+    },
+}
+
+/// A number that depends on the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct OnDevice {
+    /// On a CPU.
+    pub cpu: u64,
+    /// On a GPU.
+    pub gpu: u64,
+}
+
+impl OnDevice {
+    /// The same on all.
+    pub fn same(n: u64) -> OnDevice {
+        OnDevice { cpu: n, gpu: n }
+    }
+
+    /// On this one.
+    pub fn on(self, device: Device) -> u64 {
+        match device {
+            Device::Cpu => self.cpu,
+            Device::Gpu => self.gpu,
+        }
+    }
+}
+
+impl ModelShape {
+    /// With a part that sees, whose sizes these are. It works before the language model does.
+    pub(super) fn with_tower(mut self, tower: ModelShape) -> ModelShape {
+        self.parameters = self.parameters.saturating_add(tower.parameters());
+        self
+    }
+
+    /// Numbers in all weights.
+    pub fn parameters(&self) -> u64 {
+        self.layers.iter().fold(self.parameters, |sum, layer| sum.saturating_add(layer.parameters))
+    }
+}
