@@ -14,7 +14,7 @@ HOST        := $(shell rustc -vV | sed -n 's/^host: //p')
 TSAN_FOLDER ?= $(or $(CARGO_TARGET_DIR),target)/tsan
 LINT_FOLDER ?= $(or $(CARGO_TARGET_DIR),target)/lint
 
-.PHONY: help demo test lint parity bench build header install test-c nightly test-sanitizers test-asan test-valgrind \
+.PHONY: help demo test lint parity bench build header options install test-c nightly test-sanitizers test-asan test-valgrind \
         test-tsan test-cuda test-neon test-swift bench-swift check-apple lint-workflows
 
 help: ## list the targets
@@ -40,6 +40,7 @@ test: lint ## all tests, the sanitizers included
 	@$(call need,unzip,unzip)
 	@$(call need,shasum,perl)
 	MLXE_REQUIRE_TOOLS=1 $(CARGO) test --locked --workspace
+	$(CARGO) xtask options --check
 	$(CARGO) xtask header --check
 	$(CARGO) xtask docs --check
 	$(MAKE) test-sanitizers
@@ -106,6 +107,9 @@ bench: build $(VENV)/bin/python ## speed beside mlx-lm and llama.cpp (docs/bench
 
 build: ## the libraries and the command line, optimised
 	$(CARGO) build --locked --release
+
+options: ## what follows from the tables in src/options
+	$(CARGO) xtask options
 
 header: ## include/mlx_engine.h from src/ffi
 	$(CARGO) xtask header

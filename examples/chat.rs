@@ -49,9 +49,8 @@ fn chat(directory: &str, question: &str) -> Result<ExitCode> {
     let prompt = tokenizer.apply_chat_template(&messages, &TemplateOptions::default())?;
     let tokens = tokenizer.encode(&prompt, false)?;
 
-    let mut options = GenerateOptions { max_tokens: Some(512), ..Default::default() };
-    options.sampling.temperature = 0.7;
-    options.sampling.top_p = 0.9;
+    let options =
+        GenerateOptions { max_tokens: Some(512), temperature: Some(0.7), top_p: Some(0.9), ..Default::default() };
     let stream = |event: &GenerationEvent| {
         if let GenerationEvent::Token { text, .. } | GenerationEvent::Text { text } = event {
             print!("{text}");

@@ -10,6 +10,9 @@
 // Structs.    Option structs begin with struct_size and are set up by their _init function, which is told their sizeof,
 //             so that programs and libraries of different versions work together. Callback structs: set struct_size
 //             to sizeof.
+// Options.    An option that is not given is all zero in its struct: numbers have `given`, set by mlxe_int(),
+//             mlxe_u64() and mlxe_float(); texts and lists are NULL; switches are false. _init gives none. Only what is
+//             not given has its default, which is said with each option.
 // Tasks.      Long work is started by a _start function and is a mlxe_task_t from then on. Its callbacks are one struct,
 //             always of the same shape. Once the function has accepted them, on_done is called exactly once, then drop
 //             exactly once, and nothing after that. If it rejects them, only drop is called; not even that if struct_size
@@ -126,7 +129,7 @@
 /// What happens, in detail.
 #define MLXE_LOG_DEBUG 4
 
-/// The GPU if there is one, else the CPU.
+/// Not given: the GPU if there is one, else the CPU.
 #define MLXE_DEVICE_DEFAULT 0
 
 /// The host's processor.
@@ -162,6 +165,22 @@
 /// Removing models.
 #define MLXE_STAGE_REMOVING 7
 
+/// As stored; except that on a CPU the scales of a quantized model become 32-bit floats where that is needed for
+/// accuracy.
+#define MLXE_DTYPE_AUTO 0
+
+/// As stored.
+#define MLXE_DTYPE_STORED 1
+
+/// 32-bit floating point.
+#define MLXE_DTYPE_F32 2
+
+/// IEEE 16-bit floating point.
+#define MLXE_DTYPE_F16 3
+
+/// bfloat16.
+#define MLXE_DTYPE_BF16 4
+
 /// Finding the model and reading its configuration.
 #define MLXE_PHASE_DOWNLOADING_CONFIG 1
 
@@ -182,21 +201,6 @@
 
 /// The load is over without a model. Terminal.
 #define MLXE_PHASE_FAILED 7
-
-/// As stored; except that on a CPU the scales of a quantized model become 32-bit floats, for accuracy.
-#define MLXE_DTYPE_AUTO 0
-
-/// As stored.
-#define MLXE_DTYPE_STORED 1
-
-/// 32-bit floating point.
-#define MLXE_DTYPE_F32 2
-
-/// IEEE 16-bit floating point.
-#define MLXE_DTYPE_F16 3
-
-/// bfloat16.
-#define MLXE_DTYPE_BF16 4
 
 /// A part of the prompt was processed.
 #define MLXE_GENERATION_PREFILL 1
@@ -259,24 +263,47 @@ typedef struct mlxe_tokens_t mlxe_tokens_t;
 /// several at once; must not call mlxe_log_set_callback().
 typedef void (*mlxe_log_callback_t)(void *user_data, int32_t level, const char *target, const char *message);
 
-/// How to set up an engine. Initialise with mlxe_engine_options_init().
-typedef struct mlxe_engine_options_t {
-    /// sizeof(mlxe_engine_options_t)
+/// Text that the caller owns: UTF-8, not necessarily NUL-terminated. Valid for the call it is passed to.
+///
+/// `data` may be NULL if `len` is 0. MLXE_STR("literal") and mlxe_str(pointer) make one.
+typedef struct mlxe_str_t {
+    /// First byte.
+    const char *data;
+    /// Bytes.
+    size_t len;
+} mlxe_str_t;
+
+/// An integer that may be left out. mlxe_int() makes one; all zero is none.
+typedef struct mlxe_opt_int_t {
+    /// Whether `value` counts.
+    bool given;
+    /// The number.
+    int64_t value;
+} mlxe_opt_int_t;
+
+/// A number of 64 bits without a sign that may be left out. mlxe_u64() makes one; all zero is none.
+typedef struct mlxe_opt_u64_t {
+    /// Whether `value` counts.
+    bool given;
+    /// The number.
+    uint64_t value;
+} mlxe_opt_u64_t;
+
+/// Settings that hold for the whole process, whatever engines it has. Initialise with mlxe_process_options_init().
+typedef struct mlxe_process_options_t {
+    /// sizeof(mlxe_process_options_t)
     size_t struct_size;
-    /// MLXE_DEVICE_*
-    int32_t device;
-    /// Threads that CPU kernels use, in the whole process: the first engine that computes decides. 0 for one a core, or
-    /// what the environment variable MLXE_THREADS says. Without effect where MLX computes itself (GPU, Apple).
-    int32_t cpu_threads;
-    /// Bytes of freed memory that MLX may keep for reuse, in the whole process; SIZE_MAX leaves MLX's limit.
-    size_t cache_limit;
-    /// Bytes at which MLX waits for running work before it allocates more, in the whole process; 0 leaves MLX's limit.
-    size_t memory_limit;
-    /// Generations of one model that are decoded together at most, one token of each a step; 0 for 8. 1 decodes each for
-    /// itself. Each gets the tokens that it would get alone; on a CPU exactly so for up to 16, beyond and on a GPU but for
-    /// rounding.
-    size_t max_batch;
-} mlxe_engine_options_t;
+    /// The same options as a JSON object with the names below as keys; a key that is none of them is an error. What the
+    /// fields give counts more. Copied, like all texts and lists, by the function that takes the options.
+    struct mlxe_str_t json;
+    /// Threads that the CPU kernels use; cannot be changed once one has run. Between 1 and 256. Default: what the
+    /// environment variable MLXE_THREADS says, else one a core.
+    struct mlxe_opt_int_t cpu_threads;
+    /// Bytes of freed memory that MLX may keep for reuse; 0 keeps none. Default: MLX's own limit.
+    struct mlxe_opt_u64_t cache_limit;
+    /// Bytes at which MLX waits for running work before it allocates more. Default: MLX's own limit.
+    struct mlxe_opt_u64_t memory_limit;
+} mlxe_process_options_t;
 
 /// MLX's memory in bytes, for the whole process.
 typedef struct mlxe_memory_t {
@@ -292,36 +319,49 @@ typedef struct mlxe_memory_t {
     size_t limit;
 } mlxe_memory_t;
 
-/// Text that the caller owns: UTF-8, not necessarily NUL-terminated. Valid for the call it is passed to.
-///
-/// `data` may be NULL if `len` is 0. MLXE_STR("literal") and mlxe_str(pointer) make one.
-typedef struct mlxe_str_t {
-    /// First byte.
-    const char *data;
-    /// Bytes.
-    size_t len;
-} mlxe_str_t;
+/// How to set up an engine. Initialise with mlxe_engine_options_init().
+typedef struct mlxe_engine_options_t {
+    /// sizeof(mlxe_engine_options_t)
+    size_t struct_size;
+    /// The same options as a JSON object with the names below as keys; a key that is none of them is an error. What the
+    /// fields give counts more. Copied, like all texts and lists, by the function that takes the options.
+    struct mlxe_str_t json;
+    /// Where to compute. MLXE_DEVICE_*. Default: the GPU if there is one, else the CPU.
+    int32_t device;
+    /// Generations of one model that are decoded together at most, one token of each a step; 1 decodes each for itself.
+    /// At least 1. Default: 8.
+    struct mlxe_opt_int_t max_batch;
+} mlxe_engine_options_t;
 
 /// Where models lie and where they come from. Initialise with mlxe_hub_options_init().
 typedef struct mlxe_hub_options_t {
     /// sizeof(mlxe_hub_options_t)
     size_t struct_size;
-    /// The models directory; empty for the environment's (MLXE_MODELS_DIR, HF_HUB_CACHE, HF_HOME), else on Apple's
+    /// The same options as a JSON object with the names below as keys; a key that is none of them is an error. What the
+    /// fields give counts more. Copied, like all texts and lists, by the function that takes the options.
+    struct mlxe_str_t json;
+    /// The models directory. Default: the environment's (MLXE_MODELS_DIR, HF_HUB_CACHE, HF_HOME), else on Apple's
     /// systems "~/Library/Application Support/MLXEngine/models", elsewhere the cache of the Python libraries.
     struct mlxe_str_t directory;
-    /// The Hub or a mirror of it; empty for the environment's HF_ENDPOINT or the public Hub.
+    /// The Hub or a mirror of it: scheme, host, and a path if it has one. Default: the environment's HF_ENDPOINT, else
+    /// the public Hub.
     struct mlxe_str_t endpoint;
-    /// An access token, sent to the endpoint only; empty for the environment's.
+    /// An access token, sent to the endpoint only. Default: the environment's (HF_TOKEN, or the file of `hf auth
+    /// login`).
     struct mlxe_str_t token;
-    /// Never uses the network. The environment's HF_HUB_OFFLINE=1 does the same.
-    bool offline;
-    /// Downloads over plain HTTP only, not from the Hub's chunk storage. The environment's HF_HUB_DISABLE_XET=1 does the
-    /// same.
-    bool disable_xet;
     /// What every request goes through: "http://host:port", "https://host:port" or "socks5://host:port", with
-    /// "name:password@" before the host if needed. Empty for the environment's HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and
+    /// "name:password@" before the host if needed. Default: the environment's HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and
     /// NO_PROXY.
     struct mlxe_str_t proxy;
+    /// Never uses the network; the environment's HF_HUB_OFFLINE=1 does the same.
+    bool offline;
+    /// Downloads over plain HTTP only, not from the Hub's chunk storage; the environment's HF_HUB_DISABLE_XET=1 does
+    /// the same.
+    bool disable_xet;
+    /// Connections of one download at most. Between 1 and 64. Default: 8.
+    struct mlxe_opt_int_t connections;
+    /// How often in a row a request may fail without any progress before its error is final. Default: 5.
+    struct mlxe_opt_int_t retries;
 } mlxe_hub_options_t;
 
 /// How far a download, work on models, or the reading of weights is. Valid for the call it is passed to, with all that it
@@ -379,24 +419,26 @@ typedef struct mlxe_hub_callbacks_t {
     void (*drop)(void *user_data);
 } mlxe_hub_callbacks_t;
 
-/// What to load. Initialise with mlxe_load_options_init(), then set `directory` or `id`.
+/// What to load, and how. Initialise with mlxe_load_options_init(). Then set `directory` or `id`.
 typedef struct mlxe_load_options_t {
     /// sizeof(mlxe_load_options_t)
     size_t struct_size;
-    /// A directory with config.json, weights and tokenizer. One that lies in a models directory, as a download gives it,
-    /// is treated as the model it is: nobody removes it while it is read, its use is recorded, and it ends answers at
-    /// what the hub's catalogue has for it.
+    /// The same options as a JSON object with the names below as keys; a key that is none of them is an error. What the
+    /// fields give counts more. Copied, like all texts and lists, by the function that takes the options.
+    struct mlxe_str_t json;
+    /// A directory with config.json, weights and tokenizer. Default: none, so `id` must be given.
     struct mlxe_str_t directory;
-    /// Or a model of the hub, "organisation/name"; what its models directory lacks is downloaded first.
+    /// A model of the hub, "organisation/name"; what its models directory lacks is downloaded first. Default: none, so
+    /// `directory` must be given.
     struct mlxe_str_t id;
-    /// With `id`: branch, tag or commit; empty for "main".
+    /// With an id: branch, tag or commit. Default: main.
     struct mlxe_str_t revision;
-    /// A directory to take the tokenizer from; empty for the model's own.
-    struct mlxe_str_t tokenizer_directory;
-    /// What floating-point weights are converted to: MLXE_DTYPE_*.
-    int32_t dtype;
     /// Loads no tokenizer: for programs that work with token ids only.
     bool without_tokenizer;
+    /// What floating-point weights are converted to. MLXE_DTYPE_*. Default: auto.
+    int32_t dtype;
+    /// A directory to take the tokenizer from. Default: the model's own.
+    struct mlxe_str_t tokenizer_directory;
 } mlxe_load_options_t;
 
 /// What a load is doing. Valid for the call it is passed to, with all that it points to. Ignore phases you do not know.
@@ -467,6 +509,14 @@ typedef struct mlxe_template_options_t {
     bool continue_final_message;
 } mlxe_template_options_t;
 
+/// A number that may be left out. mlxe_float() makes one; all zero is none.
+typedef struct mlxe_opt_float_t {
+    /// Whether `value` counts.
+    bool given;
+    /// The number.
+    double value;
+} mlxe_opt_float_t;
+
 /// A token and a number: a bias, or a log-probability.
 typedef struct mlxe_token_value_t {
     /// The token's id.
@@ -475,82 +525,102 @@ typedef struct mlxe_token_value_t {
     float value;
 } mlxe_token_value_t;
 
-/// How to generate. Initialise with mlxe_generate_options_init(). By default the likeliest token is chosen each time,
-/// until the model ends its answer or its context is full.
+/// How to generate. By default the most likely token is chosen each time, until the model ends its answer or its
+/// context is full. Initialise with mlxe_generate_options_init().
 typedef struct mlxe_generate_options_t {
     /// sizeof(mlxe_generate_options_t)
     size_t struct_size;
-    /// Tokens at most; UINT32_MAX (the default) for no limit but the context's.
-    uint32_t max_tokens;
-    /// Positions at most, prompt and answer together; 0 (the default) for what the model was made for.
-    uint32_t max_context;
-    /// 0 (the default) chooses the likeliest token; higher values make the choice more random.
-    float temperature;
-    /// Only the likeliest tokens of this probability together, 0 to 1; 1 (the default) is off.
-    float top_p;
-    /// Only tokens at least this probable, relative to the likeliest, 0 to 1; 0 (the default) is off.
-    float min_p;
-    /// Only this many of the likeliest tokens; 0 (the default) is off.
-    uint32_t top_k;
-    /// Only tokens whose surprise is typical, of this probability together, 0 to 1; 1 (the default) is off.
-    float typical_p;
-    /// Only tokens whose logit is within this many standard deviations of the highest; 0 (the default) is off.
-    float top_n_sigma;
-    /// The probability with which the likeliest tokens are excluded (XTC); 0 (the default) is off.
-    float xtc_probability;
-    /// XTC excludes all but the least of the tokens at least this probable.
-    float xtc_threshold;
-    /// Factor on the logits of tokens seen before; 1 (the default) is off.
-    float repetition_penalty;
-    /// Subtracted from the logits of tokens seen before; 0 (the default) is off.
-    float presence_penalty;
-    /// Subtracted for each time a token was seen; 0 (the default) is off.
-    float frequency_penalty;
-    /// How many of the latest tokens these penalties look at; 20 by default.
-    uint32_t penalty_window;
-    /// Strength of the penalty on repeated sequences (DRY); 0 (the default) is off.
-    float dry_multiplier;
-    /// DRY: base of its growth with the length of the repetition.
-    float dry_base;
-    /// DRY: repetitions up to this length are free.
-    uint32_t dry_allowed_length;
-    /// DRY: how many of the latest tokens it looks at; -1 (the default) for all.
-    int32_t dry_window;
-    /// Target surprise in bits of Mirostat v2, which then replaces the filters above; 0 (the default) is off.
-    float mirostat_tau;
-    /// Mirostat's learning rate.
-    float mirostat_eta;
-    /// How many of the likeliest tokens are reported with each token, with log-probabilities; -1 (the default) reports
-    /// none, 0 only the chosen token's.
-    int32_t logprobs;
-    /// Bits of the quantized keys and values, 2, 3, 4, 5, 6 or 8; 0 (the default) does not quantize them.
-    uint32_t kv_bits;
-    /// Their group size: 32, 64 or 128.
-    uint32_t kv_group_size;
-    /// The position from which on a sequence is quantized.
-    uint32_t kv_quantized_start;
-    /// Keeps only the first four and the latest positions, this many in all; 0 (the default) keeps all.
-    uint32_t max_kv_size;
-    /// Tokens of the prompt processed in one step; 0 (the default) for a good number.
-    uint32_t prefill_step;
-    /// Whether `seed` is used; otherwise each generation is different.
-    bool has_seed;
-    /// Goes on behind tokens that would end the answer; for benchmarks.
-    bool ignore_eos;
-    /// The same seed gives the same text.
-    uint64_t seed;
-    /// Texts that end the answer; they are not part of it. NULL if there are none.
+    /// The same options as a JSON object with the names below as keys; a key that is none of them is an error. What the
+    /// fields give counts more. Copied, like all texts and lists, by the function that takes the options.
+    struct mlxe_str_t json;
+    /// Tokens to generate at most. Default: as many as the context holds.
+    struct mlxe_opt_int_t max_tokens;
+    /// Positions at most, prompt and answer together. At least 1. Default: what the model was made for.
+    struct mlxe_opt_int_t max_context;
+    /// Texts that end the answer; neither they nor what follows them is part of it. Default: none.
     const struct mlxe_str_t *stop;
     /// How many.
     size_t stop_count;
-    /// Added to logits. NULL if there are none.
-    const struct mlxe_token_value_t *logit_bias;
-    /// How many.
-    size_t logit_bias_count;
-    /// More tokens that end the answer, beside the model's own. NULL if there are none.
+    /// Tokens that end the answer, besides the model's own. Default: none.
     const uint32_t *extra_eos;
     /// How many.
     size_t extra_eos_count;
+    /// Goes on after tokens that would end the answer; for benchmarks.
+    bool ignore_eos;
+    /// Divides the logits before the draw: higher values make the choice more random, and 0 always chooses the most
+    /// likely token. At least 0. Default: 0.
+    struct mlxe_opt_float_t temperature;
+    /// Only the most likely tokens that together have this probability. Between 0 and 1. Default: 1, which is off.
+    struct mlxe_opt_float_t top_p;
+    /// Only this many of the most likely tokens. Default: 0, which is off.
+    struct mlxe_opt_int_t top_k;
+    /// Only tokens at least this probable, relative to the most likely one. Between 0 and 1. Default: 0, which is off.
+    struct mlxe_opt_float_t min_p;
+    /// `min_p` and `typical_p` leave at least this many tokens. At least 1. Default: 1.
+    struct mlxe_opt_int_t min_tokens_to_keep;
+    /// Only the tokens whose surprise is nearest to the entropy, of this probability together. Above 0 and at most 1.
+    /// Default: 1, which is off.
+    struct mlxe_opt_float_t typical_p;
+    /// Only tokens whose logit is within this many standard deviations of the largest. At least 0. Default: 0, which is
+    /// off.
+    struct mlxe_opt_float_t top_n_sigma;
+    /// The chance, drawn for each token, that the most likely tokens are excluded (XTC). Between 0 and 1. Default: 0,
+    /// which is off.
+    struct mlxe_opt_float_t xtc_probability;
+    /// XTC excludes all tokens more probable than this but the least probable of them. Between 0 and 0.5. Default: 0.1.
+    struct mlxe_opt_float_t xtc_threshold;
+    /// Scale of DRY, a penalty on tokens that would go on with a repetition; 0.8 is usual. At least 0. Default: 0,
+    /// which is off.
+    struct mlxe_opt_float_t dry_multiplier;
+    /// DRY: growth of the penalty with each repeated token. At least 1. Default: 1.75.
+    struct mlxe_opt_float_t dry_base;
+    /// DRY: repetitions shorter than this many tokens are free. Default: 2.
+    struct mlxe_opt_int_t dry_allowed_length;
+    /// DRY: how many of the latest tokens are searched for repetitions; -1 for all, 0 for none. At least -1. Default:
+    /// -1.
+    struct mlxe_opt_int_t dry_penalty_last_n;
+    /// DRY: texts across which no repetition is followed. 1 to 40 bytes each. Default: newline, `:`, `"`, `*`.
+    const struct mlxe_str_t *dry_sequence_breakers;
+    /// How many.
+    size_t dry_sequence_breakers_count;
+    /// Target surprise, in bits per token, of Mirostat v2, which then replaces the filters above; 5 is usual. At least
+    /// 0. Default: 0, which is off.
+    struct mlxe_opt_float_t mirostat_tau;
+    /// Mirostat: the learning rate. At least 0. Default: 0.1.
+    struct mlxe_opt_float_t mirostat_eta;
+    /// Positive logits of tokens seen before are divided by this, others multiplied. At least 0. Default: 1, which is
+    /// off.
+    struct mlxe_opt_float_t repetition_penalty;
+    /// How many of the latest tokens `repetition_penalty` looks at; 0 for all. Default: 20.
+    struct mlxe_opt_int_t repetition_context_size;
+    /// Subtracted from the logits of tokens seen before. Default: 0, which is off.
+    struct mlxe_opt_float_t presence_penalty;
+    /// How many of the latest tokens `presence_penalty` looks at; 0 for all. Default: 20.
+    struct mlxe_opt_int_t presence_context_size;
+    /// Subtracted from a token's logit for each time it was seen. Default: 0, which is off.
+    struct mlxe_opt_float_t frequency_penalty;
+    /// How many of the latest tokens `frequency_penalty` looks at; 0 for all. Default: 20.
+    struct mlxe_opt_int_t frequency_context_size;
+    /// Added to the logits of these tokens; minus infinity, or in JSON a large negative number, bans one. Default:
+    /// none.
+    const struct mlxe_token_value_t *logit_bias;
+    /// How many.
+    size_t logit_bias_count;
+    /// The same seed gives the same text. Default: another one each time.
+    struct mlxe_opt_u64_t seed;
+    /// Reports the log-probability of each token, and this many of the most likely ones with theirs. Default: none are
+    /// reported.
+    struct mlxe_opt_int_t logprobs;
+    /// Keeps only the first four and the latest positions, this many in all. At least 5. Default: all are kept.
+    struct mlxe_opt_int_t max_kv_size;
+    /// Bits that keys and values are quantized to. 2, 3, 4, 5, 6 or 8. Default: they are not quantized.
+    struct mlxe_opt_int_t kv_bits;
+    /// Group size of quantized keys and values, by which the head size must be divisible. 32, 64 or 128. Default: 64.
+    struct mlxe_opt_int_t kv_group_size;
+    /// The position from which on a sequence is quantized. At least 0. Default: 0.
+    struct mlxe_opt_int_t quantized_kv_start;
+    /// Tokens of the prompt that are processed in one step. At least 1. Default: a good number for model and device.
+    struct mlxe_opt_int_t prefill_step_size;
 } mlxe_generate_options_t;
 
 /// What happened in a generation. The answer is the `text` of all events, one after the other. Valid for the call it is
@@ -566,8 +636,8 @@ typedef struct mlxe_generation_event_t {
     const char *text;
     /// Its length in bytes, without the NUL.
     size_t text_len;
-    /// With MLXE_GENERATION_TOKEN, where asked for: the natural logarithm of the token's probability; else 0.
-    float logprob;
+    /// With MLXE_GENERATION_TOKEN, where asked for: the natural logarithm of the token's probability.
+    struct mlxe_opt_float_t logprob;
     /// Where asked for: the likeliest tokens with their log-probabilities; else NULL.
     const struct mlxe_token_value_t *top;
     /// How many.
@@ -692,8 +762,40 @@ struct mlxe_error_t *mlxe_log_set_callback(int32_t max_level,
                                            void *user_data,
                                            void (*drop)(void *user_data));
 
-/// Sets all options to their defaults. `size` is sizeof of the struct; no more than that is written. Does nothing if
-/// `options` is NULL.
+/// Gives no option. `size` is sizeof of the struct; no more than that is written. Does nothing if `options` is
+/// NULL.
+void mlxe_process_options_init(struct mlxe_process_options_t *options, size_t size);
+
+/// Sets what is given, for the whole process; the rest stays as it is.
+///
+/// Errors: MLXE_ERROR_INVALID_ARGUMENT, also if CPU kernels already run on another number of threads.
+///
+/// Any thread.
+MLXE_MUST_USE struct mlxe_error_t *mlxe_process_set(const struct mlxe_process_options_t *options);
+
+/// Says what counts now. `out_options` has been initialised by mlxe_process_options_init(); of what it receives, only
+/// what is not known is not given: `cache_limit`, while MLX's own counts. Asking settles the number of threads.
+///
+/// Any thread.
+MLXE_MUST_USE struct mlxe_error_t *mlxe_process_get(struct mlxe_process_options_t *out_options);
+
+/// Reads MLX's memory counters into `out_memory`, whose struct_size the caller has set.
+///
+/// Any thread, also inside callbacks.
+MLXE_MUST_USE struct mlxe_error_t *mlxe_memory_get(struct mlxe_memory_t *out_memory);
+
+/// Gives memory that MLX keeps for reuse back to the system.
+///
+/// Any thread.
+void mlxe_memory_clear_cache(void);
+
+/// Makes the peak start again from now.
+///
+/// Any thread.
+void mlxe_memory_reset_peak(void);
+
+/// Gives no option. `size` is sizeof of the struct; no more than that is written. Does nothing if `options` is
+/// NULL.
 void mlxe_engine_options_init(struct mlxe_engine_options_t *options, size_t size);
 
 /// Starts an engine.
@@ -715,31 +817,6 @@ const char *mlxe_engine_device(const struct mlxe_engine_t *engine);
 ///
 /// Any thread, also inside callbacks.
 void mlxe_engine_free(struct mlxe_engine_t *engine);
-
-/// Reads MLX's memory counters into `out_memory`, whose struct_size the caller has set.
-///
-/// Any thread, also inside callbacks.
-MLXE_MUST_USE struct mlxe_error_t *mlxe_memory_get(struct mlxe_memory_t *out_memory);
-
-/// Sets how many bytes of freed memory MLX may keep for reuse, in the whole process. 0 keeps none.
-///
-/// Any thread.
-MLXE_MUST_USE struct mlxe_error_t *mlxe_memory_set_cache_limit(size_t bytes);
-
-/// Sets the bytes at which MLX waits for running work before it allocates more, in the whole process.
-///
-/// Any thread.
-MLXE_MUST_USE struct mlxe_error_t *mlxe_memory_set_limit(size_t bytes);
-
-/// Gives memory that MLX keeps for reuse back to the system.
-///
-/// Any thread.
-void mlxe_memory_clear_cache(void);
-
-/// Makes the peak start again from now.
-///
-/// Any thread.
-void mlxe_memory_reset_peak(void);
 
 /// Asks a task to stop. It does within one step and then calls on_done. Any number of times, also after the end. Does
 /// nothing if `task` is NULL.
@@ -781,6 +858,10 @@ void mlxe_task_resume(const struct mlxe_task_t *task);
 /// Any thread, also inside callbacks.
 void mlxe_task_free(struct mlxe_task_t *task);
 
+/// Gives no option. `size` is sizeof of the struct; no more than that is written. Does nothing if `options` is
+/// NULL.
+void mlxe_hub_options_init(struct mlxe_hub_options_t *options, size_t size);
+
 /// Waits for work on models, a search or an estimate, and writes its result, JSON as the function that started it says, to
 /// `out_json`. The caller owns it.
 ///
@@ -788,10 +869,6 @@ void mlxe_task_free(struct mlxe_task_t *task);
 MLXE_MUST_USE
 struct mlxe_error_t *mlxe_task_result(const struct mlxe_task_t *task,
                                       struct mlxe_string_t **out_json);
-
-/// Sets all options to their defaults. `size` is sizeof of the struct; no more than that is written. Does nothing if
-/// `options` is NULL.
-void mlxe_hub_options_init(struct mlxe_hub_options_t *options, size_t size);
 
 /// Opens a models directory, which need not exist.
 ///
@@ -916,8 +993,8 @@ struct mlxe_error_t *mlxe_hub_prune_start(const struct mlxe_hub_t *hub,
                                           const struct mlxe_hub_callbacks_t *callbacks,
                                           struct mlxe_task_t **out_task);
 
-/// Sets all options to their defaults. `size` is sizeof of the struct; no more than that is written. Does nothing if
-/// `options` is NULL.
+/// Gives no option. `size` is sizeof of the struct; no more than that is written. Does nothing if `options` is
+/// NULL.
 void mlxe_load_options_init(struct mlxe_load_options_t *options, size_t size);
 
 /// Starts loading a model and returns at once.
@@ -1134,8 +1211,8 @@ struct mlxe_error_t *mlxe_tokenizer_apply_chat_template(const struct mlxe_tokeni
                                                         const struct mlxe_template_options_t *options,
                                                         struct mlxe_string_t **out_text);
 
-/// Sets all options to their defaults. `size` is sizeof of the struct; no more than that is written. Does nothing if
-/// `options` is NULL.
+/// Gives no option. `size` is sizeof of the struct; no more than that is written. Does nothing if `options` is
+/// NULL.
 void mlxe_generate_options_init(struct mlxe_generate_options_t *options, size_t size);
 
 /// Starts generating behind a prompt and returns at once.
@@ -1226,6 +1303,24 @@ static inline mlxe_str_t mlxe_str(const char *text) {
         }
     }
     return str;
+}
+
+/// An integer that is given.
+static inline mlxe_opt_int_t mlxe_int(int64_t value) {
+    mlxe_opt_int_t number = {true, value};
+    return number;
+}
+
+/// A number of 64 bits that is given.
+static inline mlxe_opt_u64_t mlxe_u64(uint64_t value) {
+    mlxe_opt_u64_t number = {true, value};
+    return number;
+}
+
+/// A number that is given.
+static inline mlxe_opt_float_t mlxe_float(double value) {
+    mlxe_opt_float_t number = {true, value};
+    return number;
 }
 
 #ifdef __cplusplus

@@ -11,6 +11,7 @@ pub mod hub;
 pub mod load;
 pub mod models;
 pub mod nn;
+pub mod process;
 pub mod tokenizer;
 pub mod weights;
 
@@ -18,7 +19,7 @@ pub mod weights;
 #[cfg(test)]
 extern crate self as mlx_engine;
 
-use mlx_engine_base::{env, files};
+use mlx_engine_base::{env, files, limits};
 pub use mlx_engine_base::{error, progress};
 
 pub use error::{Error, ErrorKind, Result};

@@ -11,7 +11,6 @@ use mlx_engine::ErrorKind;
 use mlx_engine::array::{Array, Device, Dtype, set_device};
 use mlx_engine::cache::{Cache, CacheOptions, KvQuantization, Layout};
 use mlx_engine::engine::{Control, Engine, EngineOptions, Model, Task};
-use mlx_engine::generate::sampling::SamplingParams;
 use mlx_engine::generate::{GenerateOptions, GenerationEvent, GenerationStats, StopReason};
 use mlx_engine::load::ModelConfiguration;
 use mlx_engine::models::{Inputs, LanguageModel};
@@ -135,7 +134,7 @@ fn other_kinds_of_caches_are_exactly_as_if_alone() {
 
 // The engine.
 
-fn engine(max_batch: usize) -> Engine {
+fn engine(max_batch: u32) -> Engine {
     Engine::new(&EngineOptions { device: Some(Device::Cpu), max_batch: Some(max_batch), ..Default::default() }).unwrap()
 }
 
@@ -209,16 +208,16 @@ fn jobs() -> Vec<Job> {
     let texts =
         ["Tell me a story.", "Hi", "What is the capital of Italy?", "word word word word", "Say hello in Japanese."];
     let limited = |n| GenerateOptions { max_tokens: Some(n), ignore_eos: n % 2 == 0, ..Default::default() };
-    let sampled = |seed| SamplingParams { temperature: 1.2, top_p: 0.95, seed: Some(seed), ..Default::default() };
-    let quantization = Some(KvQuantization { bits: 8, group_size: 32, start: 20 });
     (0..20)
         .map(|i| {
             let mut options = limited(3 + i as u32 * 7 % 50);
             match i % 7 {
-                2 => options.sampling = sampled(i),
-                3 => options.sampling = SamplingParams { repetition_penalty: 1.2, ..Default::default() },
-                4 => options.sampling = SamplingParams { logprobs: Some(2), ..Default::default() },
-                5 => options.cache.quantization = quantization,
+                2 => (options.temperature, options.top_p, options.seed) = (Some(1.2), Some(0.95), Some(i)),
+                3 => options.repetition_penalty = Some(1.2),
+                4 => options.logprobs = Some(2),
+                5 => {
+                    (options.kv_bits, options.kv_group_size, options.quantized_kv_start) = (Some(8), Some(32), Some(20))
+                }
                 6 => options.stop = vec![" the".into()],
                 _ => {}
             }
@@ -320,7 +319,7 @@ fn streams_share_the_engine_fairly() {
     let options = |n| GenerateOptions {
         max_tokens: Some(n),
         ignore_eos: true,
-        prefill_step: Some(16),
+        prefill_step_size: Some(16),
         max_context: Some(4096),
         ..Default::default()
     };

@@ -9,10 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use mlx_engine::ErrorKind;
-use mlx_engine::cache::{CacheOptions, KvQuantization};
 use mlx_engine::chat::ChatSession;
 use mlx_engine::engine::{Control, Engine, Model, Observer};
-use mlx_engine::generate::sampling::{DryParams, MirostatParams, SamplingParams};
 use mlx_engine::generate::{GenerateOptions, GenerationEvent, GenerationStats, StopReason};
 use mlx_engine::load::ModelConfiguration;
 use once_cell::sync::Lazy;
@@ -75,8 +73,8 @@ fn limited(max_tokens: u32) -> GenerateOptions {
     GenerateOptions { max_tokens: Some(max_tokens), ..Default::default() }
 }
 
-fn sampled(sampling: SamplingParams) -> GenerateOptions {
-    GenerateOptions { max_tokens: Some(48), sampling, ignore_eos: true, ..Default::default() }
+fn sampled(temperature: f32) -> GenerateOptions {
+    GenerateOptions { max_tokens: Some(48), ignore_eos: true, temperature: Some(temperature), ..Default::default() }
 }
 
 #[test]
@@ -123,7 +121,7 @@ fn streamed_text_is_the_decoded_tokens() {
 fn statistics_and_prefill_add_up() {
     let tokens = prompt(&"word ".repeat(200));
     let n = tokens.len();
-    let options = GenerateOptions { prefill_step: Some(64), ..limited(5) };
+    let options = GenerateOptions { prefill_step_size: Some(64), ..limited(5) };
     let a = answer(tokens, options);
     let progress: Vec<usize> = a
         .events
@@ -197,17 +195,15 @@ fn the_context_is_enforced() {
     assert_eq!(refused(too_long, limited(1)), ErrorKind::ContextFull);
     assert_eq!(refused(vec![], limited(1)), ErrorKind::InvalidArgument);
     assert_eq!(refused(vec![1_000_000], limited(1)), ErrorKind::InvalidArgument);
-    assert_eq!(
-        refused(vec![1], sampled(SamplingParams { top_p: 7.0, ..Default::default() })),
-        ErrorKind::InvalidArgument
-    );
+    let improbable = GenerateOptions { top_p: Some(7.0), ..Default::default() };
+    assert_eq!(refused(vec![1], improbable), ErrorKind::InvalidArgument);
     assert_eq!(answer(question, limited(0)).stats.generated_tokens, 0);
 }
 
 #[test]
 fn a_seed_fixes_the_text() {
-    let params = |seed| SamplingParams { temperature: 1.3, top_p: 0.95, seed, ..Default::default() };
-    let run = |seed| answer(prompt("Tell me a story."), sampled(params(seed)));
+    let options = |seed| GenerateOptions { top_p: Some(0.95), seed, ..sampled(1.3) };
+    let run = |seed| answer(prompt("Tell me a story."), options(seed));
     let (a, b, c) = (run(Some(7)), run(Some(7)), run(Some(8)));
     assert_eq!(a.text, b.text);
     assert_ne!(a.text, c.text);
@@ -220,22 +216,27 @@ fn a_seed_fixes_the_text() {
 /// Every sampler and penalty, through the whole engine.
 #[test]
 fn all_ways_of_choosing_run() {
-    let base = || SamplingParams { temperature: 1.7, seed: Some(1), ..Default::default() };
+    let base = || GenerateOptions { seed: Some(1), ..sampled(1.7) };
     let ways = [
-        SamplingParams { top_k: 5, ..base() },
-        SamplingParams { min_p: 0.1, ..base() },
-        SamplingParams { typical_p: 0.8, ..base() },
-        SamplingParams { top_n_sigma: 1.0, ..base() },
-        SamplingParams { xtc_probability: 0.5, xtc_threshold: 0.1, ..base() },
-        SamplingParams { dry: Some(DryParams::default()), ..base() },
-        SamplingParams { mirostat: Some(MirostatParams::default()), ..base() },
-        SamplingParams { repetition_penalty: 1.3, presence_penalty: 0.2, frequency_penalty: 0.2, ..base() },
-        SamplingParams { logprobs: Some(3), ..base() },
+        GenerateOptions { top_k: Some(5), ..base() },
+        GenerateOptions { min_p: Some(0.1), ..base() },
+        GenerateOptions { typical_p: Some(0.8), ..base() },
+        GenerateOptions { top_n_sigma: Some(1.0), ..base() },
+        GenerateOptions { xtc_probability: Some(0.5), xtc_threshold: Some(0.1), ..base() },
+        GenerateOptions { dry_multiplier: Some(0.8), ..base() },
+        GenerateOptions { mirostat_tau: Some(5.0), ..base() },
+        GenerateOptions {
+            repetition_penalty: Some(1.3),
+            presence_penalty: Some(0.2),
+            frequency_penalty: Some(0.2),
+            ..base()
+        },
+        GenerateOptions { logprobs: Some(3), ..base() },
     ];
-    let plain = answer(prompt("Tell me a story."), sampled(base())).tokens;
+    let plain = answer(prompt("Tell me a story."), base()).tokens;
     let mut different = 0;
     for way in ways {
-        let a = answer(prompt("Tell me a story."), sampled(way.clone()));
+        let a = answer(prompt("Tell me a story."), way.clone());
         assert_eq!(a.tokens.len(), 48, "{way:?}");
         different += usize::from(a.tokens != plain);
     }
@@ -244,9 +245,8 @@ fn all_ways_of_choosing_run() {
 
 #[test]
 fn logprobs_describe_the_choice() {
-    let params = SamplingParams { logprobs: Some(4), ..Default::default() };
     let question = prompt("What is the capital of Italy?");
-    let a = answer(question.clone(), GenerateOptions { sampling: params, ..limited(6) });
+    let a = answer(question.clone(), GenerateOptions { logprobs: Some(4), ..limited(6) });
     assert_eq!(a.tokens, answer(question.clone(), limited(6)).tokens, "asking does not change the answer");
     let logits = model().logits(question).unwrap().wait().unwrap();
     let last = &logits.values[(logits.rows - 1) * logits.columns..];
@@ -268,8 +268,7 @@ fn biases_force_and_forbid() {
     let question = prompt("What is the capital of Italy?");
     let plain = answer(question.clone(), limited(4)).tokens;
     let biased = |token, bias| {
-        let sampling = SamplingParams { logit_bias: [(token, bias)].into(), ..Default::default() };
-        answer(question.clone(), GenerateOptions { sampling, ..limited(4) }).tokens
+        answer(question.clone(), GenerateOptions { logit_bias: [(token, bias)].into(), ..limited(4) }).tokens
     };
     assert_eq!(biased(99, 1000.0), [99; 4]);
     assert_ne!(biased(plain[0], -1000.0)[0], plain[0]);
@@ -279,22 +278,23 @@ fn biases_force_and_forbid() {
 fn caches_can_be_small() {
     let question = prompt("Tell me a story.");
     let plain = answer(question.clone(), limited(60));
-    let with = |cache| answer(question.clone(), GenerateOptions { cache, ..limited(60) });
-    let quantized = |bits, group_size, start| CacheOptions {
-        quantization: Some(KvQuantization { bits, group_size, start }),
+    let with = |options| answer(question.clone(), GenerateOptions { max_tokens: Some(60), ..options });
+    let quantized = |bits, group_size, start| GenerateOptions {
+        kv_bits: Some(bits),
+        kv_group_size: Some(group_size),
+        quantized_kv_start: Some(start),
         ..Default::default()
     };
+    let bounded = |size| GenerateOptions { max_kv_size: Some(size), ..Default::default() };
     // Eight bits lose next to nothing; a start that is never reached loses nothing.
     assert_eq!(with(quantized(8, 32, 0)).text[..60], plain.text[..60]);
     assert_eq!(with(quantized(4, 64, 10_000)).text, plain.text);
     assert_eq!(with(quantized(4, 64, 0)).tokens.len(), plain.tokens.len());
     // A ring larger than the sequence is no ring; a small one still runs.
-    assert_eq!(with(CacheOptions { max_kv_size: Some(512), ..Default::default() }).text, plain.text);
-    let small = with(CacheOptions { max_kv_size: Some(24), ..Default::default() });
+    assert_eq!(with(bounded(512)).text, plain.text);
+    let small = with(bounded(24));
     assert_eq!(small.tokens.len(), 60);
-    for cache in [quantized(7, 64, 0), quantized(4, 48, 0), CacheOptions { max_kv_size: Some(2), ..Default::default() }]
-    {
-        let options = GenerateOptions { cache, ..limited(1) };
+    for options in [quantized(7, 64, 0), quantized(4, 48, 0), quantized(4, 64, -1), bounded(4)] {
         let refused = model().generate(question.clone(), options, |_: &GenerationEvent| Control::Continue);
         assert_eq!(refused.err().unwrap().kind(), ErrorKind::InvalidArgument);
     }

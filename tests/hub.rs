@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use mlx_engine::chat::ChatSession;
 use mlx_engine::engine::{Control, Model};
 use mlx_engine::generate::GenerateOptions;
-use mlx_engine::load::{LoadEvent, LoadingPhase, ModelConfiguration, TokenizerSource};
+use mlx_engine::load::{LoadEvent, LoadingPhase, ModelConfiguration};
 
 use downloads::hub_server::{At, Fault, HubServer, Repo, Rule};
 use downloads::plain::{blobs, check_snapshots, files, needed, server};
@@ -444,7 +444,7 @@ fn real_model(config: impl FnOnce(&mut serde_json::Value)) -> (HubServer, TempDi
 
 fn load(options: HubOptions, cancel_at: Option<&'static str>) -> (Result<()>, Vec<LoadEvent>, Duration) {
     let (sender, receiver) = std::sync::mpsc::channel();
-    let configuration = ModelConfiguration::hub(&Hub::new(options), ID, None).with_tokenizer(TokenizerSource::None);
+    let configuration = ModelConfiguration::hub(&Hub::new(options), ID, None).without_tokenizer();
     let cancelled = std::sync::Arc::new(std::sync::Mutex::new(None));
     let at = cancelled.clone();
     let task = support::cpu_engine().load(configuration, move |event: &LoadEvent| {
@@ -552,7 +552,7 @@ fn a_folder_of_a_models_directory_is_the_model_that_it_is() {
     let load = |folder: &Path| {
         let storage = hub.storage();
         let (sender, receiver) = std::sync::mpsc::channel();
-        let configuration = ModelConfiguration::directory(folder).with_tokenizer(TokenizerSource::None);
+        let configuration = ModelConfiguration::directory(folder).without_tokenizer();
         let task = support::cpu_engine().load(configuration, move |event: &LoadEvent| {
             if event.phase == LoadingPhase::LoadingWeights {
                 // Down to nothing.
@@ -591,7 +591,7 @@ fn a_load_that_downloads_can_be_paused() {
     let ((server, _dir), cache) = (real_model(|_| ()), TempDir::new("hub"));
     server.set_rate(20_000);
     let hub = Hub::new(options(&server, cache.path()));
-    let configuration = ModelConfiguration::hub(&hub, ID, None).with_tokenizer(TokenizerSource::None);
+    let configuration = ModelConfiguration::hub(&hub, ID, None).without_tokenizer();
     let (sender, receiver) = std::sync::mpsc::channel();
     let task = support::cpu_engine().load(configuration, move |event: &LoadEvent| {
         let _ = sender.send(event.progress.clone());

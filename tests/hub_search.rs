@@ -14,11 +14,10 @@ use std::time::Duration;
 
 use hub_server::{At, Fault, HubServer, Repo};
 use mlx_engine::array::{Device, memory};
-use mlx_engine::cache::{CacheOptions, KvQuantization};
 use mlx_engine::generate::GenerateOptions;
 use mlx_engine::hub::{Catalog, Client, Hub, HubOptions, SearchPage, SearchQuery};
 use mlx_engine::load::fit::{self, fit};
-use mlx_engine::load::{EstimateOptions, ModelConfiguration, TokenizerSource};
+use mlx_engine::load::{EstimateOptions, ModelConfiguration};
 use random_model::{random_checkpoint, random_model};
 use support::{TempDir, cpu_engine, load, tokens};
 
@@ -28,7 +27,7 @@ static ALONE: Mutex<()> = Mutex::new(());
 /// The peak of loading a model and generating until the context is full must be what was estimated before.
 fn check(dir: &Path, context: usize, options: &EstimateOptions) {
     const GENERATED: usize = 8;
-    let configuration = ModelConfiguration::directory(dir).with_tokenizer(TokenizerSource::None);
+    let configuration = ModelConfiguration::directory(dir).without_tokenizer();
     let options = EstimateOptions { context: Some(context as u64), ..options.clone() };
     let estimate = fit(&configuration, Device::Cpu, &options).unwrap().memory;
     // The model before is freed on its engine's thread.
@@ -42,12 +41,12 @@ fn check(dir: &Path, context: usize, options: &EstimateOptions) {
     memory::reset_peak();
     let before = memory::active();
     let model = load(&cpu_engine(), configuration).unwrap();
-    let quantization = options.kv_bits.map(|bits| KvQuantization { bits: bits as i32, group_size: 64, start: 0 });
     let prompt: Vec<u32> = (0..(context - GENERATED) as u32).map(|i| i % 50).collect();
     let generation = GenerateOptions {
         max_tokens: Some(GENERATED as u32),
         ignore_eos: true,
-        cache: CacheOptions { quantization, max_kv_size: options.max_kv_size.map(|n| n as i32) },
+        kv_bits: options.kv_bits.map(|bits| bits as i32),
+        max_kv_size: options.max_kv_size.map(|n| n as i32),
         ..Default::default()
     };
     assert_eq!(tokens(&model, &prompt, generation).len(), GENERATED);
@@ -144,8 +143,7 @@ fn estimates_need_the_headers_only() {
 fn quantized_weights_are_counted_unpacked() {
     let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
     let found = fit(&ModelConfiguration::directory(tiny()), Device::Cpu, &EstimateOptions::default()).unwrap();
-    let model =
-        load(&cpu_engine(), ModelConfiguration::directory(tiny()).with_tokenizer(TokenizerSource::None)).unwrap();
+    let model = load(&cpu_engine(), ModelConfiguration::directory(tiny()).without_tokenizer()).unwrap();
     assert_eq!((found.parameters, found.bits), (model.info().parameters, Some(4)));
     assert_eq!(found.memory.weights, model.info().weight_bytes);
 }

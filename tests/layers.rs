@@ -32,20 +32,21 @@ fn code(text: &str) -> impl Iterator<Item = &str> {
     text.lines().map(|l| l.split("//").next().unwrap_or_default())
 }
 
-/// What each module may import. Everyone may import what `base` has: `env`, `error` and `files`.
+/// What each module may import. Everyone may import what `base` has: `env`, `error`, `files` and `limits`.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("array", &[]),
     ("base", &[]),
     ("cache", &["array"]),
     ("chat", &["tokenizer", "generate"]),
     ("engine", &["array", "cache", "chat", "generate", "load", "models", "tokenizer"]),
-    ("ffi", &["array", "cache", "chat", "engine", "generate", "hub", "load", "models", "tokenizer"]),
+    ("ffi", &["array", "cache", "chat", "engine", "generate", "hub", "load", "models", "process", "tokenizer"]),
     ("kernels", &[]),
     ("generate", &["array", "cache", "models", "tokenizer"]),
     ("hub", &[]),
     ("load", &["array", "cache", "generate", "hub", "models", "tokenizer", "weights"]),
     ("models", &["array", "cache", "nn", "weights", "vision"]),
     ("nn", &["array", "weights"]),
+    ("process", &["array"]),
     ("tokenizer", &[]),
     ("weights", &["array"]),
 ];

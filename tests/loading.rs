@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use mlx_engine::ErrorKind;
-use mlx_engine::array::{Dtype, memory};
+use mlx_engine::array::memory;
 use mlx_engine::engine::{Control, Engine, Model, Observer};
 use mlx_engine::generate::GenerateOptions;
 use mlx_engine::load::{LoadEvent, LoadingPhase, ModelConfiguration, WeightDtype};
@@ -130,7 +130,7 @@ fn tensors_may_lie_anywhere() {
         assert_eq!(answer(&model), want, "a header {more} bytes longer");
         // Converted, they are not taken as they lie.
         let mut converted = bare(dir.path());
-        converted.dtype = WeightDtype::Exactly(Dtype::F32);
+        converted.options.dtype = Some(WeightDtype::F32);
         assert_eq!(answer(&load(&engine, converted).unwrap()).len(), want.len());
     }
 }

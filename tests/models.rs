@@ -4,7 +4,6 @@
 mod inputs;
 mod support;
 
-use mlx_engine::cache::{CacheOptions, KvQuantization};
 use mlx_engine::generate::GenerateOptions;
 use mlx_engine::models::registry::ARCHITECTURES;
 use serde_json::{Value, json};
@@ -36,9 +35,10 @@ fn logits_and_greedy_tokens_agree_with_the_reference() {
         if error.is_nan() || error > TOLERANCE {
             return Err(format!("logits are off by {error:.2e}"));
         }
-        let greedy = |prefill_step| {
+        let greedy = |prefill_step_size| {
             let max_context = Some(4096);
-            let options = GenerateOptions { max_tokens: Some(64), prefill_step, max_context, ..Default::default() };
+            let options =
+                GenerateOptions { max_tokens: Some(64), prefill_step_size, max_context, ..Default::default() };
             tokens(&model, &recipe.prompt, options)
         };
         if greedy(None) != golden.greedy {
@@ -66,10 +66,10 @@ fn quantized_caches_agree_with_the_reference() {
         let dir = TempDir::new("kv");
         write_case(&case, dir.path(), 1);
         let model = load(&engine, bare(dir.path())).unwrap();
-        let quantization = Some(KvQuantization { bits, group_size, start: 0 });
         let options = GenerateOptions {
             max_tokens: Some(64),
-            cache: CacheOptions { quantization, ..Default::default() },
+            kv_bits: Some(bits),
+            kv_group_size: Some(group_size),
             ..Default::default()
         };
         assert_eq!(tokens(&model, &recipe.prompt, options), Golden::load(&case).kv_greedy.unwrap(), "{case}");

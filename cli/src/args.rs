@@ -2,19 +2,18 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use mlx_engine::array::{Device, Dtype};
-use mlx_engine::cache::{CacheOptions, KvQuantization};
-use mlx_engine::engine::EngineOptions;
-use mlx_engine::generate::GenerateOptions;
-use mlx_engine::generate::sampling::{DryParams, MirostatParams, SamplingParams};
-use mlx_engine::hub::Hub;
-use mlx_engine::load::{ModelConfiguration, TokenizerSource, WeightDtype};
+use clap::{Args, Parser, Subcommand};
+use mlx_engine::array::Device;
+use mlx_engine::load::ModelConfiguration;
+
+use crate::options::{EngineArgs, GenerationArgs, HubFlags, LoadFlags, ProcessArgs};
 
 /// Load and run language models on MLX.
 #[derive(Parser)]
 #[command(name = "mlxe", version, about)]
 pub struct Options {
+    #[command(flatten)]
+    pub process: ProcessArgs,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -72,69 +71,35 @@ pub struct ModelArgs {
 /// How to load a model.
 #[derive(Args, Clone)]
 pub struct LoadingArgs {
-    /// With an id: branch, tag or commit
-    #[arg(long)]
-    pub revision: Option<String>,
-    /// Take the tokenizer from this directory
-    #[arg(long, value_name = "DIR")]
-    pub tokenizer: Option<PathBuf>,
-    /// What floating-point weights are converted to
-    #[arg(long, value_enum, default_value_t = DtypeArg::Auto)]
-    pub dtype: DtypeArg,
-    /// Where to compute; the GPU if there is one
-    #[arg(long, value_enum)]
-    pub device: Option<DeviceArg>,
-    /// Threads of the CPU kernels; one a core if not given
-    #[arg(long, value_name = "N")]
-    pub threads: Option<usize>,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-pub enum DtypeArg {
-    Auto,
-    Stored,
-    F32,
-    F16,
-    Bf16,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-pub enum DeviceArg {
-    Cpu,
-    Gpu,
+    #[command(flatten)]
+    pub load: LoadFlags,
+    #[command(flatten)]
+    pub hub: HubFlags,
+    #[command(flatten)]
+    pub engine: EngineArgs,
 }
 
 impl ModelArgs {
-    pub fn engine(&self) -> EngineOptions {
-        let device = self.how.device.map(|d| match d {
-            DeviceArg::Cpu => Device::Cpu,
-            DeviceArg::Gpu => Device::Gpu,
-        });
-        EngineOptions { device, cpu_threads: self.how.threads, ..Default::default() }
-    }
-
     /// What to load. `with_tokenizer` is false for commands that work with token ids only.
     pub fn configuration(&self, with_tokenizer: bool) -> crate::Result<ModelConfiguration> {
         // What exists is a directory; what looks like an id is one; the rest is reported as a missing directory.
         let path = PathBuf::from(&self.model);
         let looks_like_id = !path.exists() && self.model.split('/').count() == 2 && !self.model.starts_with(['.', '/']);
-        let configuration = match looks_like_id {
-            true => ModelConfiguration::hub(&Hub::from_env()?, &self.model, self.how.revision.clone()),
-            false => ModelConfiguration::directory(path),
+        let mut options = self.how.load.options();
+        let hub = match looks_like_id {
+            true => {
+                options.id = Some(self.model.clone());
+                Some(self.how.hub.hub()?)
+            }
+            false => {
+                options.directory = Some(path);
+                None
+            }
         };
-        let tokenizer = match (&self.how.tokenizer, with_tokenizer) {
-            (_, false) => TokenizerSource::None,
-            (Some(directory), true) => TokenizerSource::Directory(directory.clone()),
-            (None, true) => TokenizerSource::Model,
-        };
-        let dtype = match self.how.dtype {
-            DtypeArg::Auto => WeightDtype::Auto,
-            DtypeArg::Stored => WeightDtype::Stored,
-            DtypeArg::F32 => WeightDtype::Exactly(Dtype::F32),
-            DtypeArg::F16 => WeightDtype::Exactly(Dtype::F16),
-            DtypeArg::Bf16 => WeightDtype::Exactly(Dtype::Bf16),
-        };
-        Ok(configuration.with_tokenizer(tokenizer).with_dtype(dtype))
+        if !with_tokenizer {
+            (options.without_tokenizer, options.tokenizer_directory) = (true, None);
+        }
+        Ok(ModelConfiguration { hub, ..ModelConfiguration::from_options(options)? })
     }
 }
 
@@ -154,18 +119,10 @@ impl OptionalModelArgs {
     }
 }
 
-/// Where models lie.
-#[derive(Args, Clone)]
-pub struct DirectoryArg {
-    /// The models directory; else MLXE_MODELS_DIR, HF_HUB_CACHE or HF_HOME, else the platform's
-    #[arg(long = "models-dir", value_name = "DIR")]
-    pub directory: Option<PathBuf>,
-}
-
 #[derive(Args)]
 pub struct ListArgs {
     #[command(flatten)]
-    pub directory: DirectoryArg,
+    pub hub: HubFlags,
     /// Prints JSON
     #[arg(long)]
     pub json: bool,
@@ -180,7 +137,7 @@ pub struct VerifyArgs {
     #[arg(long)]
     pub fix: bool,
     #[command(flatten)]
-    pub directory: DirectoryArg,
+    pub hub: HubFlags,
     /// Prints progress and result as lines of JSON
     #[arg(long)]
     pub json: bool,
@@ -195,7 +152,7 @@ pub struct RmArgs {
     #[arg(long)]
     pub revision: Option<String>,
     #[command(flatten)]
-    pub directory: DirectoryArg,
+    pub hub: HubFlags,
     /// Prints JSON
     #[arg(long)]
     pub json: bool,
@@ -204,7 +161,7 @@ pub struct RmArgs {
 #[derive(Args)]
 pub struct PruneArgs {
     /// What all models together may take, e.g. 20G, 500M or 0
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    #[arg(long, value_name = "SIZE", value_parser = crate::options::size)]
     pub budget: u64,
     /// A model that stays; may be given several times
     #[arg(long, value_name = "ID")]
@@ -213,27 +170,10 @@ pub struct PruneArgs {
     #[arg(long)]
     pub dry_run: bool,
     #[command(flatten)]
-    pub directory: DirectoryArg,
+    pub hub: HubFlags,
     /// Prints progress and result as lines of JSON
     #[arg(long)]
     pub json: bool,
-}
-
-/// Bytes, with a decimal unit behind them or none.
-fn size(text: &str) -> Result<u64, String> {
-    let upper = text.to_uppercase();
-    let number = upper.trim_end_matches('B');
-    let (number, unit) = match number.chars().last() {
-        Some('K') => (&number[..number.len() - 1], 1e3),
-        Some('M') => (&number[..number.len() - 1], 1e6),
-        Some('G') => (&number[..number.len() - 1], 1e9),
-        Some('T') => (&number[..number.len() - 1], 1e12),
-        _ => (number, 1.0),
-    };
-    match number.trim().parse::<f64>() {
-        Ok(n) if n >= 0.0 && n * unit < 1e18 => Ok((n * unit) as u64),
-        _ => Err(format!("{text:?} is no size such as 20G or 500M")),
-    }
 }
 
 #[derive(Args)]
@@ -248,7 +188,7 @@ pub struct ImportArgs {
     #[arg(long)]
     pub link: bool,
     #[command(flatten)]
-    pub directory: DirectoryArg,
+    pub hub: HubFlags,
     /// Prints progress and result as lines of JSON
     #[arg(long)]
     pub json: bool,
@@ -260,111 +200,10 @@ pub struct MvArgs {
     #[arg(value_name = "DIR")]
     pub to: PathBuf,
     #[command(flatten)]
-    pub directory: DirectoryArg,
+    pub hub: HubFlags,
     /// Prints progress and result as lines of JSON
     #[arg(long)]
     pub json: bool,
-}
-
-/// How to choose tokens.
-#[derive(Args, Clone)]
-pub struct SamplingArgs {
-    /// Tokens at most
-    #[arg(long, short = 'n', value_name = "N")]
-    pub max_tokens: Option<u32>,
-    /// 0 always chooses the likeliest token; higher is more random
-    #[arg(long, short, default_value_t = 0.0, value_name = "T")]
-    pub temperature: f32,
-    /// Only the N likeliest tokens
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    pub top_k: u32,
-    /// Only the likeliest tokens of this probability together
-    #[arg(long, default_value_t = 1.0, value_name = "P")]
-    pub top_p: f32,
-    /// Only tokens at least this probable, relative to the likeliest
-    #[arg(long, default_value_t = 0.0, value_name = "P")]
-    pub min_p: f32,
-    /// Only tokens of typical surprise, of this probability together
-    #[arg(long, default_value_t = 1.0, value_name = "P")]
-    pub typical_p: f32,
-    /// Only tokens within N standard deviations of the highest logit
-    #[arg(long, default_value_t = 0.0, value_name = "N")]
-    pub top_n_sigma: f32,
-    /// Probability with which XTC excludes the likeliest tokens
-    #[arg(long, default_value_t = 0.0, value_name = "P")]
-    pub xtc_probability: f32,
-    /// XTC excludes all but the least of the tokens at least this probable
-    #[arg(long, default_value_t = 0.1, value_name = "P")]
-    pub xtc_threshold: f32,
-    /// Strength of DRY, the penalty on repeated sequences
-    #[arg(long, default_value_t = 0.0, value_name = "X")]
-    pub dry_multiplier: f32,
-    /// Target surprise of Mirostat v2, in bits
-    #[arg(long, value_name = "TAU")]
-    pub mirostat: Option<f32>,
-    /// Factor on the logits of tokens seen before
-    #[arg(long, default_value_t = 1.0, value_name = "X")]
-    pub repetition_penalty: f32,
-    /// Subtracted from the logits of tokens seen before
-    #[arg(long, default_value_t = 0.0, value_name = "X", allow_negative_numbers = true)]
-    pub presence_penalty: f32,
-    /// Subtracted for each time a token was seen
-    #[arg(long, default_value_t = 0.0, value_name = "X", allow_negative_numbers = true)]
-    pub frequency_penalty: f32,
-    /// The same seed gives the same text
-    #[arg(long)]
-    pub seed: Option<u64>,
-    /// A text that ends the answer; may be given several times
-    #[arg(long, value_name = "TEXT")]
-    pub stop: Vec<String>,
-    /// Goes on behind the end of the answer
-    #[arg(long)]
-    pub ignore_eos: bool,
-    /// Positions at most, prompt and answer together
-    #[arg(long, value_name = "N")]
-    pub max_context: Option<i32>,
-    /// Quantizes keys and values to this many bits
-    #[arg(long, value_name = "BITS")]
-    pub kv_bits: Option<i32>,
-    /// Keeps only this many positions of keys and values
-    #[arg(long, value_name = "N")]
-    pub max_kv_size: Option<i32>,
-    /// Reports the N likeliest tokens with each token (with --json)
-    #[arg(long, value_name = "N")]
-    pub logprobs: Option<u32>,
-}
-
-impl SamplingArgs {
-    pub fn options(&self) -> GenerateOptions {
-        let quantization = self.kv_bits.map(|bits| KvQuantization { bits, group_size: 64, start: 0 });
-        GenerateOptions {
-            max_tokens: self.max_tokens,
-            sampling: SamplingParams {
-                temperature: self.temperature,
-                top_k: self.top_k,
-                top_p: self.top_p,
-                min_p: self.min_p,
-                typical_p: self.typical_p,
-                top_n_sigma: self.top_n_sigma,
-                xtc_probability: self.xtc_probability,
-                xtc_threshold: self.xtc_threshold,
-                dry: (self.dry_multiplier != 0.0)
-                    .then(|| DryParams { multiplier: self.dry_multiplier, ..Default::default() }),
-                mirostat: self.mirostat.map(|tau| MirostatParams { tau, ..Default::default() }),
-                repetition_penalty: self.repetition_penalty,
-                presence_penalty: self.presence_penalty,
-                frequency_penalty: self.frequency_penalty,
-                seed: self.seed,
-                logprobs: self.logprobs,
-                ..Default::default()
-            },
-            stop: self.stop.clone(),
-            ignore_eos: self.ignore_eos,
-            cache: CacheOptions { max_kv_size: self.max_kv_size, quantization },
-            max_context: self.max_context,
-            ..Default::default()
-        }
-    }
 }
 
 #[derive(Args)]
@@ -372,7 +211,7 @@ pub struct RunArgs {
     #[command(flatten)]
     pub model: ModelArgs,
     #[command(flatten)]
-    pub sampling: SamplingArgs,
+    pub generation: GenerationArgs,
     /// A system message
     #[arg(long, short)]
     pub system: Option<String>,
@@ -389,7 +228,7 @@ pub struct GenerateArgs {
     #[command(flatten)]
     pub model: ModelArgs,
     #[command(flatten)]
-    pub sampling: SamplingArgs,
+    pub generation: GenerationArgs,
     #[command(flatten)]
     pub prompt: PromptArgs,
     /// Renders the prompt as a user's message with the chat template first
@@ -486,8 +325,6 @@ pub struct InfoArgs {
     #[arg(value_name = "ID", conflicts_with = "model")]
     pub id: Option<String>,
     #[command(flatten)]
-    pub directory: DirectoryArg,
-    #[command(flatten)]
     pub model: OptionalModelArgs,
     /// Prints JSON
     #[arg(long)]
@@ -503,7 +340,7 @@ pub struct PullArgs {
     #[arg(long)]
     pub revision: Option<String>,
     #[command(flatten)]
-    pub directory: DirectoryArg,
+    pub hub: HubFlags,
     /// Prints progress and result as lines of JSON
     #[arg(long)]
     pub json: bool,
@@ -573,6 +410,8 @@ pub struct SearchArgs {
     /// Where the last page ended
     #[arg(long)]
     pub page: Option<String>,
+    #[command(flatten)]
+    pub hub: HubFlags,
     /// Prints JSON
     #[arg(long)]
     pub json: bool,
@@ -595,9 +434,11 @@ pub struct FitArgs {
     /// Keeps only this many positions of keys and values
     #[arg(long, value_name = "N")]
     pub max_kv_size: Option<u64>,
-    /// Where it is to run; the GPU if there is one
-    #[arg(long, value_enum)]
-    pub device: Option<DeviceArg>,
+    /// Where it is to run [default: the GPU if there is one, else the CPU]
+    #[arg(long, value_name = "NAME", value_parser = crate::options::choice::<Device>)]
+    pub device: Option<Device>,
+    #[command(flatten)]
+    pub hub: HubFlags,
     /// Prints JSON
     #[arg(long)]
     pub json: bool,

@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use mlx_engine::array::memory;
 use mlx_engine::engine::{Control, Engine, EngineOptions, Model};
-use mlx_engine::generate::sampling::SamplingParams;
 use mlx_engine::generate::{GenerateOptions, GenerationEvent, GenerationStats};
 use serde_json::json;
 
@@ -67,23 +66,24 @@ pub fn bench(args: &BenchArgs) -> Result {
     if args.prompt_tokens == 0 || args.generate_tokens == 0 || args.runs == 0 || args.batch == 0 {
         return Err(mlx_engine::Error::invalid_argument("tokens, runs and batch must be at least 1").into());
     }
-    let sampling = match &args.sampling {
+    let asked = match &args.sampling {
         Some(json) => serde_json::from_str(json)
             .map_err(|e| mlx_engine::Error::invalid_argument(format!("--sampling {json}: {e}")))?,
-        None => SamplingParams::default(),
+        None => GenerateOptions::default(),
     };
     memory::reset_peak();
-    let engine = Engine::new(&EngineOptions { max_batch: Some(args.batch), ..args.model.engine() })?;
+    let asked_engine = args.model.how.engine.options();
+    let engine =
+        Engine::new(&EngineOptions { max_batch: asked_engine.max_batch.or(Some(args.batch as u32)), ..asked_engine })?;
     let model = load_on(&engine, &args.model, false)?;
     // The same arbitrary tokens each time; what they mean does not change the work.
     let vocab_size = model.info().vocab_size as usize;
     let prompt: Vec<u32> = (0..args.prompt_tokens).map(|i| ((i * 7919 + 13) % vocab_size) as u32).collect();
     let options = GenerateOptions {
         max_tokens: Some(args.generate_tokens),
-        sampling,
         ignore_eos: true,
         max_context: Some(i32::MAX),
-        ..Default::default()
+        ..asked
     };
     let run = || run(&model, &prompt, &options, args.batch);
     let first = run()?.stats;

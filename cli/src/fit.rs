@@ -5,21 +5,21 @@ use std::path::Path;
 use indicatif::HumanBytes;
 use mlx_engine::Error;
 use mlx_engine::array::Device;
-use mlx_engine::hub::{Catalog, Hub};
+use mlx_engine::hub::Catalog;
 use mlx_engine::load::fit::{self, Fit};
 use mlx_engine::load::{EstimateOptions, ModelConfiguration};
 
 use crate::Result;
-use crate::args::{DeviceArg, FitArgs};
+use crate::args::FitArgs;
 use crate::info::short_count;
 
 pub fn fit(args: &FitArgs) -> Result {
     let Some(name) = &args.model else { return catalogue(args.json) };
     let path = Path::new(name);
     let configuration = match (path.exists(), Catalog::default().find(name)) {
-        (false, Some(entry)) => ModelConfiguration::hub(&Hub::from_env()?, entry.id, args.revision.clone()),
+        (false, Some(entry)) => ModelConfiguration::hub(&args.hub.hub()?, entry.id, args.revision.clone()),
         (false, None) if name.split('/').count() == 2 && !name.starts_with(['.', '/']) => {
-            ModelConfiguration::hub(&Hub::from_env()?, name, args.revision.clone())
+            ModelConfiguration::hub(&args.hub.hub()?, name, args.revision.clone())
         }
         _ => ModelConfiguration::directory(path),
     };
@@ -30,11 +30,7 @@ pub fn fit(args: &FitArgs) -> Result {
         kv_group_size: None,
         max_kv_size: args.max_kv_size,
     };
-    let device = match args.device {
-        Some(DeviceArg::Cpu) => Device::Cpu,
-        Some(DeviceArg::Gpu) => Device::Gpu,
-        None => Device::best(),
-    };
+    let device = args.device.unwrap_or_else(Device::best);
     let found = fit::fit(&configuration, device, &options)?;
     match args.json {
         true => println!("{}", serde_json::to_string(&found).map_err(|e| Error::internal(e.to_string()))?),

@@ -56,7 +56,7 @@ pub fn generate(args: &GenerateArgs) -> Result {
     let has_text = model.tokenizer().is_some();
     let mut out = std::io::stdout().lock();
     let (mut text, mut tokens, mut details) = (String::new(), Vec::new(), Vec::new());
-    let stats = stream(&model, prompt, args.sampling.options(), |event| {
+    let stats = stream(&model, prompt, args.generation.options(), |event| {
         let piece = match event {
             GenerationEvent::Prefill { .. } => return Ok(()),
             GenerationEvent::Token { token, text } => {

@@ -19,7 +19,7 @@ pub fn short_count(n: u64) -> String {
 
 pub fn info(args: &InfoArgs) -> Result {
     if let Some(id) = &args.id {
-        return crate::storage::info(&args.directory, id, args.json);
+        return crate::storage::info(&args.model.how.hub, id, args.json);
     }
     let given = args.model.given();
     let missing = || mlx_engine::Error::invalid_argument("which model? give its id, or --model with its directory");

@@ -11,7 +11,7 @@ use crate::args::{LoadArgs, ModelArgs};
 
 /// Loads the model that the arguments name. On a terminal a bar shows how far it is.
 pub fn load(args: &ModelArgs, with_tokenizer: bool) -> Result<Model> {
-    load_on(&Engine::new(&args.engine())?, args, with_tokenizer)
+    load_on(&Engine::new(&args.how.engine.options())?, args, with_tokenizer)
 }
 
 /// [`load`] on this engine.
@@ -59,7 +59,7 @@ pub fn load_command(args: &LoadArgs) -> Result {
         );
         return Ok(());
     }
-    let engine = Engine::new(&args.model.engine())?;
+    let engine = Engine::new(&args.model.how.engine.options())?;
     let configuration = args.model.configuration(!args.without_tokenizer)?;
     let name = configuration.name();
     let mut view = args.checkpoints.then(Checkpoints::default);

@@ -6,6 +6,7 @@ mod fit;
 mod generate;
 mod info;
 mod load;
+mod options;
 mod pull;
 mod run;
 mod search;
@@ -47,7 +48,8 @@ impl From<std::io::Error> for Failure {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let result = match options.command {
+    let result = mlx_engine::process::set(&options.process.options()).map_err(Failure::from);
+    let result = result.and_then(|()| match options.command {
         Command::Run(a) => run::run(&a),
         Command::Generate(a) => generate::generate(&a),
         Command::Logits(a) => generate::logits(&a),
@@ -66,7 +68,7 @@ fn main() -> ExitCode {
         Command::Info(a) => info::info(&a),
         Command::Models(a) => info::models(&a),
         Command::Bench(a) => bench::bench(&a),
-    };
+    });
     match result {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever reads our output has had enough.

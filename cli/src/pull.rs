@@ -4,19 +4,19 @@ use std::io::Write;
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use mlx_engine::hub::{Download, DownloadRequest, Hub};
+use mlx_engine::hub::{Download, DownloadRequest};
 use mlx_engine::progress::Progress;
 use serde_json::{Value, json};
 
 use crate::Result;
-use crate::args::{DirectoryArg, PullArgs};
+use crate::args::PullArgs;
 
 /// How often progress is shown.
 const TICK: Duration = Duration::from_millis(100);
 
 pub fn pull(args: &PullArgs) -> Result {
     let request = DownloadRequest::new(&args.id, args.revision.clone());
-    let download = hub(&args.directory)?.download(request)?;
+    let download = args.hub.hub()?.download(request)?;
     let mut bars = Bars::new();
     let mut last = Value::Null;
     let result = loop {
@@ -43,10 +43,6 @@ pub fn pull(args: &PullArgs) -> Result {
             Ok(())
         }
     }
-}
-
-fn hub(directory: &DirectoryArg) -> Result<Hub> {
-    Ok(directory.directory.as_ref().map_or_else(Hub::from_env, Hub::with_directory)?)
 }
 
 pub fn print(json: &Value) -> Result {

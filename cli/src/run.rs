@@ -63,7 +63,7 @@ fn answer(model: &Model, session: &mut ChatSession, args: &RunArgs, question: &s
     session.push("user", question);
     let mut out = std::io::stdout().lock();
     let mut said = String::new();
-    let stats = stream(model, session.prompt()?, args.sampling.options(), |event| {
+    let stats = stream(model, session.prompt()?, args.generation.options(), |event| {
         if let GenerationEvent::Token { text, .. } | GenerationEvent::Text { text } = event {
             said.push_str(&text);
             write!(out, "{text}")?;

@@ -2,7 +2,7 @@
 
 use indicatif::HumanBytes;
 use mlx_engine::Error;
-use mlx_engine::hub::{Hub, SearchQuery};
+use mlx_engine::hub::SearchQuery;
 use mlx_engine::load::fit;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -50,7 +50,7 @@ pub fn search(args: &SearchArgs) -> Result {
         limit: args.limit,
         page: args.page.clone(),
     };
-    let page = fit::search(&Hub::from_env()?.client()?, &query)?;
+    let page = fit::search(&args.hub.hub()?.client()?, &query)?;
     if args.json {
         println!("{}", serde_json::to_string(&page).map_err(|e| Error::internal(e.to_string()))?);
         return Ok(());

@@ -3,18 +3,19 @@
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressStyle};
-use mlx_engine::hub::{Import, Prune, Storage, StoredModel, cache_dir};
+use mlx_engine::hub::{Import, Prune, Storage, StoredModel};
 use mlx_engine::progress::Progress;
 use mlx_engine::{Error, Result as EngineResult};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::args::{DirectoryArg, ImportArgs, ListArgs, MvArgs, PruneArgs, RmArgs, VerifyArgs};
+use crate::args::{ImportArgs, ListArgs, MvArgs, PruneArgs, RmArgs, VerifyArgs};
+use crate::options::HubFlags;
 use crate::pull::{event, print};
 use crate::{Failure, Result};
 
-fn storage(directory: &DirectoryArg) -> Result<Storage> {
-    Ok(Storage::new(directory.directory.clone().map_or_else(cache_dir, Ok)?))
+fn storage(hub: &HubFlags) -> Result<Storage> {
+    Ok(hub.hub()?.storage())
 }
 
 fn value(of: impl Serialize) -> Result<Value> {
@@ -62,7 +63,7 @@ fn ago(model: &StoredModel) -> String {
 }
 
 pub fn list(args: &ListArgs) -> Result {
-    let storage = storage(&args.directory)?;
+    let storage = storage(&args.hub)?;
     let models = storage.list()?;
     if args.json {
         return print(&value(models)?);
@@ -78,8 +79,8 @@ pub fn list(args: &ListArgs) -> Result {
     Ok(())
 }
 
-pub fn info(directory: &DirectoryArg, id: &str, json: bool) -> Result {
-    let model = storage(directory)?.info(id)?;
+pub fn info(hub: &HubFlags, id: &str, json: bool) -> Result {
+    let model = storage(hub)?.info(id)?;
     if json {
         return print(&value(model)?);
     }
@@ -108,7 +109,7 @@ pub fn info(directory: &DirectoryArg, id: &str, json: bool) -> Result {
 }
 
 pub fn verify(args: &VerifyArgs) -> Result {
-    let storage = storage(&args.directory)?;
+    let storage = storage(&args.hub)?;
     let found = watched(args.json, |watch| storage.verify(args.id.as_deref(), args.fix, watch))?;
     if !args.json {
         for problem in &found.problems {
@@ -124,7 +125,7 @@ pub fn verify(args: &VerifyArgs) -> Result {
 }
 
 pub fn remove(args: &RmArgs) -> Result {
-    let storage = storage(&args.directory)?;
+    let storage = storage(&args.hub)?;
     for id in &args.ids {
         let removed = storage.remove(id, args.revision.as_deref())?;
         match args.json {
@@ -136,7 +137,7 @@ pub fn remove(args: &RmArgs) -> Result {
 }
 
 pub fn prune(args: &PruneArgs) -> Result {
-    let storage = storage(&args.directory)?;
+    let storage = storage(&args.hub)?;
     let prune = Prune { budget: args.budget, keep: args.keep.clone(), dry_run: args.dry_run };
     let pruned = watched(args.json, |watch| storage.prune(&prune, watch))?;
     if !args.json {
@@ -156,7 +157,7 @@ pub fn prune(args: &PruneArgs) -> Result {
 }
 
 pub fn import(args: &ImportArgs) -> Result {
-    let storage = storage(&args.directory)?;
+    let storage = storage(&args.hub)?;
     let import = Import {
         folder: args.folder.clone(),
         id: args.id.clone(),
@@ -171,7 +172,7 @@ pub fn import(args: &ImportArgs) -> Result {
 }
 
 pub fn relocate(args: &MvArgs) -> Result {
-    let storage = storage(&args.directory)?;
+    let storage = storage(&args.hub)?;
     let moved = watched(args.json, |watch| storage.relocate(&args.to, watch))?;
     if !args.json {
         for id in &moved.stayed {

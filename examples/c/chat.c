@@ -104,9 +104,9 @@ int main(int argc, char **argv) {
 
     mlxe_generate_options_t options;
     mlxe_generate_options_init(&options, sizeof options);
-    options.max_tokens = 512;
-    options.temperature = 0.7f;
-    options.top_p = 0.9f;
+    options.max_tokens = mlxe_int(512);
+    options.temperature = mlxe_float(0.7);
+    options.top_p = mlxe_float(0.9);
     const mlxe_generate_callbacks_t stream = {.struct_size = sizeof stream, .on_event = on_generation_event};
     mlxe_task_t *task = NULL;
     require(mlxe_generate_start(model, mlxe_tokens_data(tokens), mlxe_tokens_len(tokens), &options, &stream, &task));

@@ -102,9 +102,9 @@ int chat(const char *directory, const char *question) {
 
     mlxe_generate_options_t options;
     mlxe_generate_options_init(&options, sizeof options);
-    options.max_tokens = 512;
-    options.temperature = 0.7f;
-    options.top_p = 0.9f;
+    options.max_tokens = mlxe_int(512);
+    options.temperature = mlxe_float(0.7);
+    options.top_p = mlxe_float(0.9);
     const auto generation = make<Generation>(mlxe_generation_new, model.get(), mlxe_tokens_data(tokens.get()),
                                              mlxe_tokens_len(tokens.get()), &options);
     const mlxe_generation_event_t *event = nullptr;

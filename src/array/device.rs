@@ -2,12 +2,15 @@
 
 use std::cell::Cell;
 
+use serde::{Deserialize, Serialize};
+
 use super::error::{check, install_handler};
 use super::sys;
 use crate::error::{Error, Result};
 
 /// A kind of device. MLX's memory is unified: arrays need not be moved between them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Device {
     /// The host's processor.
     Cpu,

@@ -1,7 +1,8 @@
-//! What all crates of the engine share: errors, small files of a model, the environment, how far work is.
+//! What all crates of the engine share: errors, small files of a model, the environment, limits, how far work is.
 #![forbid(unsafe_code)]
 
 pub mod env;
 pub mod error;
 pub mod files;
+pub mod limits;
 pub mod progress;

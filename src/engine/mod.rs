@@ -14,6 +14,7 @@ mod exit;
 mod generation;
 mod logits;
 mod model;
+mod options;
 mod panic;
 mod task;
 mod worker;
@@ -23,33 +24,15 @@ use std::sync::Arc;
 pub(crate) use background::background;
 pub use logits::Logits;
 pub use model::Model;
+pub use options::EngineOptions;
 pub(crate) use panic::panic_error;
 pub use task::{AnyTask, Control, Observer, Task};
 pub(crate) use task::{Reporter, in_callback};
 pub(crate) use worker::{Job, Step, Worker};
 
-use crate::array::{Device, memory, threads};
-use crate::error::{Error, Result};
+use crate::array::Device;
+use crate::error::Result;
 use worker::Handle;
-
-/// How to set up an engine.
-#[derive(Clone, Debug, Default)]
-pub struct EngineOptions {
-    /// Where to compute; the GPU if there is one, else the CPU, if not given.
-    pub device: Option<Device>,
-    /// Threads that CPU kernels use (process-wide; the first engine that computes decides).
-    pub cpu_threads: Option<usize>,
-    /// Bytes of freed memory that MLX may keep for reuse (process-wide).
-    pub cache_limit: Option<usize>,
-    /// Bytes at which MLX waits for running work before allocating more (process-wide).
-    pub memory_limit: Option<usize>,
-    /// Sequences that are decoded together at most; [`DEFAULT_MAX_BATCH`] if not given. Each gets the tokens that it would
-    /// get alone; on a CPU exactly so for up to 16, beyond and on a GPU but for rounding.
-    pub max_batch: Option<usize>,
-}
-
-/// Sequences that are decoded together at most, unless an engine is told otherwise.
-pub const DEFAULT_MAX_BATCH: usize = 8;
 
 /// Owns the thread where models live. Cloning shares it; it ends with the last clone, model and task.
 #[derive(Clone)]
@@ -69,22 +52,9 @@ impl Engine {
     /// # Errors
     /// If MLX has no such device here, the system gives no thread, or `max_batch` is 0.
     pub fn new(options: &EngineOptions) -> Result<Engine> {
+        options.validate()?;
         let device = options.device.unwrap_or_else(Device::best);
-        let max_batch = options.max_batch.unwrap_or(DEFAULT_MAX_BATCH);
-        if max_batch == 0 {
-            return Err(Error::invalid_argument("max_batch must be at least 1"));
-        }
-        if let Some(bytes) = options.cache_limit {
-            memory::set_cache_limit(bytes)?;
-        }
-        if let Some(bytes) = options.memory_limit {
-            memory::set_limit(bytes)?;
-        }
-        if let Some(n) = options.cpu_threads
-            && !threads::set(n)
-        {
-            log::warn!("cpu_threads is {n}, but kernels already run on {} threads", threads::count());
-        }
+        let max_batch = options.max_batch() as usize;
         let handle = Handle::acquire(device)?;
         Ok(Engine { inner: Arc::new(Inner { handle: Some(handle), device, max_batch }) })
     }

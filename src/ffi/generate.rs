@@ -6,13 +6,14 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use parking_lot::Mutex;
 
 use super::callbacks::{Listener, Translate, callbacks};
-use super::options::{self, Versioned};
-use super::{TextBuffer, free, guard, mlxe_error_t, mlxe_model_t, mlxe_str_t, mlxe_task_t, out, required, slice};
-use crate::cache::{CacheOptions, KvQuantization};
+use super::options;
+use super::{
+    TextBuffer, free, guard, mlxe_error_t, mlxe_generate_options_t, mlxe_model_t, mlxe_opt_float_t, mlxe_task_t, out,
+    required, slice,
+};
 use crate::engine::{Control, Observer, Task};
 use crate::error::{Error, Result};
-use crate::generate::sampling::{DryParams, MirostatParams, SamplingParams};
-use crate::generate::{GenerateOptions, GenerationEvent, GenerationStats, StopReason, TokenInfo};
+use crate::generate::{GenerationEvent, GenerationStats, StopReason, TokenInfo};
 
 /// A token and a number: a bias, or a log-probability.
 #[repr(C)]
@@ -22,211 +23,6 @@ pub struct mlxe_token_value_t {
     pub token: u32,
     /// The number that goes with it.
     pub value: f32,
-}
-
-/// How to generate. Initialise with mlxe_generate_options_init(). By default the likeliest token is chosen each time,
-/// until the model ends its answer or its context is full.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct mlxe_generate_options_t {
-    /// sizeof(mlxe_generate_options_t)
-    pub struct_size: usize,
-    /// Tokens at most; UINT32_MAX (the default) for no limit but the context's.
-    pub max_tokens: u32,
-    /// Positions at most, prompt and answer together; 0 (the default) for what the model was made for.
-    pub max_context: u32,
-    /// 0 (the default) chooses the likeliest token; higher values make the choice more random.
-    pub temperature: f32,
-    /// Only the likeliest tokens of this probability together, 0 to 1; 1 (the default) is off.
-    pub top_p: f32,
-    /// Only tokens at least this probable, relative to the likeliest, 0 to 1; 0 (the default) is off.
-    pub min_p: f32,
-    /// Only this many of the likeliest tokens; 0 (the default) is off.
-    pub top_k: u32,
-    /// Only tokens whose surprise is typical, of this probability together, 0 to 1; 1 (the default) is off.
-    pub typical_p: f32,
-    /// Only tokens whose logit is within this many standard deviations of the highest; 0 (the default) is off.
-    pub top_n_sigma: f32,
-    /// The probability with which the likeliest tokens are excluded (XTC); 0 (the default) is off.
-    pub xtc_probability: f32,
-    /// XTC excludes all but the least of the tokens at least this probable.
-    pub xtc_threshold: f32,
-    /// Factor on the logits of tokens seen before; 1 (the default) is off.
-    pub repetition_penalty: f32,
-    /// Subtracted from the logits of tokens seen before; 0 (the default) is off.
-    pub presence_penalty: f32,
-    /// Subtracted for each time a token was seen; 0 (the default) is off.
-    pub frequency_penalty: f32,
-    /// How many of the latest tokens these penalties look at; 20 by default.
-    pub penalty_window: u32,
-    /// Strength of the penalty on repeated sequences (DRY); 0 (the default) is off.
-    pub dry_multiplier: f32,
-    /// DRY: base of its growth with the length of the repetition.
-    pub dry_base: f32,
-    /// DRY: repetitions up to this length are free.
-    pub dry_allowed_length: u32,
-    /// DRY: how many of the latest tokens it looks at; -1 (the default) for all.
-    pub dry_window: i32,
-    /// Target surprise in bits of Mirostat v2, which then replaces the filters above; 0 (the default) is off.
-    pub mirostat_tau: f32,
-    /// Mirostat's learning rate.
-    pub mirostat_eta: f32,
-    /// How many of the likeliest tokens are reported with each token, with log-probabilities; -1 (the default) reports
-    /// none, 0 only the chosen token's.
-    pub logprobs: i32,
-    /// Bits of the quantized keys and values, 2, 3, 4, 5, 6 or 8; 0 (the default) does not quantize them.
-    pub kv_bits: u32,
-    /// Their group size: 32, 64 or 128.
-    pub kv_group_size: u32,
-    /// The position from which on a sequence is quantized.
-    pub kv_quantized_start: u32,
-    /// Keeps only the first four and the latest positions, this many in all; 0 (the default) keeps all.
-    pub max_kv_size: u32,
-    /// Tokens of the prompt processed in one step; 0 (the default) for a good number.
-    pub prefill_step: u32,
-    /// Whether `seed` is used; otherwise each generation is different.
-    pub has_seed: bool,
-    /// Goes on behind tokens that would end the answer; for benchmarks.
-    pub ignore_eos: bool,
-    /// The same seed gives the same text.
-    pub seed: u64,
-    /// Texts that end the answer; they are not part of it. NULL if there are none.
-    pub stop: *const mlxe_str_t,
-    /// How many.
-    pub stop_count: usize,
-    /// Added to logits. NULL if there are none.
-    pub logit_bias: *const mlxe_token_value_t,
-    /// How many.
-    pub logit_bias_count: usize,
-    /// More tokens that end the answer, beside the model's own. NULL if there are none.
-    pub extra_eos: *const u32,
-    /// How many.
-    pub extra_eos_count: usize,
-}
-
-// SAFETY: repr(C), begins with the size; C's bool has no forbidden patterns.
-unsafe impl Versioned for mlxe_generate_options_t {
-    const FIRST_SIZE: usize = 176;
-
-    fn defaults() -> Self {
-        let (dry, mirostat) = (DryParams::default(), MirostatParams::default());
-        let d = SamplingParams::default();
-        mlxe_generate_options_t {
-            struct_size: std::mem::size_of::<Self>(),
-            max_tokens: u32::MAX,
-            max_context: 0,
-            temperature: d.temperature,
-            top_p: 1.0,
-            min_p: d.min_p,
-            top_k: d.top_k,
-            typical_p: 1.0,
-            top_n_sigma: d.top_n_sigma,
-            xtc_probability: d.xtc_probability,
-            xtc_threshold: d.xtc_threshold,
-            repetition_penalty: d.repetition_penalty,
-            presence_penalty: d.presence_penalty,
-            frequency_penalty: d.frequency_penalty,
-            penalty_window: d.repetition_context_size,
-            dry_multiplier: 0.0,
-            dry_base: dry.base,
-            dry_allowed_length: dry.allowed_length,
-            dry_window: dry.penalty_last_n,
-            mirostat_tau: 0.0,
-            mirostat_eta: mirostat.eta,
-            logprobs: -1,
-            kv_bits: 0,
-            kv_group_size: 64,
-            kv_quantized_start: 0,
-            max_kv_size: 0,
-            prefill_step: 0,
-            has_seed: false,
-            ignore_eos: false,
-            seed: 0,
-            stop: std::ptr::null(),
-            stop_count: 0,
-            logit_bias: std::ptr::null(),
-            logit_bias_count: 0,
-            extra_eos: std::ptr::null(),
-            extra_eos_count: 0,
-        }
-    }
-}
-
-/// Sets all options to their defaults. `size` is sizeof of the struct; no more than that is written. Does nothing if
-/// `options` is NULL.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn mlxe_generate_options_init(options: *mut mlxe_generate_options_t, size: usize) {
-    // SAFETY: the caller's struct is that large.
-    unsafe { options::init(options, size) }
-}
-
-/// # Safety
-/// The arrays and strings in `o` are valid.
-unsafe fn translate(o: &mlxe_generate_options_t) -> Result<GenerateOptions> {
-    // SAFETY: the caller's promise.
-    let (stop, bias, extra_eos) = unsafe {
-        (
-            slice(o.stop, o.stop_count, "options.stop")?
-                .iter()
-                .map(|s| s.get("options.stop").map(str::to_owned))
-                .collect::<Result<Vec<String>>>()?,
-            slice(o.logit_bias, o.logit_bias_count, "options.logit_bias")?,
-            slice(o.extra_eos, o.extra_eos_count, "options.extra_eos")?.to_vec(),
-        )
-    };
-    let number = |value: u32, name: &str| {
-        i32::try_from(value).map_err(|_| Error::invalid_argument(format!("options.{name} is {value}")))
-    };
-    let optional = |value: u32, name: &str| match value {
-        0 => Ok(None),
-        n => number(n, name).map(Some),
-    };
-    let sampling = SamplingParams {
-        temperature: o.temperature,
-        top_k: o.top_k,
-        top_p: o.top_p,
-        min_p: o.min_p,
-        typical_p: o.typical_p,
-        top_n_sigma: o.top_n_sigma,
-        xtc_probability: o.xtc_probability,
-        xtc_threshold: o.xtc_threshold,
-        dry: (o.dry_multiplier != 0.0).then(|| DryParams {
-            multiplier: o.dry_multiplier,
-            base: o.dry_base,
-            allowed_length: o.dry_allowed_length,
-            penalty_last_n: o.dry_window,
-            ..Default::default()
-        }),
-        mirostat: (o.mirostat_tau != 0.0).then_some(MirostatParams { tau: o.mirostat_tau, eta: o.mirostat_eta }),
-        repetition_penalty: o.repetition_penalty,
-        repetition_context_size: o.penalty_window,
-        presence_penalty: o.presence_penalty,
-        presence_context_size: o.penalty_window,
-        frequency_penalty: o.frequency_penalty,
-        frequency_context_size: o.penalty_window,
-        logit_bias: bias.iter().map(|b| (b.token, b.value)).collect(),
-        seed: o.has_seed.then_some(o.seed),
-        logprobs: u32::try_from(o.logprobs).ok(),
-        ..Default::default()
-    };
-    let quantization = match o.kv_bits {
-        0 => None,
-        bits => Some(KvQuantization {
-            bits: number(bits, "kv_bits")?,
-            group_size: number(o.kv_group_size, "kv_group_size")?,
-            start: number(o.kv_quantized_start, "kv_quantized_start")?,
-        }),
-    };
-    Ok(GenerateOptions {
-        max_tokens: (o.max_tokens != u32::MAX).then_some(o.max_tokens),
-        sampling,
-        stop,
-        extra_eos,
-        ignore_eos: o.ignore_eos,
-        cache: CacheOptions { max_kv_size: optional(o.max_kv_size, "max_kv_size")?, quantization },
-        max_context: optional(o.max_context, "max_context")?,
-        prefill_step: optional(o.prefill_step, "prefill_step")?,
-    })
 }
 
 /// A part of the prompt was processed.
@@ -250,8 +46,8 @@ pub struct mlxe_generation_event_t {
     pub text: *const c_char,
     /// Its length in bytes, without the NUL.
     pub text_len: usize,
-    /// With MLXE_GENERATION_TOKEN, where asked for: the natural logarithm of the token's probability; else 0.
-    pub logprob: f32,
+    /// With MLXE_GENERATION_TOKEN, where asked for: the natural logarithm of the token's probability.
+    pub logprob: mlxe_opt_float_t,
     /// Where asked for: the likeliest tokens with their log-probabilities; else NULL.
     pub top: *const mlxe_token_value_t,
     /// How many.
@@ -382,7 +178,7 @@ impl EventBuffer {
             token: token.id,
             text: self.text.set(text),
             text_len: text.len(),
-            logprob: token.logprob.unwrap_or(0.0),
+            logprob: token.logprob.into(),
             top: if self.top.is_empty() { std::ptr::null() } else { self.top.as_ptr() },
             top_count: self.top.len(),
             prompt_processed: prefill.0,
@@ -448,7 +244,7 @@ pub unsafe extern "C" fn mlxe_generate_start(
             (
                 required(model, "model")?,
                 slice(prompt, prompt_len, "prompt")?.to_vec(),
-                translate(&options::read(options, "options")?)?,
+                options::read(options, "options")?.request()?,
             )
         };
         let task = model.0.generate(prompt, options, listener)?;
@@ -519,7 +315,7 @@ pub unsafe extern "C" fn mlxe_generation_new(
             (
                 required(model, "model")?,
                 slice(prompt, prompt_len, "prompt")?.to_vec(),
-                translate(&options::read(options, "options")?)?,
+                options::read(options, "options")?.request()?,
                 out(out_generation, "out_generation")?,
             )
         };
@@ -609,24 +405,58 @@ pub unsafe extern "C" fn mlxe_generation_free(generation: *mut mlxe_generation_t
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ffi::options::Versioned;
+    use crate::generate::GenerateOptions;
 
-    /// What the C defaults say is what the Rust defaults say.
+    /// Nothing given in C is nothing given in Rust.
     #[test]
     fn defaults_agree() {
         // SAFETY: the defaults point to nothing.
-        let translated = unsafe { translate(&Versioned::defaults()) }.unwrap();
-        assert_eq!(format!("{translated:?}"), format!("{:?}", GenerateOptions::default()));
+        let request = unsafe { mlxe_generate_options_t::defaults().request() }.unwrap();
+        assert_eq!(request, GenerateOptions::default());
+    }
+
+    /// What fields say is what the same keys say in JSON.
+    #[test]
+    fn fields_and_json_agree() {
+        let json = r#"{"min_tokens_to_keep": 2, "presence_context_size": 7, "frequency_context_size": 8,
+            "dry_sequence_breakers": ["\n", "b"], "seed": 18446744073709551615, "typical_p": 0.1, "ignore_eos": true,
+            "logit_bias": {"3": -1.5}, "extra_eos": [4], "kv_bits": 4, "dry_penalty_last_n": -1}"#;
+        let (texts, bias, eos) = (["\n", "b"], mlxe_token_value_t { token: 3, value: -1.5 }, [4]);
+        let texts = texts.map(|t| super::super::mlxe_str_t { data: t.as_ptr().cast(), len: t.len() });
+        let int = |value| super::super::mlxe_opt_int_t { given: true, value };
+        let fields = mlxe_generate_options_t {
+            min_tokens_to_keep: int(2),
+            presence_context_size: int(7),
+            frequency_context_size: int(8),
+            dry_sequence_breakers: texts.as_ptr(),
+            dry_sequence_breakers_count: 2,
+            seed: super::super::mlxe_opt_u64_t { given: true, value: u64::MAX },
+            typical_p: mlxe_opt_float_t { given: true, value: 0.1 },
+            ignore_eos: true,
+            logit_bias: &raw const bias,
+            logit_bias_count: 1,
+            extra_eos: eos.as_ptr(),
+            extra_eos_count: 1,
+            kv_bits: int(4),
+            dry_penalty_last_n: int(-1),
+            ..Versioned::defaults()
+        };
+        // SAFETY: the lists are there.
+        let request = unsafe { fields.request() }.unwrap();
+        assert_eq!(request, serde_json::from_str(json).unwrap());
+        // A list of nothing is not the same as none.
+        let none = mlxe_generate_options_t { dry_sequence_breakers: texts.as_ptr(), ..Versioned::defaults() };
+        // SAFETY: as above.
+        assert_eq!(unsafe { none.request() }.unwrap().dry_sequence_breakers, Some(vec![]));
     }
 
     /// Sizes change by intention only.
     #[test]
     fn sizes() {
         use std::mem::size_of;
-        assert_eq!(size_of::<mlxe_generate_options_t>(), mlxe_generate_options_t::FIRST_SIZE);
-        assert_eq!(size_of::<mlxe_generate_callbacks_t>(), mlxe_generate_callbacks_t::FIRST_SIZE);
-        assert_eq!(size_of::<super::super::mlxe_load_options_t>(), 80);
+        assert_eq!(size_of::<mlxe_generate_callbacks_t>(), 40);
         assert_eq!(size_of::<super::super::mlxe_load_callbacks_t>(), 40);
         assert_eq!(size_of::<super::super::mlxe_template_options_t>(), 96);
-        assert_eq!(size_of::<super::super::mlxe_engine_options_t>(), 40);
     }
 }

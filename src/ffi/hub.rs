@@ -4,15 +4,15 @@ use std::ffi::{CString, c_char, c_void};
 
 use super::callbacks::{Listener, Translate, callbacks};
 use super::hub_work::{self as work, HubReporter};
-use super::options::{self, Versioned};
+use super::options;
 use super::progress::ProgressBuffer;
 use super::{
-    TextBuffer, free, guard, mlxe_error_t, mlxe_progress_t, mlxe_str_t, mlxe_string_t, mlxe_task_t, out, required,
-    slice,
+    TextBuffer, free, guard, mlxe_error_t, mlxe_hub_options_t, mlxe_progress_t, mlxe_str_t, mlxe_string_t, mlxe_task_t,
+    out, required, slice,
 };
 use crate::engine::background;
 use crate::error::{Error, Result};
-use crate::hub::{Hub, HubOptions, ProxyUrl, Token};
+use crate::hub::{Hub, HubOptions};
 use crate::progress::Progress;
 
 /// A models directory, how to reach the Hub that fills it, and a catalogue of well-known models. Whatever finds, loads or
@@ -20,47 +20,6 @@ use crate::progress::Progress;
 pub struct mlxe_hub_t {
     pub(super) hub: Hub,
     directory: CString,
-}
-
-/// Where models lie and where they come from. Initialise with mlxe_hub_options_init().
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct mlxe_hub_options_t {
-    /// sizeof(mlxe_hub_options_t)
-    pub struct_size: usize,
-    /// The models directory; empty for the environment's (MLXE_MODELS_DIR, HF_HUB_CACHE, HF_HOME), else on Apple's
-    /// systems "~/Library/Application Support/MLXEngine/models", elsewhere the cache of the Python libraries.
-    pub directory: mlxe_str_t,
-    /// The Hub or a mirror of it; empty for the environment's HF_ENDPOINT or the public Hub.
-    pub endpoint: mlxe_str_t,
-    /// An access token, sent to the endpoint only; empty for the environment's.
-    pub token: mlxe_str_t,
-    /// Never uses the network. The environment's HF_HUB_OFFLINE=1 does the same.
-    pub offline: bool,
-    /// Downloads over plain HTTP only, not from the Hub's chunk storage. The environment's HF_HUB_DISABLE_XET=1 does the
-    /// same.
-    pub disable_xet: bool,
-    /// What every request goes through: "http://host:port", "https://host:port" or "socks5://host:port", with
-    /// "name:password@" before the host if needed. Empty for the environment's HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and
-    /// NO_PROXY.
-    pub proxy: mlxe_str_t,
-}
-
-// SAFETY: repr(C), begins with the size; C's bool has no forbidden patterns.
-unsafe impl Versioned for mlxe_hub_options_t {
-    const FIRST_SIZE: usize = 80;
-
-    fn defaults() -> Self {
-        mlxe_hub_options_t {
-            struct_size: std::mem::size_of::<Self>(),
-            directory: mlxe_str_t::EMPTY,
-            endpoint: mlxe_str_t::EMPTY,
-            token: mlxe_str_t::EMPTY,
-            offline: false,
-            disable_xet: false,
-            proxy: mlxe_str_t::EMPTY,
-        }
-    }
 }
 
 /// Who hears of work on models, of a search or of an estimate. All functions may be NULL. They are called on a thread of
@@ -146,14 +105,6 @@ pub unsafe extern "C" fn mlxe_task_result(
     })
 }
 
-/// Sets all options to their defaults. `size` is sizeof of the struct; no more than that is written. Does nothing if
-/// `options` is NULL.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn mlxe_hub_options_init(options: *mut mlxe_hub_options_t, size: usize) {
-    // SAFETY: the caller's struct is that large.
-    unsafe { options::init(options, size) }
-}
-
 /// Opens a models directory, which need not exist.
 ///
 /// `options` may be NULL for the defaults. `out_hub` receives the hub, which the caller owns.
@@ -168,44 +119,13 @@ pub unsafe extern "C" fn mlxe_hub_new(
 ) -> *mut mlxe_error_t {
     guard(|| {
         // SAFETY: pointers as documented.
-        let (options, place) = unsafe { (options::read(options, "options")?, out(out_hub, "out_hub")?) };
-        // SAFETY: as documented.
-        let hub = Hub::new(unsafe { translate(&options) }?);
+        let (request, place) = unsafe { (options::read(options, "options")?.request()?, out(out_hub, "out_hub")?) };
+        let hub = Hub::new(HubOptions::new(&request)?);
         let path = hub.directory().display().to_string();
         let directory = CString::new(path).map_err(|_| Error::invalid_argument("options.directory contains a NUL"))?;
         *place = Box::into_raw(Box::new(mlxe_hub_t { hub, directory }));
         Ok(())
     })
-}
-
-/// What the caller says, else the environment.
-///
-/// # Safety
-/// The strings in `options` are valid.
-unsafe fn translate(options: &mlxe_hub_options_t) -> Result<HubOptions> {
-    // SAFETY: the caller's promise.
-    let (directory, endpoint, token, proxy) = unsafe {
-        (
-            options.directory.get_optional("options.directory")?,
-            options.endpoint.get_optional("options.endpoint")?,
-            options.token.get_optional("options.token")?,
-            options.proxy.get_optional("options.proxy")?,
-        )
-    };
-    let mut hub = match directory {
-        Some(directory) => HubOptions::with_cache(directory)?,
-        None => HubOptions::from_env()?,
-    };
-    hub.offline |= options.offline;
-    hub.xet &= !options.disable_xet;
-    if let Some(endpoint) = endpoint {
-        hub.endpoint = endpoint.to_owned();
-    }
-    if let Some(token) = token {
-        hub.token = Token::new(token)?;
-    }
-    hub.proxy = proxy.map(ProxyUrl::new);
-    Ok(hub)
 }
 
 /// Frees a hub. Its tasks go on. NULL is fine.

@@ -1,19 +1,17 @@
 //! Loading models.
 
 use std::ffi::{c_char, c_void};
-use std::path::PathBuf;
 
 use super::callbacks::{Listener, Translate, callbacks};
-use super::options::{self, Versioned};
+use super::options;
 use super::progress::ProgressBuffer;
 use super::{
-    TextBuffer, guard, mlxe_engine_t, mlxe_error_t, mlxe_hub_t, mlxe_model_t, mlxe_progress_t, mlxe_str_t, mlxe_task_t,
-    out, required,
+    TextBuffer, guard, mlxe_engine_t, mlxe_error_t, mlxe_hub_t, mlxe_load_options_t, mlxe_model_t, mlxe_progress_t,
+    mlxe_task_t, out, required,
 };
-use crate::array::Dtype;
 use crate::engine::{Model, Task};
 use crate::error::{Error, Result};
-use crate::load::{LoadEvent, LoadingPhase, ModelConfiguration, ModelSource, TokenizerSource, WeightDtype};
+use crate::load::{LoadEvent, LoadingPhase, ModelConfiguration};
 
 /// Finding the model and reading its configuration.
 pub const MLXE_PHASE_DOWNLOADING_CONFIG: i32 = 1;
@@ -29,64 +27,6 @@ pub const MLXE_PHASE_INITIALIZING_MODEL: i32 = 5;
 pub const MLXE_PHASE_READY: i32 = 6;
 /// The load is over without a model. Terminal.
 pub const MLXE_PHASE_FAILED: i32 = 7;
-
-/// As stored; except that on a CPU the scales of a quantized model become 32-bit floats, for accuracy.
-pub const MLXE_DTYPE_AUTO: i32 = 0;
-/// As stored.
-pub const MLXE_DTYPE_STORED: i32 = 1;
-/// 32-bit floating point.
-pub const MLXE_DTYPE_F32: i32 = 2;
-/// IEEE 16-bit floating point.
-pub const MLXE_DTYPE_F16: i32 = 3;
-/// bfloat16.
-pub const MLXE_DTYPE_BF16: i32 = 4;
-
-/// What to load. Initialise with mlxe_load_options_init(), then set `directory` or `id`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct mlxe_load_options_t {
-    /// sizeof(mlxe_load_options_t)
-    pub struct_size: usize,
-    /// A directory with config.json, weights and tokenizer. One that lies in a models directory, as a download gives it,
-    /// is treated as the model it is: nobody removes it while it is read, its use is recorded, and it ends answers at
-    /// what the hub's catalogue has for it.
-    pub directory: mlxe_str_t,
-    /// Or a model of the hub, "organisation/name"; what its models directory lacks is downloaded first.
-    pub id: mlxe_str_t,
-    /// With `id`: branch, tag or commit; empty for "main".
-    pub revision: mlxe_str_t,
-    /// A directory to take the tokenizer from; empty for the model's own.
-    pub tokenizer_directory: mlxe_str_t,
-    /// What floating-point weights are converted to: MLXE_DTYPE_*.
-    pub dtype: i32,
-    /// Loads no tokenizer: for programs that work with token ids only.
-    pub without_tokenizer: bool,
-}
-
-// SAFETY: repr(C), begins with the size; bools are the only fields with forbidden patterns and C's bool has none.
-unsafe impl Versioned for mlxe_load_options_t {
-    const FIRST_SIZE: usize = 80;
-
-    fn defaults() -> Self {
-        mlxe_load_options_t {
-            struct_size: std::mem::size_of::<Self>(),
-            directory: mlxe_str_t::EMPTY,
-            id: mlxe_str_t::EMPTY,
-            revision: mlxe_str_t::EMPTY,
-            tokenizer_directory: mlxe_str_t::EMPTY,
-            dtype: MLXE_DTYPE_AUTO,
-            without_tokenizer: false,
-        }
-    }
-}
-
-/// Sets all options to their defaults. `size` is sizeof of the struct; no more than that is written. Does nothing if
-/// `options` is NULL.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn mlxe_load_options_init(options: *mut mlxe_load_options_t, size: usize) {
-    // SAFETY: the caller's struct is that large.
-    unsafe { options::init(options, size) }
-}
 
 /// What a load is doing. Valid for the call it is passed to, with all that it points to. Ignore phases you do not know.
 #[repr(C)]
@@ -203,37 +143,9 @@ pub(super) unsafe fn configuration(
     options: *const mlxe_load_options_t,
 ) -> Result<ModelConfiguration> {
     // SAFETY: the caller's promise.
-    let (hub, options) = unsafe { (hub.as_ref(), options::read(required(options, "options")?, "options")?) };
-    // SAFETY: the caller's promise.
-    let (directory, id, revision, tokenizer) = unsafe {
-        (
-            options.directory.get_optional("options.directory")?,
-            options.id.get_optional("options.id")?,
-            options.revision.get_optional("options.revision")?,
-            options.tokenizer_directory.get_optional("options.tokenizer_directory")?,
-        )
-    };
-    let source = match (directory, id) {
-        (Some(directory), None) => ModelSource::Directory(directory.into()),
-        (None, Some(id)) => ModelSource::Hub { id: id.to_owned(), revision: revision.map(str::to_owned) },
-        _ => return Err(Error::invalid_argument("set either options.directory or options.id")),
-    };
-    let tokenizer = match (options.without_tokenizer, tokenizer) {
-        (true, Some(_)) => return Err(Error::invalid_argument("options: a tokenizer_directory without_tokenizer")),
-        (true, None) => TokenizerSource::None,
-        (false, Some(directory)) => TokenizerSource::Directory(PathBuf::from(directory)),
-        (false, None) => TokenizerSource::Model,
-    };
-    let dtype = match options.dtype {
-        MLXE_DTYPE_AUTO => WeightDtype::Auto,
-        MLXE_DTYPE_STORED => WeightDtype::Stored,
-        MLXE_DTYPE_F32 => WeightDtype::Exactly(Dtype::F32),
-        MLXE_DTYPE_F16 => WeightDtype::Exactly(Dtype::F16),
-        MLXE_DTYPE_BF16 => WeightDtype::Exactly(Dtype::Bf16),
-        other => return Err(Error::invalid_argument(format!("options.dtype is {other}"))),
-    };
+    let (hub, options) = unsafe { (hub.as_ref(), options::read(required(options, "options")?, "options")?.request()?) };
     let hub = hub.map(|h| h.hub.clone());
-    Ok(ModelConfiguration { source, hub, tokenizer, dtype })
+    Ok(ModelConfiguration { hub, ..ModelConfiguration::from_options(options)? })
 }
 
 /// # Safety

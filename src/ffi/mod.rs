@@ -8,15 +8,22 @@
 
 mod callbacks;
 mod engine;
+mod engine_options;
 mod error;
 mod generate;
+mod generate_options;
 mod hub;
+mod hub_options;
 mod hub_search;
 mod hub_work;
 mod load;
+mod load_options;
 mod log;
 mod model;
+mod optional;
 mod options;
+mod process;
+mod process_options;
 mod progress;
 mod task;
 #[cfg(test)]
@@ -26,13 +33,20 @@ mod tokenizer;
 mod version;
 
 pub use engine::*;
+pub use engine_options::*;
 pub use error::*;
 pub use generate::*;
+pub use generate_options::*;
 pub use hub::*;
+pub use hub_options::*;
 pub use hub_search::*;
 pub use load::*;
+pub use load_options::*;
 pub use log::*;
 pub use model::*;
+pub use optional::*;
+pub use process::*;
+pub use process_options::*;
 pub use progress::*;
 pub use task::*;
 pub use text::*;

@@ -44,6 +44,27 @@ pub(super) unsafe fn init<T: Versioned>(place: *mut T, size: usize) {
     unsafe { place.cast::<usize>().write(size) }
 }
 
+/// Fills the caller's struct, as far as it knows the fields.
+///
+/// # Safety
+/// `place` is NULL, or points to a struct as large as its `struct_size` says.
+pub(super) unsafe fn write<T: Versioned>(place: *mut T, value: &T, name: &str) -> Result<()> {
+    if place.is_null() {
+        return Err(Error::invalid_argument(format!("{name} is NULL")));
+    }
+    // SAFETY: the struct begins with its size.
+    let size = unsafe { place.cast::<usize>().read() };
+    if !(T::FIRST_SIZE..=MAX_SIZE).contains(&size) {
+        return Err(Error::invalid_argument(format!("{name}.struct_size is {size}; {}", T::SET_UP)));
+    }
+    // SAFETY: the caller's promise, for as many bytes as both have; the size stays the caller's.
+    unsafe {
+        place.cast::<u8>().copy_from_nonoverlapping((&raw const *value).cast(), size.min(size_of::<T>()));
+        place.cast::<usize>().write(size);
+    }
+    Ok(())
+}
+
 /// Copies the caller's struct over the defaults. NULL gives the defaults.
 ///
 /// # Safety

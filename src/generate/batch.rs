@@ -141,7 +141,6 @@ mod tests {
     use super::*;
     use crate::array::{random, set_device};
     use crate::cache::CacheOptions;
-    use crate::generate::sampling::SamplingParams;
     use crate::generate::{GenerateOptions, GenerationEvent, ModelFacts, Prefill, Request};
     use crate::models::{Content, Output};
 
@@ -182,15 +181,15 @@ mod tests {
     /// The tokens of three sequences that are decoded together, the first of them greedily.
     fn decoded(network: &Rc<dyn LanguageModel>, draws: bool) -> Vec<Vec<u32>> {
         let samplings = [
-            SamplingParams::default(),
-            SamplingParams { temperature: 0.8, top_k: 12, seed: Some(3), ..Default::default() },
-            SamplingParams { temperature: 1.1, top_p: 0.9, min_p: 0.02, seed: Some(4), ..Default::default() },
+            r#"{"max_tokens": 40}"#,
+            r#"{"max_tokens": 40, "temperature": 0.8, "top_k": 12, "seed": 3}"#,
+            r#"{"max_tokens": 40, "temperature": 1.1, "top_p": 0.9, "min_p": 0.02, "seed": 4}"#,
         ];
         let mut batch = Batch { draws, ..Batch::new(network.clone(), Layout::best()) };
         let mut sequences = Vec::new();
         let mut tokens = vec![Vec::new(); samplings.len()];
         for (i, sampling) in samplings.into_iter().enumerate() {
-            let options = GenerateOptions { sampling, max_tokens: Some(40), ..Default::default() };
+            let options: GenerateOptions = serde_json::from_str(sampling).unwrap();
             let facts = ModelFacts {
                 vocab_size: network.vocab_size(),
                 context_length: None,
@@ -236,10 +235,7 @@ mod tests {
     #[test]
     fn logits_that_cannot_be_sampled_are_an_error() {
         let network = table(f32::NAN);
-        let options = GenerateOptions {
-            sampling: SamplingParams { temperature: 1.0, ..Default::default() },
-            ..Default::default()
-        };
+        let options = GenerateOptions { temperature: Some(1.0), ..Default::default() };
         let facts = ModelFacts { vocab_size: 300, context_length: None, eos_token_ids: &[], tokenizer: None };
         for draws in [true, false] {
             let request = Request::new(&facts, vec![1], options.clone()).unwrap();

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod events;
 mod options;
 mod prefill;
 mod request;
@@ -14,7 +15,8 @@ mod stop;
 mod warm_up;
 
 pub(crate) use batch::Batch;
-pub use options::{GenerateOptions, GenerationEvent, GenerationStats, StopReason, TokenInfo};
+pub use events::{GenerationEvent, GenerationStats, StopReason, TokenInfo};
+pub use options::GenerateOptions;
 pub(crate) use prefill::Prefill;
 pub(crate) use request::{ModelFacts, Request, check_tokens};
 pub(crate) use sequence::{Next, Sequence};

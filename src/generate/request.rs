@@ -1,7 +1,8 @@
 //! Requests that were checked.
 
 use super::options::GenerateOptions;
-use super::sampling::{Sampler, TokenSets, resolve_breakers};
+use super::sampling::{Sampler, SamplingParams, TokenSets, resolve_breakers};
+use crate::cache::{CacheOptions, KvQuantization};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tokenizer::{StreamingDetokenizer, Tokenizer};
 
@@ -21,6 +22,7 @@ pub struct ModelFacts<'a> {
 pub struct Request {
     pub(super) prompt: Vec<u32>,
     pub(super) options: GenerateOptions,
+    pub(super) cache: CacheOptions,
     pub(super) sampler: Sampler,
     pub(super) eos: Vec<u32>,
     /// How many tokens the model knows.
@@ -34,31 +36,37 @@ impl Request {
     /// Checks prompt and options against the model.
     pub fn new(model: &ModelFacts, prompt: Vec<u32>, options: GenerateOptions) -> Result<Request> {
         check_tokens(&prompt, model.vocab_size)?;
-        let limit = match (options.max_context, model.context_length) {
-            (Some(n), _) if n < 1 => return Err(Error::invalid_argument(format!("max_context is {n}"))),
-            (asked, made_for) => asked.or(made_for).unwrap_or(i32::MAX),
-        };
+        options.validate()?;
+        let limit = options.max_context.or(model.context_length).unwrap_or(i32::MAX);
         if prompt.len() > limit as usize {
             return Err(Error::new(
                 ErrorKind::ContextFull,
                 format!("the prompt has {} tokens, the context holds {limit}", prompt.len()),
             ));
         }
-        if options.prefill_step.is_some_and(|n| n < 1) {
-            return Err(Error::invalid_argument("prefill_step must be at least 1"));
-        }
-        options.cache.validate()?;
         let mut eos = model.eos_token_ids.to_vec();
         eos.extend(&options.extra_eos);
-        let sets = token_sets(model.tokenizer, &options, &eos)?;
-        let sampler = Sampler::new(&options.sampling, model.vocab_size as usize, &sets)?;
+        let sampling = options.sampling();
+        let sets = token_sets(model.tokenizer, &sampling, &eos)?;
+        let sampler = Sampler::new(&sampling, model.vocab_size as usize, &sets)?;
         if options.ignore_eos {
             eos.clear();
         }
         let detokenizer = model.tokenizer.map(|t| t.detokenizer(true));
         let vocabulary = model.vocab_size as u32;
-        Ok(Request { prompt, options, sampler, eos, vocabulary, limit: limit as usize, detokenizer })
+        let cache = cache_options(&options);
+        Ok(Request { prompt, options, cache, sampler, eos, vocabulary, limit: limit as usize, detokenizer })
     }
+}
+
+/// How keys and values are kept.
+fn cache_options(options: &GenerateOptions) -> CacheOptions {
+    let quantization = options.kv_bits.map(|bits| KvQuantization {
+        bits,
+        group_size: options.kv_group_size(),
+        start: options.quantized_kv_start(),
+    });
+    CacheOptions { max_kv_size: options.max_kv_size, quantization }
 }
 
 /// Refuses an empty prompt and tokens that the model does not have: MLX would read beyond the embedding.
@@ -76,19 +84,20 @@ pub fn check_tokens(tokens: &[u32], vocab_size: i32) -> Result<()> {
 
 /// Token ids that samplers treat in special ways: XTC never drops the end and the line break (as in mlx-lm 0.32.2),
 /// DRY does not look beyond its breakers.
-fn token_sets(tokenizer: Option<&Tokenizer>, options: &GenerateOptions, eos: &[u32]) -> Result<TokenSets> {
+fn token_sets(tokenizer: Option<&Tokenizer>, sampling: &SamplingParams, eos: &[u32]) -> Result<TokenSets> {
     let mut sets = TokenSets::default();
     let Some(tokenizer) = tokenizer else { return Ok(sets) };
-    if options.sampling.xtc_probability > 0.0 {
+    if sampling.xtc_probability > 0.0 {
         sets.xtc_excluded = eos.to_vec();
         sets.xtc_excluded.extend(tokenizer.encode("\n", false)?);
     }
-    if let Some(dry) = &options.sampling.dry {
+    if sampling.dry_multiplier > 0.0 {
         let texts = (0..tokenizer.vocab_size() as u32)
             .map(|id| Ok((id, tokenizer.decode(&[id], false)?)))
             .collect::<Result<Vec<(u32, String)>>>()?;
         let vocabulary = texts.iter().map(|(id, text)| (*id, text.as_bytes()));
-        sets.dry_breakers = resolve_breakers(&dry.sequence_breakers, vocabulary, |text| tokenizer.encode(text, false))?;
+        sets.dry_breakers =
+            resolve_breakers(&sampling.dry_sequence_breakers, vocabulary, |text| tokenizer.encode(text, false))?;
     }
     Ok(sets)
 }

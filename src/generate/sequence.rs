@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::options::{GenerationEvent, GenerationStats, StopReason, TokenInfo};
+use super::events::{GenerationEvent, GenerationStats, StopReason, TokenInfo};
 use super::request::Request;
 use super::sampling::Draw;
 use super::stop::StopMatcher;
@@ -51,11 +51,11 @@ impl Sequence {
 
     /// How its cache is kept.
     pub fn cache_options(&self) -> &CacheOptions {
-        &self.request.options.cache
+        &self.request.cache
     }
 
     pub(super) fn prefill_step(&self) -> Option<usize> {
-        self.request.options.prefill_step.map(|n| n as usize)
+        self.request.options.prefill_step_size.map(|n| n as usize)
     }
 
     /// What is left of the prompt before its last token, which is left for the first decoding step: that needs its

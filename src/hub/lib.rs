@@ -10,6 +10,7 @@ mod handle;
 mod listing;
 mod options;
 mod progress;
+mod request;
 mod search;
 
 #[cfg(feature = "hub")]
@@ -41,7 +42,7 @@ mod transfer;
 #[cfg(feature = "hub")]
 mod xet;
 
-use mlx_engine_base::{env, error, files};
+use mlx_engine_base::{env, error, files, limits};
 
 pub use cache::{Place, cache_dir, complete_snapshot, snapshot};
 pub use catalog::{Catalog, CatalogEntry};
@@ -49,6 +50,7 @@ pub use handle::Hub;
 pub use listing::{Listing, RepoFile};
 pub use options::{HubOptions, ProxyUrl, Token};
 pub use progress::FileProgress;
+pub use request::HubRequest;
 pub use search::{Modality, ModelSummary, SearchPage, SearchQuery, SizeClass, Sort};
 
 #[cfg(feature = "hub")]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::cache::{cache_dir, home};
+use super::request::HubRequest;
 use crate::env;
 use crate::error::{Error, Result};
 use crate::files::read_text;
@@ -93,6 +94,30 @@ pub struct HubOptions {
 }
 
 impl HubOptions {
+    /// What is asked for, else what the environment says.
+    ///
+    /// # Errors
+    /// If a value is out of range, the token is malformed, or there is no place for a cache.
+    pub fn new(request: &HubRequest) -> Result<HubOptions> {
+        request.validate()?;
+        let mut options = match &request.directory {
+            Some(directory) => Self::with_cache(directory)?,
+            None => Self::from_env()?,
+        };
+        options.offline |= request.offline;
+        options.xet &= !request.disable_xet;
+        options.connections = request.connections() as usize;
+        options.retries = request.retries();
+        options.proxy = request.proxy.as_deref().map(ProxyUrl::new);
+        if let Some(endpoint) = &request.endpoint {
+            options.endpoint.clone_from(endpoint);
+        }
+        if let Some(token) = &request.token {
+            options.token = Token::new(token)?;
+        }
+        Ok(options)
+    }
+
     /// What the environment says, in the words of `huggingface_hub`: `HF_ENDPOINT`, `HF_TOKEN`, `HF_TOKEN_PATH`,
     /// `HF_HUB_DISABLE_IMPLICIT_TOKEN`, `HF_HOME`, `HF_HUB_CACHE`, `HF_HUB_OFFLINE`, `HF_HUB_DISABLE_XET`,
     /// `HF_HUB_DOWNLOAD_TIMEOUT`.
@@ -117,8 +142,8 @@ impl HubOptions {
             offline: env::HF_HUB_OFFLINE.is_true() || env::TRANSFORMERS_OFFLINE.is_true(),
             xet: !env::HF_HUB_DISABLE_XET.is_true(),
             proxy: None,
-            connections: 8,
-            retries: 5,
+            connections: HubRequest::default().connections() as usize,
+            retries: HubRequest::default().retries(),
             backoff: Duration::from_millis(500),
             stall: Duration::from_secs(seconds.unwrap_or(20)),
             connect: Duration::from_secs(10),

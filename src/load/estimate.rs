@@ -142,7 +142,11 @@ impl Given<'_> {
 
     /// Keys and values of one layer, at most: while the prompt is processed, or behind it.
     fn cache(&self, layer: &LayerShape, context: u64, step: u64, decoding: bool, options: &EstimateOptions) -> u64 {
-        let StateShape::KeysAndValues { each, .. } = layer.state else { return 0 };
+        let each = match layer.state {
+            StateShape::KeysAndValues { each, .. } => each,
+            StateShape::Fixed { bytes } => return bytes,
+            StateShape::None => return 0,
+        };
         let (positions, bits) = match (window(layer, options), decoding) {
             (Some(size), false) => (context.min(size + step - 1), None),
             (Some(size), true) => ((context + STEP).min(size), None),
@@ -189,6 +193,48 @@ impl Given<'_> {
 fn window(layer: &LayerShape, options: &EstimateOptions) -> Option<u64> {
     match layer.state {
         StateShape::KeysAndValues { window, .. } => window.or(options.max_kv_size),
-        StateShape::None => None,
+        StateShape::Fixed { .. } | StateShape::None => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::shape::OnDevice;
+
+    /// Of a model of such layers, for so many positions.
+    fn kept(states: &[StateShape], context: u64) -> u64 {
+        let layer = |state: &StateShape| LayerShape {
+            parameters: 0,
+            state: *state,
+            mixer: vec![64],
+            feed: OnDevice::same(128),
+        };
+        let shape = ModelShape {
+            hidden: 64,
+            vocab: 100,
+            context_length: None,
+            embedding: "embedding".into(),
+            parameters: 0,
+            layers: states.iter().map(layer).collect(),
+            prefill_step: OnDevice::same(128),
+        };
+        let given = Given { shape: &shape, device: Device::Cpu, weights: 0, element_bytes: 2 };
+        given.estimate(&EstimateOptions { context: Some(context), ..Default::default() }).unwrap().kv_cache
+    }
+
+    #[test]
+    fn only_keys_and_values_grow() {
+        let all = StateShape::KeysAndValues { each: 10, window: None };
+        let window = StateShape::KeysAndValues { each: 10, window: Some(256) };
+        let fixed = StateShape::Fixed { bytes: 1000 };
+        assert_eq!((kept(&[all], 512), kept(&[all], 4096)), (512 * 20, 4096 * 20));
+        assert_eq!(kept(&[window], 4096), kept(&[window], 8192));
+        assert_eq!((kept(&[fixed], 512), kept(&[fixed], 4096)), (1000, 1000));
+        assert_eq!(kept(&[StateShape::None], 4096), 0);
+        assert_eq!(
+            kept(&[all, fixed, StateShape::None, window], 4096),
+            kept(&[all], 4096) + 1000 + kept(&[window], 4096)
+        );
     }
 }

@@ -2,22 +2,25 @@
 #![forbid(unsafe_code)]
 
 mod checkpoints;
+mod dtype;
 mod estimate;
 pub mod fit;
 mod info;
+mod options;
 mod phase;
 mod pipeline;
 
 pub use checkpoints::{Checkpoint, CheckpointStage, Checkpoints};
+pub use dtype::WeightDtype;
 pub use estimate::{EstimateOptions, MemoryEstimate};
 pub use info::{ModelInfo, QuantizationInfo};
+pub use options::LoadOptions;
 pub use phase::{LoadEvent, LoadingError, LoadingPhase};
 pub use pipeline::check_config;
 pub(crate) use pipeline::{Loaded, Loader};
 
 use std::path::PathBuf;
 
-use crate::array::Dtype;
 use crate::error::{Error, Result};
 use crate::hub::{Hub, Place};
 
@@ -40,38 +43,11 @@ pub enum ModelSource {
 pub struct ModelConfiguration {
     /// Where the model is.
     pub source: ModelSource,
-    /// Where its tokenizer is.
-    pub tokenizer: TokenizerSource,
-    /// What floating-point weights are converted to.
-    pub dtype: WeightDtype,
+    /// How it is loaded. Where the model is, `source` says.
+    pub options: LoadOptions,
     /// Where a model of the Hub lies and comes from, and whose catalogue counts. If not given, what the environment
     /// says, with the built-in catalogue.
     pub hub: Option<Hub>,
-}
-
-/// Where a model's tokenizer is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum TokenizerSource {
-    /// In the model's directory.
-    #[default]
-    Model,
-    /// In another directory.
-    Directory(PathBuf),
-    /// Nowhere: the app works with token ids only.
-    None,
-}
-
-/// What floating-point weights are converted to on loading.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum WeightDtype {
-    /// As stored; except that on a CPU the scales of a quantized model become f32, because MLX's CPU kernels
-    /// accumulate in the type of the scales and are badly inaccurate in bf16.
-    #[default]
-    Auto,
-    /// As stored.
-    Stored,
-    /// This type.
-    Exactly(Dtype),
 }
 
 impl ModelConfiguration {
@@ -89,20 +65,43 @@ impl ModelConfiguration {
 
     /// A model with its own tokenizer and weights as [`WeightDtype::Auto`] has them.
     pub fn new(source: ModelSource) -> Self {
-        ModelConfiguration { source, tokenizer: TokenizerSource::Model, dtype: WeightDtype::Auto, hub: None }
+        ModelConfiguration { source, options: LoadOptions::default(), hub: None }
     }
 
-    /// Takes the tokenizer from elsewhere.
+    /// What options ask for that came from C, or as JSON.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if they do not name one model, or want a tokenizer and none.
+    pub fn from_options(mut options: LoadOptions) -> Result<Self> {
+        let source = match (options.directory.take(), options.id.take(), options.revision.take()) {
+            (Some(directory), None, _) => ModelSource::Directory(directory),
+            (None, Some(id), revision) => ModelSource::Hub { id, revision },
+            _ => return Err(Error::invalid_argument("give either directory or id")),
+        };
+        if options.without_tokenizer && options.tokenizer_directory.is_some() {
+            return Err(Error::invalid_argument("a tokenizer_directory and without_tokenizer exclude each other"));
+        }
+        Ok(ModelConfiguration { source, options, hub: None })
+    }
+
+    /// Takes the tokenizer from another directory.
     #[must_use]
-    pub fn with_tokenizer(mut self, tokenizer: TokenizerSource) -> Self {
-        self.tokenizer = tokenizer;
+    pub fn with_tokenizer(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.options.tokenizer_directory = Some(directory.into());
+        self
+    }
+
+    /// Loads no tokenizer: the app works with token ids only.
+    #[must_use]
+    pub fn without_tokenizer(mut self) -> Self {
+        self.options.without_tokenizer = true;
         self
     }
 
     /// Converts floating-point weights.
     #[must_use]
     pub fn with_dtype(mut self, dtype: WeightDtype) -> Self {
-        self.dtype = dtype;
+        self.options.dtype = Some(dtype);
         self
     }
 

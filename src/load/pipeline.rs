@@ -10,9 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::info::{ModelInfo, QuantizationInfo};
-use super::{
-    Checkpoints, LoadEvent, LoadingError, LoadingPhase, ModelConfiguration, ModelSource, TokenizerSource, WeightDtype,
-};
+use super::{Checkpoints, LoadEvent, LoadingError, LoadingPhase, ModelConfiguration, ModelSource, WeightDtype};
 use crate::array::fused;
 use crate::array::io::ReadProgress;
 use crate::array::{self, Array, Dtype, memory};
@@ -258,10 +256,11 @@ impl Loader {
             .and_then(|g| token_ids(g.get("eos_token_id")))
             .or_else(|| token_ids(config.get("eos_token_id")))
             .unwrap_or_default();
-        let source = match &self.configuration.tokenizer {
-            TokenizerSource::Model => Some(directory.clone()),
-            TokenizerSource::Directory(other) => Some(other.clone()),
-            TokenizerSource::None => None,
+        let options = &self.configuration.options;
+        let source = match &options.tokenizer_directory {
+            _ if options.without_tokenizer => None,
+            Some(other) => Some(other.clone()),
+            None => Some(directory.clone()),
         };
         let tokenizer = read_tokenizer(source, eos.clone())?;
         Ok(Configured { directory, architecture, config, eos, tokenizer })
@@ -354,9 +353,11 @@ impl Loader {
         let files: Vec<String> = checkpoint.files.iter().map(|f| f.name.clone()).collect();
         self.enter(LoadingPhase::LoadingWeights, Some(reading_progress(&files, 0, 0, total)), emit);
         self.check_cancel()?;
-        let dtype = match self.configuration.dtype {
+        let dtype = match self.configuration.options.dtype() {
             WeightDtype::Stored => None,
-            WeightDtype::Exactly(dtype) => Some(dtype),
+            WeightDtype::F32 => Some(Dtype::F32),
+            WeightDtype::F16 => Some(Dtype::F16),
+            WeightDtype::Bf16 => Some(Dtype::Bf16),
             WeightDtype::Auto => {
                 // MLX's own CPU products of quantized weights are inaccurate in half precision.
                 (quantization.is_some() && !fused::is_accurate_in_half()).then_some(Dtype::F32)

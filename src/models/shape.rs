@@ -37,14 +37,19 @@ pub struct LayerShape {
     pub feed: OnDevice,
 }
 
-/// What a layer remembers of a sequence, in numbers that have the type of the activations.
+/// What a layer remembers of a sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum StateShape {
     /// Nothing of its own.
     None,
+    /// As much at any length.
+    Fixed {
+        /// Its bytes.
+        bytes: u64,
+    },
     /// Keys and values.
     KeysAndValues {
-        /// Numbers for each position.
+        /// Numbers for each position, which have the type of the activations or are quantized.
         each: u64,
         /// How many positions; all if none.
         window: Option<u64>,

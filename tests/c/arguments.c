@@ -133,7 +133,7 @@ static void init_sizes(void) {
         }
         CHECK(written == 0 || o.now.struct_size == size);
         if (fits) {
-            CHECK(o.now.device == MLXE_DEVICE_DEFAULT && o.now.cache_limit == SIZE_MAX && o.now.memory_limit == 0);
+            CHECK(o.now.device == MLXE_DEVICE_DEFAULT && !o.now.max_batch.given && o.now.json.data == NULL);
             o.now.device = MLXE_DEVICE_CPU;
             OK(mlxe_engine_new(&o.now, &e));
             mlxe_engine_free(e);
@@ -143,7 +143,7 @@ static void init_sizes(void) {
     }
     // What this version does not know asks for nothing.
     mlxe_engine_options_init(&o.now, sizeof o);
-    CHECK(o.now.max_batch == 0 && o.later[0] == 0 && o.later[1] == 0);
+    CHECK(!o.now.max_batch.given && o.later[0] == 0 && o.later[1] == 0);
 }
 
 static void struct_sizes(void) {
@@ -220,17 +220,24 @@ static void options(void) {
     const mlxe_generate_options_t good = generate_options(1);
     mlxe_generate_options_t o;
 #define REJECT(field, value) (o = good, o.field = (value), rejects(#field " = " #value, &o))
-    REJECT(temperature, -1);
-    REJECT(temperature, NAN);
-    REJECT(top_p, 1.5f);
-    REJECT(top_p, -0.1f);
-    REJECT(min_p, 2);
-    REJECT(xtc_probability, 3);
-    REJECT(repetition_penalty, -1);
-    REJECT(kv_bits, 7);
-    REJECT(kv_bits, UINT32_MAX);
-    REJECT(max_context, UINT32_MAX);
-    REJECT(prefill_step, UINT32_MAX);
+    REJECT(temperature, mlxe_float(-1));
+    REJECT(temperature, mlxe_float(NAN));
+    REJECT(temperature, mlxe_float(1e300));
+    REJECT(top_p, mlxe_float(1.5));
+    REJECT(top_p, mlxe_float(-0.1));
+    REJECT(min_p, mlxe_float(2));
+    REJECT(xtc_probability, mlxe_float(3));
+    REJECT(repetition_penalty, mlxe_float(-1));
+    REJECT(min_tokens_to_keep, mlxe_int(0));
+    REJECT(top_k, mlxe_int(-1));
+    REJECT(top_k, mlxe_int(INT64_MAX));
+    REJECT(max_tokens, mlxe_int(-1));
+    REJECT(kv_bits, mlxe_int(7));
+    REJECT(kv_bits, mlxe_int(UINT32_MAX));
+    REJECT(max_context, mlxe_int(0));
+    REJECT(max_context, mlxe_int(UINT32_MAX));
+    REJECT(prefill_step_size, mlxe_int(UINT32_MAX));
+    REJECT(dry_sequence_breakers_count, 1);
     REJECT(stop_count, 1);
     REJECT(logit_bias_count, 1);
     REJECT(extra_eos_count, 1);
@@ -248,7 +255,7 @@ static void options(void) {
     const uint32_t unknown[] = {1u << 30};
     FAILS(MLXE_ERROR_INVALID_ARGUMENT, mlxe_generate_start(model, unknown, 1, NULL, NULL, NULL));
     o = good;
-    o.max_context = 2;
+    o.max_context = mlxe_int(2);
     FAILS(MLXE_ERROR_CONTEXT_FULL, mlxe_generate_start(model, PROMPT, PROMPT_LEN, &o, NULL, NULL));
 
     mlxe_engine_options_t eo;
@@ -256,6 +263,81 @@ static void options(void) {
     mlxe_engine_options_init(&eo, sizeof eo);
     eo.device = 99;
     FAILS(MLXE_ERROR_INVALID_ARGUMENT, mlxe_engine_new(&eo, &e));
+    eo.device = MLXE_DEVICE_CPU;
+    eo.max_batch = mlxe_int(0);
+    FAILS(MLXE_ERROR_INVALID_ARGUMENT, mlxe_engine_new(&eo, &e));
+    eo.max_batch = mlxe_int(2);
+    eo.json = MLXE_STR("{\"device\": \"tpu\"}");
+    FAILS(MLXE_ERROR_INVALID_ARGUMENT, mlxe_engine_new(&eo, &e));
+    eo.json = MLXE_STR("{\"device\": \"gpu\", \"max_batch\": 0}");
+    OK(mlxe_engine_new(&eo, &e));
+    CHECK(strcmp(mlxe_engine_device(e), "cpu") == 0);
+    mlxe_engine_free(e);
+}
+
+static void process(void) {
+    const int32_t bad = MLXE_ERROR_INVALID_ARGUMENT;
+    mlxe_process_options_t now, wish;
+    FAILS(bad, mlxe_process_set(NULL));
+    FAILS(bad, mlxe_process_get(NULL));
+    memset(&now, 0xa5, sizeof now);
+    now.struct_size = 1;
+    FAILS(bad, mlxe_process_get(&now));
+    mlxe_process_options_init(&now, sizeof now);
+    OK(mlxe_process_get(&now));
+    CHECK(now.struct_size == sizeof now && now.cpu_threads.given && now.cpu_threads.value >= 1);
+    CHECK(now.memory_limit.given && now.memory_limit.value > 0);
+    // Kernels have run, so the number of threads stays; setting it to what it is changes nothing.
+    mlxe_process_options_init(&wish, sizeof wish);
+    wish.cpu_threads = mlxe_int(now.cpu_threads.value);
+    wish.cache_limit = mlxe_u64(1 << 20);
+    OK(mlxe_process_set(&wish));
+    wish.cpu_threads = mlxe_int(now.cpu_threads.value + 1);
+    FAILS(bad, mlxe_process_set(&wish));
+    wish.cpu_threads = mlxe_int(0);
+    FAILS(bad, mlxe_process_set(&wish));
+    OK(mlxe_process_get(&now));
+    CHECK(now.cache_limit.given && now.cache_limit.value == 1 << 20);
+}
+
+/// A rejection whose message says what is wrong.
+static void rejects_json(const char *json, const char *part) {
+    mlxe_generate_options_t o = generate_options(1);
+    o.json = mlxe_str(json);
+    mlxe_error_t *error = mlxe_generate_start(model, PROMPT, PROMPT_LEN, &o, NULL, NULL);
+    check(mlxe_error_code(error) == MLXE_ERROR_INVALID_ARGUMENT, json, __FILE__, __LINE__);
+    check(strstr(mlxe_error_message(error), part) != NULL, mlxe_error_message(error), __FILE__, __LINE__);
+    mlxe_error_free(error);
+}
+
+static void options_as_json(void) {
+    rejects_json("{\"temprature\": 1}", "temprature");
+    rejects_json("{\"top_k\": -1}", "top_k");
+    rejects_json("{\"top_p\": 7}", "top_p");
+    rejects_json("{\"stop\": [\"a\", 1]}", "stop[1]");
+    rejects_json("{\"dry_sequence_breakers\": [\"\"]}", "dry_sequence_breakers[0]");
+    rejects_json("{", "options.json");
+    rejects_json("{} {}", "options.json");
+    rejects_json("[]", "options.json");
+    rejects_json("\xff", "UTF-8");
+
+    // The text need not outlive the call, and what fields give counts more.
+    char json[] = "{\"max_tokens\": 5, \"ignore_eos\": true, \"temperature\": null}";
+    mlxe_generate_options_t o;
+    mlxe_generate_options_init(&o, sizeof o);
+    o.json = mlxe_str(json);
+    for (int i = 0; i < 2; i++) {
+        watch_t w;
+        mlxe_generate_callbacks_t callbacks = generate_callbacks(&w);
+        mlxe_task_t *task = NULL;
+        OK(mlxe_generate_start(model, PROMPT, PROMPT_LEN, &o, &callbacks, &task));
+        json[0] = 'x';
+        OK(mlxe_task_wait(task));
+        json[0] = '{';
+        mlxe_task_free(task);
+        CHECK(w.tokens == (i == 0 ? 5 : 2));
+        o.max_tokens = mlxe_int(2);
+    }
 }
 
 static void loads(void) {
@@ -319,6 +401,8 @@ int main(int argc, char **argv) {
     init_sizes();
     struct_sizes();
     options();
+    options_as_json();
+    process();
     loads();
     strings();
     mlxe_model_free(model);

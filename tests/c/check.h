@@ -66,7 +66,7 @@ static inline mlxe_load_options_t load_options(const char *directory) {
 static inline mlxe_generate_options_t generate_options(uint32_t max_tokens) {
     mlxe_generate_options_t options;
     mlxe_generate_options_init(&options, sizeof options);
-    options.max_tokens = max_tokens;
+    options.max_tokens = mlxe_int(max_tokens);
     options.ignore_eos = true;
     return options;
 }

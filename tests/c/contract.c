@@ -135,7 +135,7 @@ static bool same_tokens(const watch_t *a, const watch_t *b) {
 
 static void generations(void) {
     mlxe_generate_options_t o = generate_options(12);
-    o.prefill_step = 3;
+    o.prefill_step_size = mlxe_int(3);
     watch_t greedy = generate(&o);
     CHECK(greedy.tokens == 12 && greedy.stats.stop_reason == MLXE_STOP_LENGTH && greedy.prefilled == PROMPT_LEN);
     CHECK(greedy.stats.prompt_tokens == PROMPT_LEN && greedy.stats.time_to_first_token >= 0);
@@ -151,17 +151,16 @@ static void generations(void) {
         CHECK(w.stats.stop_reason == (at == greedy.events ? MLXE_STOP_LENGTH : MLXE_STOP_CANCELLED));
         mlxe_task_free(task);
     }
-    o.max_tokens = 0;
+    o.max_tokens = mlxe_int(0);
     CHECK(generate(&o).tokens == 0);
 
     // The same seed, the same tokens; another seed, others.
     o = generate_options(40);
-    o.temperature = 1.5f;
-    o.has_seed = true;
-    o.seed = 7;
+    o.temperature = mlxe_float(1.5);
+    o.seed = mlxe_u64(7);
     watch_t a = generate(&o), b = generate(&o);
     CHECK(same_tokens(&a, &b) && a.stats.seed == 7);
-    o.seed = 8;
+    o.seed = mlxe_u64(8);
     watch_t c = generate(&o);
     CHECK(!same_tokens(&a, &c));
 
@@ -180,27 +179,28 @@ static void generations(void) {
     CHECK(ended.tokens == 0 && ended.stats.stop_reason == MLXE_STOP_EOS && ended.stats.time_to_first_token < 0);
 
     // The context: prompt and answer together, and the token chosen with its last position.
-    o = generate_options(UINT32_MAX);
-    o.max_context = PROMPT_LEN + 3;
+    o = generate_options(0);
+    o.max_tokens.given = false;
+    o.max_context = mlxe_int(PROMPT_LEN + 3);
     watch_t full = generate(&o);
     CHECK(full.stats.stop_reason == MLXE_STOP_CONTEXT_FULL && full.tokens == 4);
 }
 
 static int32_t on_logprobs(void *user, const mlxe_generation_event_t *e) {
     if (e->kind == MLXE_GENERATION_TOKEN) {
-        CHECK(e->top_count == 3 && e->top != NULL && e->logprob <= 0);
-        CHECK(e->top[0].token == e->token && e->top[0].value == e->logprob);
+        CHECK(e->top_count == 3 && e->top != NULL && e->logprob.given && e->logprob.value <= 0);
+        CHECK(e->top[0].token == e->token && e->top[0].value == e->logprob.value);
         CHECK(e->top[0].value >= e->top[1].value && e->top[1].value >= e->top[2].value);
         ++*(int *)user;
     } else {
-        CHECK(e->top_count == 0 && e->top == NULL);
+        CHECK(e->top_count == 0 && e->top == NULL && !e->logprob.given);
     }
     return MLXE_CONTINUE;
 }
 
 static void logprobs(void) {
     mlxe_generate_options_t o = generate_options(6);
-    o.logprobs = 3;
+    o.logprobs = mlxe_int(3);
     int seen = 0;
     mlxe_generate_callbacks_t callbacks = {sizeof callbacks, &seen, on_logprobs, NULL, NULL};
     mlxe_task_t *task = NULL;
@@ -253,7 +253,7 @@ static void inside_callbacks(void) {
     mlxe_generate_options_t o = generate_options(1);
     OK(mlxe_generation_new(model, PROMPT, PROMPT_LEN, &o, &n.generation));
     OK(mlxe_generate_start(model, PROMPT, PROMPT_LEN, &o, NULL, &n.mine));
-    o.max_tokens = 4;
+    o.max_tokens = mlxe_int(4);
     mlxe_generate_callbacks_t callbacks = {sizeof callbacks, &n, on_nested, NULL, NULL};
     mlxe_task_t *task = NULL;
     OK(mlxe_generate_start(model, PROMPT, PROMPT_LEN, &o, &callbacks, &task));
@@ -287,7 +287,7 @@ static void iterators(void) {
     mlxe_generation_free(g);
 
     // Cancelled after a few events: those made so far are still there, then the end.
-    o.max_tokens = 400;
+    o.max_tokens = mlxe_int(400);
     OK(mlxe_generation_new(model, PROMPT, PROMPT_LEN, &o, &g));
     OK(mlxe_generation_next(g, &event));
     mlxe_generation_cancel(g);

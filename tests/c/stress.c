@@ -36,7 +36,7 @@ static void load_and_cancel(unsigned *random) {
 
 static void generate_and_cancel(unsigned *random) {
     mlxe_generate_options_t options = generate_options(1 + next_random(random) % 20);
-    options.temperature = next_random(random) % 2 ? 1.0f : 0.0f;
+    options.temperature = mlxe_float(next_random(random) % 2);
     watch_t w;
     mlxe_generate_callbacks_t callbacks = generate_callbacks(&w);
     mlxe_task_t *task = NULL;

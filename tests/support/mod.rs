@@ -14,7 +14,7 @@ use mlx_engine::array::quant::{Mode, Quantized, Scheme};
 use mlx_engine::array::{Array, Dtype};
 use mlx_engine::engine::{Control, Engine, EngineOptions, Model};
 use mlx_engine::generate::{GenerateOptions, GenerationEvent};
-use mlx_engine::load::{LoadEvent, ModelConfiguration, TokenizerSource, WeightDtype};
+use mlx_engine::load::{LoadEvent, ModelConfiguration, WeightDtype};
 use mlx_engine::models::{LanguageModel, registry};
 use mlx_engine::weights::quantization::Quantization;
 use mlx_engine::weights::{Checkpoint, Weights};
@@ -87,9 +87,7 @@ pub fn write_case(case: &str, dir: &Path, shards: usize) -> Recipe {
 
 /// The configuration for a checkpoint without tokenizer, all in f32 like the goldens.
 pub fn bare(dir: &Path) -> ModelConfiguration {
-    ModelConfiguration::directory(dir)
-        .with_tokenizer(TokenizerSource::None)
-        .with_dtype(WeightDtype::Exactly(Dtype::F32))
+    ModelConfiguration::directory(dir).without_tokenizer().with_dtype(WeightDtype::F32)
 }
 
 /// Loads and waits.

@@ -5,6 +5,7 @@ mod bindings;
 mod docs;
 mod header;
 mod install;
+mod options;
 mod release;
 
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ const USAGE: &str = "usage: cargo xtask <command>
   install --prefix DIR [--debug] [--from FOLDER]
                       install header, libraries, MLX, pkg-config and CMake files, and mlxe, in a folder that can
                       be moved; --from takes what lies in a folder of the target directory
+  options [--check]   generate what follows from the tables in src/options: structs of Rust, C and Swift, flags, a page
   release-manifest URL CHECKSUM
                       write where a release's XCFramework is into Package.swift
   release-notes VERSION
@@ -39,6 +41,8 @@ fn main() -> ExitCode {
         ["docs", "--check"] => docs::generate(true),
         ["header"] => header::generate(false),
         ["header", "--check"] => header::generate(true),
+        ["options"] => options::generate(false),
+        ["options", "--check"] => options::generate(true),
         ["install", ref arguments @ ..] => install::install(arguments),
         ["release-manifest", url, checksum] => release::manifest(url, checksum),
         ["release-notes", version] => release::notes(version),

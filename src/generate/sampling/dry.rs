@@ -3,11 +3,9 @@
 //! The rules are those of llama.cpp (`src/llama-sampling.cpp`, `llama_sampler_dry_apply`), which took them from
 //! koboldcpp pull request 982.
 
-use super::DryParams;
+use super::SamplingParams;
 use crate::{Error, Result};
 
-/// The longest text of a sequence breaker, in bytes. Longer ones would make the search for them quadratic.
-pub(super) const MAX_BREAKER_BYTES: usize = 40;
 /// The longest token sequence of a breaker: the token it begins in and 20 more.
 const MAX_BREAKER_TOKENS: usize = 21;
 
@@ -31,8 +29,8 @@ pub(super) struct Dry {
 
 impl Dry {
     /// `None` when the settings say that DRY is off.
-    pub fn new(params: &DryParams, breakers: &[Vec<u32>]) -> Result<Option<Self>> {
-        if !params.is_active() {
+    pub fn new(params: &SamplingParams, breakers: &[Vec<u32>]) -> Result<Option<Self>> {
+        if params.dry_multiplier == 0.0 || params.dry_penalty_last_n == 0 {
             return Ok(None);
         }
         if let Some(bad) = breakers.iter().find(|b| !(1..=MAX_BREAKER_TOKENS).contains(&b.len())) {
@@ -44,14 +42,14 @@ impl Dry {
         let mut breakers = breakers.to_vec();
         breakers.sort_unstable();
         breakers.dedup();
-        let base = f64::from(params.base);
+        let base = f64::from(params.dry_base);
         Ok(Some(Dry {
-            multiplier: f64::from(params.multiplier),
+            multiplier: f64::from(params.dry_multiplier),
             base,
             // A base of 1 never overflows: the quotient is infinite and saturates.
             max_exponent: (f64::from(f32::MAX).ln() / base.ln()) as usize,
-            allowed_length: params.allowed_length as usize,
-            window: usize::try_from(params.penalty_last_n).unwrap_or(usize::MAX),
+            allowed_length: params.dry_allowed_length as usize,
+            window: usize::try_from(params.dry_penalty_last_n).unwrap_or(usize::MAX),
             breakers,
             repeats: Vec::new(),
             continuations: Vec::new(),

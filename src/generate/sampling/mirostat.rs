@@ -5,7 +5,7 @@
 
 use std::f64::consts::LN_2;
 
-use super::MirostatParams;
+use super::SamplingParams;
 use super::softmax::{self, Stats};
 
 #[derive(Debug)]
@@ -17,9 +17,10 @@ pub(super) struct Mirostat {
 }
 
 impl Mirostat {
-    pub fn new(params: &MirostatParams) -> Self {
-        let tau = f64::from(params.tau);
-        Mirostat { tau, eta: f64::from(params.eta), mu: 2.0 * tau }
+    /// `None` when the settings say that it is off.
+    pub fn new(params: &SamplingParams) -> Option<Self> {
+        let tau = f64::from(params.mirostat_tau);
+        (tau > 0.0).then(|| Mirostat { tau, eta: f64::from(params.mirostat_eta), mu: 2.0 * tau })
     }
 
     /// The lowest logit whose surprise at this temperature is within the bound. It can lie above the largest logit.

@@ -26,6 +26,7 @@ mod dry;
 mod mirostat;
 mod params;
 mod penalties;
+mod sets;
 mod softmax;
 #[cfg(test)]
 mod tests;
@@ -38,7 +39,8 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 pub(crate) use self::device::{Draw, choose};
 pub use self::dry::resolve_breakers;
-pub use self::params::{DryParams, MirostatParams, SamplingParams, TokenSets};
+pub use self::params::SamplingParams;
+pub use self::sets::TokenSets;
 
 use self::dry::Dry;
 use self::mirostat::Mirostat;
@@ -94,8 +96,8 @@ impl Sampler {
             temperature: params.temperature,
             logprobs: params.logprobs.map(|n| n as usize),
             penalties: Penalties::new(params, vocab_size)?,
-            dry: params.dry.as_ref().map(|dry| Dry::new(dry, &tokens.dry_breakers)).transpose()?.flatten(),
-            mirostat: params.mirostat.as_ref().map(Mirostat::new),
+            dry: Dry::new(params, &tokens.dry_breakers)?,
+            mirostat: Mirostat::new(params),
             truncation: Truncation::new(params, vocab_size, &tokens.xtc_excluded),
             seed,
             rng: rng(seed),

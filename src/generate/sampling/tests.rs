@@ -6,6 +6,7 @@ use serde::Deserialize;
 use super::dry::Dry;
 use super::*;
 use crate::ErrorKind;
+use crate::generate::GenerateOptions;
 
 const NEG_INF: f32 = f32::NEG_INFINITY;
 
@@ -52,6 +53,11 @@ fn sampler(params: SamplingParams, vocab_size: usize) -> Sampler {
     Sampler::new(&params, vocab_size, &TokenSets::default()).unwrap()
 }
 
+/// What a request in JSON comes to.
+fn params(json: &str) -> SamplingParams {
+    serde_json::from_str::<GenerateOptions>(json).unwrap().sampling()
+}
+
 fn hot() -> SamplingParams {
     SamplingParams { temperature: 1.0, seed: Some(1), ..Default::default() }
 }
@@ -92,7 +98,7 @@ fn assert_same(got: &[(u32, f32)], want: &[(u32, f64)], what: &dyn std::fmt::Deb
 
 #[derive(Debug, Deserialize)]
 struct Case {
-    params: SamplingParams,
+    params: GenerateOptions,
     history: Vec<u32>,
     excluded: Vec<u32>,
     logits: Vec<Option<f32>>,
@@ -116,7 +122,7 @@ fn check_against_mlx_lm(name: &str) {
     assert!(cases.len() >= 40);
     for (i, case) in cases.iter().enumerate() {
         let tokens = TokenSets { xtc_excluded: case.excluded.clone(), ..Default::default() };
-        let mut sampler = Sampler::new(&case.params, case.logits.len(), &tokens).unwrap();
+        let mut sampler = Sampler::new(&case.params.sampling(), case.logits.len(), &tokens).unwrap();
         let mut logits: Vec<f32> = case.logits.iter().map(|x| x.unwrap_or(NEG_INF)).collect();
         let what = (name, i, &case.params);
         assert_same(sampler.distribution(&mut logits, &case.history).unwrap(), &case.expected, &what);
@@ -284,7 +290,7 @@ fn mirostat_matches_its_definition() {
         let temperature = data.one_of(&[1.0, 0.7, 1.6]);
         // The truncation filters must make no difference.
         let params =
-            SamplingParams { temperature, top_k: 1, top_p: 0.01, mirostat: Some(MirostatParams { tau, eta }), ..hot() };
+            SamplingParams { temperature, top_k: 1, top_p: 0.01, mirostat_tau: tau, mirostat_eta: eta, ..hot() };
         let mut sampler = sampler(params, size);
         let mut mu = 2.0 * f64::from(tau);
         for step in 0..20 {
@@ -307,8 +313,8 @@ fn mirostat_matches_its_definition() {
 }
 
 /// DRY by comparing every pair of places.
-fn naive_dry(logits: &mut [f32], history: &[u32], params: &DryParams, breakers: &[Vec<u32>]) {
-    let window = if params.penalty_last_n < 0 { history.len() } else { params.penalty_last_n as usize };
+fn naive_dry(logits: &mut [f32], history: &[u32], params: &SamplingParams, breakers: &[Vec<u32>]) {
+    let window = if params.dry_penalty_last_n < 0 { history.len() } else { params.dry_penalty_last_n as usize };
     let tokens = &history[history.len() - window.min(history.len())..];
     let n = tokens.len();
     let mut limit = n;
@@ -316,7 +322,7 @@ fn naive_dry(logits: &mut [f32], history: &[u32], params: &DryParams, breakers: 
         let ends = breakers.iter().filter(|b| tokens[start..].starts_with(b)).map(|b| start + b.len());
         limit = ends.max().map_or(limit, |end| n - end);
     }
-    if limit < params.allowed_length as usize {
+    if limit < params.dry_allowed_length as usize {
         return;
     }
     let mut longest = BTreeMap::new();
@@ -326,9 +332,9 @@ fn naive_dry(logits: &mut [f32], history: &[u32], params: &DryParams, breakers: 
         *best = length.max(*best);
     }
     for (token, length) in longest {
-        if length >= params.allowed_length as usize && !breakers.contains(&vec![token]) {
-            let power = f64::from(params.base).powi((length - params.allowed_length as usize) as i32);
-            logits[token as usize] -= (f64::from(params.multiplier) * power) as f32;
+        if length >= params.dry_allowed_length as usize && !breakers.contains(&vec![token]) {
+            let power = f64::from(params.dry_base).powi((length - params.dry_allowed_length as usize) as i32);
+            logits[token as usize] -= (f64::from(params.dry_multiplier) * power) as f32;
         }
     }
 }
@@ -345,12 +351,12 @@ fn dry_matches_comparing_everything() {
             let (from, count) = (data.below(length / 2), data.below(length / 2));
             history.extend_from_within(from..from + count);
         }
-        let params = DryParams {
-            multiplier: data.uniform(0.1, 2.0) as f32,
-            base: data.one_of(&[1.0, 1.1, 1.75]),
-            allowed_length: data.below(5) as u32,
-            penalty_last_n: data.one_of(&[-1, -1, 1, 2, 7, 30, 1000]),
-            sequence_breakers: vec![],
+        let params = SamplingParams {
+            dry_multiplier: data.uniform(0.1, 2.0) as f32,
+            dry_base: data.one_of(&[1.0, 1.1, 1.75]),
+            dry_allowed_length: data.below(5) as u32,
+            dry_penalty_last_n: data.one_of(&[-1, -1, 1, 2, 7, 30, 1000]),
+            ..Default::default()
         };
         let count = data.below(3);
         let mut breaker = || (0..=data.below(3)).map(|_| data.below(alphabet) as u32).collect::<Vec<_>>();
@@ -371,7 +377,7 @@ fn dry_matches_comparing_everything() {
 
 #[test]
 fn dry_survives_long_and_strange_histories() {
-    let params = DryParams { base: 4.0, multiplier: 3.0, ..Default::default() };
+    let params = SamplingParams { dry_base: 4.0, dry_multiplier: 3.0, ..Default::default() };
     let mut dry = Dry::new(&params, &[]).unwrap().unwrap();
     // One token over and over: quadratic in a naive search, and an exponent far beyond an f32.
     let history = vec![1u32; 100_000];
@@ -384,8 +390,8 @@ fn dry_survives_long_and_strange_histories() {
     for breaker in [vec![], vec![0; 22]] {
         assert_eq!(Dry::new(&params, &[breaker]).unwrap_err().kind(), ErrorKind::InvalidArgument);
     }
-    assert!(Dry::new(&DryParams { multiplier: 0.0, ..params.clone() }, &[]).unwrap().is_none());
-    assert!(Dry::new(&DryParams { penalty_last_n: 0, ..params }, &[]).unwrap().is_none());
+    assert!(Dry::new(&SamplingParams { dry_multiplier: 0.0, ..params.clone() }, &[]).unwrap().is_none());
+    assert!(Dry::new(&SamplingParams { dry_penalty_last_n: 0, ..params }, &[]).unwrap().is_none());
 }
 
 #[test]
@@ -551,11 +557,14 @@ fn log_probabilities_are_those_before_truncation() {
 #[test]
 fn what_the_caller_can_skip() {
     let of = |json: &str| {
-        let sampler = sampler(serde_json::from_str(json).unwrap(), 100);
+        let sampler = sampler(params(json), 100);
         (sampler.is_greedy(), sampler.needs_history(), sampler.wants_logprobs())
     };
     assert_eq!(of("{}"), (true, false, false));
-    assert_eq!(of(r#"{"top_p": 0.5, "min_p": 0.1, "repetition_penalty": 1.0, "mirostat": {}}"#), (true, false, false));
+    assert_eq!(
+        of(r#"{"top_p": 0.5, "min_p": 0.1, "repetition_penalty": 1.0, "mirostat_tau": 5}"#),
+        (true, false, false)
+    );
     assert_eq!(of(r#"{"repetition_penalty": 0}"#), (true, false, false));
     assert_eq!(of(r#"{"logprobs": 2, "logit_bias": {"3": 0.0}}"#), (true, false, true));
     assert_eq!(of(r#"{"temperature": 0.1}"#), (false, false, false));
@@ -563,28 +572,34 @@ fn what_the_caller_can_skip() {
     assert_eq!(of(r#"{"repetition_penalty": 1.1}"#), (false, true, false));
     assert_eq!(of(r#"{"presence_penalty": 1.1}"#), (false, true, false));
     assert_eq!(of(r#"{"frequency_penalty": -1.1}"#), (false, true, false));
-    assert_eq!(of(r#"{"dry": {}}"#), (false, true, false));
-    assert_eq!(of(r#"{"dry": {"multiplier": 0}}"#), (true, false, false));
+    assert_eq!(of(r#"{"dry_multiplier": 0.8}"#), (false, true, false));
+    assert_eq!(of(r#"{"dry_multiplier": 0, "dry_base": 2}"#), (true, false, false));
 }
 
 #[test]
 fn parameters_read_and_write_as_json() {
-    let default: SamplingParams = serde_json::from_str("{}").unwrap();
+    let default = params("{}");
     assert_eq!(default, SamplingParams::default());
     assert!(default.validate().is_ok());
-    let params = SamplingParams {
-        top_k: 3,
+    let request = GenerateOptions {
+        top_k: Some(3),
         logit_bias: BTreeMap::from([(7, -2.5)]),
-        dry: Some(DryParams::default()),
-        mirostat: Some(MirostatParams::default()),
+        dry_sequence_breakers: Some(vec![]),
         seed: Some(u64::MAX),
-        ..hot()
+        ..Default::default()
     };
-    let text = serde_json::to_string(&params).unwrap();
-    assert_eq!(serde_json::from_str::<SamplingParams>(&text).unwrap(), params);
-    for wrong in [r#"{"temprature": 1}"#, r#"{"dry": {"lenght": 1}}"#, r#"{"mirostat": {"mu": 1}}"#, r#"{"top_k": -1}"#]
-    {
-        assert!(serde_json::from_str::<SamplingParams>(wrong).is_err(), "{wrong}");
+    let text = serde_json::to_string(&request).unwrap();
+    assert_eq!(serde_json::from_str::<GenerateOptions>(&text).unwrap(), request);
+    let want = SamplingParams {
+        top_k: 3,
+        logit_bias: request.logit_bias.clone(),
+        dry_sequence_breakers: vec![],
+        seed: request.seed,
+        ..Default::default()
+    };
+    assert_eq!(request.sampling(), want);
+    for wrong in [r#"{"temprature": 1}"#, r#"{"top_k": -1}"#, r#"{"stop": "a"}"#, r#"{"logit_bias": {"a": 1}}"#] {
+        assert!(serde_json::from_str::<GenerateOptions>(wrong).is_err(), "{wrong}");
     }
 }
 
@@ -612,15 +627,15 @@ fn validation_names_the_field_and_the_value() {
         (|p| p.frequency_penalty = f32::INFINITY, "frequency_penalty", "inf"),
         (|p| p.logit_bias = BTreeMap::from([(5, f32::NAN)]), "logit_bias[5]", "NaN"),
         (|p| p.logit_bias = BTreeMap::from([(5, f32::INFINITY)]), "logit_bias[5]", "inf"),
-        (|p| p.dry = Some(DryParams { multiplier: -1.0, ..Default::default() }), "dry.multiplier", "-1"),
-        (|p| p.dry = Some(DryParams { base: 0.5, ..Default::default() }), "dry.base", "0.5"),
-        (|p| p.dry = Some(DryParams { base: f32::NAN, ..Default::default() }), "dry.base", "NaN"),
-        (|p| p.dry = Some(DryParams { penalty_last_n: -2, ..Default::default() }), "dry.penalty_last_n", "-2"),
-        (|p| p.dry = Some(with_breaker("")), "dry.sequence_breakers[0]", "0"),
-        (|p| p.dry = Some(with_breaker(&"x".repeat(41))), "dry.sequence_breakers[0]", "41"),
-        (|p| p.mirostat = Some(MirostatParams { tau: 0.0, eta: 0.1 }), "mirostat.tau", "0"),
-        (|p| p.mirostat = Some(MirostatParams { tau: f32::NAN, eta: 0.1 }), "mirostat.tau", "NaN"),
-        (|p| p.mirostat = Some(MirostatParams { tau: 5.0, eta: -0.1 }), "mirostat.eta", "-0.1"),
+        (|p| p.dry_multiplier = -1.0, "dry_multiplier", "-1"),
+        (|p| p.dry_base = 0.5, "dry_base", "0.5"),
+        (|p| p.dry_base = f32::NAN, "dry_base", "NaN"),
+        (|p| p.dry_penalty_last_n = -2, "dry_penalty_last_n", "-2"),
+        (|p| p.dry_sequence_breakers = vec![String::new()], "dry_sequence_breakers[0]", "0"),
+        (|p| p.dry_sequence_breakers = vec!["x".repeat(41)], "dry_sequence_breakers[0]", "41"),
+        (|p| p.mirostat_tau = -1.0, "mirostat_tau", "-1"),
+        (|p| p.mirostat_tau = f32::NAN, "mirostat_tau", "NaN"),
+        (|p| p.mirostat_eta = -0.1, "mirostat_eta", "-0.1"),
         // Only the vocabulary tells that this is wrong.
         (|p| p.logit_bias = BTreeMap::from([(10, 1.0)]), "logit_bias names token 10", "10 tokens"),
     ];
@@ -633,10 +648,6 @@ fn validation_names_the_field_and_the_value() {
         assert!(error.message().contains(field) && error.message().ends_with(value), "{error}");
     }
     assert!(Sampler::new(&SamplingParams::default(), 0, &TokenSets::default()).is_err());
-}
-
-fn with_breaker(text: &str) -> DryParams {
-    DryParams { sequence_breakers: vec![text.to_owned()], ..Default::default() }
 }
 
 #[test]
@@ -666,7 +677,7 @@ fn edges() {
     for json in
         ["{}", r#"{"temperature": 1, "top_p": 0.1, "min_p": 1, "top_k": 5, "typical_p": 0.1, "top_n_sigma": 1}"#]
     {
-        let mut one = sampler(serde_json::from_str(json).unwrap(), 1);
+        let mut one = sampler(params(json), 1);
         assert_eq!(one.sample(&mut [-3.0], &[]).unwrap(), Sampled { token: 0, logprob: 0.0, top: vec![] });
     }
     let logits = [1.0f32, 2.0, 3.0, NEG_INF];
@@ -708,10 +719,7 @@ fn edges() {
     assert_eq!(support(SamplingParams { typical_p: 0.01, ..hot() }, &equal).len(), 40);
     assert_eq!(support(SamplingParams { top_n_sigma: 0.5, ..hot() }, &equal).len(), 40);
     assert_eq!(support(SamplingParams { top_k: 3, ..hot() }, &equal), [0, 1, 2]);
-    assert_eq!(
-        support(SamplingParams { mirostat: Some(MirostatParams { tau: 1e-3, eta: 0.1 }), ..hot() }, &equal),
-        [0]
-    );
+    assert_eq!(support(SamplingParams { mirostat_tau: 1e-3, ..hot() }, &equal), [0]);
     // Extreme logits.
     assert_eq!(support(hot(), &[f32::MAX, f32::MIN]).len(), 2);
     assert_eq!(sampler(hot(), 2).sample(&mut [f32::MIN, f32::MAX], &[]).unwrap().token, 1);
@@ -721,7 +729,7 @@ fn edges() {
 fn windows_of_the_penalties() {
     let run = |json: &str, history: &[u32]| {
         let mut logits = vec![0f32, 2.0, -2.0, 2.0];
-        sampler(serde_json::from_str(json).unwrap(), 4).prepare(&mut logits, history).unwrap();
+        sampler(params(json), 4).prepare(&mut logits, history).unwrap();
         logits
     };
     // As mlx-lm's tokens[-0:], a window of 0 is everything.
@@ -737,7 +745,7 @@ fn windows_of_the_penalties() {
     let both = r#"{"presence_penalty": 1, "frequency_penalty": 1, "repetition_penalty": 2}"#;
     assert_eq!(run(both, &[4, u32::MAX, 3]), [0.0, 2.0, -2.0, -1.0]);
     // The marks are cleared from one token to the next.
-    let mut sampler = sampler(serde_json::from_str(presence).unwrap(), 2);
+    let mut sampler = sampler(params(presence), 2);
     for _ in 0..2 {
         let mut logits = [1.0f32, 0.0];
         sampler.sample(&mut logits, &[0]).unwrap();
@@ -836,8 +844,8 @@ fn only_simple_sampling_is_drawable() {
     assert!(!drawable(&|p| p.xtc_probability = 0.5));
     assert!(!drawable(&|p| p.min_tokens_to_keep = 2));
     assert!(!drawable(&|p| p.repetition_penalty = 1.1));
-    assert!(!drawable(&|p| p.dry = Some(Default::default())));
-    assert!(!drawable(&|p| p.mirostat = Some(Default::default())));
+    assert!(!drawable(&|p| p.dry_multiplier = 0.8));
+    assert!(!drawable(&|p| p.mirostat_tau = 5.0));
     assert!(!drawable(&|p| p.logprobs = Some(1)));
     assert!(!drawable(&|p| p.logit_bias = [(1, 1.0)].into()));
 }

@@ -4,46 +4,27 @@ import CMLXEngine
 ///
 /// Most apps need only ``shared()``. Models keep their engine alive.
 public final class Engine: Sendable {
-    /// The processor to compute on.
-    public enum Device: Sendable {
-        /// The GPU if there is one, else the CPU.
-        case automatic
-        /// The host's processor.
-        case cpu
-        /// Metal on Apple silicon; CUDA where the CUDA build of MLX is installed.
-        case gpu
-    }
-
     let handle: Handle
 
     /// Starts an engine.
     ///
-    /// - Parameters:
-    ///   - device: Where to compute.
-    ///   - maxBatch: Generations of one model that are decoded together at most, one token of each a step. Each gets the
-    ///     tokens that it would get alone, on a GPU but for rounding.
     /// - Throws: ``EngineError`` with ``EngineError/Code/unsupportedModel`` if there is no such device, with
-    ///   ``EngineError/Code/invalidArgument`` if `maxBatch` is not positive.
-    public init(device: Device = .automatic, maxBatch: Int = 8) throws {
+    ///   ``EngineError/Code/invalidArgument`` if an option is out of range.
+    public init(_ options: EngineOptions = EngineOptions()) throws {
         guard mlxe_abi_version() == MLXE_ABI_VERSION else {
             throw EngineError(
                 .internal,
                 "this package is made for version \(MLXE_ABI_VERSION) of the library's binary interface, "
                     + "and the library \(MLXEngineLibrary.version) has version \(mlxe_abi_version())")
         }
-        guard maxBatch > 0 else {
-            throw EngineError(.invalidArgument, "maxBatch is \(maxBatch)")
+        handle = try options.withCOptions { options in
+            try make(free: { mlxe_engine_free($0) }) { mlxe_engine_new(options, &$0) }
         }
-        var options = mlxe_engine_options_t()
-        mlxe_engine_options_init(&options, MemoryLayout<mlxe_engine_options_t>.size)
-        options.max_batch = maxBatch
-        options.device =
-            switch device {
-            case .automatic: Int32(MLXE_DEVICE_DEFAULT)
-            case .cpu: Int32(MLXE_DEVICE_CPU)
-            case .gpu: Int32(MLXE_DEVICE_GPU)
-            }
-        handle = try make(free: { mlxe_engine_free($0) }) { mlxe_engine_new(&options, &$0) }
+    }
+
+    /// Starts an engine on a device.
+    public convenience init(device: EngineOptions.Device) throws {
+        try self.init(EngineOptions(device: device))
     }
 
     private static let sharedResult = Result { try Engine() }

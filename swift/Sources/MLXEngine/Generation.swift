@@ -38,6 +38,38 @@ public enum Generation: Sendable, Hashable {
     }
 }
 
+/// What happens in a generation, token by token. The answer is the text of all events, one after the other.
+public enum GenerationEvent: Sendable, Hashable {
+    /// A part of the prompt was processed.
+    case prefill(processed: Int, total: Int)
+    /// A token was generated.
+    case token(GeneratedToken)
+    /// Text that had been held back, because it might have begun a stop text or lacked the end of a character.
+    case text(String)
+    /// How it went; the last event.
+    case info(GenerateCompletionInfo)
+}
+
+/// A generated token.
+public struct GeneratedToken: Sendable, Hashable {
+    /// Its id.
+    public let id: Token
+    /// The text that it completed: whole characters, perhaps none.
+    public let text: String
+    /// The natural logarithm of its probability; nil unless ``GenerateParameters/logprobs`` is set.
+    public let logprob: Float?
+    /// The most likely tokens, as many as ``GenerateParameters/logprobs`` says, the likeliest first.
+    public let top: [TokenLogprob]
+}
+
+/// A token that might have been chosen.
+public struct TokenLogprob: Sendable, Hashable {
+    /// Its id.
+    public let id: Token
+    /// The natural logarithm of its probability.
+    public let logprob: Float
+}
+
 /// Why a generation ended.
 public struct GenerateStopReason: RawRepresentable, Sendable, Hashable, CustomStringConvertible {
     /// The number that the C library uses, one of `MLXE_STOP_*`.

@@ -17,21 +17,53 @@ extension LanguageModel {
     public func stream(
         _ input: ModelInput, parameters: GenerateParameters = GenerateParameters()
     ) -> AsyncThrowingStream<Generation, any Error> {
-        let (stream, continuation) = AsyncThrowingStream.makeStream(of: Generation.self)
+        stream(input, parameters, info: Generation.info) { yield, onDone in
+            GenerationObserver(onText: { yield(.chunk($0)) }, onDone: onDone)
+        }
+    }
+
+    /// Generates behind a prompt, as a stream of events that ends with statistics: progress of the prompt, and tokens
+    /// with their ids, text and, where ``GenerateParameters/logprobs`` asks for them, log-probabilities.
+    ///
+    /// ```swift
+    /// for try await event in model.events("Once", parameters: GenerateParameters(logprobs: 3)) {
+    ///     if case .token(let token) = event {
+    ///         print(token.id, token.text, token.logprob ?? 0, token.top.map(\.id))
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// It ends as that of ``stream(_:parameters:)`` does.
+    public func events(
+        _ input: ModelInput, parameters: GenerateParameters = GenerateParameters()
+    ) -> AsyncThrowingStream<GenerationEvent, any Error> {
+        stream(input, parameters, info: GenerationEvent.info) { yield, onDone in
+            GenerationObserver(onEvent: yield, onDone: onDone)
+        }
+    }
+
+    private func stream<Element: Sendable>(
+        _ input: ModelInput, _ parameters: GenerateParameters,
+        info: @escaping @Sendable (GenerateCompletionInfo) -> Element,
+        observer: @escaping @Sendable (@escaping @Sendable (Element) -> Void, @escaping GenerationObserver.Completion)
+            -> GenerationObserver
+    ) -> AsyncThrowingStream<Element, any Error> {
+        let (stream, continuation) = AsyncThrowingStream.makeStream(of: Element.self)
         let slot = TaskSlot()
         continuation.onTermination = { _ in slot.cancel() }
+        let onDone: GenerationObserver.Completion = { result in
+            switch result {
+            case .success(let end):
+                continuation.yield(info(end))
+                continuation.finish()
+            case .failure(let error):
+                continuation.finish(throwing: error)
+            }
+        }
         // Tokenizing a long conversation takes milliseconds, which the caller, perhaps the main actor, need not wait.
         Task {
-            start(input, parameters: parameters, slot: slot) { text in
-                continuation.yield(.chunk(text))
-            } onDone: { result in
-                switch result {
-                case .success(let info):
-                    continuation.yield(.info(info))
-                    continuation.finish()
-                case .failure(let error):
-                    continuation.finish(throwing: error)
-                }
+            start(input, parameters: parameters, slot: slot, onDone: onDone) {
+                observer({ continuation.yield($0) }, onDone)
             }
         }
         return stream
@@ -80,11 +112,21 @@ extension LanguageModel {
         _ input: ModelInput, parameters: GenerateParameters, slot: TaskSlot,
         onText: @escaping @Sendable (String) -> Void, onDone: @escaping GenerationObserver.Completion
     ) {
+        start(input, parameters: parameters, slot: slot, onDone: onDone) {
+            GenerationObserver(onText: onText, onDone: onDone)
+        }
+    }
+
+    /// The same for an observer, which C then owns. Its `onDone` must be this one.
+    private func start(
+        _ input: ModelInput, parameters: GenerateParameters, slot: TaskSlot,
+        onDone: @escaping GenerationObserver.Completion, observer: () -> GenerationObserver
+    ) {
         do {
             if slot.isCancelled { throw CancellationError() }
             let prompt = try tokens(of: input)
             try parameters.withCOptions { options in
-                var callbacks = GenerationObserver(onText: onText, onDone: onDone).retainedCallbacks()
+                var callbacks = observer().retainedCallbacks()
                 try prompt.withUnsafeBufferPointer { prompt in
                     try slot.start {
                         mlxe_generate_start(

@@ -1,6 +1,6 @@
 import CMLXEngine
 
-/// MLX's memory, in bytes, for the whole process.
+/// MLX's memory, in bytes, for the whole process. Its limits are settings of the process: ``MLXProcess``.
 public enum MLXMemory {
     /// What MLX holds at one moment.
     public struct Snapshot: Sendable, Hashable {
@@ -26,34 +26,6 @@ public enum MLXMemory {
     /// Bytes held by models, caches and work.
     public static var active: Int {
         snapshot().active
-    }
-
-    private static let setCacheLimit = Locked<Int?>(nil)
-
-    /// How many bytes of freed memory MLX may keep for reuse. 0 keeps none, which is slower but right for an app in
-    /// the background. Nil, before it is set, stands for MLX's own limit; setting nil changes nothing.
-    public static var cacheLimit: Int? {
-        get {
-            setCacheLimit.withLock { $0 }
-        }
-        set {
-            guard let newValue else { return }
-            setCacheLimit.withLock { limit in
-                // Any number of bytes is valid.
-                try? check(mlxe_memory_set_cache_limit(max(newValue, 0)))
-                limit = max(newValue, 0)
-            }
-        }
-    }
-
-    /// The bytes at which MLX waits for running work before it allocates more.
-    public static var memoryLimit: Int {
-        get {
-            snapshot().limit
-        }
-        set {
-            try? check(mlxe_memory_set_limit(max(newValue, 0)))
-        }
     }
 
     /// Gives memory that MLX keeps for reuse back to the system.

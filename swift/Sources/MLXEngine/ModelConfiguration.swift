@@ -1,3 +1,4 @@
+import CMLXEngine
 import Foundation
 
 /// What to load.
@@ -10,53 +11,29 @@ public struct ModelConfiguration: Sendable, Hashable {
         case directory(URL)
     }
 
-    /// What floating-point weights are converted to.
-    public enum WeightType: Sendable, Hashable {
-        /// As stored; except that on a CPU the scales of a quantized model become 32-bit floats, for accuracy.
-        case automatic
-        /// As stored.
-        case stored
-        /// 32-bit floating point.
-        case float32
-        /// IEEE 16-bit floating point.
-        case float16
-        /// bfloat16.
-        case bfloat16
-    }
-
     /// Where the model comes from.
     public var source: Source
 
     /// Where a model with an id lies and comes from, and whose catalogue counts; nil for what the environment says.
     public var hub: ModelHub?
 
-    /// A directory to take the tokenizer from; nil for the model's own.
-    public var tokenizerDirectory: URL?
-
-    /// What floating-point weights are converted to.
-    public var weightType: WeightType
+    /// How it is loaded.
+    public var options: LoadOptions
 
     /// A model of the Hugging Face Hub.
-    public init(
-        id: String, revision: String = "main", hub: ModelHub? = nil, tokenizerDirectory: URL? = nil,
-        weightType: WeightType = .automatic
-    ) {
+    public init(id: String, revision: String = "main", hub: ModelHub? = nil, options: LoadOptions = LoadOptions()) {
         source = .id(id, revision: revision)
         self.hub = hub
-        self.tokenizerDirectory = tokenizerDirectory
-        self.weightType = weightType
+        self.options = options
     }
 
     /// A model in a directory. One that lies in a models directory, as ``ModelDownload/directory`` does, is treated as the
     /// model it is: nobody removes it while it is read, its use is recorded, and it ends answers at what the hub's
     /// catalogue has for it.
-    public init(
-        directory: URL, hub: ModelHub? = nil, tokenizerDirectory: URL? = nil, weightType: WeightType = .automatic
-    ) {
+    public init(directory: URL, hub: ModelHub? = nil, options: LoadOptions = LoadOptions()) {
         source = .directory(directory)
         self.hub = hub
-        self.tokenizerDirectory = tokenizerDirectory
-        self.weightType = weightType
+        self.options = options
     }
 
     /// The model's id, or the name of its directory.
@@ -64,6 +41,23 @@ public struct ModelConfiguration: Sendable, Hashable {
         switch source {
         case .id(let id, _): id
         case .directory(let url): url.lastPathComponent
+        }
+    }
+}
+
+extension ModelConfiguration {
+    /// Lends C what to load, and how, for the length of a call.
+    func withCOptions<Result>(_ body: (UnsafePointer<mlxe_load_options_t>) throws -> Result) rethrows -> Result {
+        try options.withCOptions { options in
+            let lent = Lent()
+            switch source {
+            case .directory(let url):
+                options.pointee.directory = lent.text(url.path)
+            case .id(let id, let revision):
+                options.pointee.id = lent.text(id)
+                options.pointee.revision = lent.text(revision)
+            }
+            return try withExtendedLifetime(lent) { try body(options) }
         }
     }
 }

@@ -28,31 +28,19 @@ public final class ModelHub: Sendable {
 
     /// A models directory, which need not exist.
     ///
-    /// - Parameters:
-    ///   - directory: Where models lie; nil for `MLXE_MODELS_DIR`, `HF_HUB_CACHE` or `HF_HOME` of the environment, else
-    ///     on Apple's systems `Application Support/MLXEngine/models`, which backups leave out, elsewhere the cache of
-    ///     the Python libraries.
-    ///   - endpoint: The Hub or a mirror of it; nil for `HF_ENDPOINT`, else the public Hub.
-    ///   - token: An access token, sent to the endpoint only; nil for the environment's.
-    ///   - offline: Never uses the network.
-    ///   - proxy: What every request goes through, `http://name:password@host:port` or the same with `https` or
-    ///     `socks5`; nil for `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` of the environment.
-    ///   - usesXet: Takes files that are in the Hub's chunk storage from there; with false, or with
-    ///     `HF_HUB_DISABLE_XET=1` in the environment, all downloads go over plain HTTP.
     /// - Throws: ``EngineError``
-    public init(
-        directory: URL? = nil, endpoint: URL? = nil, token: String? = nil, offline: Bool = false, proxy: String? = nil,
-        usesXet: Bool = true
-    ) throws {
-        handle = try withStrs([directory?.path, endpoint?.absoluteString, token, proxy].map { $0 ?? "" }) { strings in
-            var options = mlxe_hub_options_t()
-            mlxe_hub_options_init(&options, MemoryLayout<mlxe_hub_options_t>.size)
-            (options.directory, options.endpoint) = (strings[0], strings[1])
-            (options.token, options.proxy) = (strings[2], strings[3])
-            (options.offline, options.disable_xet) = (offline, !usesXet)
-            return try make(free: { mlxe_hub_free($0) }) { mlxe_hub_new(&options, &$0) }
+    public init(_ options: HubOptions = HubOptions()) throws {
+        handle = try options.withCOptions { options in
+            try make(free: { mlxe_hub_free($0) }) { mlxe_hub_new(options, &$0) }
         }
-        self.directory = URL(filePath: text(mlxe_hub_directory(handle.pointer)) ?? "", directoryHint: .isDirectory)
+        directory = URL(filePath: text(mlxe_hub_directory(handle.pointer)) ?? "", directoryHint: .isDirectory)
+    }
+
+    /// A models directory, which need not exist, for the hub that the environment describes.
+    ///
+    /// - Throws: ``EngineError``
+    public convenience init(directory: URL) throws {
+        try self.init(HubOptions(directory: directory))
     }
 
     /// Looks for models of the Hub.

@@ -53,16 +53,68 @@ import Testing
         let quantized = GenerateParameters(maxTokens: 8, maxContext: 500, kvBits: 8, prefillStepSize: 4)
         #expect(try await model.generate(Self.france, parameters: quantized).info.generationTokenCount == 8)
         let penalized = GenerateParameters(
-            maxTokens: 8, repetitionPenalty: 1.3, presencePenalty: 0.5, frequencyPenalty: 0.5,
-            repetitionContextSize: 64, maxKVSize: 128)
+            maxTokens: 8, repetitionPenalty: 1.3, repetitionContextSize: 64, presencePenalty: 0.5,
+            frequencyPenalty: 0.5, maxKVSize: 128)
         #expect(try await model.generate(story, parameters: penalized).info.generationTokenCount == 8)
+    }
+
+    @Test func eventsSayWhichTokensThereWere() async throws {
+        let model = try await Fixtures.model()
+        var (text, tokens, prompt, info) = ("", [GeneratedToken](), 0, GenerateCompletionInfo?.none)
+        for try await event in model.events(Self.france, parameters: .init(logprobs: 3)) {
+            switch event {
+            case .prefill(let processed, let total):
+                #expect(processed <= total)
+                prompt = total
+            case .token(let token):
+                tokens.append(token)
+                text += token.text
+            case .text(let held): text += held
+            case .info(let end): info = end
+            }
+        }
+        #expect(text == "The capital of France is Paris.")
+        #expect(try tokens.map(\.id) == model.tokenizer.encode(text, addSpecialTokens: false))
+        #expect(prompt == info?.promptTokenCount && tokens.count == info?.generationTokenCount)
+        for token in tokens {
+            #expect(token.top.count == 3 && token.top[0] == TokenLogprob(id: token.id, logprob: token.logprob ?? 1))
+        }
+        for try await event in model.events(Self.france, parameters: .init(maxTokens: 2)) {
+            if case .token(let token) = event {
+                #expect(token.logprob == nil && token.top.isEmpty)
+            }
+        }
+        // Others wait for the end here, so this one must end with an error.
+        let wrong = await engineError { for try await _ in model.events(Self.france, parameters: .init(topK: -1)) {} }
+        #expect(wrong?.code == .invalidArgument)
+    }
+
+    @Test func allWaysOfChoosingArriveInTheCore() async throws {
+        let model = try await Fixtures.model()
+        let story = ModelInput.chat([.user("Tell me a story.")])
+        let base = GenerateParameters(maxTokens: 40, ignoreEOS: true, temperature: 1.7, seed: 1)
+        let plain = try await model.generate(story, parameters: base)
+        #expect(plain.info.generationTokenCount == 40)
+        let changes: [(inout GenerateParameters) -> Void] = [
+            { $0.typicalP = 0.6 }, { $0.topNSigma = 1 }, { ($0.xtcProbability, $0.xtcThreshold) = (1, 0.05) },
+            { ($0.dryMultiplier, $0.dryBase, $0.drySequenceBreakers) = (5, 3, []) }, { $0.mirostatTau = 1 },
+            { ($0.minP, $0.minTokensToKeep) = (0.9, 2) }, { ($0.presencePenalty, $0.presenceContextSize) = (3, 5) },
+            { ($0.frequencyPenalty, $0.frequencyContextSize) = (3, 0) },
+        ]
+        for (index, change) in changes.enumerated() {
+            var parameters = base
+            change(&parameters)
+            let text = try await model.generate(story, parameters: parameters).text
+            #expect(text != plain.text, "change \(index)")
+        }
     }
 
     @Test func wrongParametersAreRefusedByName() async throws {
         let model = try await Fixtures.model()
         let wrong: [(GenerateParameters, String)] = [
-            (.init(maxTokens: -1), "maxTokens"), (.init(temperature: -1), "temperature"),
-            (.init(topP: .nan), "top_p"), (.init(kvBits: 7), "7 bits"), (.init(topK: -2), "topK"),
+            (.init(maxTokens: -1), "max_tokens"), (.init(temperature: -1), "temperature"),
+            (.init(topP: .nan), "top_p"), (.init(kvBits: 7), "kv_bits"), (.init(topK: -2), "top_k"),
+            (.init(typicalP: 0), "typical_p"), (.init(drySequenceBreakers: [""]), "dry_sequence_breakers[0]"),
         ]
         for (parameters, name) in wrong {
             let error = await engineError {

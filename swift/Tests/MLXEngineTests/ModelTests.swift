@@ -58,12 +58,13 @@ import Testing
         let model = try await Fixtures.model()
         let before = MLXMemory.snapshot()
         #expect(before.active > 2_000_000 && before.peak >= before.active)
-        MLXMemory.cacheLimit = 1 << 20
-        #expect(MLXMemory.cacheLimit == 1 << 20)
-        let limit = MLXMemory.memoryLimit
-        MLXMemory.memoryLimit = limit - 4096
-        #expect(MLXMemory.memoryLimit == limit - 4096)
-        MLXMemory.memoryLimit = limit
+        let limit = try #require(MLXProcess.options.memoryLimit)
+        try MLXProcess.set(ProcessOptions(cacheLimit: 1 << 20, memoryLimit: limit - 4096))
+        #expect(MLXProcess.options.cacheLimit == 1 << 20 && MLXProcess.options.memoryLimit == limit - 4096)
+        try MLXProcess.set(ProcessOptions(memoryLimit: limit))
+        #expect(MLXProcess.options.cacheLimit == 1 << 20 && MLXProcess.options.memoryLimit == limit)
+        let threads = try #require(MLXProcess.options.cpuThreads)
+        #expect(throws: EngineError.self) { try MLXProcess.set(ProcessOptions(cpuThreads: threads + 1)) }
         MLXMemory.clearCache()
         MLXMemory.resetPeak()
         _ = try await model.generate("Once", parameters: .init(maxTokens: 2))

@@ -42,7 +42,7 @@ public final class ChatViewModel {
     public var settings: ChatSettings {
         didSet {
             session?.generateParameters = settings.parameters
-            MLXMemory.cacheLimit = settings.cacheMegabytes << 20
+            try? MLXProcess.set(ProcessOptions(cacheLimit: UInt64(settings.cacheMegabytes) << 20))
         }
     }
 

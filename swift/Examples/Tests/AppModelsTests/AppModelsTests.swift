@@ -49,7 +49,7 @@ let tiny = ModelConfiguration(directory: fixtures.appending(path: "tiny-qwen3"))
         let chat = await chat()
         chat.settings.instructions = "Answer in one word."
         chat.settings.maxTokens = 3
-        #expect(MLXMemory.cacheLimit == 64 << 20)
+        #expect(MLXProcess.options.cacheLimit == 64 << 20)
         chat.startChat()
         chat.draft = "Tell me a story."
         await chat.send()?.value

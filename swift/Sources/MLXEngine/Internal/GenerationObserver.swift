@@ -4,11 +4,22 @@ import CMLXEngine
 package final class GenerationObserver: Sendable {
     package typealias Completion = @Sendable (Result<GenerateCompletionInfo, any Error>) -> Void
 
-    private let onText: @Sendable (String) -> Void
+    /// What an observer wants to hear.
+    private enum Hearing {
+        case text(@Sendable (String) -> Void)
+        case events(@Sendable (GenerationEvent) -> Void)
+    }
+
+    private let hearing: Hearing
     private let onDone: Completion
 
     package init(onText: @escaping @Sendable (String) -> Void, onDone: @escaping Completion) {
-        self.onText = onText
+        self.hearing = .text(onText)
+        self.onDone = onDone
+    }
+
+    package init(onEvent: @escaping @Sendable (GenerationEvent) -> Void, onDone: @escaping Completion) {
+        self.hearing = .events(onEvent)
         self.onDone = onDone
     }
 
@@ -17,11 +28,17 @@ package final class GenerationObserver: Sendable {
         var callbacks = mlxe_generate_callbacks_t()
         callbacks.struct_size = MemoryLayout<mlxe_generate_callbacks_t>.size
         callbacks.on_event = { context, event in
-            // The text is all that is read here: this is what each token costs.
+            // Nothing is read that nobody wants to hear: this is what each token costs.
             let event = event!
-            if event.pointee.text_len > 0 {
-                let text = text(UnsafeRawPointer(event.pointee.text), count: event.pointee.text_len)
-                CallbackContext.borrowed(context, as: GenerationObserver.self).onText(text)
+            switch CallbackContext.borrowed(context, as: GenerationObserver.self).hearing {
+            case .text(let onText):
+                if event.pointee.text_len > 0 {
+                    onText(event.pointee.copiedText)
+                }
+            case .events(let onEvent):
+                if let event = GenerationEvent(event.pointee) {
+                    onEvent(event)
+                }
             }
             return MLXE_CONTINUE
         }
@@ -44,6 +61,33 @@ package final class GenerationObserver: Sendable {
     }
 }
 
+extension mlxe_generation_event_t {
+    fileprivate var copiedText: String {
+        MLXEngine.text(UnsafeRawPointer(text), count: text_len)
+    }
+}
+
+extension GenerationEvent {
+    /// Nil for kinds that a later library may have.
+    init?(_ event: mlxe_generation_event_t) {
+        switch event.kind {
+        case MLXE_GENERATION_PREFILL:
+            self = .prefill(processed: event.prompt_processed, total: event.prompt_total)
+        case MLXE_GENERATION_TOKEN:
+            let top = UnsafeBufferPointer(start: event.top, count: event.top_count)
+            self = .token(
+                GeneratedToken(
+                    id: event.token, text: event.copiedText,
+                    logprob: event.logprob.given ? Float(event.logprob.value) : nil,
+                    top: top.map { TokenLogprob(id: $0.token, logprob: $0.value) }))
+        case MLXE_GENERATION_TEXT:
+            self = .text(event.copiedText)
+        default:
+            return nil
+        }
+    }
+}
+
 extension GenerateCompletionInfo {
     init(_ stats: mlxe_generation_stats_t) {
         promptTokenCount = stats.prompt_tokens
@@ -56,52 +100,5 @@ extension GenerateCompletionInfo {
         peakMemory = stats.peak_memory_bytes
         seed = stats.seed
         stopReason = GenerateStopReason(rawValue: stats.stop_reason)
-    }
-}
-
-extension GenerateParameters {
-    func withCOptions<Result>(_ body: (UnsafePointer<mlxe_generate_options_t>) throws -> Result) throws -> Result {
-        var options = mlxe_generate_options_t()
-        mlxe_generate_options_init(&options, MemoryLayout<mlxe_generate_options_t>.size)
-        func set<Value: FixedWidthInteger>(
-            _ field: WritableKeyPath<mlxe_generate_options_t, Value>, _ value: Int?, _ name: String
-        ) throws {
-            guard let value else { return }
-            guard let exact = Value(exactly: value) else {
-                throw EngineError(.invalidArgument, "GenerateParameters.\(name) is \(value)")
-            }
-            options[keyPath: field] = exact
-        }
-        try set(\.max_tokens, maxTokens, "maxTokens")
-        try set(\.max_context, maxContext, "maxContext")
-        try set(\.top_k, topK, "topK")
-        try set(\.penalty_window, repetitionContextSize, "repetitionContextSize")
-        try set(\.max_kv_size, maxKVSize, "maxKVSize")
-        try set(\.kv_bits, kvBits, "kvBits")
-        try set(\.kv_group_size, kvGroupSize, "kvGroupSize")
-        try set(\.kv_quantized_start, quantizedKVStart, "quantizedKVStart")
-        try set(\.prefill_step, prefillStepSize, "prefillStepSize")
-        options.temperature = temperature
-        options.top_p = topP
-        options.min_p = minP
-        options.repetition_penalty = repetitionPenalty ?? options.repetition_penalty
-        options.presence_penalty = presencePenalty ?? options.presence_penalty
-        options.frequency_penalty = frequencyPenalty ?? options.frequency_penalty
-        options.has_seed = seed != nil
-        options.seed = seed ?? 0
-        let biases = logitBias.map { mlxe_token_value_t(token: $0.key, value: $0.value) }
-        return try withStrs(stop) { stop in
-            try biases.withUnsafeBufferPointer { biases in
-                try extraEOSTokens.withUnsafeBufferPointer { eos in
-                    options.stop = stop.baseAddress
-                    options.stop_count = stop.count
-                    options.logit_bias = biases.baseAddress
-                    options.logit_bias_count = biases.count
-                    options.extra_eos = eos.baseAddress
-                    options.extra_eos_count = eos.count
-                    return try body(&options)
-                }
-            }
-        }
     }
 }

@@ -1,0 +1,93 @@
+//! Settings and memory of the process.
+
+use super::options;
+use super::{guard, mlxe_error_t, mlxe_process_options_t, required};
+use crate::array::memory;
+use crate::error::Error;
+use crate::process;
+
+/// Sets what is given, for the whole process; the rest stays as it is.
+///
+/// Errors: MLXE_ERROR_INVALID_ARGUMENT, also if CPU kernels already run on another number of threads.
+///
+/// Any thread.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_process_set(options: *const mlxe_process_options_t) -> *mut mlxe_error_t {
+    guard(|| {
+        // SAFETY: pointers as documented.
+        let request = unsafe { options::read(required(options, "options")?, "options")?.request()? };
+        process::set(&request)
+    })
+}
+
+/// Says what counts now. `out_options` has been initialised by mlxe_process_options_init(); of what it receives, only
+/// what is not known is not given: `cache_limit`, while MLX's own counts. Asking settles the number of threads.
+///
+/// Any thread.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_process_get(out_options: *mut mlxe_process_options_t) -> *mut mlxe_error_t {
+    guard(|| {
+        // SAFETY: pointers as documented.
+        unsafe { options::write(out_options, &mlxe_process_options_t::from(process::get()), "out_options") }
+    })
+}
+
+/// MLX's memory in bytes, for the whole process.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct mlxe_memory_t {
+    /// sizeof(mlxe_memory_t), set by the caller.
+    pub struct_size: usize,
+    /// Held by models, caches and work.
+    pub active: usize,
+    /// Kept for reuse after it was freed.
+    pub cache: usize,
+    /// The most that was active since the start or the last mlxe_memory_reset_peak().
+    pub peak: usize,
+    /// At which MLX waits for running work before it allocates more.
+    pub limit: usize,
+}
+
+/// Reads MLX's memory counters into `out_memory`, whose struct_size the caller has set.
+///
+/// Any thread, also inside callbacks.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_memory_get(out_memory: *mut mlxe_memory_t) -> *mut mlxe_error_t {
+    guard(|| {
+        // SAFETY: as documented; no more than the size is read of a struct that may be too small.
+        let size = *unsafe { required(out_memory.cast_const().cast::<usize>(), "out_memory") }?;
+        let ours = std::mem::size_of::<mlxe_memory_t>();
+        if size < ours {
+            return Err(Error::invalid_argument(format!("out_memory.struct_size is {size}, not {ours}")));
+        }
+        let now = mlxe_memory_t {
+            struct_size: size,
+            active: memory::active(),
+            cache: memory::cache(),
+            peak: memory::peak(),
+            limit: memory::limit(),
+        };
+        // SAFETY: as documented.
+        unsafe { out_memory.write(now) };
+        Ok(())
+    })
+}
+
+/// Gives memory that MLX keeps for reuse back to the system.
+///
+/// Any thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn mlxe_memory_clear_cache() {
+    let _ = std::panic::catch_unwind(memory::clear_cache);
+}
+
+/// Makes the peak start again from now.
+///
+/// Any thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn mlxe_memory_reset_peak() {
+    let _ = std::panic::catch_unwind(memory::reset_peak);
+}

@@ -1,0 +1,68 @@
+import CMLXEngine
+
+/// Texts and lists that are lent to C for as long as this lives.
+final class Lent {
+    private var blocks: [UnsafeMutableRawPointer] = []
+
+    deinit {
+        for block in blocks {
+            block.deallocate()
+        }
+    }
+
+    /// Room for elements; not NULL, even for none.
+    private func room<Element>(for count: Int, of: Element.Type) -> UnsafeMutablePointer<Element> {
+        let block = UnsafeMutableRawPointer.allocate(
+            byteCount: max(count * MemoryLayout<Element>.stride, 1), alignment: MemoryLayout<Element>.alignment)
+        blocks.append(block)
+        return block.bindMemory(to: Element.self, capacity: count)
+    }
+
+    /// A list, copied. Elements own nothing.
+    func list<Element: BitwiseCopyable>(_ elements: [Element]) -> (UnsafePointer<Element>?, Int) {
+        let room = room(for: elements.count, of: Element.self)
+        room.initialize(from: elements, count: elements.count)
+        return (UnsafePointer(room), elements.count)
+    }
+
+    /// A text, copied.
+    func text(_ string: String) -> mlxe_str_t {
+        let (data, count) = list(string.utf8.map { CChar(bitPattern: $0) })
+        return mlxe_str_t(data: data, len: count)
+    }
+
+    /// Texts, copied; NULL for nil, which is not the same as none.
+    func texts(_ strings: [String]?) -> (UnsafePointer<mlxe_str_t>?, Int) {
+        strings.map { list($0.map(text)) } ?? (nil, 0)
+    }
+}
+
+/// What C takes for a number that may be left out.
+func optional(_ value: Int?) -> mlxe_opt_int_t {
+    mlxe_opt_int_t(given: value != nil, value: Int64(value ?? 0))
+}
+
+/// What C takes for a number that may be left out.
+func optional(_ value: UInt64?) -> mlxe_opt_u64_t {
+    mlxe_opt_u64_t(given: value != nil, value: value ?? 0)
+}
+
+/// What C takes for a number that may be left out.
+func optional(_ value: Float?) -> mlxe_opt_float_t {
+    mlxe_opt_float_t(given: value != nil, value: Double(value ?? 0))
+}
+
+/// A number that C may leave out.
+func value(_ number: mlxe_opt_int_t) -> Int? {
+    number.given ? Int(number.value) : nil
+}
+
+/// A number that C may leave out.
+func value(_ number: mlxe_opt_u64_t) -> UInt64? {
+    number.given ? number.value : nil
+}
+
+/// What C takes for numbers that go with tokens.
+func tokenValues(_ values: [Token: Float]) -> [mlxe_token_value_t] {
+    values.map { mlxe_token_value_t(token: $0.key, value: $0.value) }
+}

@@ -1,0 +1,26 @@
+import CMLXEngine
+
+/// Settings that hold for the whole process, whatever engines it has.
+///
+/// ```swift
+/// // For an app in the background: slower, but no memory is kept for reuse.
+/// try MLXProcess.set(ProcessOptions(cacheLimit: 0))
+/// ```
+public enum MLXProcess {
+    /// What counts now. Only what is not known is nil: the cache limit, while MLX's own counts. Asking settles the number
+    /// of threads.
+    public static var options: ProcessOptions {
+        var options = mlxe_process_options_t()
+        mlxe_process_options_init(&options, MemoryLayout<mlxe_process_options_t>.size)
+        // Fails for a wrong struct_size only.
+        try? check(mlxe_process_get(&options))
+        return ProcessOptions(options)
+    }
+
+    /// Sets what is given; the rest stays as it is.
+    ///
+    /// - Throws: ``EngineError`` if a value is out of range, or CPU kernels already run on another number of threads.
+    public static func set(_ options: ProcessOptions) throws {
+        try options.withCOptions { try check(mlxe_process_set($0)) }
+    }
+}
