@@ -226,6 +226,27 @@
 /// The context is full.
 #define MLXE_STOP_CONTEXT_FULL 5
 
+/// Nothing is kept.
+#define MLXE_REUSE_DISABLED 0
+
+/// Nothing was kept so far of this model with these cache options.
+#define MLXE_REUSE_NOTHING_STORED 1
+
+/// Nothing that was kept goes on like the prompt.
+#define MLXE_REUSE_DIFFERS 2
+
+/// All was reused that can be: the last token of a prompt is always processed.
+#define MLXE_REUSE_WHOLE_PROMPT 3
+
+/// Only whole blocks are reused, so that results are exactly the same.
+#define MLXE_REUSE_BLOCK 4
+
+/// What was kept goes on like the prompt, but cannot go back to the position where it does not.
+#define MLXE_REUSE_NOT_TRIMMABLE 5
+
+/// What goes on like the prompt has been freed.
+#define MLXE_REUSE_EVICTED 6
+
 /// Owns the thread where models live and compute. Free with mlxe_engine_free(); models and tasks keep it alive, so the
 /// order of freeing does not matter.
 typedef struct mlxe_engine_t mlxe_engine_t;
@@ -331,6 +352,9 @@ typedef struct mlxe_engine_options_t {
     /// Generations of one model that are decoded together at most, one token of each a step; 1 decodes each for itself.
     /// At least 1. Default: 8.
     struct mlxe_opt_int_t max_batch;
+    /// Bytes of state that generations may leave for later prompts that begin alike, those used longest ago going
+    /// first; 0 keeps none. Default: an eighth of the memory that is free when the engine starts.
+    struct mlxe_opt_u64_t prefix_bytes;
 } mlxe_engine_options_t;
 
 /// Where models lie and where they come from. Initialise with mlxe_hub_options_init().
@@ -621,6 +645,11 @@ typedef struct mlxe_generate_options_t {
     struct mlxe_opt_int_t quantized_kv_start;
     /// Tokens of the prompt that are processed in one step. At least 1. Default: a good number for model and device.
     struct mlxe_opt_int_t prefill_step_size;
+    /// Tokens to propose at most, so that one step may confirm several: those that followed where the last ones
+    /// occurred before. At most 15. Default: 0, which is off.
+    struct mlxe_opt_int_t prompt_lookup_tokens;
+    /// Prompt lookup: how many tokens must have occurred before. At least 1. Default: 3.
+    struct mlxe_opt_int_t prompt_lookup_ngram;
 } mlxe_generate_options_t;
 
 /// What happened in a generation. The answer is the `text` of all events, one after the other. Valid for the call it is
@@ -652,7 +681,7 @@ typedef struct mlxe_generation_event_t {
 typedef struct mlxe_generation_stats_t {
     /// sizeof(mlxe_generation_stats_t), set by the caller where the caller provides the struct.
     size_t struct_size;
-    /// Tokens of the prompt that were processed.
+    /// Tokens of the prompt that were processed or reused.
     size_t prompt_tokens;
     /// Tokens of the answer.
     size_t generated_tokens;
@@ -662,7 +691,7 @@ typedef struct mlxe_generation_stats_t {
     double generation_seconds;
     /// Seconds from the start to the first token; negative if there was none.
     double time_to_first_token;
-    /// Prompt tokens a second.
+    /// Prompt tokens that were processed a second.
     double prompt_tokens_per_second;
     /// Answer tokens a second.
     double generation_tokens_per_second;
@@ -672,6 +701,16 @@ typedef struct mlxe_generation_stats_t {
     uint64_t seed;
     /// Why it ended: MLXE_STOP_*.
     int32_t stop_reason;
+    /// Why no more of the prompt was reused: MLXE_REUSE_*.
+    int32_t reuse_end;
+    /// Tokens of the prompt that were not processed, because an earlier generation left their state.
+    size_t reused_tokens;
+    /// Tokens that the prompt has in common, from its beginning, with something that an earlier generation left.
+    size_t matched_tokens;
+    /// Tokens that were proposed, so that one step could confirm several.
+    size_t proposed_tokens;
+    /// Those of them that were right.
+    size_t accepted_tokens;
 } mlxe_generation_stats_t;
 
 /// Who hears of a generation. All functions may be NULL. They are called on the engine's thread, one at a time; what
@@ -812,6 +851,17 @@ struct mlxe_error_t *mlxe_engine_new(const struct mlxe_engine_options_t *options
 ///
 /// Any thread.
 const char *mlxe_engine_device(const struct mlxe_engine_t *engine);
+
+/// Bytes of state that generations left and that are kept for later prompts. 0 if `engine` is NULL.
+///
+/// Any thread.
+size_t mlxe_engine_prefix_bytes(const struct mlxe_engine_t *engine);
+
+/// Frees the state that generations left, before anything that is started after this call. A model that is freed frees its
+/// own. Does nothing if `engine` is NULL.
+///
+/// Any thread, also inside callbacks.
+void mlxe_engine_clear_prefixes(const struct mlxe_engine_t *engine);
 
 /// Gives the engine up. It ends with the last model and task on it. NULL is fine.
 ///

@@ -73,8 +73,11 @@ pub fn bench(args: &BenchArgs) -> Result {
     };
     memory::reset_peak();
     let asked_engine = args.model.how.engine.options();
-    let engine =
-        Engine::new(&EngineOptions { max_batch: asked_engine.max_batch.or(Some(args.batch as u32)), ..asked_engine })?;
+    let engine = Engine::new(&EngineOptions {
+        max_batch: asked_engine.max_batch.or(Some(args.batch as u32)),
+        prefix_bytes: asked_engine.prefix_bytes.or(Some(0)),
+        ..asked_engine
+    })?;
     let model = load_on(&engine, &args.model, false)?;
     // The same arbitrary tokens each time; what they mean does not change the work.
     let vocab_size = model.info().vocab_size as usize;

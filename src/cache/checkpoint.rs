@@ -19,6 +19,11 @@ impl Checkpoint {
         &self.positions
     }
 
+    /// Whether it holds anything; if not, trimming goes back as well.
+    pub fn holds_states(&self) -> bool {
+        self.states.iter().any(Option::is_some)
+    }
+
     /// Memory that it holds, in bytes; some of it may be shared with the cache.
     pub fn bytes(&self) -> usize {
         self.states.iter().flatten().map(|state| state.bytes()).sum()

@@ -58,7 +58,7 @@ impl Cache {
     /// An empty cache of one sequence.
     ///
     /// # Errors
-    /// `InvalidArgument` if the options do not fit the model.
+    /// `InvalidArgument` if the options do not fit the model, `InvalidConfig` if a window or a chunk has no positions.
     pub fn new(specs: impl IntoIterator<Item = StateSpec>, options: &CacheOptions) -> Result<Cache> {
         options.validate()?;
         let specs: Vec<StateSpec> = specs.into_iter().collect();
@@ -68,6 +68,13 @@ impl Cache {
                     q.check(key_dim)?;
                     q.check(value_dim)?;
                 }
+            }
+        }
+        for spec in &specs {
+            if let StateSpec::Window(size) | StateSpec::Chunk(size) = spec
+                && *size < 1
+            {
+                return Err(Error::invalid_config(format!("attention over {size} positions")));
             }
         }
         let slots = specs.iter().map(|spec| empty(spec, options)).collect();
@@ -155,6 +162,13 @@ impl Cache {
         self.trim(&counts)
     }
 
+    /// Whether [`Cache::trim_to`] could go back to this position of one sequence.
+    pub fn can_trim_to(&self, position: i32) -> bool {
+        let now = self.positions[0];
+        let can = |slot: &Box<dyn State>| slot.can_trim(&[now - position], &[now]);
+        position == now || (self.positions.len() == 1 && (0..now).contains(&position) && self.slots.iter().all(can))
+    }
+
     /// Where it is now, for [`Cache::restore`], whatever comes after: the way back for states that cannot be trimmed.
     pub fn checkpoint(&mut self) -> Result<Checkpoint> {
         let states = self.slots.iter_mut().map(|slot| slot.checkpoint()).collect::<Result<_>>()?;
@@ -167,6 +181,20 @@ impl Cache {
         if !self.marks.has(to) || to.positions.len() != self.positions.len() {
             return Ok(false);
         }
+        self.rewind(to)?;
+        Ok(true)
+    }
+
+    /// [`Cache::restore`] to a checkpoint of any cache of which this is a continuation, a fork of it for example: up to the
+    /// checkpoint, both have processed the same. Only the caller knows whether that is so.
+    ///
+    /// # Errors
+    /// If the checkpoint is of a cache of another kind, or lies ahead.
+    pub fn rewind(&mut self, to: &mut Checkpoint) -> Result<()> {
+        let ahead = self.positions.iter().zip(&to.positions).any(|(now, then)| now < then);
+        if to.positions.len() != self.positions.len() || to.states.len() != self.slots.len() || ahead {
+            return Err(Error::internal("a checkpoint of another cache"));
+        }
         let counts: Vec<i32> = self.positions.iter().zip(&to.positions).map(|(now, then)| now - then).collect();
         for (slot, state) in self.slots.iter_mut().zip(&mut to.states) {
             match state {
@@ -177,7 +205,7 @@ impl Cache {
         }
         self.positions.clone_from(&to.positions);
         self.marks.trimmed_to(&self.positions);
-        Ok(true)
+        Ok(())
     }
 
     /// Another cache of the same content; both go on for themselves. What is the same is shared until one of them changes

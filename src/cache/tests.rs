@@ -171,6 +171,9 @@ fn what_can_be_trimmed_is_known_exactly() {
             assert_eq!(possible, n <= most || n == length, "{n} of {spec:?} with {options:?} after {chunks:?}");
         }
     }
+    for nothing in [StateSpec::Window(0), StateSpec::Chunk(-1)] {
+        assert!(Cache::new([nothing], &CacheOptions::default()).is_err());
+    }
     // More than there is, and for another number of sequences.
     let mut cache = cache(FULL, CacheOptions::default(), &[5]);
     assert!(!cache.trim(&[6]).unwrap() && !cache.trim(&[-1]).unwrap() && !cache.trim(&[1, 1]).unwrap());

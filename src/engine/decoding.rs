@@ -3,10 +3,11 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
+use super::prefix::{Prefixes, Trail};
 use super::{Model, Reporter, panic_error};
 use crate::cache::{Cache, CacheOptions, Layout};
 use crate::error::{Error, Result};
-use crate::generate::{Batch, GenerationEvent, GenerationStats, Next, Sequence, StopReason};
+use crate::generate::{Batch, GenerationEvent, GenerationStats, Next, Sequence, StopReason, Turn};
 use crate::models::LanguageModel;
 
 /// Who hears of a generation.
@@ -36,6 +37,8 @@ impl Listener {
 pub(super) struct Stream {
     pub sequence: Sequence,
     pub listener: Listener,
+    /// Where its state goes in the end.
+    pub trail: Trail,
 }
 
 impl Stream {
@@ -44,7 +47,7 @@ impl Stream {
         &mut self,
         f: impl FnOnce(&mut Sequence, &mut dyn FnMut(&GenerationEvent)) -> Result<Option<GenerationStats>>,
     ) -> Option<Result<GenerationStats>> {
-        let Stream { sequence, listener } = self;
+        let Stream { sequence, listener, .. } = self;
         let reporter = &mut listener.reporter;
         match catch_unwind(AssertUnwindSafe(|| f(sequence, &mut |event| reporter.event(event)))) {
             Ok(result) => result.transpose(),
@@ -57,15 +60,31 @@ impl Stream {
         }
     }
 
-    /// Takes the next token, unless the observer of what came before wants none.
-    fn take(&mut self, next: Next) -> Option<Result<GenerationStats>> {
+    /// Lets it propose tokens for the next step.
+    fn propose(&mut self) -> Option<Result<GenerationStats>> {
+        if !self.sequence.proposes() {
+            return None;
+        }
+        self.guarded(|sequence, _| {
+            sequence.propose();
+            Ok(None)
+        })
+    }
+
+    /// Takes the tokens that a step says, as far as they hold and until the observer wants no more.
+    fn take(&mut self, mut next: Next) -> Option<Result<GenerationStats>> {
         let prompt = |sequence: &mut Sequence, emit: &mut dyn FnMut(&GenerationEvent)| {
             sequence.finish_prompt(emit);
             Ok(None)
         };
-        self.guarded(prompt)
-            .or_else(|| self.cancelled())
-            .or_else(|| self.guarded(|sequence, emit| sequence.accept(next, emit)))
+        let mut end = self.guarded(prompt);
+        while end.is_none() {
+            end = self.cancelled().or_else(|| self.guarded(|sequence, emit| sequence.accept(&mut next, emit)));
+            if !self.sequence.knows_more() {
+                break;
+            }
+        }
+        end
     }
 
     /// Ends it if it was cancelled.
@@ -122,8 +141,8 @@ impl Decoding {
     }
 
     /// The next token of each stream.
-    pub fn step(&mut self) {
-        if let Err(error) = self.try_step() {
+    pub fn step(&mut self, prefixes: &mut Prefixes) {
+        if let Err(error) = self.try_step(prefixes) {
             self.fail(&error);
         }
     }
@@ -140,18 +159,23 @@ impl Decoding {
         self.fail(error);
     }
 
-    fn try_step(&mut self) -> Result<()> {
+    fn try_step(&mut self, prefixes: &mut Prefixes) -> Result<()> {
         self.admit()?;
-        self.leave(|stream, _| stream.cancelled())?;
+        self.leave(prefixes, |stream, _| stream.cancelled())?;
+        self.leave(prefixes, |stream, _| stream.propose())?;
         if self.streams.is_empty() {
             return Ok(());
         }
-        let mut sequences: Vec<&mut Sequence> = self.streams.iter_mut().map(|s| &mut s.sequence).collect();
+        let draws = self.batch.draws();
+        let turns = self.streams.iter_mut().map(|stream| Turn::of(&mut stream.sequence, draws)).collect();
         // Nobody can join while a step is under way.
-        let mut step = self.batch.step(&mut sequences, self.joining.is_empty())?;
+        let mut step = self.batch.step(turns, self.joining.is_empty())?;
         let mut results: Vec<_> =
             self.streams.iter_mut().zip(step.nexts()).map(|(stream, next)| stream.take(next)).collect();
-        self.leave(|_, row| results[row].take())
+        for (row, stream) in self.streams.iter_mut().enumerate() {
+            self.batch.take_back(row, stream.sequence.surplus())?;
+        }
+        self.leave(prefixes, |_, row| results[row].take())
     }
 
     fn admit(&mut self) -> Result<()> {
@@ -165,13 +189,21 @@ impl Decoding {
     }
 
     /// Ends the streams for which there is a result, given them and their rows.
-    fn leave(&mut self, mut result: impl FnMut(&mut Stream, usize) -> Option<Result<GenerationStats>>) -> Result<()> {
+    fn leave(
+        &mut self,
+        prefixes: &mut Prefixes,
+        mut result: impl FnMut(&mut Stream, usize) -> Option<Result<GenerationStats>>,
+    ) -> Result<()> {
         for row in (0..self.streams.len()).rev() {
             let Some(result) = result(&mut self.streams[row], row) else { continue };
-            let stream = self.streams.remove(row);
-            // Frees the cache first: whoever waits may look at memory at once.
-            let left = self.batch.leave(row);
-            stream.listener.end(result);
+            let Stream { sequence, listener, trail } = self.streams.remove(row);
+            // Frees or keeps the cache first: whoever waits may look at memory, or ask again, at once.
+            let left = self.batch.leave(row).map(|cache| {
+                if result.is_ok() {
+                    prefixes.keep(trail, &sequence.tokens(), cache);
+                }
+            });
+            listener.end(result);
             left?;
         }
         Ok(())

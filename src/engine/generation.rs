@@ -1,9 +1,12 @@
 //! Generations as tasks.
 
 use super::decoding::{Listener, Stream};
+use super::prefix::Trail;
 use super::{Job, Model, Observer, Reporter, Step, Task, Worker};
 use crate::error::{Error, Result};
-use crate::generate::{GenerateOptions, GenerationEvent, GenerationStats, ModelFacts, Prefill, Request, StopReason};
+use crate::generate::{
+    GenerateOptions, GenerationEvent, GenerationStats, Guides, ModelFacts, Prefill, Request, StopReason,
+};
 
 impl Model {
     /// Starts generating behind `prompt` (token ids). `observer` hears of prefill and tokens; the task's result is the
@@ -17,6 +20,20 @@ impl Model {
         options: GenerateOptions,
         observer: impl Observer<GenerationEvent, GenerationStats> + 'static,
     ) -> Result<Task<GenerationStats>> {
+        self.generate_guided(prompt, options, Guides::default(), observer)
+    }
+
+    /// [`generate`](Self::generate) with a constraint, or with proposals of one's own.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn generate_guided(
+        &self,
+        prompt: Vec<u32>,
+        options: GenerateOptions,
+        guides: Guides,
+        observer: impl Observer<GenerationEvent, GenerationStats> + 'static,
+    ) -> Result<Task<GenerationStats>> {
         self.check_poison()?;
         let facts = ModelFacts {
             vocab_size: self.info().vocab_size,
@@ -24,7 +41,7 @@ impl Model {
             eos_token_ids: &self.info().eos_token_ids,
             tokenizer: self.tokenizer(),
         };
-        let request = Request::new(&facts, prompt, options)?;
+        let request = Request::new(&facts, prompt, options, guides)?;
         let (reporter, task) = Reporter::new("a generation", Box::new(observer));
         let listener = Some(Listener { model: self.clone(), reporter });
         self.engine().spawn(move |_| Box::new(PrefillJob { listener, state: State::Requested(Box::new(request)) }));
@@ -35,7 +52,7 @@ impl Model {
 /// Made in the first step, not before: a panic there has a job that is told of it.
 enum State {
     Requested(Box<Request>),
-    Running(Box<Prefill>),
+    Running(Box<Prefill>, Trail),
     Over,
 }
 
@@ -56,33 +73,48 @@ impl PrefillJob {
         Step::Done
     }
 
+    /// Ends it before the first token. What was processed of the prompt is kept.
+    fn end_early(&mut self, reason: StopReason, worker: &mut Worker) -> Step {
+        let (State::Running(prefill, trail), Some(listener)) =
+            (std::mem::replace(&mut self.state, State::Over), &mut self.listener)
+        else {
+            return Step::Done;
+        };
+        let Prefill { mut sequence, cache, .. } = *prefill;
+        let stats = sequence.end(reason, &mut |event| listener.reporter.event(event));
+        worker.prefixes.keep(trail, sequence.prompt(), cache);
+        self.end(Ok(stats))
+    }
+
     fn try_step(&mut self, worker: &mut Worker) -> Result<Step> {
         let Some(Listener { model, reporter }) = &mut self.listener else { return Ok(Step::Done) };
         let network = worker.model(model.id())?;
         if let State::Requested(_) = self.state
             && let State::Requested(request) = std::mem::replace(&mut self.state, State::Over)
         {
-            self.state = State::Running(Box::new(Prefill::new(network.clone(), *request)?));
+            let mut prefill = Box::new(Prefill::new(network.clone(), *request)?);
+            let trail = worker.prefixes.resume(model.id(), &mut prefill)?;
+            self.state = State::Running(prefill, trail);
         }
-        let State::Running(prefill) = &mut self.state else { return Ok(Step::Done) };
-        let cancelled = reporter.is_cancelled();
-        let mut emit = |event: &GenerationEvent| reporter.event(event);
-        if cancelled {
-            let stats = prefill.sequence.end(StopReason::Cancelled, &mut emit);
-            return Ok(self.end(Ok(stats)));
+        let State::Running(prefill, trail) = &mut self.state else { return Ok(Step::Done) };
+        if reporter.is_cancelled() {
+            return Ok(self.end_early(StopReason::Cancelled, worker));
         }
-        if !prefill.advance(&mut emit)? {
+        worker.prefixes.relieve();
+        let until = trail.next(prefill.sequence.processed());
+        let done = prefill.advance(until, &mut |event| reporter.event(event))?;
+        trail.mark(&mut prefill.cache)?;
+        if !done {
             return Ok(Step::Again);
         }
         if !prefill.sequence.wants_more(0) {
-            let stats = prefill.sequence.end(StopReason::Length, &mut emit);
-            return Ok(self.end(Ok(stats)));
+            return Ok(self.end_early(StopReason::Length, worker));
         }
-        if let (State::Running(prefill), Some(listener)) =
+        if let (State::Running(prefill, trail), Some(listener)) =
             (std::mem::replace(&mut self.state, State::Over), self.listener.take())
         {
             let Prefill { sequence, cache, .. } = *prefill;
-            worker.decode(network, Stream { sequence, listener }, cache);
+            worker.decode(network, Stream { sequence, listener, trail }, cache);
         }
         Ok(Step::Done)
     }

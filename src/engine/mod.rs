@@ -16,10 +16,12 @@ mod logits;
 mod model;
 mod options;
 mod panic;
+mod prefix;
 mod task;
 mod worker;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 pub(crate) use background::background;
 pub use logits::Logits;
@@ -32,6 +34,7 @@ pub(crate) use worker::{Job, Step, Worker};
 
 use crate::array::Device;
 use crate::error::Result;
+use prefix::Held;
 use worker::Handle;
 
 /// Owns the thread where models live. Cloning shares it; it ends with the last clone, model and task.
@@ -44,6 +47,7 @@ struct Inner {
     handle: Option<Handle>,
     device: Device,
     max_batch: usize,
+    prefixes: Held,
 }
 
 impl Engine {
@@ -56,7 +60,10 @@ impl Engine {
         let device = options.device.unwrap_or_else(Device::best);
         let max_batch = options.max_batch() as usize;
         let handle = Handle::acquire(device)?;
-        Ok(Engine { inner: Arc::new(Inner { handle: Some(handle), device, max_batch }) })
+        let prefixes = Held::default();
+        let budget = options.prefix_bytes.map_or_else(prefix::default_budget, |bytes| bytes as usize);
+        handle.keep_prefixes(budget, prefixes.clone());
+        Ok(Engine { inner: Arc::new(Inner { handle: Some(handle), device, max_batch, prefixes }) })
     }
 
     /// Where this engine computes.
@@ -67,6 +74,16 @@ impl Engine {
     /// Sequences that are decoded together at most.
     pub fn max_batch(&self) -> usize {
         self.inner.max_batch
+    }
+
+    /// Bytes of state that generations left and that are kept for later prompts.
+    pub fn prefix_bytes(&self) -> usize {
+        self.inner.prefixes.load(Ordering::Acquire)
+    }
+
+    /// Frees what generations left, before anything that is started from now on. A model that is unloaded frees its own.
+    pub fn clear_prefixes(&self) {
+        self.handle().clear_prefixes();
     }
 
     /// Runs `start` on the engine's thread; the job it returns takes turns with the others.

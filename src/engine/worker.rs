@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use super::decoding::{Decoding, Stream};
 use super::exit::begin_exit;
 use super::panic::panic_error;
+use super::prefix::{Held, Prefixes};
 use super::task::enter_observed_thread;
 use crate::array::{Device, before_exit, memory, set_device, synchronize};
 use crate::cache::Cache;
@@ -43,6 +44,10 @@ type Start = Box<dyn FnOnce(&mut Worker) -> Box<dyn Job> + Send>;
 enum Message {
     Start(Start),
     Unload(u64),
+    /// What generations leave from now on.
+    Prefixes(usize, Held),
+    /// Forget what generations left.
+    ClearPrefixes,
     /// The engine is gone: free everything and wait for the next one.
     Release,
     /// The process ends: free everything, say so, and touch MLX no more.
@@ -128,6 +133,15 @@ impl Handle {
         let _ = self.sender.send(Message::Unload(id));
     }
 
+    /// Keeps what generations leave, within so many bytes.
+    pub fn keep_prefixes(&self, budget: usize, held: Held) {
+        let _ = self.sender.send(Message::Prefixes(budget, held));
+    }
+
+    pub fn clear_prefixes(&self) {
+        let _ = self.sender.send(Message::ClearPrefixes);
+    }
+
     pub fn release(self) {
         let _ = self.sender.send(Message::Release);
     }
@@ -139,6 +153,7 @@ pub struct Worker {
     models: HashMap<u64, Rc<dyn LanguageModel>>,
     jobs: Vec<Box<dyn Job>>,
     decodings: Vec<Decoding>,
+    pub(super) prefixes: Prefixes,
     /// All jobs wait for work that is done elsewhere.
     waiting: bool,
 }
@@ -157,6 +172,12 @@ impl Worker {
                 Some(Message::Start(start)) => self.admit(start),
                 Some(Message::Unload(id)) => {
                     self.models.remove(&id);
+                    self.prefixes.clear(Some(id));
+                    memory::clear_cache();
+                }
+                Some(Message::Prefixes(budget, held)) => self.prefixes = Prefixes::new(budget, held),
+                Some(Message::ClearPrefixes) => {
+                    self.prefixes.clear(None);
                     memory::clear_cache();
                 }
                 Some(Message::Release) => {
@@ -164,12 +185,14 @@ impl Worker {
                     self.models.clear();
                     self.jobs.clear();
                     self.decodings.clear();
+                    self.prefixes.clear(None);
                     memory::clear_cache();
                     IDLE.lock().push(handle());
                 }
                 Some(Message::Exit(stopped)) => {
                     self.jobs.clear();
                     self.decodings.clear();
+                    self.prefixes.clear(None);
                     self.models.clear();
                     // MLX's own worker for this thread has nothing left to do either.
                     let _ = synchronize();
@@ -212,7 +235,8 @@ impl Worker {
         }
         for decoding in &mut self.decodings {
             self.waiting = false;
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| decoding.step())) {
+            let prefixes = &mut self.prefixes;
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| decoding.step(prefixes))) {
                 let error = panic_error(&*payload);
                 log::error!("{error}");
                 let _ = catch_unwind(AssertUnwindSafe(|| decoding.panicked(&error)));

@@ -46,6 +46,27 @@ pub unsafe extern "C" fn mlxe_engine_device(engine: *const mlxe_engine_t) -> *co
     }
 }
 
+/// Bytes of state that generations left and that are kept for later prompts. 0 if `engine` is NULL.
+///
+/// Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_engine_prefix_bytes(engine: *const mlxe_engine_t) -> usize {
+    // SAFETY: NULL or a live engine, as documented.
+    unsafe { engine.as_ref() }.map_or(0, |e| e.0.prefix_bytes())
+}
+
+/// Frees the state that generations left, before anything that is started after this call. A model that is freed frees its
+/// own. Does nothing if `engine` is NULL.
+///
+/// Any thread, also inside callbacks.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_engine_clear_prefixes(engine: *const mlxe_engine_t) {
+    // SAFETY: NULL or a live engine, as documented.
+    if let Some(engine) = unsafe { engine.as_ref() } {
+        engine.0.clear_prefixes();
+    }
+}
+
 /// Gives the engine up. It ends with the last model and task on it. NULL is fine.
 ///
 /// Any thread, also inside callbacks.

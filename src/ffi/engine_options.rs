@@ -4,7 +4,7 @@
 
 use super::optional::{choice, from_json, overlay};
 use super::options::{self, Versioned};
-use super::{mlxe_opt_int_t, mlxe_str_t};
+use super::{mlxe_opt_int_t, mlxe_opt_u64_t, mlxe_str_t};
 use crate::array::Device;
 use crate::engine::EngineOptions;
 use crate::error::Result;
@@ -30,6 +30,9 @@ pub struct mlxe_engine_options_t {
     /// Generations of one model that are decoded together at most, one token of each a step; 1 decodes each for itself.
     /// At least 1. Default: 8.
     pub max_batch: mlxe_opt_int_t,
+    /// Bytes of state that generations may leave for later prompts that begin alike, those used longest ago going
+    /// first; 0 keeps none. Default: an eighth of the memory that is free when the engine starts.
+    pub prefix_bytes: mlxe_opt_u64_t,
 }
 
 // SAFETY: repr(C), begins with the size; C's bool has no forbidden patterns.
@@ -64,6 +67,7 @@ impl mlxe_engine_options_t {
             choice(self.device, &[(MLXE_DEVICE_CPU, Device::Cpu), (MLXE_DEVICE_GPU, Device::Gpu)], "options.device")?,
         );
         overlay(&mut request.max_batch, self.max_batch.get("options.max_batch")?);
+        overlay(&mut request.prefix_bytes, self.prefix_bytes.get("options.prefix_bytes")?);
         Ok(request)
     }
 }

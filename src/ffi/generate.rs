@@ -13,7 +13,7 @@ use super::{
 };
 use crate::engine::{Control, Observer, Task};
 use crate::error::{Error, Result};
-use crate::generate::{GenerationEvent, GenerationStats, StopReason, TokenInfo};
+use crate::generate::{GenerationEvent, GenerationStats, ReuseEnd, StopReason, TokenInfo};
 
 /// A token and a number: a bias, or a log-probability.
 #[repr(C)]
@@ -69,13 +69,28 @@ pub const MLXE_STOP_CANCELLED: i32 = 4;
 /// The context is full.
 pub const MLXE_STOP_CONTEXT_FULL: i32 = 5;
 
+/// Nothing is kept.
+pub const MLXE_REUSE_DISABLED: i32 = 0;
+/// Nothing was kept so far of this model with these cache options.
+pub const MLXE_REUSE_NOTHING_STORED: i32 = 1;
+/// Nothing that was kept goes on like the prompt.
+pub const MLXE_REUSE_DIFFERS: i32 = 2;
+/// All was reused that can be: the last token of a prompt is always processed.
+pub const MLXE_REUSE_WHOLE_PROMPT: i32 = 3;
+/// Only whole blocks are reused, so that results are exactly the same.
+pub const MLXE_REUSE_BLOCK: i32 = 4;
+/// What was kept goes on like the prompt, but cannot go back to the position where it does not.
+pub const MLXE_REUSE_NOT_TRIMMABLE: i32 = 5;
+/// What goes on like the prompt has been freed.
+pub const MLXE_REUSE_EVICTED: i32 = 6;
+
 /// How a generation went.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct mlxe_generation_stats_t {
     /// sizeof(mlxe_generation_stats_t), set by the caller where the caller provides the struct.
     pub struct_size: usize,
-    /// Tokens of the prompt that were processed.
+    /// Tokens of the prompt that were processed or reused.
     pub prompt_tokens: usize,
     /// Tokens of the answer.
     pub generated_tokens: usize,
@@ -85,7 +100,7 @@ pub struct mlxe_generation_stats_t {
     pub generation_seconds: f64,
     /// Seconds from the start to the first token; negative if there was none.
     pub time_to_first_token: f64,
-    /// Prompt tokens a second.
+    /// Prompt tokens that were processed a second.
     pub prompt_tokens_per_second: f64,
     /// Answer tokens a second.
     pub generation_tokens_per_second: f64,
@@ -95,6 +110,16 @@ pub struct mlxe_generation_stats_t {
     pub seed: u64,
     /// Why it ended: MLXE_STOP_*.
     pub stop_reason: i32,
+    /// Why no more of the prompt was reused: MLXE_REUSE_*.
+    pub reuse_end: i32,
+    /// Tokens of the prompt that were not processed, because an earlier generation left their state.
+    pub reused_tokens: usize,
+    /// Tokens that the prompt has in common, from its beginning, with something that an earlier generation left.
+    pub matched_tokens: usize,
+    /// Tokens that were proposed, so that one step could confirm several.
+    pub proposed_tokens: usize,
+    /// Those of them that were right.
+    pub accepted_tokens: usize,
 }
 
 fn stats(s: &GenerationStats) -> mlxe_generation_stats_t {
@@ -116,6 +141,19 @@ fn stats(s: &GenerationStats) -> mlxe_generation_stats_t {
             StopReason::Cancelled => MLXE_STOP_CANCELLED,
             StopReason::ContextFull => MLXE_STOP_CONTEXT_FULL,
         },
+        reuse_end: match s.reuse_end {
+            ReuseEnd::Disabled => MLXE_REUSE_DISABLED,
+            ReuseEnd::NothingStored => MLXE_REUSE_NOTHING_STORED,
+            ReuseEnd::Differs => MLXE_REUSE_DIFFERS,
+            ReuseEnd::WholePrompt => MLXE_REUSE_WHOLE_PROMPT,
+            ReuseEnd::Block => MLXE_REUSE_BLOCK,
+            ReuseEnd::NotTrimmable => MLXE_REUSE_NOT_TRIMMABLE,
+            ReuseEnd::Evicted => MLXE_REUSE_EVICTED,
+        },
+        reused_tokens: s.reused_tokens,
+        matched_tokens: s.matched_tokens,
+        proposed_tokens: s.proposed_tokens,
+        accepted_tokens: s.accepted_tokens,
     }
 }
 

@@ -106,6 +106,11 @@ pub struct mlxe_generate_options_t {
     pub quantized_kv_start: mlxe_opt_int_t,
     /// Tokens of the prompt that are processed in one step. At least 1. Default: a good number for model and device.
     pub prefill_step_size: mlxe_opt_int_t,
+    /// Tokens to propose at most, so that one step may confirm several: those that followed where the last ones
+    /// occurred before. At most 15. Default: 0, which is off.
+    pub prompt_lookup_tokens: mlxe_opt_int_t,
+    /// Prompt lookup: how many tokens must have occurred before. At least 1. Default: 3.
+    pub prompt_lookup_ngram: mlxe_opt_int_t,
 }
 
 // SAFETY: repr(C), begins with the size; C's bool has no forbidden patterns.
@@ -186,6 +191,8 @@ impl mlxe_generate_options_t {
         overlay(&mut request.kv_group_size, self.kv_group_size.get("options.kv_group_size")?);
         overlay(&mut request.quantized_kv_start, self.quantized_kv_start.get("options.quantized_kv_start")?);
         overlay(&mut request.prefill_step_size, self.prefill_step_size.get("options.prefill_step_size")?);
+        overlay(&mut request.prompt_lookup_tokens, self.prompt_lookup_tokens.get("options.prompt_lookup_tokens")?);
+        overlay(&mut request.prompt_lookup_ngram, self.prompt_lookup_ngram.get("options.prompt_lookup_ngram")?);
         Ok(request)
     }
 }

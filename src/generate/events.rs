@@ -66,10 +66,46 @@ impl StopReason {
     }
 }
 
+/// Why no more of a prompt was reused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReuseEnd {
+    /// Nothing is kept.
+    #[default]
+    Disabled,
+    /// Nothing was kept so far of this model with these cache options.
+    NothingStored,
+    /// Nothing that was kept goes on like the prompt.
+    Differs,
+    /// All was reused that can be: the last token of a prompt is always processed.
+    WholePrompt,
+    /// Only whole blocks are reused, so that results are exactly the same.
+    Block,
+    /// What was kept goes on like the prompt, but cannot go back to the position where it does not.
+    NotTrimmable,
+    /// What goes on like the prompt has been freed.
+    Evicted,
+}
+
+impl ReuseEnd {
+    /// The name in statistics.
+    pub fn name(self) -> &'static str {
+        match self {
+            ReuseEnd::Disabled => "disabled",
+            ReuseEnd::NothingStored => "nothing_stored",
+            ReuseEnd::Differs => "differs",
+            ReuseEnd::WholePrompt => "whole_prompt",
+            ReuseEnd::Block => "block",
+            ReuseEnd::NotTrimmable => "not_trimmable",
+            ReuseEnd::Evicted => "evicted",
+        }
+    }
+}
+
 /// How a generation went.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct GenerationStats {
-    /// Tokens of the prompt that were processed.
+    /// Tokens of the prompt that were processed or reused.
     pub prompt_tokens: usize,
     /// Tokens of the answer.
     pub generated_tokens: usize,
@@ -79,7 +115,7 @@ pub struct GenerationStats {
     pub generation_seconds: f64,
     /// Seconds from the start to the first token.
     pub time_to_first_token: Option<f64>,
-    /// Prompt tokens a second.
+    /// Prompt tokens that were processed a second.
     pub prompt_tokens_per_second: f64,
     /// Answer tokens a second.
     pub generation_tokens_per_second: f64,
@@ -89,4 +125,14 @@ pub struct GenerationStats {
     pub stop_reason: StopReason,
     /// The seed that was used.
     pub seed: u64,
+    /// Tokens that were proposed, so that one step could confirm several.
+    pub proposed_tokens: usize,
+    /// Those of them that were right.
+    pub accepted_tokens: usize,
+    /// Tokens of the prompt that were not processed, because an earlier generation left their state.
+    pub reused_tokens: usize,
+    /// Tokens that the prompt has in common, from its beginning, with something that an earlier generation left.
+    pub matched_tokens: usize,
+    /// Why no more were reused.
+    pub reuse_end: ReuseEnd,
 }

@@ -120,6 +120,14 @@ pub struct GenerateOptions {
     pub quantized_kv_start: Option<i32>,
     /// Tokens of the prompt that are processed in one step. At least 1. Default: a good number for model and device.
     pub prefill_step_size: Option<i32>,
+    /// Tokens to propose at most, so that one step may confirm several: those that followed where the last ones
+    /// occurred before. At most 15. Default: 0, which is off.
+    ///
+    /// The answer stays the same. Prompt lookup (A. Saxena, 2023; Yang et al., arXiv:2304.04487) pays where answers
+    /// repeat their prompt.
+    pub prompt_lookup_tokens: Option<u32>,
+    /// Prompt lookup: how many tokens must have occurred before. At least 1. Default: 3.
+    pub prompt_lookup_ngram: Option<u32>,
 }
 
 impl GenerateOptions {
@@ -146,6 +154,12 @@ impl GenerateOptions {
         }
         if let Some(value) = self.prefill_step_size {
             check("prefill_step_size", value, |x| x >= 1, "at least 1")?;
+        }
+        if let Some(value) = self.prompt_lookup_tokens {
+            check("prompt_lookup_tokens", value, |x| x <= 15, "at most 15")?;
+        }
+        if let Some(value) = self.prompt_lookup_ngram {
+            check("prompt_lookup_ngram", value, |x| x >= 1, "at least 1")?;
         }
         Ok(())
     }
@@ -192,5 +206,15 @@ impl GenerateOptions {
     /// [`quantized_kv_start`](Self#structfield.quantized_kv_start), or its default.
     pub fn quantized_kv_start(&self) -> i32 {
         self.quantized_kv_start.unwrap_or(0)
+    }
+
+    /// [`prompt_lookup_tokens`](Self#structfield.prompt_lookup_tokens), or its default.
+    pub fn prompt_lookup_tokens(&self) -> u32 {
+        self.prompt_lookup_tokens.unwrap_or(0)
+    }
+
+    /// [`prompt_lookup_ngram`](Self#structfield.prompt_lookup_ngram), or its default.
+    pub fn prompt_lookup_ngram(&self) -> u32 {
+        self.prompt_lookup_ngram.unwrap_or(3)
     }
 }

@@ -3,9 +3,9 @@
 use std::rc::Rc;
 
 use super::request::Request;
-use super::sequence::{Emit, Sequence};
+use super::sequence::{Emit, Reuse, Sequence};
 use crate::array::{self, Array, memory};
-use crate::cache::Cache;
+use crate::cache::{Cache, CacheOptions};
 use crate::error::Result;
 use crate::models::{Inputs, LanguageModel};
 
@@ -23,15 +23,36 @@ impl Prefill {
     /// Begins with an empty cache.
     pub fn new(network: Rc<dyn LanguageModel>, request: Request) -> Result<Prefill> {
         let default_step = network.prefill_step(array::device()) as usize;
-        let sequence = Sequence::new(request);
+        let mut sequence = Sequence::new(request);
+        if network.depends_on_chunks() {
+            sequence.propose_nothing();
+        }
         let cache = network.new_cache(sequence.cache_options())?;
         Ok(Prefill { network, cache, step: sequence.prefill_step().unwrap_or(default_step), sequence })
     }
 
-    /// Processes one chunk. Returns true when nothing is left but the last token, with which decoding begins.
-    pub fn advance(&mut self, emit: Emit) -> Result<bool> {
+    /// Positions of a chunk.
+    pub fn step(&self) -> usize {
+        self.step
+    }
+
+    /// Whether what is computed depends on chunks, beyond rounding.
+    pub fn depends_on_chunks(&self) -> bool {
+        self.network.depends_on_chunks() || *self.sequence.cache_options() != CacheOptions::default()
+    }
+
+    /// Goes on from the state behind the first tokens of the prompt, in place of an empty one.
+    pub fn resume(&mut self, cache: Cache, reuse: Reuse) {
+        self.cache = cache;
+        self.sequence.reuse(reuse);
+    }
+
+    /// Processes one chunk, or less where the position `until` comes first. Returns true when nothing is left but the last
+    /// token, with which decoding begins.
+    pub fn advance(&mut self, until: Option<usize>, emit: Emit) -> Result<bool> {
         let left = self.sequence.unprocessed();
-        let chunk = &left[..left.len().min(self.step)];
+        let most = until.map_or(usize::MAX, |until| until - self.sequence.processed());
+        let chunk = &left[..left.len().min(self.step).min(most)];
         if !chunk.is_empty() {
             let n = chunk.len();
             let tokens = Array::from_slice(chunk, &[1, n as i32])?;

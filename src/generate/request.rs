@@ -1,6 +1,8 @@
 //! Requests that were checked.
 
+use super::constraint::Constraint;
 use super::options::GenerateOptions;
+use super::proposer::{PromptLookup, Proposer};
 use super::sampling::{Sampler, SamplingParams, TokenSets, resolve_breakers};
 use crate::cache::{CacheOptions, KvQuantization};
 use crate::error::{Error, ErrorKind, Result};
@@ -18,11 +20,21 @@ pub struct ModelFacts<'a> {
     pub tokenizer: Option<&'a Tokenizer>,
 }
 
+/// What steers an answer beside its options. Nothing by default.
+#[derive(Default)]
+pub struct Guides {
+    /// Restricts the tokens of the answer, before anything else is done with their logits.
+    pub constraint: Option<Box<dyn Constraint>>,
+    /// Proposes tokens, in place of prompt lookup.
+    pub proposer: Option<Box<dyn Proposer>>,
+}
+
 /// A request that was checked. Made on the caller's thread, so that mistakes are reported at once.
 pub struct Request {
     pub(super) prompt: Vec<u32>,
     pub(super) options: GenerateOptions,
     pub(super) cache: CacheOptions,
+    pub(super) guides: Guides,
     pub(super) sampler: Sampler,
     pub(super) eos: Vec<u32>,
     /// How many tokens the model knows.
@@ -34,7 +46,7 @@ pub struct Request {
 
 impl Request {
     /// Checks prompt and options against the model.
-    pub fn new(model: &ModelFacts, prompt: Vec<u32>, options: GenerateOptions) -> Result<Request> {
+    pub fn new(model: &ModelFacts, prompt: Vec<u32>, options: GenerateOptions, mut guides: Guides) -> Result<Request> {
         check_tokens(&prompt, model.vocab_size)?;
         options.validate()?;
         let limit = options.max_context.or(model.context_length).unwrap_or(i32::MAX);
@@ -43,6 +55,10 @@ impl Request {
                 ErrorKind::ContextFull,
                 format!("the prompt has {} tokens, the context holds {limit}", prompt.len()),
             ));
+        }
+        if options.prompt_lookup_tokens() > 0 {
+            let (max_tokens, ngram) = (options.prompt_lookup_tokens(), options.prompt_lookup_ngram());
+            guides.proposer.get_or_insert_with(|| Box::new(PromptLookup { max_tokens, ngram }));
         }
         let mut eos = model.eos_token_ids.to_vec();
         eos.extend(&options.extra_eos);
@@ -55,7 +71,7 @@ impl Request {
         let detokenizer = model.tokenizer.map(|t| t.detokenizer(true));
         let vocabulary = model.vocab_size as u32;
         let cache = cache_options(&options);
-        Ok(Request { prompt, options, cache, sampler, eos, vocabulary, limit: limit as usize, detokenizer })
+        Ok(Request { prompt, options, cache, guides, sampler, eos, vocabulary, limit: limit as usize, detokenizer })
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use super::events::{GenerationEvent, GenerationStats, StopReason, TokenInfo};
+use super::events::{GenerationEvent, GenerationStats, ReuseEnd, StopReason, TokenInfo};
+use super::proposer::MAX_PROPOSED;
 use super::request::Request;
 use super::sampling::Draw;
 use super::stop::StopMatcher;
@@ -13,12 +14,23 @@ use crate::error::{Error, Result};
 /// Where events go.
 pub type Emit<'a> = &'a mut dyn FnMut(&GenerationEvent);
 
-/// What a step of the model says about the next token of a sequence.
+/// What a step says of one or more positions.
 pub enum Next<'a> {
-    /// The token, chosen on the device.
-    Token(u32),
-    /// The logits, which sampling changes.
+    /// Tokens that were chosen on the device, one a position.
+    Tokens(&'a [u32]),
+    /// Logits, which sampling changes, a row of the vocabulary a position.
     Logits(&'a mut [f32]),
+}
+
+/// What of a prompt need not be processed, because its state is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Reuse {
+    /// Tokens.
+    pub tokens: usize,
+    /// Tokens that the prompt has in common with something that was kept.
+    pub matched: usize,
+    /// Why there are no more.
+    pub end: ReuseEnd,
 }
 
 /// A sequence: its prompt and the answer so far.
@@ -28,6 +40,15 @@ pub struct Sequence {
     history: Vec<u32>,
     /// How many tokens of the prompt are processed.
     processed: usize,
+    reuse: Reuse,
+    /// The token that ended the answer, which is not part of it.
+    ended_by: Option<u32>,
+    /// Tokens that the last turn proposed and that are not confirmed.
+    drafts: Vec<u32>,
+    /// Whether the token taken last was proposed, so that what follows it is known as well.
+    confirmed: bool,
+    proposed: usize,
+    accepted: usize,
     stops: StopMatcher,
     clock: Clock,
 }
@@ -43,6 +64,12 @@ impl Sequence {
         Sequence {
             history: request.prompt.clone(),
             processed: 0,
+            reuse: Reuse::default(),
+            ended_by: None,
+            drafts: Vec::new(),
+            confirmed: false,
+            proposed: 0,
+            accepted: 0,
             stops: StopMatcher::new(&request.options.stop),
             clock: Clock { started: Instant::now(), prompt_done: None, first_token: None },
             request,
@@ -56,6 +83,27 @@ impl Sequence {
 
     pub(super) fn prefill_step(&self) -> Option<usize> {
         self.request.options.prefill_step_size.map(|n| n as usize)
+    }
+
+    /// Its prompt.
+    pub fn prompt(&self) -> &[u32] {
+        &self.request.prompt
+    }
+
+    /// The first tokens of the prompt need not be processed.
+    pub fn reuse(&mut self, reuse: Reuse) {
+        self.processed = reuse.tokens;
+        self.reuse = reuse;
+    }
+
+    /// How many tokens of the prompt are processed.
+    pub fn processed(&self) -> usize {
+        self.processed
+    }
+
+    /// All tokens that a step may have processed: prompt and answer, and the token that ended it.
+    pub fn tokens(&self) -> Vec<u32> {
+        self.history.iter().copied().chain(self.ended_by).collect()
     }
 
     /// What is left of the prompt before its last token, which is left for the first decoding step: that needs its
@@ -80,12 +128,13 @@ impl Sequence {
 
     /// Whether its tokens are the likeliest ones, which the device finds.
     pub(super) fn is_greedy(&self) -> bool {
-        self.request.sampler.is_greedy() && !self.request.sampler.wants_logprobs()
+        let sampler = &self.request.sampler;
+        sampler.is_greedy() && !sampler.wants_logprobs() && self.request.guides.constraint.is_none()
     }
 
     /// Whether a device can draw its tokens.
     pub(super) fn is_drawable(&self) -> bool {
-        self.request.sampler.is_drawable()
+        self.request.sampler.is_drawable() && self.request.guides.constraint.is_none()
     }
 
     /// The draw of the token behind those that are drawn.
@@ -93,37 +142,91 @@ impl Sequence {
         self.request.sampler.draw()
     }
 
-    /// The token to process next.
-    pub(super) fn last(&self) -> u32 {
-        *self.history.last().expect("a prompt has tokens")
+    /// Whether it may process several tokens in a step.
+    pub fn proposes(&self) -> bool {
+        self.request.guides.proposer.is_some()
+    }
+
+    /// It processes one token a step, whatever its proposer says: several at once would get other results.
+    pub(super) fn propose_nothing(&mut self) {
+        self.request.guides.proposer = None;
+    }
+
+    /// Asks the proposer for the next turn.
+    pub fn propose(&mut self) {
+        // One token follows the last that is confirmed.
+        let slack = self.slack().min(MAX_PROPOSED).min(self.room().saturating_sub(1));
+        let Some(proposer) = &mut self.request.guides.proposer else { return };
+        if slack == 0 {
+            return;
+        }
+        let mut drafts = proposer.propose(&self.history);
+        drafts.truncate(slack);
+        let known = drafts.iter().take_while(|id| **id < self.request.vocabulary).count();
+        let end = drafts.iter().position(|id| self.request.eos.contains(id)).map_or(known, |at| at + 1);
+        drafts.truncate(known.min(end));
+        if let Some(constraint) = &mut self.request.guides.constraint {
+            drafts.truncate(constraint.allowed(&drafts));
+        }
+        self.proposed += drafts.len();
+        self.drafts = drafts;
+    }
+
+    /// How many tokens may be fed beside the next one so that each gets what it would get after the one before it: none that
+    /// would have the cache quantized before its time, or that a bounded cache has no room for.
+    fn slack(&self) -> usize {
+        let cache = &self.request.cache;
+        let position = self.history.len() - 1;
+        let quantized = match cache.quantization.map(|q| q.start as usize) {
+            Some(start) if position < start.max(1) => start.saturating_sub(position + 2),
+            _ => usize::MAX,
+        };
+        let bounded = cache.max_kv_size.map_or(usize::MAX, |size| (size as usize).saturating_sub(position + 1));
+        quantized.min(bounded)
+    }
+
+    /// The tokens to process next: the last one, and those that are proposed after it.
+    pub(super) fn feed(&self) -> Vec<u32> {
+        let last = self.history.last().expect("a prompt has tokens");
+        [last].into_iter().chain(&self.drafts).copied().collect()
     }
 
     /// Whether, with `pending` tokens not counted yet, there is room for another.
     pub fn wants_more(&self, pending: usize) -> bool {
+        self.room() > pending
+    }
+
+    /// How many more tokens there may be.
+    fn room(&self) -> usize {
         let most = self.request.options.max_tokens.map_or(usize::MAX, |n| n as usize);
-        self.generated() + pending < most && self.history.len() + pending <= self.request.limit
+        // The last token needs no position.
+        most.saturating_sub(self.generated()).min((self.request.limit + 1).saturating_sub(self.history.len()))
     }
 
     fn generated(&self) -> usize {
         self.history.len() - self.request.prompt.len()
     }
 
-    /// Takes the next token into the answer. Returns the statistics when that was the last.
-    pub fn accept(&mut self, next: Next, emit: Emit) -> Result<Option<GenerationStats>> {
+    /// Takes the next token into the answer: that of the first position of `next`, which loses it. Returns the statistics
+    /// when that was the last.
+    ///
+    /// A proposed token is confirmed by being chosen, so that an answer is, token by token and random number by random
+    /// number, the one without proposals. For a proposal that is certain this is the usual rule: it is kept with the
+    /// probability that the model gives it, and otherwise replaced by one of the others in proportion to theirs.
+    pub fn accept(&mut self, next: &mut Next, emit: Emit) -> Result<Option<GenerationStats>> {
         let token = match next {
-            Next::Token(id) if id < self.request.vocabulary => TokenInfo { id, ..Default::default() },
-            Next::Token(_) => {
-                return Err(Error::mlx("the model produced logits that cannot be sampled: NaN or infinite"));
-            }
-            Next::Logits(logits) => {
-                let sampled = self.request.sampler.sample(logits, &self.history)?;
-                let wants = self.request.sampler.wants_logprobs();
-                TokenInfo { id: sampled.token, logprob: wants.then_some(sampled.logprob), top: sampled.top }
-            }
+            Next::Tokens(tokens) => self.chosen(tokens)?,
+            Next::Logits(logits) => self.sample(logits)?,
         };
+        self.confirmed = self.drafts.first() == Some(&token.id);
+        if self.confirmed {
+            self.drafts.remove(0);
+            self.accepted += 1;
+        }
         let now = Instant::now();
         self.clock.prompt_done.get_or_insert(now);
         if self.request.eos.contains(&token.id) {
+            self.ended_by = Some(token.id);
             return Ok(Some(self.end(StopReason::Eos, emit)));
         }
         self.clock.first_token.get_or_insert(now);
@@ -145,6 +248,43 @@ impl Sequence {
             StopReason::ContextFull
         };
         Ok(Some(self.end(reason, emit)))
+    }
+
+    /// Whether the step said what follows the token taken last.
+    pub fn knows_more(&self) -> bool {
+        self.confirmed
+    }
+
+    /// How many positions of the last turn are to be taken back, being those of tokens that were only proposed.
+    pub fn surplus(&mut self) -> usize {
+        std::mem::take(&mut self.drafts).len()
+    }
+
+    fn chosen(&self, tokens: &mut &[u32]) -> Result<TokenInfo> {
+        let (&id, rest) = tokens.split_first().ok_or_else(no_position)?;
+        *tokens = rest;
+        match id < self.request.vocabulary {
+            true => Ok(TokenInfo { id, ..Default::default() }),
+            false => Err(Error::mlx("the model produced logits that cannot be sampled: NaN or infinite")),
+        }
+    }
+
+    fn sample(&mut self, logits: &mut &mut [f32]) -> Result<TokenInfo> {
+        let Request { sampler, guides, vocabulary, .. } = &mut self.request;
+        let all = std::mem::take(logits);
+        let (first, rest) = all.split_at_mut_checked(*vocabulary as usize).ok_or_else(no_position)?;
+        *logits = rest;
+        if let Some(constraint) = &mut guides.constraint
+            && !constraint.mask().apply(first)
+        {
+            return Err(Error::invalid_argument("the constraint allows no token"));
+        }
+        let sampled = sampler.sample(first, &self.history)?;
+        if let Some(constraint) = &mut guides.constraint {
+            constraint.accept(sampled.token);
+        }
+        let logprob = sampler.wants_logprobs().then_some(sampled.logprob);
+        Ok(TokenInfo { id: sampled.token, logprob, top: sampled.top })
     }
 
     /// Ends the answer: what was held back comes out.
@@ -179,12 +319,21 @@ impl Sequence {
             prompt_seconds,
             generation_seconds,
             time_to_first_token: self.clock.first_token.map(|t| seconds(self.clock.started, t)),
-            prompt_tokens_per_second: rate(self.processed, prompt_seconds),
+            prompt_tokens_per_second: rate(self.processed - self.reuse.tokens, prompt_seconds),
             // The first token belongs to the prompt's time.
             generation_tokens_per_second: rate(generated_tokens.saturating_sub(1), generation_seconds),
             peak_memory_bytes: memory::peak(),
             stop_reason,
             seed: self.request.sampler.seed(),
+            proposed_tokens: self.proposed,
+            accepted_tokens: self.accepted,
+            reused_tokens: self.reuse.tokens,
+            matched_tokens: self.reuse.matched,
+            reuse_end: self.reuse.end,
         }
     }
+}
+
+fn no_position() -> Error {
+    Error::internal("a step said nothing of a position")
 }

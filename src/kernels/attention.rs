@@ -13,6 +13,9 @@ use super::tile::{matmul, with_scratch};
 #[cfg(target_arch = "x86_64")]
 use super::x86 as by_hand;
 
+/// Positions up to which each is computed as if it were alone.
+const FEW: usize = 16;
+
 /// Queries of a task, and keys of a block, when many queries are computed.
 const QUERIES: usize = 64;
 const BLOCK: usize = 256;
@@ -187,19 +190,24 @@ pub fn attend_all(level: Level, all: &[Over<'_>], out: FloatsMut<'_>) {
         let (queries, keys, values) = (o.queries, o.keys, o.values);
         contexts.push((tasks, Context { level, a, queries, keys, values, count, before, target: &target, at }));
         at += a.batch * a.length * a.heads * a.value_dim;
-        tasks += a.batch * a.kv_heads * a.length.div_ceil(QUERIES);
+        tasks += a.batch * a.kv_heads * chunks(a);
         work += a.batch * a.heads * a.length * count * (a.key_dim + a.value_dim);
     }
     assert_eq!(target.len(), at, "result");
     let task = |index: usize| {
         let (first, context) = &contexts[contexts.partition_point(|(first, _)| *first <= index) - 1];
         let (a, index) = (context.a, index - first);
-        let chunks = a.length.div_ceil(QUERIES);
+        let chunks = chunks(a);
         let (unit, chunk) = (index / chunks, index % chunks);
         let (b, head) = (unit / a.kv_heads, unit % a.kv_heads);
-        if a.length == 1 { context.one(b, head) } else { context.many(b, head, chunk * QUERIES) }
+        if a.length <= FEW { context.one(b, head, chunk) } else { context.many(b, head, chunk * QUERIES) }
     };
     if work < 1 << 16 { (0..tasks).for_each(task) } else { pool::run(tasks, &task) }
+}
+
+/// Into how many tasks the positions of one head are divided.
+fn chunks(a: &Attention<'_>) -> usize {
+    if a.length <= FEW { a.length } else { a.length.div_ceil(QUERIES) }
 }
 
 struct Context<'a> {
@@ -253,15 +261,15 @@ impl Context<'_> {
     }
 
     /// One query position: all scores, then the weighted sum.
-    fn one(&self, b: usize, kv_head: usize) {
+    fn one(&self, b: usize, kv_head: usize, query: usize) {
         let (a, level) = (self.a, self.level);
         let group = a.heads / a.kv_heads;
-        let (from, end) = self.range(0);
+        let (from, end) = self.range(query);
         let n = end - from;
         with_scratch(group * (a.key_dim + n + a.value_dim), |scratch| {
             let (queries, rest) = scratch.split_at_mut(group * a.key_dim);
             let (scores, result) = rest.split_at_mut(group * n);
-            self.read_queries(b, kv_head, 0, 1, queries);
+            self.read_queries(b, kv_head, query, 1, queries);
             match self.keys {
                 Keys::Plain(k, [sb, sh, sp]) => {
                     let at = b * sb + kv_head * sh + from * sp;
@@ -282,7 +290,7 @@ impl Context<'_> {
                 }),
             }
             for row in scores.chunks_exact_mut(n) {
-                self.cap_and_mask(row, 0, from);
+                self.cap_and_mask(row, query, from);
                 softmax(level, row);
             }
             result.fill(0.0);
@@ -302,7 +310,7 @@ impl Context<'_> {
                     }
                 }),
             }
-            self.write(b, kv_head, 0, result);
+            self.write(b, kv_head, query, result);
         });
     }
 

@@ -560,6 +560,62 @@ fn attention_of_several_is_that_of_each() {
     }
 }
 
+/// A few new positions get what they get one after the other.
+#[test]
+fn attention_of_a_few_positions_is_that_of_each() {
+    let mut rng = SmallRng::seed_from_u64(11);
+    let (heads, kv_heads, dim, length) = (4, 2, 64, 16);
+    let rotation = Rotation {
+        dims: dim,
+        interleaved: false,
+        frequencies: (0..dim / 2).map(|j| 10f32.powf(-(j as f32))).collect(),
+        magnitude: 1.0,
+    };
+    for kind in KINDS {
+        for before in [0, 40, 700] {
+            let count = before + length;
+            let q = Numbers::random(&mut rng, kind, length * heads * dim, 1.0);
+            let [k, v] = [(); 2].map(|()| Numbers::random(&mut rng, kind, kv_heads * count * dim, 1.0));
+            let over = |at: usize, length: usize| {
+                let strides = [kv_heads * count * dim, count * dim, dim];
+                let attention = Attention {
+                    batch: 1,
+                    length,
+                    heads,
+                    kv_heads,
+                    key_dim: dim,
+                    value_dim: dim,
+                    scale: 0.2,
+                    softcap: Some(20.0),
+                    norm: None,
+                    rotation: Some(&rotation),
+                    offset: before + at,
+                    visible: Visible::Causal(None),
+                };
+                let queries = q.floats().slice(at * heads * dim, length * heads * dim);
+                Over {
+                    attention,
+                    queries: (queries, [length * heads * dim, heads * dim, dim]),
+                    keys: Keys::Plain(k.floats(), strides),
+                    values: Keys::Plain(v.floats(), strides),
+                    count: before + at + length,
+                }
+            };
+            for level in Level::available() {
+                let mut together = Numbers::zeros(kind, length * heads * dim);
+                attend(level, &over(0, length), together.floats_mut());
+                let mut each = Vec::new();
+                for at in 0..length {
+                    let mut out = Numbers::zeros(kind, heads * dim);
+                    attend(level, &over(at, 1), out.floats_mut());
+                    each.extend(out.exact());
+                }
+                assert!(together.exact() == each, "{kind:?}, {before} before, {}", level.name());
+            }
+        }
+    }
+}
+
 #[test]
 fn attention_over_quantized_keys() {
     let mut rng = SmallRng::seed_from_u64(8);

@@ -46,6 +46,11 @@ pub trait LanguageModel {
 
     /// Positions of a prompt that are processed at once where nobody says how many.
     fn prefill_step(&self, device: Device) -> i32;
+
+    /// Whether a position's result depends on how many are processed at once, beyond rounding.
+    fn depends_on_chunks(&self) -> bool {
+        false
+    }
 }
 
 /// A model that turns a sequence of tokens into features, all at once.

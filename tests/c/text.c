@@ -70,7 +70,7 @@ int main(int argc, char **argv) {
 
     mlxe_generate_options_t generate;
     mlxe_generate_options_init(&generate, sizeof generate);
-    generate.max_tokens = 64;
+    generate.max_tokens = mlxe_int(64);
     int32_t stop_reason = 0;
     CHECK(strcmp(answer(model, tokens, &generate, &stop_reason), "The capital of France is Paris.") == 0);
     CHECK(stop_reason == MLXE_STOP_EOS);

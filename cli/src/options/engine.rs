@@ -17,11 +17,15 @@ pub struct EngineArgs {
     /// (at least 1) [default: 8]
     #[arg(long, value_name = "N")]
     pub max_batch: Option<u32>,
+    /// Bytes of state that generations may leave for later prompts that begin alike, those used longest ago going
+    /// first; 0 keeps none [default: an eighth of the memory that is free when the engine starts]
+    #[arg(long, value_name = "SIZE", value_parser = super::size)]
+    pub prefix_bytes: Option<u64>,
 }
 
 impl EngineArgs {
     /// What the flags ask for.
     pub fn options(&self) -> EngineOptions {
-        EngineOptions { device: self.device, max_batch: self.max_batch }
+        EngineOptions { device: self.device, max_batch: self.max_batch, prefix_bytes: self.prefix_bytes }
     }
 }

@@ -122,6 +122,13 @@ pub struct GenerationArgs {
     /// Tokens of the prompt that are processed in one step (at least 1) [default: a good number for model and device]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub prefill_step_size: Option<i32>,
+    /// Tokens to propose at most, so that one step may confirm several: those that followed where the last ones
+    /// occurred before (at most 15) [default: 0]
+    #[arg(long, value_name = "N")]
+    pub prompt_lookup_tokens: Option<u32>,
+    /// Prompt lookup: how many tokens must have occurred before (at least 1) [default: 3]
+    #[arg(long, value_name = "N")]
+    pub prompt_lookup_ngram: Option<u32>,
 }
 
 impl GenerationArgs {
@@ -163,6 +170,8 @@ impl GenerationArgs {
             kv_group_size: self.kv_group_size,
             quantized_kv_start: self.quantized_kv_start,
             prefill_step_size: self.prefill_step_size,
+            prompt_lookup_tokens: self.prompt_lookup_tokens,
+            prompt_lookup_ngram: self.prompt_lookup_ngram,
         }
     }
 }

@@ -143,6 +143,10 @@ impl LanguageModel for Decoder {
     fn prefill_step(&self, device: Device) -> i32 {
         self.spec.prefill_step(device)
     }
+
+    fn depends_on_chunks(&self) -> bool {
+        self.spec.layers.iter().any(|layer| layer.attend.what.spec().depends_on_chunks())
+    }
 }
 
 /// Layers that have no state, with all that their inputs let them see.

@@ -39,6 +39,16 @@ public final class Engine: Sendable {
     public var device: String {
         text(mlxe_engine_device(handle.pointer)) ?? ""
     }
+
+    /// Bytes of state that generations left and that are kept for later prompts.
+    public var prefixBytes: Int {
+        mlxe_engine_prefix_bytes(handle.pointer)
+    }
+
+    /// Frees the state that generations left, before anything that is started after this call.
+    public func clearPrefixes() {
+        mlxe_engine_clear_prefixes(handle.pointer)
+    }
 }
 
 /// Facts about the C library.

@@ -22,13 +22,20 @@ public struct EngineOptions: Sendable, Hashable {
     /// Each gets the tokens that it would get alone: on a CPU exactly for up to 16, beyond and on a GPU but for
     /// rounding.
     public var maxBatch: Int?
+    /// Bytes of state that generations may leave for later prompts that begin alike, those used longest ago going
+    /// first; 0 keeps none. Default: an eighth of the memory that is free when the engine starts.
+    ///
+    /// Reuse saves the time to process the beginning of a prompt and changes no result: on a CPU exactly so, on a GPU
+    /// but for rounding.
+    public var prefixBytes: UInt64?
 
     /// Options; those not given are not asked for.
     public init(
-        device: Device? = nil, maxBatch: Int? = nil
+        device: Device? = nil, maxBatch: Int? = nil, prefixBytes: UInt64? = nil
     ) {
         self.device = device
         self.maxBatch = maxBatch
+        self.prefixBytes = prefixBytes
     }
 }
 
@@ -41,6 +48,7 @@ extension EngineOptions {
         mlxe_engine_options_init(&options, MemoryLayout<mlxe_engine_options_t>.size)
         options.device = device?.rawValue ?? 0
         options.max_batch = optional(maxBatch)
+        options.prefix_bytes = optional(prefixBytes)
         return try body(&options)
     }
 }

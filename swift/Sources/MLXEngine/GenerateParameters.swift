@@ -109,6 +109,14 @@ public struct GenerateParameters: Sendable, Hashable {
     public var quantizedKVStart: Int?
     /// Tokens of the prompt that are processed in one step. At least 1. Default: a good number for model and device.
     public var prefillStepSize: Int?
+    /// Tokens to propose at most, so that one step may confirm several: those that followed where the last ones
+    /// occurred before. At most 15. Default: 0, which is off.
+    ///
+    /// The answer stays the same. Prompt lookup (A. Saxena, 2023; Yang et al., arXiv:2304.04487) pays where answers
+    /// repeat their prompt.
+    public var promptLookupTokens: Int?
+    /// Prompt lookup: how many tokens must have occurred before. At least 1. Default: 3.
+    public var promptLookupNgram: Int?
 
     /// Options; those not given are not asked for.
     public init(
@@ -121,7 +129,7 @@ public struct GenerateParameters: Sendable, Hashable {
         presencePenalty: Float? = nil, presenceContextSize: Int? = nil, frequencyPenalty: Float? = nil,
         frequencyContextSize: Int? = nil, logitBias: [Token: Float] = [:], seed: UInt64? = nil, logprobs: Int? = nil,
         maxKVSize: Int? = nil, kvBits: Int? = nil, kvGroupSize: Int? = nil, quantizedKVStart: Int? = nil,
-        prefillStepSize: Int? = nil
+        prefillStepSize: Int? = nil, promptLookupTokens: Int? = nil, promptLookupNgram: Int? = nil
     ) {
         self.maxTokens = maxTokens
         self.maxContext = maxContext
@@ -158,6 +166,8 @@ public struct GenerateParameters: Sendable, Hashable {
         self.kvGroupSize = kvGroupSize
         self.quantizedKVStart = quantizedKVStart
         self.prefillStepSize = prefillStepSize
+        self.promptLookupTokens = promptLookupTokens
+        self.promptLookupNgram = promptLookupNgram
     }
 }
 
@@ -204,6 +214,8 @@ extension GenerateParameters {
         options.kv_group_size = optional(kvGroupSize)
         options.quantized_kv_start = optional(quantizedKVStart)
         options.prefill_step_size = optional(prefillStepSize)
+        options.prompt_lookup_tokens = optional(promptLookupTokens)
+        options.prompt_lookup_ngram = optional(promptLookupNgram)
         return try withExtendedLifetime(lent) { try body(&options) }
     }
 }

@@ -102,9 +102,45 @@ public struct GenerateStopReason: RawRepresentable, Sendable, Hashable, CustomSt
     }
 }
 
+/// Why no more of a prompt was reused.
+public struct PromptReuseEnd: RawRepresentable, Sendable, Hashable, CustomStringConvertible {
+    /// The number that the C library uses, one of `MLXE_REUSE_*`.
+    public let rawValue: Int32
+
+    /// The reason with a number of the C library.
+    public init(rawValue: Int32) {
+        self.rawValue = rawValue
+    }
+
+    /// Nothing is kept.
+    public static let disabled = PromptReuseEnd(rawValue: 0)
+    /// Nothing was kept so far of this model with these cache options.
+    public static let nothingStored = PromptReuseEnd(rawValue: 1)
+    /// Nothing that was kept goes on like the prompt.
+    public static let differs = PromptReuseEnd(rawValue: 2)
+    /// All was reused that can be: the last token of a prompt is always processed.
+    public static let wholePrompt = PromptReuseEnd(rawValue: 3)
+    /// Only whole blocks are reused, so that results are exactly the same.
+    public static let block = PromptReuseEnd(rawValue: 4)
+    /// What was kept goes on like the prompt, but cannot go back to the position where it does not.
+    public static let notTrimmable = PromptReuseEnd(rawValue: 5)
+    /// What goes on like the prompt has been freed.
+    public static let evicted = PromptReuseEnd(rawValue: 6)
+
+    static let names: [PromptReuseEnd: String] = [
+        .disabled: "disabled", .nothingStored: "nothingStored", .differs: "differs", .wholePrompt: "wholePrompt",
+        .block: "block", .notTrimmable: "notTrimmable", .evicted: "evicted",
+    ]
+
+    /// The reason's name, or its number if it has none.
+    public var description: String {
+        Self.names[self] ?? "PromptReuseEnd(\(rawValue))"
+    }
+}
+
 /// How a generation went.
 public struct GenerateCompletionInfo: Sendable, Hashable {
-    /// Tokens of the prompt that were processed.
+    /// Tokens of the prompt that were processed or reused.
     public var promptTokenCount: Int
     /// Tokens of the answer.
     public var generationTokenCount: Int
@@ -114,7 +150,7 @@ public struct GenerateCompletionInfo: Sendable, Hashable {
     public var generateTime: TimeInterval
     /// Seconds from the start to the first token; nil if there was none.
     public var timeToFirstToken: TimeInterval?
-    /// Prompt tokens a second.
+    /// Prompt tokens that were processed a second.
     public var promptTokensPerSecond: Double
     /// Answer tokens a second.
     public var tokensPerSecond: Double
@@ -124,6 +160,16 @@ public struct GenerateCompletionInfo: Sendable, Hashable {
     public var seed: UInt64
     /// Why it ended.
     public var stopReason: GenerateStopReason
+    /// Tokens that were proposed, so that one step could confirm several.
+    public var proposedTokenCount: Int
+    /// Those of them that were right.
+    public var acceptedTokenCount: Int
+    /// Tokens of the prompt that were not processed, because an earlier generation left their state.
+    public var reusedTokenCount: Int
+    /// Tokens that the prompt has in common, from its beginning, with something that an earlier generation left.
+    public var matchedTokenCount: Int
+    /// Why no more of the prompt was reused.
+    public var reuseEnd: PromptReuseEnd
 }
 
 extension GenerateCompletionInfo {

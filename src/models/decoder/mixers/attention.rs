@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::models::config::{invalid, size};
 use crate::models::decoder::pass::{At, Memory, Residual, StateUse};
 use crate::models::shape::StateShape;
+use crate::nn::rope::RopeScaling;
 use crate::nn::{Input, Joint, Linear, Norm, NormSpec, RopeSpec};
 use crate::weights::Weights;
 
@@ -177,6 +178,11 @@ impl MixerSpec for AttentionSpec {
 
     fn shared(&self) -> Option<SharedKv> {
         Some(SharedKv { kv_heads: self.kv_heads, head_dim: self.head_dim, window: self.window })
+    }
+
+    /// Where the base of the rotation is that of the last position.
+    fn depends_on_chunks(&self) -> bool {
+        self.rope.as_ref().is_some_and(|rope| matches!(rope.scaling, RopeScaling::Dynamic { .. }))
     }
 
     fn shape(&self, hidden: u64, state: StateUse) -> MixerShape {

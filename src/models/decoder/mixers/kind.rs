@@ -22,6 +22,11 @@ pub trait MixerSpec {
     /// What mixers that read the same keys and values have in common; none where there are none to share.
     fn shared(&self) -> Option<SharedKv>;
 
+    /// Whether a position's result depends on how many are processed at once.
+    fn depends_on_chunks(&self) -> bool {
+        false
+    }
+
     /// Its share of an estimate.
     fn shape(&self, hidden: u64, state: StateUse) -> MixerShape;
 }

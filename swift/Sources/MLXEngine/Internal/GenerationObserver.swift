@@ -100,5 +100,10 @@ extension GenerateCompletionInfo {
         peakMemory = stats.peak_memory_bytes
         seed = stats.seed
         stopReason = GenerateStopReason(rawValue: stats.stop_reason)
+        proposedTokenCount = stats.proposed_tokens
+        acceptedTokenCount = stats.accepted_tokens
+        reusedTokenCount = stats.reused_tokens
+        matchedTokenCount = stats.matched_tokens
+        reuseEnd = PromptReuseEnd(rawValue: stats.reuse_end)
     }
 }
