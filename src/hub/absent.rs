@@ -71,7 +71,9 @@ impl DownloadRequest {
 }
 
 /// A download, of which there is none.
-pub enum Download {}
+pub struct Download {
+    never: Nothing,
+}
 
 impl Download {
     /// Fails.
@@ -81,47 +83,47 @@ impl Download {
 
     /// Never called.
     pub fn pause(&self) {
-        match *self {}
+        match self.never {}
     }
 
     /// Never called.
     pub fn resume(&self) {
-        match *self {}
+        match self.never {}
     }
 
     /// Never called.
     pub fn set_paused(&self, _: bool) {
-        match *self {}
+        match self.never {}
     }
 
     /// Never called.
     pub fn cancel(&self) {
-        match *self {}
+        match self.never {}
     }
 
     /// Never called.
     pub fn files(&self) -> Vec<FileProgress> {
-        match *self {}
+        match self.never {}
     }
 
     /// Never called.
     pub fn commit(&self) -> Option<String> {
-        match *self {}
+        match self.never {}
     }
 
     /// Never called.
     pub fn wait(&self) -> Result<PathBuf> {
-        match *self {}
+        match self.never {}
     }
 
     /// Never called.
     pub fn wait_for(&self, _: Duration) -> Option<Result<PathBuf>> {
-        match *self {}
+        match self.never {}
     }
 
     /// Never called.
     pub fn progress(&self) -> Progress {
-        match *self {}
+        match self.never {}
     }
 }
 
@@ -129,7 +131,9 @@ impl Download {
 pub struct Storage;
 
 /// A model that is kept from being removed; nothing removes any.
-pub enum InUse {}
+pub struct InUse {
+    _never: Nothing,
+}
 
 /// What would be imported.
 pub struct Import<'a> {
