@@ -136,13 +136,8 @@ fn programs_use_the_public_interface() {
 }
 
 /// Where circles still are. Nothing is added here.
-const CIRCLES: &[(&str, &str)] = &[
-    ("src", "engine/"),
-    ("src", "load/"),
-    ("src", "tokenizer/"),
-    ("src/kernels", ""),
-    ("xtask/src", ""),
-];
+const CIRCLES: &[(&str, &str)] =
+    &[("src", "engine/"), ("src", "load/"), ("src", "tokenizer/"), ("src/kernels", ""), ("xtask/src", "")];
 
 #[test]
 fn files_import_each_other_in_no_circle() {
