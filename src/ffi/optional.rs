@@ -164,6 +164,10 @@ pub(super) unsafe fn token_values(
 pub(super) unsafe fn from_json<T: DeserializeOwned + Default>(json: mlxe_str_t, name: &str) -> Result<T> {
     // SAFETY: the caller's promise.
     let Some(text) = unsafe { json.get_optional(name) }? else { return Ok(T::default()) };
+    // An array would be read as the fields in their order.
+    if !text.trim_start().starts_with('{') {
+        return Err(Error::invalid_argument(format!("{name} is not a JSON object")));
+    }
     let mut reader = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut reader)
         .map_err(|e| Error::invalid_argument(format!("{name}: {}: {}", e.path().to_string(), e.inner())))?;

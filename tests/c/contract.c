@@ -370,6 +370,31 @@ static void logs(void) {
     CHECK(c.drops == 2);
 }
 
+/// A prompt that was there before is not processed again, and the tokens are the same.
+static void prefixes(void) {
+    mlxe_engine_options_t options;
+    mlxe_engine_options_init(&options, sizeof options);
+    options.device = MLXE_DEVICE_CPU;
+    mlxe_engine_t *keeps = NULL, *none = engine;
+    mlxe_model_t *kept = NULL, *plain = model;
+    OK(mlxe_engine_new(&options, &keeps));
+    model = kept = load_model(keeps, directory);
+    mlxe_generate_options_t o = generate_options(12);
+    o.prefill_step_size = mlxe_int(3);
+    watch_t first = generate(&o), second = generate(&o);
+    CHECK(first.stats.reused_tokens == 0 && first.stats.reuse_end == MLXE_REUSE_NOTHING_STORED);
+    CHECK(second.stats.reused_tokens > 0 && second.stats.reused_tokens < PROMPT_LEN);
+    CHECK(second.stats.matched_tokens >= second.stats.reused_tokens && same_tokens(&first, &second));
+    CHECK(mlxe_engine_prefix_bytes(keeps) > 0 && mlxe_engine_prefix_bytes(none) == 0);
+    mlxe_engine_clear_prefixes(keeps);
+    CHECK(generate(&o).stats.reused_tokens == 0);
+    model = plain;
+    mlxe_model_free(kept);
+    mlxe_engine_free(keeps);
+    CHECK(mlxe_engine_prefix_bytes(NULL) == 0);
+    mlxe_engine_clear_prefixes(NULL);
+}
+
 int main(int argc, char **argv) {
     CHECK(argc >= 2);
     directory = argv[1];
@@ -378,6 +403,7 @@ int main(int argc, char **argv) {
     loads();
     broken_models();
     generations();
+    prefixes();
     logprobs();
     inside_callbacks();
     iterators();
