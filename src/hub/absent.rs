@@ -135,6 +135,9 @@ pub struct InUse {
     _never: Nothing,
 }
 
+/// What a folder has to be.
+type ImportCheck<'a> = &'a dyn Fn(&Path) -> Result<()>;
+
 /// What would be imported.
 pub struct Import<'a> {
     /// A folder with a model.
@@ -144,7 +147,7 @@ pub struct Import<'a> {
     /// By hard links.
     pub link: bool,
     /// Never called.
-    pub check: Option<&'a dyn Fn(&Path) -> Result<()>>,
+    pub check: Option<ImportCheck<'a>>,
 }
 
 /// What would be removed.
