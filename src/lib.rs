@@ -29,6 +29,9 @@ mod nn;
 // Unit tests include tests/support, which knows this crate by its name.
 #[cfg(test)]
 extern crate self as mlx_engine;
+#[cfg(test)]
+#[path = "../tests/support/mod.rs"]
+mod test_support;
 
 use mlx_engine_base::{files, limits};
 

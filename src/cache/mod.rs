@@ -165,8 +165,8 @@ impl Cache {
     /// Whether [`Cache::trim_to`] could go back to this position of one sequence.
     pub fn can_trim_to(&self, position: i32) -> bool {
         let now = self.positions[0];
-        let can = |slot: &Box<dyn State>| slot.can_trim(&[now - position], &[now]);
-        position == now || (self.positions.len() == 1 && (0..now).contains(&position) && self.slots.iter().all(can))
+        let can = || self.slots.iter().all(|slot| slot.can_trim(&[now - position], &[now]));
+        position == now || (self.positions.len() == 1 && (0..now).contains(&position) && can())
     }
 
     /// Where it is now, for [`Cache::restore`], whatever comes after: the way back for states that cannot be trimmed.

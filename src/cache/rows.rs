@@ -59,14 +59,13 @@ impl State for Rows {
     }
 
     fn can_trim(&self, counts: &[i32], positions: &[i32]) -> bool {
-        let row =
-            |(i, row): (usize, &Box<dyn State>)| counts[i] == 0 || row.can_trim(&counts[i..=i], &positions[i..=i]);
-        self.0.iter().enumerate().all(row)
+        let mut rows = self.0.iter().enumerate();
+        rows.all(|(i, row)| counts[i] == 0 || row.can_trim(&counts[i..=i], &positions[i..=i]))
     }
 
     fn trim(&mut self, counts: &[i32]) -> Result<()> {
-        let rows = self.0.iter_mut().enumerate().filter(|(i, _)| counts[*i] > 0);
-        rows.map(|(i, row)| row.trim(&counts[i..=i])).collect()
+        let mut rows = self.0.iter_mut().enumerate().filter(|(i, _)| counts[*i] > 0);
+        rows.try_for_each(|(i, row)| row.trim(&counts[i..=i]))
     }
 
     fn checkpoint(&mut self) -> Result<Option<Box<dyn State>>> {

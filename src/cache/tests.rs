@@ -508,11 +508,16 @@ fn by_hand(q: &Array, k: &Array, v: &Array, sees: impl Fn(usize, usize, usize) -
 fn attention_sees_what_it_says() {
     set_device(Device::Cpu).unwrap();
     let one = |spans: &[Range<i32>]| Visible::Spans(vec![spans.to_vec()]);
+    let (middle, two) = (Range { start: 1, end: 4 }, [0..2, 3..5]);
     let several = Visible::Spans(vec![vec![0..3], vec![2..5]]);
     for window in [None, Some(4)] {
-        for (rows, visible) in
-            [(1, Visible::Full), (1, one(&[1..4])), (1, one(&[0..2, 3..5])), (2, several.clone()), (2, Visible::Causal)]
-        {
+        for (rows, visible) in [
+            (1, Visible::Full),
+            (1, one(std::slice::from_ref(&middle))),
+            (1, one(&two)),
+            (2, several.clone()),
+            (2, Visible::Causal),
+        ] {
             let of = |seed: u64, n: i32| {
                 random::normal(&[rows, 2, n, 8], 1.0, Dtype::F32, &random::key(seed).unwrap()).unwrap()
             };

@@ -170,7 +170,7 @@ pub(super) unsafe fn from_json<T: DeserializeOwned + Default>(json: mlxe_str_t, 
     }
     let mut reader = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut reader)
-        .map_err(|e| Error::invalid_argument(format!("{name}: {}: {}", e.path().to_string(), e.inner())))?;
+        .map_err(|e| Error::invalid_argument(format!("{name}: {}: {}", e.path(), e.inner())))?;
     reader.end().map_err(|e| Error::invalid_argument(format!("{name}: {e}")))?;
     Ok(value)
 }

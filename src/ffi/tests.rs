@@ -6,9 +6,7 @@ use std::ptr::{null, null_mut};
 use super::*;
 use crate::engine::{Control, Observer};
 use crate::generate::{GenerateOptions, GenerationEvent, GenerationStats};
-
-#[path = "../../tests/support/mod.rs"]
-mod support;
+use crate::test_support as support;
 
 #[derive(Default, Debug, PartialEq)]
 struct Heard {

@@ -227,7 +227,7 @@ pub fn to_json() -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::tests::fixture::{Recipe, cases};
+    use crate::test_support::fixture::{Recipe, cases};
 
     #[test]
     fn rows_are_sorted_and_aliases_lead_to_models() {

@@ -1,8 +1,5 @@
 //! The registry with models that only tests have.
 
-#[path = "../../tests/support/fixture.rs"]
-pub mod fixture;
-
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,8 +13,8 @@ use crate::array::io::ReadProgress;
 use crate::array::{Array, Device, Dtype, concatenate, set_device};
 use crate::cache::{Cache, CacheOptions};
 use crate::error::{Error, Result};
+use crate::test_support::fixture::{self, RawTensor, Recipe, no_quantize};
 use crate::weights::{Checkpoint, Weights};
-use fixture::{RawTensor, Recipe, no_quantize};
 
 /// Beside the table.
 pub static ROWS: &[Architecture] = &[

@@ -28,7 +28,7 @@ const BLOCKS: &[&str] = &["rope_scaling", "rope_parameters", "text_config", "qua
 /// The configuration in the one spelling that architectures read. Doing it twice changes nothing.
 pub fn normalize(config: &Value) -> Value {
     let Some(mut map) = config.as_object().cloned() else { return config.clone() };
-    map.retain(|key, value| !value.is_null() && !(BLOCKS.contains(&key.as_str()) && is_empty(value)));
+    map.retain(|key, value| !(value.is_null() || BLOCKS.contains(&key.as_str()) && is_empty(value)));
     if let Some(Value::Object(text)) = map.remove("text_config") {
         let own = |key: &str| matches!(key, "model_type" | "architectures");
         map.extend(text.into_iter().filter(|(key, value)| !value.is_null() && !own(key)));

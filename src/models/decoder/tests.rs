@@ -3,10 +3,10 @@
 use super::*;
 use crate::array::{Dtype, set_device};
 use crate::cache::{KvQuantization, Layout};
-use crate::models::tests::fixture::{Recipe, relative_error};
 use crate::models::tests::{checkpoint, open};
 use crate::models::{Visible, config, llm};
 use crate::nn::{Activation, NormKind, NormSpec};
+use crate::test_support::fixture::{Recipe, relative_error};
 
 /// The specification of a case.
 fn spec_of(recipe: &Recipe) -> DecoderSpec {

@@ -97,7 +97,7 @@ import Testing
         #expect(plain.info.generationTokenCount == 40)
         let changes: [(inout GenerateParameters) -> Void] = [
             { $0.typicalP = 0.6 }, { $0.topNSigma = 1 }, { ($0.xtcProbability, $0.xtcThreshold) = (1, 0.05) },
-            { ($0.dryMultiplier, $0.dryBase, $0.drySequenceBreakers) = (5, 3, []) }, { $0.mirostatTau = 1 },
+            { ($0.dryMultiplier, $0.dryAllowedLength, $0.drySequenceBreakers) = (50, 1, []) }, { $0.mirostatTau = 1 },
             { ($0.minP, $0.minTokensToKeep) = (0.9, 2) }, { ($0.presencePenalty, $0.presenceContextSize) = (3, 5) },
             { ($0.frequencyPenalty, $0.frequencyContextSize) = (3, 0) },
         ]
