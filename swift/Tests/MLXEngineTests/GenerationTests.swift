@@ -97,7 +97,7 @@ import Testing
         #expect(plain.info.generationTokenCount == 40)
         let changes: [(inout GenerateParameters) -> Void] = [
             { $0.typicalP = 0.6 }, { $0.topNSigma = 1 }, { ($0.xtcProbability, $0.xtcThreshold) = (1, 0.05) },
-            { ($0.dryMultiplier, $0.dryAllowedLength, $0.drySequenceBreakers) = (50, 1, []) }, { $0.mirostatTau = 1 },
+            { $0.mirostatTau = 1 },
             { ($0.minP, $0.minTokensToKeep) = (0.9, 2) }, { ($0.presencePenalty, $0.presenceContextSize) = (3, 5) },
             { ($0.frequencyPenalty, $0.frequencyContextSize) = (3, 0) },
         ]
@@ -107,6 +107,13 @@ import Testing
             let text = try await model.generate(story, parameters: parameters).text
             #expect(text != plain.text, "change \(index)")
         }
+        // Without a chat's template the likeliest text of this model repeats itself.
+        let start = ModelInput.text("Tell me a story.")
+        var parameters = GenerateParameters(maxTokens: 60, ignoreEOS: true, temperature: 0)
+        let repeated = try await model.generate(start, parameters: parameters)
+        (parameters.dryMultiplier, parameters.dryAllowedLength, parameters.drySequenceBreakers) = (50, 1, [])
+        let varied = try await model.generate(start, parameters: parameters)
+        #expect(varied.text != repeated.text)
     }
 
     @Test func wrongParametersAreRefusedByName() async throws {
