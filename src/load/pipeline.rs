@@ -164,7 +164,7 @@ impl Loader {
     /// Frees what was read. For gigabytes that takes a while, so it comes after everyone was told.
     pub fn discard(&mut self) {
         self.state = State::Over;
-        drop(self.in_use.take());
+        self.in_use = None;
         let _ = array::synchronize();
         memory::clear_cache();
     }
