@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Device {
-    /// The host's processor.
+    /// The host CPU.
     Cpu,
     /// Metal on Apple silicon, CUDA where the CUDA build of MLX is loaded.
     Gpu,
@@ -35,7 +35,7 @@ impl Device {
         rc == 0 && count > 0
     }
 
-    /// The GPU where there is one, else the CPU.
+    /// The GPU if there is one, otherwise the CPU.
     pub fn best() -> Device {
         if Device::Gpu.is_available() { Device::Gpu } else { Device::Cpu }
     }
@@ -104,7 +104,7 @@ pub(super) fn cpu_stream() -> sys::mlx_stream {
     current().cpu_stream
 }
 
-/// Waits until everything this thread has started is done.
+/// Waits until all work that this thread has started is done.
 #[track_caller]
 pub fn synchronize() -> Result<()> {
     // SAFETY: the stream is valid.

@@ -10,14 +10,14 @@ use std::sync::Arc;
 /// `std::result::Result` with the crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, coarsely: what a program can react to.
+/// The kind of failure, which a program can react to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(i32)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// An argument is missing, malformed or out of range.
     InvalidArgument = 1,
-    /// A file, directory, model id or other named thing does not exist.
+    /// A file, directory, model or other named object does not exist.
     NotFound = 2,
     /// The operating system refused to read, write or create something.
     Io = 3,
@@ -33,13 +33,13 @@ pub enum ErrorKind {
     Template = 8,
     /// MLX reported an error.
     Mlx = 9,
-    /// Memory (of the device or of the host) ran out, or a set limit would be passed.
+    /// Device or host memory ran out, or a configured limit would be exceeded.
     OutOfMemory = 10,
     /// The work was cancelled.
     Cancelled = 11,
-    /// A blocking call was made from inside a callback, where it would wait for itself.
+    /// A blocking call was made inside a callback, where it could deadlock.
     Reentrant = 12,
-    /// A panic was caught at the library's border. This is a bug in the library.
+    /// A panic was caught at the library's boundary. This is a bug in the library.
     Panic = 13,
     /// The handle was in use when a panic was caught and can no longer be trusted.
     Poisoned = 14,
@@ -49,11 +49,11 @@ pub enum ErrorKind {
     ContextFull = 16,
     /// An invariant of the library did not hold. This is a bug in the library.
     Internal = 17,
-    /// A server wants a token, or the token's account may not read this.
+    /// A server requires a token, or the token's account has no access.
     AccessDenied = 18,
-    /// The disk has no room for what is to be written.
+    /// The disk is full.
     DiskFull = 19,
-    /// Somebody else, here or in another process, is working on the same model.
+    /// The same model is in use by other work, in this process or another.
     Busy = 20,
 }
 
@@ -88,9 +88,9 @@ impl ErrorKind {
     }
 }
 
-/// An error: kind, message, and what caused it.
+/// An error: kind, message and cause.
 ///
-/// Cloning is cheap; a task hands the same error to everyone who asks how it ended.
+/// Cloning is cheap; a task returns the same error to every caller that waits for it.
 #[derive(Clone, Debug)]
 pub struct Error {
     kind: ErrorKind,
@@ -104,7 +104,7 @@ impl Error {
         Error { kind, message: message.into(), source: None }
     }
 
-    /// Adds what caused this error. [`Display`](fmt::Display) prints it behind the message.
+    /// Adds the cause of this error. [`Display`](fmt::Display) prints it after the message.
     #[must_use]
     pub fn with_source(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
         self.source = Some(Arc::new(source));
@@ -118,7 +118,7 @@ impl Error {
         self
     }
 
-    /// What went wrong, coarsely.
+    /// The kind of failure.
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }

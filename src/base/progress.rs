@@ -1,4 +1,4 @@
-//! How far long work is: one type for downloads, for work on models and for loads.
+//! Progress of long work: one type for downloads, for work on models and for loads.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 /// What work is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Stage {
-    /// Asking which files there are.
+    /// Listing the files.
     #[default]
     Listing,
     /// Downloading configuration, tokenizer and templates.
@@ -55,50 +55,50 @@ impl Stage {
     }
 }
 
-/// A failure that is being waited out.
+/// A failure that is about to be retried.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Retry {
-    /// How many tries have failed in a row, from 1.
+    /// How many attempts have failed in a row, from 1.
     pub attempt: u32,
-    /// The tries that may fail before the error is final.
+    /// How many attempts may fail before the error is final.
     pub limit: u32,
-    /// The pause before the next try.
+    /// The wait before the next attempt.
     pub wait: Duration,
     /// What went wrong.
     pub reason: String,
 }
 
-/// How far work is.
+/// Progress of the work.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Progress {
     /// What it is doing.
     pub stage: Stage,
-    /// The file at hand; the model where whole models are moved or removed. Empty where there is none.
+    /// The current file, or the model when whole models are moved or removed. Empty if there is none.
     pub file: String,
-    /// Its number within the stage, from 1; 0 where there is none.
+    /// Its number within the stage, from 1; 0 if there is none.
     pub file_index: usize,
-    /// How many files the stage has, as far as they are known.
+    /// How many files the stage has, as far as is known.
     pub total_files: usize,
     /// Bytes of the file that are done.
     pub file_bytes_done: u64,
-    /// Bytes of the file; 0 where it is not counted by itself.
+    /// Bytes of the file; 0 where files are not counted individually.
     pub file_bytes_total: u64,
     /// Bytes that are done, over all files and stages.
     pub bytes_done: u64,
-    /// Bytes of all files known so far: the weights of a download come to the small files.
+    /// Bytes of all files known so far; a download learns the size of its weights after its small files.
     pub bytes_total: u64,
-    /// Bytes a second, in the last seconds; 0 where it is not measured.
+    /// Bytes per second over the last seconds; 0 where it is not measured.
     pub bytes_per_second: f64,
-    /// What the rest takes at that speed; `None` if that is not known.
+    /// Time remaining at that speed; `None` if unknown.
     pub remaining: Option<Duration>,
-    /// A failure that is being waited out.
+    /// A failure that is about to be retried.
     pub retry: Option<Retry>,
     /// Whether the work is paused.
     pub paused: bool,
 }
 
 impl Progress {
-    /// How much of the file is done, 0 to 1.
+    /// Fraction of the file that is done, 0 to 1.
     pub fn file_fraction(&self) -> f64 {
         match self.file_bytes_total {
             0 => 0.0,
@@ -106,7 +106,7 @@ impl Progress {
         }
     }
 
-    /// How much of all is done, 0 to 1.
+    /// Fraction of everything that is done, 0 to 1.
     pub fn fraction(&self) -> f64 {
         match self.bytes_total {
             0 => 0.0,
@@ -114,14 +114,14 @@ impl Progress {
         }
     }
 
-    /// Whether both say the same, but for the speed: that alone is no news.
+    /// Whether both are equal apart from the speed, which alone is not worth an event.
     pub fn is_where(&self, other: &Progress) -> bool {
         let still = |p: &Progress| Progress { bytes_per_second: 0.0, remaining: None, ..p.clone() };
         still(self) == still(other)
     }
 
-    /// As JSON: the one form of it, with the names of the C interface's `mlxe_progress_t`. The stage is its name; what is
-    /// not known is null.
+    /// As JSON, everywhere in the same form: with the names of the C struct `mlxe_progress_t`, the stage by name, and
+    /// unknown values as null.
     pub fn to_json(&self) -> Value {
         let retry = self.retry.as_ref();
         json!({

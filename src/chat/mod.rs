@@ -8,13 +8,13 @@ use crate::tokenizer::{TemplateOptions, Tokenizer};
 
 /// A conversation with a model: its messages, and the prompt they make.
 ///
-/// The session does no work of its own. Add what the user says, generate behind [`prompt`](Self::prompt), add the
-/// answer. Messages are plain JSON and can be saved and restored.
+/// The session does no work itself. Add what the user says, generate after [`prompt`](Self::prompt), add the answer.
+/// Messages are plain JSON and can be saved and restored.
 #[derive(Clone)]
 pub struct ChatSession {
     tokenizer: Tokenizer,
     messages: Vec<Value>,
-    /// How messages are rendered: tools, switches of the template.
+    /// How messages are rendered: tools, template variables.
     pub template: TemplateOptions,
 }
 
@@ -36,12 +36,12 @@ impl ChatSession {
         &self.messages
     }
 
-    /// Goes on with saved messages.
+    /// Continues from saved messages.
     pub fn restore(&mut self, messages: Vec<Value>) {
         self.messages = messages;
     }
 
-    /// Begins anew; a system message stays.
+    /// Starts over; a system message is kept.
     pub fn clear(&mut self) {
         self.messages.retain(|m| m["role"] == "system");
     }

@@ -1,4 +1,4 @@
-//! Decoding: what follows several sequences, in one step of their model.
+//! Decoding: one step for several sequences of a model.
 
 use std::rc::Rc;
 

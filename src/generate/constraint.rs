@@ -1,21 +1,21 @@
-//! What restricts the tokens of an answer, a grammar for example.
+//! Restrictions on the tokens of an answer, such as a grammar.
 
-/// Follows an answer and says which tokens may come next. Runs on the host, on the thread of the model.
+/// Follows an answer and says which tokens may come next. Runs on the host, on the model's thread.
 ///
-/// Whoever makes one sees to the end as well: a token that ends the answer is allowed where [`mask`](Self::mask) says so.
+/// A constraint also decides where the answer may end: end tokens are allowed where [`mask`](Self::mask) allows them.
 pub trait Constraint: Send {
     /// The tokens that may come next.
     fn mask(&mut self) -> Mask;
 
-    /// `token`, which the mask allowed, was taken into the answer.
+    /// `token`, which the mask allowed, became part of the answer.
     fn accept(&mut self, token: u32);
 
-    /// The last `n` accepted tokens were not: they were only proposed.
+    /// Takes back the last `n` accepted tokens: they were only proposed.
     fn rollback(&mut self, n: usize);
 }
 
 impl dyn Constraint {
-    /// How many of these tokens could be accepted, one after the other. Accepts none.
+    /// How many of these tokens could be accepted in sequence. Accepts none.
     pub(super) fn allowed(&mut self, tokens: &[u32]) -> usize {
         let mut n = 0;
         while n < tokens.len() && self.mask().allows(tokens[n]) {
@@ -65,7 +65,7 @@ impl Mask {
         self.words.get(token as usize / BITS).is_some_and(|word| word >> (token as usize % BITS) & 1 == 1)
     }
 
-    /// Takes all probability from the tokens that are not in the set. Returns whether any is.
+    /// Sets the logits of all tokens outside the set to minus infinity. Returns whether the set has any token.
     pub(super) fn apply(&self, logits: &mut [f32]) -> bool {
         let mut any = false;
         for (i, chunk) in logits.chunks_mut(BITS).enumerate() {
@@ -108,7 +108,7 @@ mod tests {
         }
     }
 
-    /// A vocabulary that is padded in the output layer: what the mask does not know is not allowed.
+    /// The output layer may be larger than the vocabulary: tokens beyond the mask are not allowed.
     #[test]
     fn tokens_beyond_the_mask_are_not_allowed() {
         let mut logits = vec![0.0; 130];

@@ -1,8 +1,8 @@
-//! What a generation tells.
+//! Events and statistics of a generation.
 
 use serde::{Deserialize, Serialize};
 
-/// What happened in a generation. The answer is the `text` of all events, one after the other.
+/// What happened in a generation. The answer is the concatenated `text` of all events.
 #[derive(Clone, Debug, PartialEq)]
 pub enum GenerationEvent {
     /// A part of the prompt was processed.
@@ -16,10 +16,10 @@ pub enum GenerationEvent {
     Token {
         /// The token.
         token: TokenInfo,
-        /// The text that it completed: whole characters, perhaps none.
+        /// The complete characters that are now certain, possibly none.
         text: String,
     },
-    /// Text that had been held back, because it might have begun a stop text or lacked the end of a character.
+    /// Text that had been held back, because it might have begun a stop string or was an incomplete character.
     Text {
         /// The text.
         text: String,
@@ -31,9 +31,9 @@ pub enum GenerationEvent {
 pub struct TokenInfo {
     /// Its id.
     pub id: u32,
-    /// The natural logarithm of its probability; only where logprobs were asked for.
+    /// The natural logarithm of its probability, if requested.
     pub logprob: Option<f32>,
-    /// The likeliest tokens with their log-probabilities, as many as were asked for.
+    /// The most likely tokens with their log-probabilities, as many as were requested.
     pub top: Vec<(u32, f32)>,
 }
 
@@ -43,9 +43,9 @@ pub struct TokenInfo {
 pub enum StopReason {
     /// The model ended its answer.
     Eos,
-    /// A stop text appeared.
+    /// A stop string appeared.
     StopString,
-    /// The limit on tokens was reached.
+    /// `max_tokens` was reached.
     Length,
     /// It was cancelled.
     Cancelled,
@@ -70,20 +70,20 @@ impl StopReason {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReuseEnd {
-    /// Nothing is kept.
+    /// The prefix store is off.
     #[default]
     Disabled,
-    /// Nothing was kept so far of this model with these cache options.
+    /// Nothing is stored yet for this model with these cache options.
     NothingStored,
-    /// Nothing that was kept goes on like the prompt.
+    /// The stored states continue differently.
     Differs,
-    /// All was reused that can be: the last token of a prompt is always processed.
+    /// Everything was reused that can be: the last token of a prompt is always processed.
     WholePrompt,
     /// Only whole blocks are reused, so that results are exactly the same.
     Block,
-    /// What was kept goes on like the prompt, but cannot go back to the position where it does not.
+    /// A stored state begins like the prompt, but cannot go back to the position where they diverge.
     NotTrimmable,
-    /// What goes on like the prompt has been freed.
+    /// A state that begins like the prompt has been freed.
     Evicted,
 }
 
@@ -102,7 +102,7 @@ impl ReuseEnd {
     }
 }
 
-/// How a generation went.
+/// Statistics of a generation.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct GenerationStats {
     /// Tokens of the prompt that were processed or reused.
@@ -111,27 +111,27 @@ pub struct GenerationStats {
     pub generated_tokens: usize,
     /// Seconds from the start until the prompt was processed.
     pub prompt_seconds: f64,
-    /// Seconds from then to the end.
+    /// Seconds from then until the end.
     pub generation_seconds: f64,
     /// Seconds from the start to the first token.
     pub time_to_first_token: Option<f64>,
-    /// Prompt tokens that were processed a second.
+    /// Prompt tokens processed per second, not counting reused ones.
     pub prompt_tokens_per_second: f64,
-    /// Answer tokens a second.
+    /// Answer tokens per second.
     pub generation_tokens_per_second: f64,
-    /// The most bytes MLX held so far, in the whole process.
+    /// The most bytes MLX has held so far, in the whole process.
     pub peak_memory_bytes: usize,
     /// Why it ended.
     pub stop_reason: StopReason,
     /// The seed that was used.
     pub seed: u64,
-    /// Tokens that were proposed, so that one step could confirm several.
+    /// Tokens that were proposed by speculation.
     pub proposed_tokens: usize,
-    /// Those of them that were right.
+    /// Those of them that were accepted.
     pub accepted_tokens: usize,
-    /// Tokens of the prompt that were not processed, because an earlier generation left their state.
+    /// Tokens of the prompt whose state was reused from an earlier generation instead of processed.
     pub reused_tokens: usize,
-    /// Tokens that the prompt has in common, from its beginning, with something that an earlier generation left.
+    /// Length in tokens of the longest prefix that the prompt shares with the state of an earlier generation.
     pub matched_tokens: usize,
     /// Why no more were reused.
     pub reuse_end: ReuseEnd,

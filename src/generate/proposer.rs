@@ -1,28 +1,29 @@
-//! Tokens that are guessed, so that one step can confirm several of them.
+//! Speculation: tokens that are guessed, so that one step can confirm several.
 //!
-//! A guess costs no correctness: a step computes what follows each guessed token, and guesses are kept only as far as they
-//! are the tokens that would have been chosen anyway (Leviathan et al., arXiv:2211.17192, for proposals that are certain).
+//! Guesses do not change the answer: a step computes the logits after each guessed token, and guesses are accepted only
+//! as long as they are the tokens that would have been chosen anyway (Leviathan et al., arXiv:2211.17192, for
+//! deterministic proposals).
 
-/// Guesses how a sequence goes on. Runs on the thread of the model.
+/// Guesses how a sequence continues. Runs on the model's thread.
 pub trait Proposer: Send {
-    /// The tokens that may follow `context`, prompt and answer so far. None where there is nothing to go by; of more than
-    /// [`MAX_PROPOSED`] the rest is ignored.
+    /// Tokens that may follow `context`, which is the prompt and the answer so far. Empty if there is no guess; those
+    /// beyond [`MAX_PROPOSED`] are ignored.
     fn propose(&mut self, context: &[u32]) -> Vec<u32>;
 }
 
-/// Tokens that are confirmed in one step at most: with the one before them 16, the rows up to which the CPU's kernels
+/// The most tokens that one step can confirm: with the token before them that is 16 rows, up to which the CPU kernels
 /// compute every row as if it were alone.
 pub const MAX_PROPOSED: usize = 15;
 
-/// Prompt lookup: what followed the last tokens where they occurred before is proposed to follow again. Good where
-/// answers repeat their prompt: summaries, code that is edited, questions about a text.
+/// Prompt lookup: proposes the tokens that followed where the latest ones occurred before. Works well where answers
+/// repeat their prompt: summaries, code edits, questions about a text.
 ///
 /// By A. Saxena ("Prompt Lookup Decoding", 2023); Yang et al. describe the same (arXiv:2304.04487).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PromptLookup {
-    /// Tokens that are proposed at most, up to [`MAX_PROPOSED`].
+    /// The most tokens to propose, up to [`MAX_PROPOSED`].
     pub max_tokens: u32,
-    /// How many tokens must have occurred before, at least 1.
+    /// How many of the latest tokens must match, at least 1.
     pub ngram: u32,
 }
 

@@ -1,4 +1,4 @@
-//! Requests that were checked.
+//! Checked requests.
 
 use super::constraint::Constraint;
 use super::options::GenerateOptions;
@@ -8,11 +8,11 @@ use crate::cache::{CacheOptions, KvQuantization};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tokenizer::{StreamingDetokenizer, Tokenizer};
 
-/// What a generation needs to know of its model.
+/// What a generation needs to know about its model.
 pub struct ModelFacts<'a> {
     /// Rows of the output layer.
     pub vocab_size: i32,
-    /// The longest sequence the model was made for.
+    /// The longest sequence the model was trained for.
     pub context_length: Option<i32>,
     /// Tokens that end an answer.
     pub eos_token_ids: &'a [u32],
@@ -20,16 +20,16 @@ pub struct ModelFacts<'a> {
     pub tokenizer: Option<&'a Tokenizer>,
 }
 
-/// What steers an answer beside its options. Nothing by default.
+/// What guides an answer in addition to its options. Nothing by default.
 #[derive(Default)]
 pub struct Guides {
     /// Restricts the tokens of the answer, before anything else is done with their logits.
     pub constraint: Option<Box<dyn Constraint>>,
-    /// Proposes tokens, in place of prompt lookup.
+    /// Proposes tokens, instead of prompt lookup.
     pub proposer: Option<Box<dyn Proposer>>,
 }
 
-/// A request that was checked. Made on the caller's thread, so that mistakes are reported at once.
+/// A checked request. Made on the caller's thread, so that mistakes are reported immediately.
 pub struct Request {
     pub(super) prompt: Vec<u32>,
     pub(super) options: GenerateOptions,
@@ -39,7 +39,7 @@ pub struct Request {
     pub(super) eos: Vec<u32>,
     /// How many tokens the model knows.
     pub(super) vocabulary: u32,
-    /// Positions at most.
+    /// The most positions.
     pub(super) limit: usize,
     pub(super) detokenizer: Option<StreamingDetokenizer>,
 }
@@ -85,7 +85,7 @@ fn cache_options(options: &GenerateOptions) -> CacheOptions {
     CacheOptions { max_kv_size: options.max_kv_size, quantization }
 }
 
-/// Refuses an empty prompt and tokens that the model does not have: MLX would read beyond the embedding.
+/// Refuses an empty prompt and tokens that the model does not have: MLX would read past the end of the embedding.
 pub fn check_tokens(tokens: &[u32], vocab_size: i32) -> Result<()> {
     if tokens.is_empty() {
         return Err(Error::invalid_argument("the prompt has no tokens"));
@@ -98,8 +98,8 @@ pub fn check_tokens(tokens: &[u32], vocab_size: i32) -> Result<()> {
     }
 }
 
-/// Token ids that samplers treat in special ways: XTC never drops the end and the line break (as in mlx-lm 0.32.2),
-/// DRY does not look beyond its breakers.
+/// Token ids that samplers treat specially: XTC never drops the end and the line break (as in mlx-lm 0.32.2), DRY does
+/// not look beyond its breakers.
 fn token_sets(tokenizer: Option<&Tokenizer>, sampling: &SamplingParams, eos: &[u32]) -> Result<TokenSets> {
     let mut sets = TokenSets::default();
     let Some(tokenizer) = tokenizer else { return Ok(sets) };

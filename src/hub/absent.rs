@@ -1,5 +1,5 @@
-//! What stands in the place of downloads, search and work on the cache in a build without them: the same names, whose
-//! work fails with a clear error. What the cache has is still found.
+//! Stand-ins for downloads, search and work on the cache in a build without them: the same names, which fail with a
+//! clear error. Models in the cache are still found.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -31,7 +31,7 @@ impl Client {
         Ok(Client(options))
     }
 
-    /// How this client was set up.
+    /// The options of this client.
     pub fn options(&self) -> &HubOptions {
         &self.0
     }
@@ -64,7 +64,7 @@ pub struct DownloadRequest {
 }
 
 impl DownloadRequest {
-    /// All that a model needs.
+    /// Everything that a model needs.
     pub fn new(id: impl Into<String>, revision: Option<String>) -> Self {
         DownloadRequest { id: id.into(), revision, check: None }
     }
@@ -157,7 +157,7 @@ pub struct Prune {
     pub budget: u64,
     /// Ids that stay.
     pub keep: Vec<String>,
-    /// Only says what would go.
+    /// Only reports what would be removed.
     pub dry_run: bool,
 }
 

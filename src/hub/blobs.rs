@@ -76,7 +76,7 @@ impl Repository {
             Err(fs::TryLockError::Error(e)) if e.kind() == std::io::ErrorKind::Unsupported => return Ok(Some(file)),
             Err(fs::TryLockError::Error(e)) => return Err(failed(e)),
         }
-        // Somebody may have removed the file between opening and locking it; then the lock holds nobody off.
+        // The file may have been removed between opening and locking it; the lock is then ineffective.
         let same = fs::metadata(&path).is_ok_and(|at| file.metadata().is_ok_and(|m| m.ino() == at.ino()));
         Ok(same.then_some(file))
     }

@@ -10,9 +10,9 @@ use crate::env::{self, Variable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::read_text;
 
-/// The largest listing of files that is read back.
+/// The largest list of files that is read back.
 const MAX_LISTING: u64 = 64 << 20;
-/// The largest index of a sharded checkpoint: one line a tensor.
+/// The largest index of a sharded checkpoint, which has one line per tensor.
 pub(super) const MAX_INDEX: u64 = 64 << 20;
 pub(super) const INDEX: &str = "model.safetensors.index.json";
 
@@ -66,7 +66,7 @@ pub fn complete_snapshot(cache: &Path, id: &str, revision: Option<&str>) -> Resu
     Ok(repository.is_complete(&commit).then(|| repository.snapshot(&commit)))
 }
 
-/// A place in a models directory: which directory, and which model.
+/// A location in a models directory: which directory, and which model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The models directory.
@@ -121,7 +121,7 @@ impl Repository {
         self.root.join("snapshots").join(commit)
     }
 
-    /// Whether all that a model needs is there.
+    /// Whether everything that a model needs is present.
     pub fn is_complete(&self, commit: &str) -> bool {
         let folder = self.snapshot(commit);
         if !folder.join("config.json").is_file() {
@@ -148,7 +148,7 @@ impl Repository {
         }
     }
 
-    /// What the commit holds, if it was ever listed.
+    /// The files of the commit, if it was ever listed.
     pub fn listing(&self, commit: &str) -> Option<Listing> {
         let text = read_text(&self.tree(commit), MAX_LISTING).ok()?;
         Listing::from_json(&serde_json::from_str(&text).ok()?)
@@ -175,7 +175,7 @@ pub(super) fn check_id(id: &str) -> Result<()> {
     }
 }
 
-/// A relative path without ways up.
+/// A relative path without `..`.
 pub(super) fn check_revision(revision: &str) -> Result<()> {
     let fine = !revision.is_empty()
         && revision.len() <= 256

@@ -1,12 +1,12 @@
 //! Well-known models.
 //!
-//! The built-in entries are `catalog.json`; an app adds its own to its hub's catalogue. The catalogue knows names and round figures
-//! only: what a model takes exactly is estimated from its files.
+//! The built-in entries are `catalog.json`; an app adds its own to its hub's catalogue. The catalogue has names and
+//! round figures only: exact memory needs are estimated from a model's files.
 //!
-//! Sources of the built-in entries: names, prompts and additional ends are those of `LLMRegistry` in ml-explore/mlx-swift-lm
-//! (and of Google's page on Gemma's turns). Counts of parameters follow from the sizes in each `config.json` and agree with
-//! what the Hub shows for the original models; contexts are those of the configurations or, where a model was trained
-//! for less than that, of the model cards.
+//! Sources of the built-in entries: names, prompts and additional end tokens are those of `LLMRegistry` in
+//! ml-explore/mlx-swift-lm (and of Google's page on Gemma's turns). Counts of parameters follow from the sizes in each
+//! `config.json` and agree with what the Hub shows for the original models; contexts are those of the configurations
+//! or, where a model was trained for less than that, of the model cards.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -19,9 +19,9 @@ use crate::error::{Error, Result};
 
 /// The built-in entries.
 const BUILT_IN: &str = include_str!("catalog.json");
-/// Entries that can be added.
+/// The most entries that can be added.
 const MAX_ENTRIES: usize = 10_000;
-/// The longest text of an entry.
+/// The longest string of an entry.
 const MAX_TEXT: usize = 4096;
 
 /// A well-known model.
@@ -34,19 +34,19 @@ pub struct CatalogEntry {
     pub name: String,
     /// For command lines: unique, without spaces.
     pub short_name: String,
-    /// Weights, counted as if none were quantized.
+    /// Number of parameters, quantized or not.
     pub parameters: u64,
-    /// Bits of its weights; 16 where it is not quantized.
+    /// Bits per weight; 16 if it is not quantized.
     pub bits: u32,
     /// `model_type` of its configuration.
     pub architecture: String,
-    /// Positions it was made for.
+    /// The context length it was trained for.
     pub context: u64,
     /// A prompt to try it with.
     #[serde(default)]
     pub default_prompt: String,
-    /// Tokens that end an answer beside those that its files name: a load of this id takes them into account, if it has
-    /// a tokenizer.
+    /// Tokens that end an answer, in addition to those in its files: a load of this id uses them, if it has a
+    /// tokenizer.
     #[serde(default)]
     pub extra_eos: Vec<String>,
 }
@@ -58,7 +58,7 @@ impl CatalogEntry {
         (u128::from(self.parameters) * u128::from(half_bits) / 16).min(u128::from(u64::MAX)) as u64
     }
 
-    /// Refuses what cannot be a model.
+    /// Refuses entries that cannot be a model.
     ///
     /// # Errors
     /// `InvalidArgument`, with the key.
@@ -135,10 +135,10 @@ impl Catalog {
         Ok(())
     }
 
-    /// Adds what a JSON array of entries, or one entry, describes.
+    /// Adds entries from JSON: an array of entries, or one entry.
     ///
     /// # Errors
-    /// As [`add`](Self::add); entries before the one that is refused have been added.
+    /// As [`add`](Self::add); entries before the refused one have been added.
     pub fn add_json(&self, json: &str) -> Result<()> {
         let malformed = |e: serde_json::Error| Error::invalid_argument(format!("the entry: {e}"));
         let entries: Vec<CatalogEntry> = match json.trim_start().starts_with('[') {

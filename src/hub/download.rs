@@ -1,4 +1,4 @@
-//! Downloading a model: what it needs, what is missing, many connections at once.
+//! Downloading a model: what it needs and what is missing, over several connections.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,8 +19,8 @@ use super::transfer::{Claim, Transfer};
 use super::xet::Xet;
 use crate::error::{Error, ErrorKind, Result};
 
-/// How long a cancelled download may take to end by itself before whoever waits is told that it is over. Connecting
-/// cannot be interrupted; its thread then ends later, without touching anything.
+/// How long a cancelled download may take to end before waiting callers are told that it is over. Connecting cannot be
+/// interrupted; its thread then ends later, without touching anything.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Looks at `config.json` before any weights are downloaded; an error ends the download.
@@ -37,13 +37,13 @@ pub struct DownloadRequest {
 }
 
 impl DownloadRequest {
-    /// All that a model needs.
+    /// Everything that a model needs.
     pub fn new(id: impl Into<String>, revision: Option<String>) -> Self {
         DownloadRequest { id: id.into(), revision, check: None }
     }
 }
 
-/// A download under way. Dropping it cancels it; what has arrived is kept for the next time.
+/// A running download. Dropping it cancels it; what has arrived is kept for the next one.
 pub struct Download {
     shared: Arc<Shared>,
 }
@@ -68,10 +68,10 @@ struct Shared {
 }
 
 impl Download {
-    /// Starts a download on threads of its own.
+    /// Starts a download on its own threads.
     ///
     /// # Errors
-    /// If the id, the revision or the endpoint is malformed, or the system gives no thread.
+    /// If the id, the revision or the endpoint is malformed, or no thread can be started.
     pub fn start(options: HubOptions, request: DownloadRequest) -> Result<Download> {
         let revision = request.revision.unwrap_or_else(|| "main".into());
         check_revision(&revision)?;
@@ -98,7 +98,7 @@ impl Download {
                 .unwrap_or_else(|_| Err(Error::new(ErrorKind::Panic, "panic while downloading")));
             this.result.lock().get_or_insert(result);
             this.over.notify_all();
-            // Behind the result: whoever waits would take this for a cancel of their own.
+            // Only after the result is stored: waiting callers would otherwise take this for their own cancel.
             this.client.cancel();
         })?;
         Ok(Download { shared })
@@ -109,12 +109,12 @@ impl Download {
         self.shared.client.pause();
     }
 
-    /// Goes on where it was.
+    /// Continues where it stopped.
     pub fn resume(&self) {
         self.shared.client.resume();
     }
 
-    /// Pauses or resumes it, where it is not so already.
+    /// Pauses or resumes it, if it is not in that state already.
     pub fn set_paused(&self, paused: bool) {
         match (paused, self.shared.client.control().is_paused()) {
             (true, false) => self.pause(),
@@ -123,17 +123,17 @@ impl Download {
         }
     }
 
-    /// Ends the download with [`ErrorKind::Cancelled`]. What has arrived is kept for the next time.
+    /// Ends the download with [`ErrorKind::Cancelled`]. What has arrived is kept for the next one.
     pub fn cancel(&self) {
         self.shared.client.cancel();
     }
 
-    /// How far it is.
+    /// Its progress.
     pub fn progress(&self) -> Progress {
         self.shared.progress()
     }
 
-    /// How far each file is: all that the model needs and that are known so far, also those that were there before.
+    /// Progress of each file that the model needs, as far as known, including files that were there before.
     pub fn files(&self) -> Vec<FileProgress> {
         self.shared.files()
     }
@@ -143,10 +143,10 @@ impl Download {
         self.shared.commit.lock().clone()
     }
 
-    /// Waits for the end, which is the folder of the snapshot.
+    /// Waits for the end and returns the folder of the snapshot.
     ///
     /// # Errors
-    /// What the download failed with.
+    /// The error of the download.
     pub fn wait(&self) -> Result<PathBuf> {
         loop {
             if let Some(result) = self.wait_for(Duration::from_secs(1)) {
@@ -193,7 +193,7 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
 impl Shared {
     fn run(self: &Arc<Self>, check: Option<Check>) -> Result<PathBuf> {
         let result = self.download(check);
-        // Of all workers' failures the first one is told.
+        // Of all workers' failures the first one is reported.
         match &*self.failure.lock() {
             Some(error) if result.is_err() => Err(error.clone()),
             _ => result,
@@ -205,7 +205,7 @@ impl Shared {
             return self.offline();
         }
         prepare(&self.client.options().cache)?;
-        // Nobody removes or moves the model meanwhile.
+        // The model cannot be removed or moved meanwhile.
         let _in_use = loop {
             match self.repository.share()? {
                 Some(guard) => break guard,
@@ -240,7 +240,7 @@ impl Shared {
         Ok(snapshot)
     }
 
-    /// What the cache has, or an error that says what to do.
+    /// The snapshot in the cache, or an error that says what to do.
     fn offline(&self) -> Result<PathBuf> {
         let commit = self.repository.commit(&self.revision)?;
         match commit.filter(|c| self.repository.is_complete(c)) {

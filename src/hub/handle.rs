@@ -1,4 +1,4 @@
-//! A hub: one value wherever a hub is meant.
+//! The handle of a hub.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use super::options::HubOptions;
 use super::{Client, Download, DownloadRequest, Storage};
 use crate::error::Result;
 
-/// A models directory, how to reach the Hub that fills it, and a catalogue of well-known models. Loads, downloads,
-/// searches and estimates take one. Cloning shares it, the catalogue included.
+/// A models directory, how to reach the Hub, and a catalogue of well-known models. Loads, downloads, searches and
+/// estimates take one. Clones share it, including the catalogue.
 #[derive(Clone, Debug)]
 pub struct Hub {
     inner: Arc<Inner>,
@@ -23,7 +23,7 @@ struct Inner {
 }
 
 impl Hub {
-    /// A hub with the built-in catalogue. Its directory need not exist, and nothing is asked of the network.
+    /// A hub with the built-in catalogue. Its directory need not exist, and the network is not used.
     pub fn new(options: HubOptions) -> Hub {
         Hub { inner: Arc::new(Inner { options, catalog: Catalog::default() }) }
     }
@@ -31,7 +31,7 @@ impl Hub {
     /// The hub that the environment describes: [`HubOptions::from_env`].
     ///
     /// # Errors
-    /// If there is no place for models, or the token is malformed.
+    /// If there is no models directory, or the token is malformed.
     pub fn from_env() -> Result<Hub> {
         HubOptions::from_env().map(Hub::new)
     }
@@ -44,7 +44,7 @@ impl Hub {
         HubOptions::with_cache(directory).map(Hub::new)
     }
 
-    /// How it is reached.
+    /// Its options.
     pub fn options(&self) -> &HubOptions {
         &self.inner.options
     }
@@ -59,7 +59,7 @@ impl Hub {
         &self.inner.catalog
     }
 
-    /// The folder of a model that is completely in the models directory; `None` where anything is missing.
+    /// The folder of a model that is complete in the models directory; `None` if anything is missing.
     ///
     /// # Errors
     /// If the id or the revision is malformed, or the directory cannot be read.
@@ -74,7 +74,7 @@ impl Hub {
         Storage::new(self.directory())
     }
 
-    /// A client of its own, which can be cancelled without disturbing others of this hub.
+    /// A new client, which can be cancelled without affecting the others of this hub.
     ///
     /// # Errors
     /// If the endpoint or the proxy is malformed.
@@ -91,7 +91,7 @@ impl Hub {
     }
 }
 
-/// Whether both are the same hub, not only alike.
+/// Whether both are the same hub, not merely equal.
 impl PartialEq for Hub {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.inner, &other.inner)

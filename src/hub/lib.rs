@@ -3,8 +3,8 @@
 //! [`Hub`] is what everything else takes. A [`Download`] runs on threads of its own. [`Client`] is the part below it:
 //! one Hub, its token, its errors.
 //!
-//! Without the feature `network` what the cache has is found; everything else is there by name, and fails with a clear
-//! error (`absent.rs`). This file alone knows which it is.
+//! Without the feature `network` models in the cache are found; everything else exists, and fails with a clear error
+//! (`absent.rs`). Only this file tests the feature.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(feature = "network"), allow(dead_code, reason = "most of it serves what is left out"))]
 

@@ -21,7 +21,7 @@ pub struct RepoFile {
     pub blob_id: String,
     /// The SHA-256 of a large file.
     pub sha256: Option<String>,
-    /// Its id in the Hub's chunk storage.
+    /// Its hash in Xet storage.
     pub xet_hash: Option<String>,
 }
 
@@ -63,7 +63,7 @@ impl RepoFile {
     }
 }
 
-/// A relative path without ways up, of characters that file names may have everywhere.
+/// A relative path without `..`, of characters that are valid in file names everywhere.
 fn check_path(path: &str) -> Result<()> {
     let fine = !path.is_empty()
         && path.len() <= 1024

@@ -21,7 +21,7 @@ impl Token {
     /// A token; `None` where the text is empty.
     ///
     /// # Errors
-    /// If it has characters that cannot stand in an HTTP header.
+    /// If it has characters that an HTTP header cannot contain.
     pub fn new(text: &str) -> Result<Option<Token>> {
         let text = text.trim();
         match text.bytes().all(|b| b.is_ascii_graphic()) {
@@ -47,8 +47,8 @@ impl fmt::Debug for Token {
 pub struct ProxyUrl(String);
 
 impl ProxyUrl {
-    /// `http://host:port`, `https://host:port` or `socks5://host:port`, with `name:password@` before the host if needed;
-    /// whether it is one is seen when it is used.
+    /// `http://host:port`, `https://host:port` or `socks5://host:port`, with `name:password@` before the host if
+    /// needed; it is checked when it is used.
     pub fn new(url: &str) -> ProxyUrl {
         ProxyUrl(url.trim().to_owned())
     }
@@ -67,7 +67,7 @@ impl fmt::Debug for ProxyUrl {
 /// How to reach a Hub, and where its files go.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HubOptions {
-    /// The Hub or a mirror of it: scheme, host, and a path if it has one.
+    /// URL of the Hub or of a mirror: scheme, host, and path if there is one.
     pub endpoint: String,
     /// Sent to the endpoint's own scheme, host and port, and nowhere else.
     pub token: Option<Token>,
@@ -75,27 +75,27 @@ pub struct HubOptions {
     pub cache: PathBuf,
     /// Never touches the network.
     pub offline: bool,
-    /// Takes files that are in the Hub's chunk storage from there; whatever that cannot deliver comes over plain HTTP.
+    /// Fetches files that are in Xet storage from there, and over plain HTTP where that fails.
     pub xet: bool,
-    /// What every request goes through; `None` uses `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`.
+    /// Proxy for all requests; `None` uses `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`.
     pub proxy: Option<ProxyUrl>,
-    /// Connections of one download at most.
+    /// The most connections of one download.
     pub connections: usize,
-    /// How often in a row a request may fail without any progress before its error is final.
+    /// How often a request may fail in a row, without any progress, before its error is final.
     pub retries: u32,
-    /// The pause before the first retry; it doubles with each one, and a random half is taken off.
+    /// The wait before the first retry; it doubles with each one, less a random part of up to half.
     pub backoff: Duration,
-    /// A connection that brings less than 1 KiB a second for this long is given up.
+    /// A connection that is slower than 1 KiB/s for this long is dropped.
     pub stall: Duration,
     /// How long resolving a name and connecting may take, each.
     pub connect: Duration,
 }
 
 impl HubOptions {
-    /// What is asked for, else what the environment says.
+    /// The requested options, filled in from the environment.
     ///
     /// # Errors
-    /// If a value is out of range, the token is malformed, or there is no place for a cache.
+    /// If a value is out of range, the token is malformed, or there is no cache folder.
     pub fn new(request: &HubRequest) -> Result<HubOptions> {
         request.validate()?;
         let mut options = match &request.directory {
@@ -116,12 +116,12 @@ impl HubOptions {
         Ok(options)
     }
 
-    /// What the environment says, in the words of `huggingface_hub`: `HF_ENDPOINT`, `HF_TOKEN`, `HF_TOKEN_PATH`,
-    /// `HF_HUB_DISABLE_IMPLICIT_TOKEN`, `HF_HOME`, `HF_HUB_CACHE`, `HF_HUB_OFFLINE`, `HF_HUB_DISABLE_XET`,
-    /// `HF_HUB_DOWNLOAD_TIMEOUT`.
+    /// The options from the environment, with the variables of `huggingface_hub`: `HF_ENDPOINT`, `HF_TOKEN`,
+    /// `HF_TOKEN_PATH`, `HF_HUB_DISABLE_IMPLICIT_TOKEN`, `HF_HOME`, `HF_HUB_CACHE`, `HF_HUB_OFFLINE`,
+    /// `HF_HUB_DISABLE_XET`, `HF_HUB_DOWNLOAD_TIMEOUT`.
     ///
     /// # Errors
-    /// If there is no place for a cache, or the token is malformed.
+    /// If there is no cache folder, or the token is malformed.
     pub fn from_env() -> Result<HubOptions> {
         Self::with_cache(cache_dir()?)
     }
@@ -149,7 +149,7 @@ impl HubOptions {
     }
 }
 
-/// The token of the environment, else of the file that `hf auth login` writes.
+/// The token from the environment, otherwise from the file that `hf auth login` writes.
 fn token() -> Result<Option<Token>> {
     if env::HF_HUB_DISABLE_IMPLICIT_TOKEN.is_true() {
         return Ok(None);

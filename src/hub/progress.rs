@@ -1,18 +1,18 @@
-//! How far a download is.
+//! Progress of a download.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// How far one file is.
+/// Progress of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileProgress {
     /// Its path in the repository.
     pub name: String,
     /// Bytes.
     pub size: u64,
-    /// Bytes that are there.
+    /// Bytes that have arrived.
     pub done: u64,
-    /// Whether it is whole, checked and visible in the cache.
+    /// Whether it is complete, verified and visible in the cache.
     pub finished: bool,
 }
 
@@ -25,7 +25,7 @@ pub(super) struct Speed {
 impl Speed {
     const WINDOW: Duration = Duration::from_secs(5);
 
-    /// Bytes a second, when `bytes` in all have arrived by `now`.
+    /// Bytes per second, when `bytes` in total have arrived by `now`.
     pub fn measure(&mut self, bytes: u64, now: Instant) -> f64 {
         if self.samples.back().is_none_or(|(at, _)| now.duration_since(*at) >= Duration::from_millis(50)) {
             self.samples.push_back((now, bytes));

@@ -1,4 +1,4 @@
-//! What is known of a model that is not here.
+//! What is known about a model that is not on the disk.
 
 use std::collections::BTreeMap;
 
@@ -15,12 +15,12 @@ pub struct TensorHeader {
     pub bytes: u64,
 }
 
-/// A model of the Hub as its small files and headers describe it.
+/// A model of the Hub, as its small files and headers describe it.
 #[derive(Clone, Debug)]
 pub struct RemoteModel {
     /// `organisation/name`
     pub id: String,
-    /// The commit that all of this is from.
+    /// The commit that all of this comes from.
     pub commit: String,
     /// Its `config.json`.
     pub config: Value,
@@ -28,8 +28,8 @@ pub struct RemoteModel {
     pub weight_files: BTreeMap<String, u64>,
     /// Every tensor by name.
     pub tensors: BTreeMap<String, TensorHeader>,
-    /// Bytes that were received of weight files: their headers.
+    /// Bytes received from weight files: their headers.
     pub header_bytes: u64,
-    /// Bytes of all that a download would bring.
+    /// Bytes that a download would fetch.
     pub download_bytes: u64,
 }

@@ -21,15 +21,15 @@ use crate::error::Result;
 
 /// A model that continues a sequence of tokens.
 pub trait LanguageModel {
-    /// Processes what follows what `cache` remembers.
+    /// Processes the inputs after the positions in `cache`.
     ///
     /// # Errors
     /// `InvalidArgument` if the inputs do not fit each other or the model, `Unsupported` if the model cannot do what
     /// they ask for.
     fn forward(&self, inputs: &Inputs, cache: &mut Cache) -> Result<Output>;
 
-    /// The embeddings of tokens, u32 of any shape: `[.., hidden]`, as they enter the first layer. Images are spliced
-    /// in between them.
+    /// The embeddings of tokens, u32 of any shape: `[.., hidden]`, as they enter the first layer. Image embeddings are
+    /// spliced in between them.
     fn embed(&self, tokens: &Array) -> Result<Array>;
 
     /// The logits of hidden states `[.., hidden]`: `[.., vocabulary]`.
@@ -38,13 +38,13 @@ pub trait LanguageModel {
     /// An empty cache for one sequence.
     fn new_cache(&self, options: &CacheOptions) -> Result<Cache>;
 
-    /// The number of tokens the output layer knows.
+    /// The number of tokens in the output layer.
     fn vocab_size(&self) -> i32;
 
-    /// The longest sequence the model was made for, if its configuration says.
+    /// The longest sequence the model was trained for, if its configuration says.
     fn context_length(&self) -> Option<i32>;
 
-    /// Positions of a prompt that are processed at once where nobody says how many.
+    /// The default number of prompt positions per step.
     fn prefill_step(&self, device: Device) -> i32;
 
     /// Whether a position's result depends on how many are processed at once, beyond rounding.
@@ -55,13 +55,13 @@ pub trait LanguageModel {
 
 /// A model that turns a sequence of tokens into features, all at once.
 pub trait Encoder {
-    /// The hidden states of all positions. Nothing is remembered; what sees what is said by the inputs.
+    /// The hidden states of all positions. Nothing is remembered; the inputs say which positions see which.
     ///
     /// # Errors
     /// As [`LanguageModel::forward`].
     fn encode(&self, inputs: &Inputs) -> Result<Output>;
 
-    /// The longest sequence the model was made for, if its configuration says.
+    /// The longest sequence the model was trained for, if its configuration says.
     fn context_length(&self) -> Option<i32>;
 }
 

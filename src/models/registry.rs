@@ -31,27 +31,27 @@ impl Kind {
     }
 }
 
-/// How a row makes its model. All that it calls gets a [normalised](normalize) configuration.
+/// How a row builds its model. Every function gets a [normalised](normalize) configuration.
 #[derive(Clone, Copy)]
 pub enum Build {
     /// A specification for the generic decoder.
     Decoder(fn(&Value) -> Result<DecoderSpec>),
-    /// A model of its own.
+    /// A model written by hand.
     ByHand(ByHand<dyn LanguageModel>),
-    /// A model that makes features of texts.
+    /// A model that turns text into features.
     Encoder(ByHand<dyn Encoder>),
-    /// A decoder, and what makes embeddings of images.
+    /// A decoder, and a tower that turns images into embeddings.
     Vision {
         /// The decoder.
         text: fn(&Value) -> Result<DecoderSpec>,
-        /// What sees.
+        /// The vision tower.
         tower: ByHand<dyn Tower>,
     },
     /// The same architecture as another row.
     Alias(&'static str),
 }
 
-/// A model that is code.
+/// A model written by hand.
 pub struct ByHand<M: ?Sized> {
     /// Its sizes; refuses a configuration that it cannot run.
     pub shape: fn(&Value) -> Result<ModelShape>,
@@ -67,7 +67,7 @@ impl<M: ?Sized> Clone for ByHand<M> {
 
 impl<M: ?Sized> Copy for ByHand<M> {}
 
-/// A model with its weights, as its row makes it.
+/// A model with its weights, as its row builds it.
 pub enum Network {
     /// Text in, text out.
     Language(Box<dyn LanguageModel>),
@@ -94,7 +94,7 @@ impl Architecture {
         Architecture { model_type, build, sanitize: None }
     }
 
-    /// With checkpoints whose tensors have other names than the model.
+    /// For checkpoints whose tensor names differ from the model's.
     pub const fn sanitized(self, sanitize: Sanitize) -> Architecture {
         Architecture { sanitize: Some(sanitize), ..self }
     }
@@ -179,7 +179,7 @@ impl Architecture {
     /// Builds the model from its weights.
     ///
     /// # Errors
-    /// As [`shape`](Architecture::shape). What is wrong with the weights is [`Weights::finish`]'s to say.
+    /// As [`shape`](Architecture::shape). Problems with the weights are reported by [`Weights::finish`].
     pub fn build(&self, config: &Value, weights: &Weights) -> Result<Network> {
         let config = &normalize(config);
         if let Some(sanitize) = self.sanitize {

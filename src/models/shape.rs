@@ -11,7 +11,7 @@ pub struct ModelShape {
     pub hidden: u64,
     /// Rows of the output layer.
     pub vocab: u64,
-    /// The longest sequence the model was made for.
+    /// The longest sequence the model was trained for.
     pub context_length: Option<u64>,
     /// The path of the weight whose type the activations, and keys and values that are not quantized, have.
     pub embedding: String,
@@ -19,7 +19,7 @@ pub struct ModelShape {
     pub parameters: u64,
     /// One a layer.
     pub layers: Vec<LayerShape>,
-    /// Positions of a prompt that are processed at once where nobody says how many.
+    /// The default number of prompt positions per step.
     pub prefill_step: OnDevice,
 }
 

@@ -12,13 +12,13 @@ use crate::weights::{Matrix, Weights};
 pub struct ExpertsSpec {
     /// How many there are.
     pub count: i32,
-    /// Inner features of an expert.
+    /// Intermediate size of an expert.
     pub size: i32,
     /// `down(activation(gate(x)) * up(x))`
     pub activation: Activation,
-    /// Whether all three have biases.
+    /// Whether all three projections have biases.
     pub bias: bool,
-    /// Where their weights are, within the mixture.
+    /// Names of their weights, within the mixture.
     pub names: ExpertNames,
 }
 

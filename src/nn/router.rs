@@ -9,19 +9,19 @@ use crate::weights::Weights;
 /// How experts are chosen.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RouterSpec {
-    /// The layer that makes a logit of each expert, within the mixture.
+    /// The linear layer that gives a logit per expert, within the mixture.
     pub name: &'static str,
-    /// What becomes of logits.
+    /// How logits become scores.
     pub score: Score,
-    /// What is added to them.
+    /// What is added to the scores.
     pub bias: RouterBias,
-    /// Experts come from the best groups only.
+    /// Experts are chosen from the best groups only.
     pub groups: Option<Groups>,
-    /// Experts that each position uses: those with the largest scores.
+    /// How many experts each position uses: those with the largest scores.
     pub top_k: i32,
     /// Whether their scores are divided by their sum.
     pub normalize: bool,
-    /// Factor on their scores.
+    /// Scale of their scores.
     pub scale: Option<f32>,
 }
 

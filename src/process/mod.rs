@@ -1,4 +1,4 @@
-//! What holds for the whole process, whatever engines it has: threads of CPU kernels, limits of MLX's memory.
+//! Process-wide settings, which apply to all engines: threads of CPU kernels, MLX's memory limits.
 #![forbid(unsafe_code)]
 
 mod options;
@@ -10,13 +10,13 @@ use parking_lot::Mutex;
 use crate::array::{memory, threads};
 use crate::error::{Error, Result};
 
-/// The limit that was set; MLX tells only the one before.
+/// The limit that was set; MLX only returns the previous one.
 static CACHE_LIMIT: Mutex<Option<u64>> = Mutex::new(None);
 
-/// Sets what is given; the rest stays as it is.
+/// Sets the given options; the others stay as they are.
 ///
 /// # Errors
-/// `InvalidArgument` if a value is out of range, or CPU kernels already run on another number of threads.
+/// `InvalidArgument` if a value is out of range, or CPU kernels already run on a different number of threads.
 pub fn set(options: &ProcessOptions) -> Result<()> {
     options.validate()?;
     if let Some(count) = options.cpu_threads
@@ -36,7 +36,7 @@ pub fn set(options: &ProcessOptions) -> Result<()> {
     Ok(())
 }
 
-/// What counts now. Without a cache limit, MLX's own counts. Asking for the number of threads settles it.
+/// The current settings. Without a cache limit, MLX's own applies. Calling this fixes the number of threads.
 pub fn get() -> ProcessOptions {
     ProcessOptions {
         cpu_threads: u32::try_from(threads::count()).ok(),

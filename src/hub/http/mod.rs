@@ -1,4 +1,4 @@
-//! HTTP to a Hub: redirects, who may see the token, errors that say what to do, retries.
+//! HTTP requests to a Hub: redirects, where the token may be sent, errors that say what to do, retries.
 
 mod address;
 mod agents;
@@ -31,7 +31,7 @@ pub(super) use failure::retry_after;
 const MAX_JSON: u64 = 32 << 20;
 const MAX_REDIRECTS: usize = 10;
 
-/// A client of one Hub. Cloning shares connections and control.
+/// A client of one Hub. Clones share connections, pause and cancel.
 #[derive(Clone)]
 pub struct Client {
     inner: Arc<Inner>,
@@ -53,7 +53,7 @@ pub(super) struct Subject<'a> {
     pub file: Option<&'a str>,
 }
 
-/// An answer behind all redirects.
+/// The response after all redirects.
 pub(super) struct Reply {
     pub response: Response<Body>,
     /// Where it came from, if that is not the endpoint.
@@ -66,7 +66,7 @@ impl Client {
     /// A client.
     ///
     /// # Errors
-    /// If the endpoint or the proxy is no URL.
+    /// If the endpoint or the proxy is not a URL.
     pub fn new(options: HubOptions) -> Result<Client> {
         let endpoint = options.endpoint.trim_end_matches('/').to_owned();
         let bad = || Error::invalid_argument(format!("the endpoint {endpoint:?} is no http or https URL"));
@@ -81,7 +81,7 @@ impl Client {
         Ok(Client { inner: Arc::new(Inner { options, origin, proxies, agents, control: Control::new() }) })
     }
 
-    /// How this client was set up.
+    /// The options of this client.
     pub fn options(&self) -> &HubOptions {
         &self.inner.options
     }
@@ -90,25 +90,25 @@ impl Client {
         &self.inner.control
     }
 
-    /// Ends all that this client does, at once and for good.
+    /// Ends all work of this client, immediately and permanently.
     pub fn cancel(&self) {
         self.inner.control.cancel();
         self.close();
     }
 
-    /// Closes all connections; what used them begins again when [`resume`](Self::resume)d, where it was.
+    /// Closes all connections; the requests that used them continue where they stopped after [`resume`](Self::resume).
     pub fn pause(&self) {
         self.inner.control.pause();
         self.close();
     }
 
-    /// Closes all connections; requests under way fail.
+    /// Closes all connections; requests in flight fail.
     fn close(&self) {
         let fresh = Agents::new(&self.inner.options, &self.inner.proxies);
         std::mem::replace(&mut *self.inner.agents.lock(), fresh).shutdown();
     }
 
-    /// Goes on after [`pause`](Self::pause).
+    /// Continues after [`pause`](Self::pause).
     pub fn resume(&self) {
         self.inner.control.resume();
     }
@@ -135,7 +135,7 @@ impl Client {
             return Err(Error::not_found(format!("{url}: not asked for, this is the offline mode")).into());
         }
         let agent = self.inner.agents.lock().on(self.inner.proxies.route(&parsed(url)?)).clone();
-        // Behind that, so that connections that have been closed are not replaced by new ones.
+        // Only then, so that closed connections are not replaced by new ones.
         self.check()?;
         let mut request = agent.get(url);
         if let Some(authorization) = authorization {
@@ -199,7 +199,7 @@ impl Client {
         url.parse::<Uri>().ok().as_ref().and_then(Origin::of).as_ref() == Some(&self.inner.origin)
     }
 
-    /// Tries until it works, the failure is final, or the tries are used up.
+    /// Retries until it works, the failure is final, or the attempts are used up.
     pub(super) fn retrying<T>(
         &self,
         notice: &dyn Fn(Option<Retry>),
@@ -222,7 +222,7 @@ impl Client {
         Backoff::new(self.inner.options.backoff, self.inner.options.retries)
     }
 
-    /// Waits before the next try, or ends with the error. Failures of a cancel or a pause do not count.
+    /// Waits before the next attempt, or ends with the error. Failures caused by a cancel or a pause do not count.
     pub(super) fn wait(&self, backoff: &mut Backoff, failure: Failure, notice: &dyn Fn(Option<Retry>)) -> Result<()> {
         self.inner.control.check()?;
         if self.inner.control.is_paused() || failure.error.kind() == ErrorKind::Cancelled {

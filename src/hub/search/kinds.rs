@@ -1,4 +1,4 @@
-//! By what models are told apart: their size, what goes in.
+//! Size classes and modalities of models.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 pub enum SizeClass {
     /// Under 100 million.
     Tiny,
-    /// To a billion.
+    /// Up to 1 billion.
     Small,
-    /// To 7 billion.
+    /// Up to 7 billion.
     Medium,
-    /// To 13 billion.
+    /// Up to 13 billion.
     Large,
-    /// Beyond.
+    /// Above 13 billion.
     Xlarge,
 }
 
@@ -33,7 +33,7 @@ impl SizeClass {
     }
 }
 
-/// What goes into a model, by its task.
+/// What a model takes as input, by its task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Modality {
@@ -45,7 +45,7 @@ pub enum Modality {
     Audio,
     /// Text or images in, vectors out.
     Embedding,
-    /// Anything else, or not known.
+    /// Anything else, or unknown.
     Other,
 }
 

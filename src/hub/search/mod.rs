@@ -1,4 +1,4 @@
-//! Searching the Hub: what its API can filter it filters, the rest is filtered here.
+//! Searching the Hub: its API filters what it can, the rest is filtered here.
 //!
 //! # The quality score
 //!
@@ -29,9 +29,9 @@ pub use summary::ModelSummary;
 /// A page of results.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct SearchPage {
-    /// What was found. May be fewer than the limit, even none, while there is a next page.
+    /// The models found. May be fewer than the limit, even none, while there is a next page.
     pub models: Vec<ModelSummary>,
-    /// Where to go on, if there may be more.
+    /// Where to continue, if there may be more.
     pub next: Option<String>,
     /// How many models the Hub has sent for this page.
     pub examined: usize,

@@ -1,4 +1,4 @@
-//! What is looked for.
+//! Search queries.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,14 +6,14 @@ use super::date::days;
 use super::{Modality, ModelSummary, SizeClass};
 use crate::error::{Error, Result};
 
-/// Results of one page at most.
+/// The most results per page.
 const MAX_LIMIT: usize = 1000;
-/// The longest text of a query.
+/// The longest string in a query.
 const MAX_TEXT: usize = 256;
-/// The most entries of a list of a query.
+/// The most entries of a list in a query.
 const MAX_LIST: usize = 32;
 
-/// What to look for. Everything that is given must be fulfilled. As JSON: the same names; unknown ones are refused.
+/// What to search for. A model must match all given criteria. JSON uses the same names; unknown ones are refused.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SearchQuery {
@@ -23,41 +23,41 @@ pub struct SearchQuery {
     pub author: Option<String>,
     /// `text-generation`, `image-text-to-text`, ...
     pub task: Option<String>,
-    /// The library that models are made for: `mlx` if not given; an empty text for any.
+    /// The library that models are made for: `mlx` if not given; an empty string for any.
     pub library: String,
-    /// Tags that all must be there.
+    /// Tags that a model must all have.
     pub tags: Vec<String>,
-    /// Codes of languages that all must be there: `en`, `de`, ...
+    /// Language codes that a model must all have: `en`, `de`, ...
     pub languages: Vec<String>,
     /// `apache-2.0`, `mit`, ...
     pub licence: Option<String>,
-    /// Whether access must be asked for.
+    /// Whether access must be requested.
     pub gated: Option<bool>,
     /// `model_type` of its configuration.
     pub architecture: Option<String>,
     /// By number of parameters.
     pub size_class: Option<SizeClass>,
-    /// Bits of its weights: 16 and 32 for models that are not quantized.
+    /// Bits per weight: 16 or 32 for models that are not quantized.
     pub bits: Option<u32>,
-    /// What goes in.
+    /// Its modality.
     pub modality: Option<Modality>,
-    /// Bytes of weights at least.
+    /// The fewest bytes of weights.
     pub min_bytes: Option<u64>,
-    /// Bytes of weights at most.
+    /// The most bytes of weights.
     pub max_bytes: Option<u64>,
-    /// Estimated memory at most, bytes: "fits in".
+    /// The most estimated memory in bytes: "fits in".
     pub fits_bytes: Option<u64>,
-    /// Downloads of the last month at least.
+    /// The fewest downloads in the last month.
     pub min_downloads: Option<u64>,
-    /// Likes at least.
+    /// The fewest likes.
     pub min_likes: Option<u64>,
-    /// Changed at this date (`2025-01-31`) or later.
+    /// Modified on this date (`2025-01-31`) or later.
     pub since: Option<String>,
     /// Only models that this library can run.
     pub supported: bool,
-    /// In which order, highest or latest first.
+    /// The order, highest or latest first.
     pub sort: Sort,
-    /// Results of a page, 1 to 1000.
+    /// Results per page, 1 to 1000.
     pub limit: usize,
     /// Where an earlier page ended ([`SearchPage::next`]); the rest of the query must be the same.
     pub page: Option<String>,
@@ -101,11 +101,11 @@ pub enum Sort {
     Downloads,
     /// Likes.
     Likes,
-    /// What the Hub calls trending.
+    /// The Hub's trending score.
     Trending,
-    /// When it was made.
+    /// When it was created.
     Created,
-    /// When it was changed.
+    /// When it was modified.
     Modified,
     /// The quality score, among the thousand most downloaded that the Hub finds; such a search has one page.
     Quality,
@@ -134,7 +134,7 @@ impl SearchQuery {
         query.validate().map(|()| query)
     }
 
-    /// Refuses what cannot be meant.
+    /// Refuses impossible queries.
     ///
     /// # Errors
     /// `InvalidArgument`, with the key.
@@ -163,7 +163,7 @@ impl SearchQuery {
         }
     }
 
-    /// Whether a model is what is looked for, in all that the Hub may not have filtered.
+    /// Whether a model matches, in everything that the Hub may not have filtered.
     pub(crate) fn accepts(&self, m: &ModelSummary) -> bool {
         let same = |wanted: &Option<String>, is: &Option<String>| wanted.is_none() || wanted == is;
         let modified = m.modified.as_ref().or(m.created.as_ref());

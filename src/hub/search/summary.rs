@@ -1,4 +1,4 @@
-//! A model that was found, and its quality score.
+//! Search results and their quality score.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -7,10 +7,10 @@ use super::date::days;
 use super::weights::Weights;
 use super::{Modality, SizeClass};
 
-/// Beside its weights a model takes at least this much; a tenth of its weights if that is more.
+/// Memory that a model takes in addition to its weights: at least this, or a tenth of its weights if that is more.
 const LEAST_OVERHEAD: u64 = 128 << 20;
 
-/// A model that was found.
+/// A search result.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ModelSummary {
     /// `organisation/name`
@@ -21,28 +21,28 @@ pub struct ModelSummary {
     pub task: Option<String>,
     /// The library it is made for.
     pub library: Option<String>,
-    /// What goes in.
+    /// Its modality.
     pub modality: Modality,
     /// `model_type` of its configuration.
     pub architecture: Option<String>,
-    /// Whether this library can run the architecture; `None` where it is not known.
+    /// Whether this library supports the architecture; `None` if that is unknown.
     pub supported: Option<bool>,
-    /// Weights, counted as if none were quantized; of its name where nothing else says.
+    /// Number of parameters, quantized or not; from its name if there is no other source.
     pub parameters: Option<u64>,
     /// By number of parameters.
     pub size_class: Option<SizeClass>,
-    /// Bits of its weights.
+    /// Bits per weight.
     pub bits: Option<u32>,
-    /// Bytes of its weights, computed from the numbers that the Hub counts of each type.
+    /// Bytes of its weights, computed from the Hub's count of numbers of each type.
     pub weight_bytes: Option<u64>,
     /// Roughly what it takes in memory with a short context: its weights and a tenth, but 128 MiB at least. An estimate
     /// of the model itself (`mlxe fit`) is exact.
     pub memory_bytes: Option<u64>,
     /// Its licence.
     pub licence: Option<String>,
-    /// Codes of its languages.
+    /// Its language codes.
     pub languages: Vec<String>,
-    /// Whether access must be asked for.
+    /// Whether access must be requested.
     pub gated: bool,
     /// Whether only its owners can read it.
     pub private: bool,
@@ -50,13 +50,13 @@ pub struct ModelSummary {
     pub downloads: u64,
     /// Likes.
     pub likes: u64,
-    /// What the Hub calls trending.
+    /// The Hub's trending score.
     pub trending: f64,
-    /// When it was made, RFC 3339.
+    /// When it was created, RFC 3339.
     pub created: Option<String>,
-    /// When it was changed, RFC 3339.
+    /// When it was modified, RFC 3339.
     pub modified: Option<String>,
-    /// The quality score, 0 to 100; the module's documentation has its formula.
+    /// The quality score, 0 to 100; the module documentation has the formula.
     pub quality: f64,
     /// All tags.
     pub tags: Vec<String>,

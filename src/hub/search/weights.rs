@@ -1,8 +1,8 @@
-//! What the Hub tells of a model's weights: how many, how they are stored, how large.
+//! What the Hub says about a model's weights: number, types, size.
 
 use serde_json::{Map, Value};
 
-/// What the Hub tells of a model's weights.
+/// What the Hub says about a model's weights.
 #[derive(Default)]
 pub(super) struct Weights {
     pub(super) parameters: Option<u64>,

@@ -1,4 +1,4 @@
-//! Taking a folder with a model into the models directory.
+//! Importing a folder with a model into the models directory.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -17,7 +17,7 @@ use super::{Meter, Stage, Storage, StoredModel, Watch, files_below, lock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{read_json, read_text};
 
-/// Held by whoever builds in the folder that it lies in.
+/// Locked while its folder is being built.
 pub(super) const LOCK: &str = "lock";
 /// Bytes that are read and written at once.
 const BUFFER: usize = 1 << 20;
@@ -25,25 +25,25 @@ const BUFFER: usize = 1 << 20;
 const MAX_HEADER: u64 = 100 << 20;
 const INDEX: &str = "model.safetensors.index.json";
 
-/// Looks at a `config.json`.
+/// Checks a `config.json`.
 type Check<'a> = &'a dyn Fn(&Path) -> Result<()>;
 
 /// What to import.
 pub struct Import<'a> {
-    /// Has `config.json`, weights and tokenizer.
+    /// The folder, with `config.json`, weights and tokenizer.
     pub folder: PathBuf,
     /// The name it will have, `organisation/name`.
     pub id: String,
-    /// Weights are not copied but hard-linked where the file system can: both are then the same file, so whoever writes
-    /// to the one changes the other.
+    /// Hard-links weights instead of copying them, where the file system allows: both names are then the same file, and
+    /// a change to one changes the other.
     pub link: bool,
-    /// Looks at `config.json` before anything is copied.
+    /// Checks `config.json` before anything is copied.
     pub check: Option<Check<'a>>,
 }
 
 impl Storage {
-    /// Takes the files that a model needs from a folder: checked, named by their checksums like downloads, and visible
-    /// all at once. A model of the same files that is there already under this name is fine.
+    /// Imports the files that a model needs from a folder: verified, named by their checksums like downloads, and made
+    /// visible all at once. Importing the same files under the same name again is not an error.
     ///
     /// # Errors
     /// If the folder is no model, the name is taken, the disk is full, or `watch` says so.
@@ -93,7 +93,7 @@ impl Storage {
     }
 }
 
-/// A folder in which a model is built. It goes with the value, and after a kill with the next sweep.
+/// A folder in which a model is built. It is removed with the value, or after a kill by the next sweep.
 pub(super) struct Staging {
     pub folder: PathBuf,
     _lock: lock::InUse,
@@ -106,7 +106,7 @@ impl Staging {
         create_folder_of(&path)?;
         let lock = lock::lock(&path, Duration::from_secs(2))?;
         let lock = lock.ok_or_else(|| Error::new(ErrorKind::Busy, format!("{} is locked", path.display())))?;
-        // A process of the same number may have left something.
+        // An earlier process with the same id may have left something.
         let _ = fs::remove_dir_all(folder.join("model"));
         Ok(Staging { folder, _lock: lock })
     }
@@ -212,7 +212,7 @@ fn take(folder: &Path, path: &str, size: u64, link: bool, new: &Repository, mete
     let hex = sum.hex();
     let mut file = entry(path, size);
     match large {
-        // The Hub keeps large files beside git, which has a small text in their place.
+        // Git repositories of the Hub contain a small pointer file instead of a large file.
         true => {
             let pointer = format!("version https://git-lfs.github.com/spec/v1\noid sha256:{hex}\nsize {size}\n");
             let mut sum = Checksum::git(pointer.len() as u64);
@@ -226,7 +226,7 @@ fn take(folder: &Path, path: &str, size: u64, link: bool, new: &Repository, mete
     Ok(file)
 }
 
-/// A name for what was never committed: the same files have the same.
+/// A commit for files that were never committed: the same files get the same one.
 fn commit(listing: &Listing) -> String {
     let text: String = listing.files.values().map(|f| format!("{} {}\n", f.etag(), f.path)).collect();
     let mut sum = Checksum::git(text.len() as u64);

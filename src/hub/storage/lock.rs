@@ -14,28 +14,28 @@ use super::super::cache::Repository;
 use super::super::disk::disk;
 use crate::error::{Error, ErrorKind, Result};
 
-/// A lock that ends with the value, or with the process however that ends.
+/// A lock that is released with the value, or when the process ends.
 #[derive(Debug)]
 pub struct InUse {
     _file: Option<File>,
 }
 
-/// `None` while somebody else has the lock.
+/// `None` while the lock is held elsewhere.
 pub(super) fn try_lock(path: &Path, alone: bool) -> Result<Option<InUse>> {
     let file = match open(path) {
         Ok(file) => file,
-        // Nobody can change what is read-only: whoever only reads needs no lock.
+        // A read-only directory cannot change, so reading it needs no lock.
         Err(error) if !alone && error.kind() == ErrorKind::Io => return Ok(Some(InUse { _file: None })),
         Err(error) => return Err(error),
     };
     match if alone { file.try_lock() } else { file.try_lock_shared() } {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Ok(None),
-        // A file system without locks: one process at a time is the most that can be asked for.
+        // The file system has no locks; only one process at a time is supported there.
         Err(TryLockError::Error(e)) if e.kind() == Io::Unsupported => return Ok(Some(InUse { _file: None })),
         Err(TryLockError::Error(e)) => return Err(disk(path, e)),
     }
-    // Somebody may have removed the file between opening and locking it; then the lock holds nobody off.
+    // The file may have been removed between opening and locking it; the lock is then ineffective.
     let same = fs::metadata(path).is_ok_and(|at| file.metadata().is_ok_and(|m| m.ino() == at.ino()));
     Ok(same.then_some(InUse { _file: Some(file) }))
 }
@@ -64,17 +64,17 @@ impl Repository {
         self.locks.join("mlx-engine.lock")
     }
 
-    /// For whoever downloads or reads the model; `None` while somebody has it alone.
+    /// For downloading or reading the model; `None` while it is held exclusively.
     pub(in super::super) fn share(&self) -> Result<Option<InUse>> {
         try_lock(&self.lock_path(), false)
     }
 
-    /// For whoever removes, replaces or moves the model: neither a download of ours nor one of the Python libraries is
-    /// under way, and nobody loads it.
+    /// For removing, replacing or moving the model: no download, ours or of the Python libraries, and no load of it is
+    /// running.
     pub(super) fn own(&self, id: &str) -> Result<InUse> {
         let busy =
             || Error::new(ErrorKind::Busy, format!("{id} is being downloaded, loaded or changed; try again later"));
-        // Loads are short where they find everything; a moment's patience spares the caller a second try.
+        // Loads of complete models are short; waiting a moment spares the caller a retry.
         let guard = lock(&self.lock_path(), Duration::from_millis(200))?.ok_or_else(busy)?;
         for blob in self.incomplete() {
             self.try_lock(&blob)?.ok_or_else(busy)?;

@@ -1,9 +1,9 @@
-//! The models directory: what is in it, what may go, and how it gets elsewhere.
+//! The models directory: listing, removing, importing and moving models.
 //!
-//! The layout is that of the Python libraries. What this module keeps beside the models lies in `.locks/mlx-engine`,
-//! because those libraries look into no other folder that begins with a dot: the record of usage, and two folders in
-//! which models are built before they are renamed to their place (`new`) and lie after they were renamed away (`old`).
-//! A rename is atomic, so a model is there or it is not, whenever a process is killed.
+//! The layout is that of the Python libraries. The module's own files are in `.locks/mlx-engine`, the one folder
+//! starting with a dot that those libraries ignore: the usage record, and two folders where models are built before
+//! they are renamed into place (`new`) and kept after they are renamed away (`old`). A rename is atomic, so a model is
+//! present or absent as a whole, whenever a process is killed.
 
 mod import;
 mod lock;
@@ -51,19 +51,19 @@ pub struct Storage {
 pub struct StoredModel {
     /// `organisation/name`
     pub id: String,
-    /// Whether it can be loaded: all files of at least one revision are there.
+    /// Whether it can be loaded: all files of at least one revision are present.
     pub complete: bool,
     /// Bytes on the disk.
     pub bytes: u64,
-    /// Those of them that belong to files of which only a part is there.
+    /// Those of them that belong to incomplete files.
     pub partial_bytes: u64,
-    /// When it was last loaded, else when it came, in seconds since 1970.
+    /// When it was last loaded, otherwise when it was added, in seconds since 1970.
     pub last_used: u64,
     /// How often it was loaded.
     pub uses: u64,
     /// `model_type` of its configuration.
     pub model_type: Option<String>,
-    /// The folder of the whole.
+    /// The folder of a complete revision.
     pub directory: PathBuf,
     /// Its revisions.
     pub revisions: Vec<Revision>,
@@ -76,7 +76,7 @@ pub struct Revision {
     pub commit: String,
     /// Branches and tags that point to it.
     pub refs: Vec<String>,
-    /// Whether all that a model needs is there.
+    /// Whether everything that a model needs is present.
     pub complete: bool,
     /// How many files it has.
     pub files: usize,
@@ -86,7 +86,7 @@ pub struct Revision {
     pub directory: PathBuf,
 }
 
-/// Hears how far the work is. An error ends it.
+/// Called with the progress of the work. An error ends it.
 pub(super) type Watch<'a> = &'a mut dyn FnMut(&Progress) -> Result<()>;
 
 impl Storage {

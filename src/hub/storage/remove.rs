@@ -1,4 +1,4 @@
-//! Making room.
+//! Removing and pruning models.
 
 use std::collections::HashSet;
 use std::fs;
@@ -11,32 +11,32 @@ use super::super::disk::disk;
 use super::{Meter, Stage, Storage, StoredModel, Watch, files_below, lock};
 use crate::error::{Error, ErrorKind, Result};
 
-/// What removing a model gave.
+/// The result of removing a model.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Removed {
     /// The model.
     pub id: String,
-    /// Bytes that are free now.
+    /// Bytes that were freed.
     pub bytes: u64,
 }
 
-/// What may go.
+/// What to prune.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Prune {
     /// Bytes that all models together may keep.
     pub budget: u64,
-    /// Ids that stay whatever happens.
+    /// Ids that are never removed.
     pub keep: Vec<String>,
-    /// Only says what would go.
+    /// Only reports what would be removed.
     pub dry_run: bool,
 }
 
-/// What went.
+/// The result of pruning.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Pruned {
-    /// The models that went, the longest unused first.
+    /// The removed models, least recently used first.
     pub removed: Vec<Removed>,
-    /// Models that had to stay because somebody uses them at this moment.
+    /// Models that were kept because they are in use.
     pub busy: Vec<String>,
     /// Bytes that the others take.
     pub bytes: u64,
@@ -61,7 +61,7 @@ impl Storage {
             }
         };
         let _alone = repository.own(id)?;
-        // Another process may have been faster.
+        // Another process may have removed it first.
         let before = self.info(id)?;
         match commit {
             Some(commit) if before.revisions.len() > 1 => self.remove_revision(&repository, &before, &commit)?,
@@ -90,10 +90,10 @@ impl Storage {
         Ok(())
     }
 
-    /// Removes models until the others fit a budget, those first that were not used for the longest time.
+    /// Removes models, least recently used first, until the others fit a budget.
     ///
     /// # Errors
-    /// If the directory cannot be read or written to, or `watch` says so; what went by then is gone.
+    /// If the directory cannot be read or written to, or `watch` says so; what was removed by then is gone.
     pub fn prune(&self, prune: &Prune, watch: Watch<'_>) -> Result<Pruned> {
         let mut models = self.list()?;
         let mut result = Pruned { bytes: models.iter().map(|m| m.bytes).sum(), ..Default::default() };
@@ -114,7 +114,7 @@ impl Storage {
                     result.bytes -= model.bytes;
                     result.removed.push(removed);
                 }
-                // Another process was faster.
+                // Another process removed it first.
                 Err(e) if e.kind() == ErrorKind::NotFound => result.bytes -= model.bytes,
                 Err(e) if e.kind() == ErrorKind::Busy => result.busy.push(model.id),
                 Err(e) => return Err(e),
@@ -125,34 +125,34 @@ impl Storage {
         Ok(result)
     }
 
-    /// Makes a folder invisible at once, and then frees it.
+    /// Hides a folder atomically, then deletes it.
     pub(super) fn throw_away(&self, folder: &Path) -> Result<()> {
         let old = self.fresh("old")?;
         match fs::rename(folder, &old) {
             Ok(()) => {}
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(Error::io(folder, e)),
-            // The name is left over from another process of the same number.
+            // The name is left over from another process with the same id.
             Err(_) if old.exists() => {
                 let _ = fs::remove_dir_all(&old);
                 fs::rename(folder, &old).map_err(|e| disk(folder, e))?;
             }
             Err(e) => return Err(disk(folder, e)),
         }
-        // It is out of sight; what cannot be freed now is freed by the next sweep.
+        // It is hidden already; what cannot be deleted now, the next sweep deletes.
         if let Err(error) = fs::remove_dir_all(&old) {
             log::warn!("{}: {error}", old.display());
         }
         Ok(())
     }
 
-    /// Frees what killed processes have left: everything in `old`, and in `new` what nobody builds any more.
+    /// Deletes what killed processes have left: everything in `old`, and in `new` what is no longer being built.
     pub(super) fn sweep(&self) {
         for left in self.leftovers() {
             let _ = self.throw_away(&left.folder);
         }
     }
 
-    /// What [`sweep`](Self::sweep) would free.
+    /// What [`sweep`](Self::sweep) would delete.
     pub(super) fn leftovers(&self) -> Vec<Leftover> {
         let own = self.own_folder();
         let all = |name: &str| {
@@ -177,7 +177,7 @@ pub(super) struct Leftover {
     _alone: Option<lock::InUse>,
 }
 
-/// Whole blobs that no snapshot points to.
+/// Complete blobs that no snapshot points to.
 pub(super) fn unreferenced(repository: &Repository) -> Vec<std::path::PathBuf> {
     let links = files_below(&repository.root.join("snapshots"));
     let used: HashSet<_> = links.iter().filter_map(|l| fs::canonicalize(l).ok()).collect();

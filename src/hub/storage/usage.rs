@@ -35,7 +35,7 @@ impl Storage {
         write(&path, text.as_bytes())
     }
 
-    /// Notes that a model is used now. A models directory that cannot be written to keeps no record.
+    /// Records that a model is used now. A read-only models directory keeps no record.
     pub fn mark_used(&self, id: &str) {
         let now = since_1970(SystemTime::now());
         let noted = self.change_usage(|record| {

@@ -1,4 +1,4 @@
-//! Whether what is in the models directory is what it should be.
+//! Verifying the models directory.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
@@ -20,25 +20,25 @@ use crate::files::read_json;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WhatIsWrong {
-    /// The model needs it, and it is not there.
+    /// The model needs it, and it is missing.
     Missing,
-    /// Its name is there, its content is not.
+    /// Its link exists, its content does not.
     Dangling,
-    /// It has another length than it should.
+    /// It has the wrong size.
     Size,
-    /// Its content is not what its checksum says.
+    /// Its content does not match its checksum.
     Checksum,
-    /// It leads out of the model's folder.
+    /// It points outside the model's folder.
     Outside,
-    /// It cannot be read, or is no JSON where it should be.
+    /// It cannot be read, or is not JSON where it should be.
     Unreadable,
-    /// A part of a download or of other work that nobody continues. The next download of the model does.
+    /// Leftover of a download or of other work that is no longer running. The next download of the model continues it.
     Leftover,
-    /// No revision has it.
+    /// No revision refers to it.
     Unreferenced,
 }
 
-/// Something that is not as it should be.
+/// A problem.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Problem {
     /// The model; empty for what belongs to none.
@@ -51,22 +51,22 @@ pub struct Problem {
     pub message: String,
     /// Bytes it takes.
     pub bytes: u64,
-    /// Whether it was removed, so that the next download can bring it again.
+    /// Whether it was removed, so that the next download can fetch it again.
     pub fixed: bool,
     #[serde(skip)]
     path: PathBuf,
 }
 
-/// What a check found.
+/// The result of a verification.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Verification {
-    /// The models that were looked at.
+    /// The models that were verified.
     pub models: Vec<String>,
     /// Files whose content was read.
     pub files: usize,
     /// Their bytes.
     pub bytes: u64,
-    /// Whether all models are whole. Leftovers and unreferenced files only take room.
+    /// Whether all models are intact. Leftovers and unreferenced files only take up space.
     pub sound: bool,
     /// What is wrong.
     pub problems: Vec<Problem>,
@@ -74,7 +74,7 @@ pub struct Verification {
 
 impl Storage {
     /// Checks one model, or all: that what each revision needs is there, sizes, checksums, links, and what killed
-    /// processes have left. With `fix` what is damaged, left over or of no use is removed.
+    /// processes have left. With `fix`, damaged, leftover and useless files are removed.
     ///
     /// # Errors
     /// If the model is not there, somebody changes it (to be fixed: uses it), or `watch` says so.
@@ -140,7 +140,7 @@ fn verify_one(
     let mut problems = found.problems;
     if fix {
         problems.iter_mut().try_for_each(repair)?;
-        // What pointed to damaged files points nowhere now.
+        // Links to damaged files are dangling now.
         let links = files_below(&repository.root.join("snapshots"));
         for link in links.iter().filter(|l| !l.exists()) {
             fs::remove_file(link).map_err(|e| disk(link, e))?;

@@ -49,7 +49,7 @@ pub(super) struct Transfer {
     commit: String,
     xet: Arc<Xet>,
     chunk: u64,
-    /// Bytes that are there.
+    /// Bytes that have arrived.
     pub done: AtomicU64,
     state: Mutex<State>,
     /// One connection writes at a time: the kernel lets no more into a file, and those that it keeps out spin.

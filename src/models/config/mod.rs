@@ -33,7 +33,7 @@ pub fn with_defaults(config: &Value, defaults: Value) -> Value {
     normalize(&Value::Object(all))
 }
 
-/// The keys that most decoders have.
+/// The keys that most decoders share.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Common {
     pub hidden_size: i32,
@@ -64,9 +64,9 @@ pub struct Common {
     pub sliding_window: Option<i32>,
 }
 
-/// Layers that see everything.
+/// Full-attention layers.
 pub const FULL: &str = "full_attention";
-/// Layers that see a window.
+/// Sliding-window layers.
 pub const SLIDING: &str = "sliding_attention";
 
 impl Common {

@@ -17,7 +17,7 @@ pub struct DecoderSpec {
     pub vocab_size: i32,
     /// Features of the residual stream.
     pub hidden_size: i32,
-    /// Factor on the embeddings.
+    /// Scale of the embeddings.
     pub embedding_scale: Option<f32>,
     /// The layers.
     pub layers: Vec<LayerSpec>,
@@ -25,13 +25,13 @@ pub struct DecoderSpec {
     pub norm: NormAt,
     /// Where the output layer's weights are.
     pub head: Head,
-    /// Factor on the logits.
+    /// Scale of the logits.
     pub logit_scale: Option<f32>,
     /// Logits become `tanh(logits / cap) * cap`.
     pub logit_softcap: Option<f32>,
-    /// The longest sequence the model was made for.
+    /// The longest sequence the model was trained for.
     pub context_length: Option<i32>,
-    /// Where the rest is in the checkpoint.
+    /// Names of the other tensors in the checkpoint.
     pub names: Names,
 }
 
@@ -71,29 +71,29 @@ impl Default for Names {
     }
 }
 
-/// One layer: two parts that add to the residual stream.
+/// One layer: two sublayers that add to the residual stream.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerSpec {
-    /// What moves information between positions.
+    /// The mixer, which moves information between positions.
     pub attend: SubLayer<Mixer>,
-    /// What works on each position alone.
+    /// The feed-forward part, which works on each position separately.
     pub feed: SubLayer<Ffn>,
-    /// What the second part reads.
+    /// The input of the second sublayer.
     pub flow: Flow,
-    /// Where the mixer's memory of the sequence is.
+    /// Where the mixer's state is.
     pub state: StateUse,
 }
 
-/// A part of a layer: it adds `scale * after(what(before(x)))` to the residual stream.
+/// A sublayer: it adds `scale * after(what(before(x)))` to the residual stream.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SubLayer<T> {
-    /// The norm of what it reads.
+    /// The norm of its input.
     pub before: Option<NormAt>,
     /// What it is.
     pub what: T,
     /// The norm of its result.
     pub after: Option<NormAt>,
-    /// Factor on what is added.
+    /// Scale of what is added.
     pub scale: Option<f32>,
 }
 
@@ -106,12 +106,12 @@ pub struct NormAt {
     pub spec: NormSpec,
 }
 
-/// What the second part of a layer reads.
+/// What the second sublayer reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
-    /// The residual stream with the first part's result.
+    /// The residual stream with the first sublayer's result.
     Sequential,
-    /// What the first part reads: without a norm of its own, its norm's result.
+    /// The input of the first sublayer, or, for a second sublayer without a norm, the output of the first's norm.
     Parallel,
 }
 
@@ -198,8 +198,8 @@ impl DecoderSpec {
         }
     }
 
-    /// Positions of a prompt that are processed at once where nobody says how many. Each expert gets few of them, so a
-    /// mixture on a CPU takes more: its kernels are twice as fast with 512 as with 128.
+    /// The default number of prompt positions per step. Each expert gets few of them, so a mixture on a CPU takes more:
+    /// its kernels are twice as fast with 512 as with 128.
     pub fn prefill_step(&self, device: Device) -> i32 {
         let mixture = self.layers.iter().any(|layer| matches!(layer.feed.what, Ffn::Moe(_)));
         match device {

@@ -34,7 +34,7 @@ public final class ChatSession: Sendable {
     ///   - instructions: The system prompt. Put before `history`, unless that begins with one.
     ///   - history: Messages to go on from, such as ones that were saved.
     ///   - generateParameters: How to generate.
-    ///   - templateOptions: How messages are rendered: tools, switches of the template.
+    ///   - templateOptions: How messages are rendered: tools, template variables.
     public init(
         _ model: LanguageModel, instructions: String? = nil, history: [ChatMessage] = [],
         generateParameters: GenerateParameters = GenerateParameters(),

@@ -43,7 +43,7 @@ public struct EngineError: Error, Sendable, Hashable {
 extension EngineError.Code {
     /// An argument is missing, malformed or out of range.
     public static let invalidArgument = Self(MLXE_ERROR_INVALID_ARGUMENT)
-    /// A file, directory, model id or other named thing does not exist.
+    /// A file, directory, model or other named object does not exist.
     public static let notFound = Self(MLXE_ERROR_NOT_FOUND)
     /// The operating system refused to read, write or create something.
     public static let io = Self(MLXE_ERROR_IO)
@@ -65,7 +65,7 @@ extension EngineError.Code {
     public static let cancelled = Self(MLXE_ERROR_CANCELLED)
     /// A blocking call was made from inside a callback.
     public static let reentrant = Self(MLXE_ERROR_REENTRANT)
-    /// A panic was caught at the library's border. This is a bug in the library.
+    /// A panic was caught at the library's boundary. This is a bug in the library.
     public static let panic = Self(MLXE_ERROR_PANIC)
     /// The handle was in use when a panic was caught and can no longer be trusted.
     public static let poisoned = Self(MLXE_ERROR_POISONED)
@@ -75,11 +75,11 @@ extension EngineError.Code {
     public static let contextFull = Self(MLXE_ERROR_CONTEXT_FULL)
     /// An invariant of the library did not hold. This is a bug in the library.
     public static let `internal` = Self(MLXE_ERROR_INTERNAL)
-    /// A server wants a token, or the token's account may not read this.
+    /// A server requires a token, or the token's account has no access.
     public static let accessDenied = Self(MLXE_ERROR_ACCESS_DENIED)
-    /// The disk has no room for what is to be written.
+    /// The disk is full.
     public static let diskFull = Self(MLXE_ERROR_DISK_FULL)
-    /// Somebody else, here or in another process, is working on the same model.
+    /// The same model is in use by other work, in this process or another.
     public static let busy = Self(MLXE_ERROR_BUSY)
 
     /// The codes that have names, which are printed in place of their numbers.

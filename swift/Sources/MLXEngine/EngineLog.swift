@@ -8,13 +8,13 @@ import os
 public enum EngineLog {
     /// How important a message is.
     public enum Level: Int32, Sendable, Comparable {
-        /// What went wrong and is reported nowhere else.
+        /// Failures that are reported nowhere else.
         case error = 1
-        /// What is probably not wanted.
+        /// Probable problems.
         case warning = 2
-        /// What happens, coarsely.
+        /// Coarse progress.
         case info = 3
-        /// What happens, in detail.
+        /// Details.
         case debug = 4
 
         public static func < (lhs: Level, rhs: Level) -> Bool {
@@ -43,7 +43,7 @@ public enum EngineLog {
         }
     }
 
-    /// Sets who receives the library's messages, in place of whoever did before.
+    /// Sets the callback that receives the library's log messages, replacing any earlier one.
     ///
     /// - Parameters:
     ///   - level: The least important messages that are made.

@@ -44,7 +44,7 @@ public enum GenerationEvent: Sendable, Hashable {
     case prefill(processed: Int, total: Int)
     /// A token was generated.
     case token(GeneratedToken)
-    /// Text that had been held back, because it might have begun a stop text or lacked the end of a character.
+    /// Text that had been held back, because it might have begun a stop string or was an incomplete character.
     case text(String)
     /// How it went; the last event.
     case info(GenerateCompletionInfo)
@@ -54,7 +54,7 @@ public enum GenerationEvent: Sendable, Hashable {
 public struct GeneratedToken: Sendable, Hashable {
     /// Its id.
     public let id: Token
-    /// The text that it completed: whole characters, perhaps none.
+    /// The complete characters that are now certain, possibly none.
     public let text: String
     /// The natural logarithm of its probability; nil unless ``GenerateParameters/logprobs`` is set.
     public let logprob: Float?
@@ -82,9 +82,9 @@ public struct GenerateStopReason: RawRepresentable, Sendable, Hashable, CustomSt
 
     /// The model ended its answer.
     public static let stop = GenerateStopReason(rawValue: 1)
-    /// A stop text appeared.
+    /// A stop string appeared.
     public static let stopText = GenerateStopReason(rawValue: 2)
-    /// The limit on tokens was reached.
+    /// `max_tokens` was reached.
     public static let length = GenerateStopReason(rawValue: 3)
     /// It was cancelled.
     public static let cancelled = GenerateStopReason(rawValue: 4)
@@ -112,19 +112,19 @@ public struct PromptReuseEnd: RawRepresentable, Sendable, Hashable, CustomString
         self.rawValue = rawValue
     }
 
-    /// Nothing is kept.
+    /// The prefix store is off.
     public static let disabled = PromptReuseEnd(rawValue: 0)
-    /// Nothing was kept so far of this model with these cache options.
+    /// Nothing is stored yet for this model with these cache options.
     public static let nothingStored = PromptReuseEnd(rawValue: 1)
-    /// Nothing that was kept goes on like the prompt.
+    /// The stored states continue differently.
     public static let differs = PromptReuseEnd(rawValue: 2)
-    /// All was reused that can be: the last token of a prompt is always processed.
+    /// Everything was reused that can be: the last token of a prompt is always processed.
     public static let wholePrompt = PromptReuseEnd(rawValue: 3)
     /// Only whole blocks are reused, so that results are exactly the same.
     public static let block = PromptReuseEnd(rawValue: 4)
-    /// What was kept goes on like the prompt, but cannot go back to the position where it does not.
+    /// A stored state begins like the prompt, but cannot go back to the position where they diverge.
     public static let notTrimmable = PromptReuseEnd(rawValue: 5)
-    /// What goes on like the prompt has been freed.
+    /// A state that begins like the prompt has been freed.
     public static let evicted = PromptReuseEnd(rawValue: 6)
 
     static let names: [PromptReuseEnd: String] = [
@@ -138,7 +138,7 @@ public struct PromptReuseEnd: RawRepresentable, Sendable, Hashable, CustomString
     }
 }
 
-/// How a generation went.
+/// Statistics of a generation.
 public struct GenerateCompletionInfo: Sendable, Hashable {
     /// Tokens of the prompt that were processed or reused.
     public var promptTokenCount: Int
@@ -146,27 +146,27 @@ public struct GenerateCompletionInfo: Sendable, Hashable {
     public var generationTokenCount: Int
     /// Seconds from the start until the prompt was processed.
     public var promptTime: TimeInterval
-    /// Seconds from then to the end.
+    /// Seconds from then until the end.
     public var generateTime: TimeInterval
     /// Seconds from the start to the first token; nil if there was none.
     public var timeToFirstToken: TimeInterval?
-    /// Prompt tokens that were processed a second.
+    /// Prompt tokens processed per second, not counting reused ones.
     public var promptTokensPerSecond: Double
-    /// Answer tokens a second.
+    /// Answer tokens per second.
     public var tokensPerSecond: Double
-    /// The most bytes MLX held so far, in the whole process.
+    /// The most bytes MLX has held so far, in the whole process.
     public var peakMemory: UInt64
     /// The seed that was used.
     public var seed: UInt64
     /// Why it ended.
     public var stopReason: GenerateStopReason
-    /// Tokens that were proposed, so that one step could confirm several.
+    /// Tokens that were proposed by speculation.
     public var proposedTokenCount: Int
-    /// Those of them that were right.
+    /// Those of them that were accepted.
     public var acceptedTokenCount: Int
-    /// Tokens of the prompt that were not processed, because an earlier generation left their state.
+    /// Tokens of the prompt whose state was reused from an earlier generation instead of processed.
     public var reusedTokenCount: Int
-    /// Tokens that the prompt has in common, from its beginning, with something that an earlier generation left.
+    /// Length in tokens of the longest prefix that the prompt shares with the state of an earlier generation.
     public var matchedTokenCount: Int
     /// Why no more of the prompt was reused.
     public var reuseEnd: PromptReuseEnd

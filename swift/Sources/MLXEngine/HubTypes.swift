@@ -8,7 +8,7 @@ public struct StoredModel: Sendable, Hashable, Codable, Identifiable {
         public let commit: String
         /// Branches and tags that point to it.
         public let refs: [String]
-        /// Whether all that a model needs is there.
+        /// Whether everything that a model needs is present.
         public let complete: Bool
         /// How many files it has.
         public let files: Int
@@ -24,9 +24,9 @@ public struct StoredModel: Sendable, Hashable, Codable, Identifiable {
     public let complete: Bool
     /// Bytes on the disk.
     public let bytes: UInt64
-    /// Those of them that belong to files of which only a part is there.
+    /// Those of them that belong to incomplete files.
     public let partialBytes: UInt64
-    /// When it was last loaded, else when it came, in seconds since 1970.
+    /// When it was last loaded, otherwise when it was added, in seconds since 1970.
     public let lastUsed: UInt64
     /// How often it was loaded.
     public let uses: UInt64
@@ -45,7 +45,7 @@ public struct StoredModel: Sendable, Hashable, Codable, Identifiable {
 
 /// What a check of models found.
 public struct VerificationReport: Sendable, Hashable, Codable {
-    /// Something that is not as it should be.
+    /// A problem.
     public struct Problem: Sendable, Hashable, Codable {
         /// The model; empty for what belongs to none.
         public let id: String
@@ -61,13 +61,13 @@ public struct VerificationReport: Sendable, Hashable, Codable {
         public let fixed: Bool
     }
 
-    /// The models that were looked at.
+    /// The models that were verified.
     public let models: [String]
     /// Files whose content was read.
     public let files: Int
     /// Their bytes.
     public let bytes: UInt64
-    /// Whether all models are whole. Leftovers and unreferenced files only take room.
+    /// Whether all models are intact. Leftovers and unreferenced files only take up space.
     public let sound: Bool
     /// What is wrong.
     public let problems: [Problem]
@@ -89,11 +89,11 @@ public struct PruneReport: Sendable, Hashable, Codable {
     public struct Removed: Sendable, Hashable, Codable {
         /// The model's name.
         public let id: String
-        /// Bytes that are free now.
+        /// Bytes that were freed.
         public let bytes: UInt64
     }
 
-    /// The models that went, the longest unused first.
+    /// The removed models, least recently used first.
     public let removed: [Removed]
     /// Models that had to stay because they are in use.
     public let busy: [String]

@@ -4,7 +4,7 @@ extension LanguageModel {
     /// Loads a model from a directory.
     ///
     /// - Parameters:
-    ///   - directory: Has `config.json`, weights and tokenizer.
+    ///   - directory: The folder, with `config.json`, weights and tokenizer.
     ///   - hub: Whose catalogue counts, where the directory lies in a models directory; nil for the built-in one.
     ///   - engine: Where the model will compute; nil for ``Engine/shared()``.
     ///   - phaseHandler: Hears of every phase, in order, the last one terminal. Called on a thread of the library; what

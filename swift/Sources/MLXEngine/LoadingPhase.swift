@@ -38,7 +38,7 @@ public enum LoadingPhase: Sendable, Equatable, CustomStringConvertible {
     /// Reading the tokenizer.
     case loadingTokenizer
 
-    /// Running the model once, so that the first answer is not slower than the next.
+    /// Running the model once, so that the first answer is not slower than later ones.
     case initializingModel
 
     /// The model can be used.
@@ -140,7 +140,7 @@ public struct LoadingUpdate: Sendable, Equatable {
     /// While something is downloaded, and while weights are read: how far that is.
     public var progress: ModelProgress?
 
-    /// Bytes that MLX holds, in the whole process.
+    /// Bytes that MLX holds in the whole process.
     public var memoryInUse: UInt64
 
     /// Seconds since the load began.

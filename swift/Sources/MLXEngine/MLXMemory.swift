@@ -4,13 +4,13 @@ import CMLXEngine
 public enum MLXMemory {
     /// What MLX holds at one moment.
     public struct Snapshot: Sendable, Hashable {
-        /// Held by models, caches and work.
+        /// Held by models, caches and work in progress.
         public let active: Int
-        /// Kept for reuse after it was freed.
+        /// Freed, and kept for reuse.
         public let cache: Int
         /// The most that was active since the start or the last ``MLXMemory/resetPeak()``.
         public let peak: Int
-        /// At which MLX waits for running work before it allocates more.
+        /// The limit at which MLX waits for running work before it allocates more.
         public let limit: Int
     }
 
@@ -28,12 +28,12 @@ public enum MLXMemory {
         snapshot().active
     }
 
-    /// Gives memory that MLX keeps for reuse back to the system.
+    /// Returns memory that MLX keeps for reuse to the system.
     public static func clearCache() {
         mlxe_memory_clear_cache()
     }
 
-    /// Makes the peak start again from now.
+    /// Restarts the peak from now.
     public static func resetPeak() {
         mlxe_memory_reset_peak()
     }

@@ -17,9 +17,10 @@ public enum MLXProcess {
         return ProcessOptions(options)
     }
 
-    /// Sets what is given; the rest stays as it is.
+    /// Sets the given options; the others stay as they are.
     ///
-    /// - Throws: ``EngineError`` if a value is out of range, or CPU kernels already run on another number of threads.
+    /// - Throws: ``EngineError`` if a value is out of range, or CPU kernels already run on a different number of
+    ///   threads.
     public static func set(_ options: ProcessOptions) throws {
         try options.withCOptions { try check(mlxe_process_set($0)) }
     }

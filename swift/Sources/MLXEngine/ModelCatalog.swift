@@ -19,13 +19,13 @@ public struct ModelCatalog: Sendable {
         public var name: String
         /// Unique, without spaces.
         public var shortName: String
-        /// Weights, counted as if none were quantized.
+        /// Number of parameters, quantized or not.
         public var parameters: UInt64
-        /// Bits of its weights.
+        /// Bits per weight.
         public var bits: Int
         /// Its architecture, as `config.json` names it.
         public var architecture: String
-        /// Positions it was made for.
+        /// The context length it was trained for.
         public var context: UInt64
         /// A prompt to try it with.
         public var defaultPrompt: String

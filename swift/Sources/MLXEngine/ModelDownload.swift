@@ -61,7 +61,7 @@ public struct ModelDownload: AsyncSequence, Sendable {
         slot.pause()
     }
 
-    /// Goes on where it was.
+    /// Continues where it stopped.
     public func resume() {
         slot.resume()
     }

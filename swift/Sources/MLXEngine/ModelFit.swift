@@ -60,7 +60,7 @@ public struct ModelFit: Sendable, Hashable, Decodable {
     public let supported: Bool
     /// Why it cannot.
     public let reason: String?
-    /// Weights, counted as if none were quantized.
+    /// Number of parameters, quantized or not.
     public let parameters: UInt64
     /// Bits of the most common quantization.
     public let bits: Int?

@@ -132,7 +132,7 @@ public final class ModelHub: Sendable {
     /// - Parameters:
     ///   - id: The model's name.
     ///   - revision: A branch, tag or commit; nil for all.
-    /// - Returns: Bytes that are free now.
+    /// - Returns: Bytes that were freed.
     /// - Throws: ``EngineError``, with ``EngineError/Code/busy`` while it is downloaded or being loaded.
     @discardableResult
     public func remove(id: String, revision: String? = nil) async throws -> UInt64 {
@@ -164,7 +164,7 @@ public final class ModelHub: Sendable {
     /// Takes a folder with a model into the models directory. It is checked first and appears when it is whole.
     ///
     /// - Parameters:
-    ///   - folder: Has `config.json`, weights and tokenizer.
+    ///   - folder: The folder, with `config.json`, weights and tokenizer.
     ///   - id: The name it will have, `organisation/name`.
     ///   - link: Hard-links the weights where the file system can: both are then one file.
     ///   - progressHandler: Hears how far it is.
@@ -206,7 +206,7 @@ public final class ModelHub: Sendable {
     /// - Parameters:
     ///   - budget: Bytes that all models together may take.
     ///   - keep: Ids of models that stay.
-    ///   - dryRun: Only says what would go.
+    ///   - dryRun: Only reports what would be removed.
     /// - Throws: ``EngineError``, or `CancellationError` if the task is cancelled.
     @discardableResult
     public func prune(

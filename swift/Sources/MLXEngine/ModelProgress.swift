@@ -13,7 +13,7 @@ public struct ModelProgress: Sendable, Hashable {
             self.rawValue = rawValue
         }
 
-        /// Asking which files there are.
+        /// Listing the files.
         public static let listing = Stage(rawValue: MLXE_STAGE_LISTING)
         /// Downloading configuration, tokenizer and templates.
         public static let config = Stage(rawValue: MLXE_STAGE_CONFIG)
@@ -39,7 +39,7 @@ public struct ModelProgress: Sendable, Hashable {
         }
     }
 
-    /// A failure that is being waited out.
+    /// A failure that is about to be retried.
     public struct Retry: Sendable, Hashable {
         /// How many tries have failed in a row.
         public var attempt: Int
@@ -53,21 +53,21 @@ public struct ModelProgress: Sendable, Hashable {
 
     /// What the work is doing.
     public var stage: Stage
-    /// The file at hand; the model where whole models are moved or removed. Empty where there is none.
+    /// The current file, or the model when whole models are moved or removed. Empty if there is none.
     public var file: String
-    /// Its number within the stage, from 1; 0 where there is none.
+    /// Its number within the stage, from 1; 0 if there is none.
     public var fileIndex: Int
-    /// How many files the stage has, as far as they are known.
+    /// How many files the stage has, as far as is known.
     public var totalFiles: Int
     /// Bytes of the file that are done.
     public var fileBytesDone: UInt64
-    /// Bytes of the file; 0 where it is not counted by itself, as while weights are read.
+    /// Bytes of the file; 0 where files are not counted individually, as while weights are read.
     public var fileBytesTotal: UInt64
     /// Bytes that are done, over all files and stages.
     public var bytesDone: UInt64
     /// Bytes of all files known so far.
     public var bytesTotal: UInt64
-    /// Bytes a second, lately; 0 where it is not measured.
+    /// Recent speed in bytes per second; 0 where it is not measured.
     public var bytesPerSecond: Double
     /// Seconds that the rest will take at that speed; nil if that is not known.
     public var remaining: TimeInterval?
@@ -81,7 +81,7 @@ public struct ModelProgress: Sendable, Hashable {
         bytesTotal == 0 ? 0 : Double(bytesDone) / Double(bytesTotal)
     }
 
-    /// How much of the file is done, 0 to 1.
+    /// Fraction of the file that is done, 0 to 1.
     var fileFraction: Double {
         fileBytesTotal == 0 ? 0 : Double(fileBytesDone) / Double(fileBytesTotal)
     }

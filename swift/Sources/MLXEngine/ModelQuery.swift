@@ -4,22 +4,22 @@ public struct ModelQuery: Sendable, Hashable, Encodable {
     public enum SizeClass: String, Sendable, Hashable, Codable {
         /// Under 100 million.
         case tiny
-        /// To a billion.
+        /// Up to 1 billion.
         case small
-        /// To 7 billion.
+        /// Up to 7 billion.
         case medium
-        /// To 13 billion.
+        /// Up to 13 billion.
         case large
-        /// Beyond.
+        /// Above 13 billion.
         case xlarge
     }
 
-    /// What goes in.
+    /// Its modality.
     public enum Modality: String, Sendable, Hashable, Codable {
         case text, image, audio, embedding, other
     }
 
-    /// In which order, highest or latest first.
+    /// The order, highest or latest first.
     public enum Order: String, Sendable, Hashable, Codable {
         case downloads, likes, trending, created, modified, quality
     }
@@ -32,39 +32,39 @@ public struct ModelQuery: Sendable, Hashable, Encodable {
     public var task: String?
     /// The library that models are made for: `mlx` if nil; an empty text for any.
     public var library: String?
-    /// Tags that all must be there.
+    /// Tags that a model must all have.
     public var tags: [String] = []
-    /// Codes of languages that all must be there: `en`, `de`, ...
+    /// Language codes that a model must all have: `en`, `de`, ...
     public var languages: [String] = []
     /// `apache-2.0`, `mit`, ...
     public var licence: String?
-    /// Whether access must be asked for.
+    /// Whether access must be requested.
     public var gated: Bool?
     /// The architecture, as `config.json` names it.
     public var architecture: String?
     /// By number of parameters.
     public var sizeClass: SizeClass?
-    /// Bits of its weights: 16 and 32 for models that are not quantized.
+    /// Bits per weight: 16 or 32 for models that are not quantized.
     public var bits: Int?
-    /// What goes in.
+    /// Its modality.
     public var modality: Modality?
-    /// Bytes of weights at least.
+    /// The fewest bytes of weights.
     public var minBytes: UInt64?
-    /// Bytes of weights at most.
+    /// The most bytes of weights.
     public var maxBytes: UInt64?
     /// Bytes of estimated memory at most.
     public var fitsBytes: UInt64?
-    /// Downloads of the last month at least.
+    /// The fewest downloads in the last month.
     public var minDownloads: UInt64?
-    /// Likes at least.
+    /// The fewest likes.
     public var minLikes: UInt64?
-    /// Changed at this date (`2025-01-31`) or later.
+    /// Modified on this date (`2025-01-31`) or later.
     public var since: String?
     /// Only models that this library can run.
     public var supported = false
     /// In which order.
     public var sort = Order.downloads
-    /// Results of a page, 1 to 1000.
+    /// Results per page, 1 to 1000.
     public var limit = 20
     /// Where an earlier page ended: ``ModelPage/next``. The rest of the query must be the same.
     public var page: String?
@@ -90,7 +90,7 @@ public struct ModelQuery: Sendable, Hashable, Encodable {
 public struct ModelPage: Sendable, Hashable, Decodable {
     /// May be fewer than the limit, even none, while there is a next page.
     public let models: [ModelSummary]
-    /// Where to go on, if there may be more.
+    /// Where to continue, if there may be more.
     public let next: String?
     /// How many models the Hub has sent for this page.
     public let examined: Int
@@ -106,17 +106,17 @@ public struct ModelSummary: Sendable, Hashable, Decodable, Identifiable {
     public let task: String?
     /// The library it is made for.
     public let library: String?
-    /// What goes in.
+    /// Its modality.
     public let modality: ModelQuery.Modality
     /// The architecture, as `config.json` names it.
     public let architecture: String?
     /// Whether this library can run the architecture; nil where it is not known.
     public let supported: Bool?
-    /// Weights, counted as if none were quantized.
+    /// Number of parameters, quantized or not.
     public let parameters: UInt64?
     /// By number of parameters.
     public let sizeClass: ModelQuery.SizeClass?
-    /// Bits of its weights.
+    /// Bits per weight.
     public let bits: Int?
     /// Bytes of its weights.
     public let weightBytes: UInt64?
@@ -124,9 +124,9 @@ public struct ModelSummary: Sendable, Hashable, Decodable, Identifiable {
     public let memoryBytes: UInt64?
     /// Its licence.
     public let licence: String?
-    /// Codes of its languages.
+    /// Its language codes.
     public let languages: [String]
-    /// Whether access must be asked for.
+    /// Whether access must be requested.
     public let gated: Bool
     /// Whether only its owners can read it.
     public let `private`: Bool
@@ -134,11 +134,11 @@ public struct ModelSummary: Sendable, Hashable, Decodable, Identifiable {
     public let downloads: UInt64
     /// Likes.
     public let likes: UInt64
-    /// What the Hub calls trending.
+    /// The Hub's trending score.
     public let trending: Double
-    /// When it was made, RFC 3339.
+    /// When it was created, RFC 3339.
     public let created: String?
-    /// When it was changed, RFC 3339.
+    /// When it was modified, RFC 3339.
     public let modified: String?
     /// A score of how well it is described, kept and used, 0 to 100.
     public let quality: Double

@@ -18,7 +18,7 @@ pub struct GatedSpec {
     pub size: i32,
     /// The activation.
     pub activation: Activation,
-    /// Whether all three have biases.
+    /// Whether all three projections have biases.
     pub bias: bool,
     /// How `gate` and `up` are stored.
     pub gate_up: GateUp,

@@ -1,5 +1,5 @@
-//! What works on each position alone. Each kind is a module with its specification, the names of its tensors and its
-//! share of a memory estimate.
+//! The feed-forward part, which works on each position separately. Each kind is a module with its specification, the
+//! names of its tensors and its share of a memory estimate.
 
 mod gated;
 mod kind;
@@ -14,7 +14,7 @@ pub use kind::{Feed, FfnSpec};
 
 macro_rules! kinds {
     ($($name:ident($spec:ty)),+ $(,)?) => {
-        /// What works on each position alone.
+        /// The feed-forward part, which works on each position separately.
         #[derive(Clone, Debug, PartialEq)]
         #[allow(missing_docs)]
         pub enum Ffn { $($name($spec)),+ }

@@ -10,7 +10,7 @@ pub use kind::{Mix, MixerSpec};
 
 macro_rules! mixers {
     ($($name:ident($spec:ty)),+ $(,)?) => {
-        /// What moves information between positions.
+        /// The mixer, which moves information between positions.
         #[derive(Clone, Debug, PartialEq)]
         #[allow(missing_docs)]
         pub enum Mixer { $($name($spec)),+ }
