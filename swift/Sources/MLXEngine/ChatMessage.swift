@@ -1,6 +1,6 @@
 /// A message of a conversation. Codable, so that conversations can be saved and restored.
 public struct ChatMessage: Sendable, Hashable, Codable {
-    /// Who speaks. Templates may know more roles than have names here.
+    /// The author of a message. Templates may know more roles than have names here.
     public struct Role: RawRepresentable, Sendable, Hashable, Codable {
         /// The role's name in the chat template.
         public let rawValue: String
@@ -10,9 +10,9 @@ public struct ChatMessage: Sendable, Hashable, Codable {
             self.rawValue = rawValue
         }
 
-        /// The app, which tells the model how to behave.
+        /// Instructions from the app.
         public static let system = Role(rawValue: "system")
-        /// The person.
+        /// The user.
         public static let user = Role(rawValue: "user")
         /// The model.
         public static let assistant = Role(rawValue: "assistant")
@@ -22,7 +22,7 @@ public struct ChatMessage: Sendable, Hashable, Codable {
 
     /// A call of a tool.
     public struct ToolCall: Sendable, Hashable, Codable {
-        /// What is called, and with what.
+        /// The function and its arguments.
         public struct Function: Sendable, Hashable, Codable {
             /// The tool's name.
             public var name: String
@@ -38,7 +38,7 @@ public struct ChatMessage: Sendable, Hashable, Codable {
 
         /// The kind of tool.
         public var type: String
-        /// What is called, and with what.
+        /// The function and its arguments.
         public var function: Function
 
         /// A call of a function.
@@ -48,10 +48,10 @@ public struct ChatMessage: Sendable, Hashable, Codable {
         }
     }
 
-    /// Who speaks.
+    /// The author.
     public var role: Role
 
-    /// What is said.
+    /// The text.
     public var content: String
 
     /// The tools that the model called with this message.
@@ -64,22 +64,22 @@ public struct ChatMessage: Sendable, Hashable, Codable {
         self.toolCalls = toolCalls
     }
 
-    /// A message of the app.
+    /// A system message.
     public static func system(_ content: String) -> ChatMessage {
         ChatMessage(role: .system, content: content)
     }
 
-    /// A message of the person.
+    /// A user message.
     public static func user(_ content: String) -> ChatMessage {
         ChatMessage(role: .user, content: content)
     }
 
-    /// A message of the model.
+    /// A message from the model.
     public static func assistant(_ content: String, toolCalls: [ToolCall]? = nil) -> ChatMessage {
         ChatMessage(role: .assistant, content: content, toolCalls: toolCalls)
     }
 
-    /// What a tool answered.
+    /// The result of a tool.
     public static func tool(_ content: String) -> ChatMessage {
         ChatMessage(role: .tool, content: content)
     }
@@ -95,13 +95,13 @@ public struct ChatTemplateOptions: Sendable, Hashable {
     /// Tools that the model may call, as JSON schemas of functions.
     public var tools: [JSONValue]
 
-    /// More variables for the template, such as `["enable_thinking": false]`.
+    /// Additional template variables, such as `["enable_thinking": false]`.
     public var variables: [String: JSONValue]
 
     /// A template to use instead of the model's own.
     public var template: String?
 
-    /// Ends the prompt where the answer begins.
+    /// Ends the prompt where the answer is to begin.
     public var addGenerationPrompt: Bool
 
     /// Options for rendering.

@@ -32,7 +32,7 @@ public final class ChatSession: Sendable {
     /// - Parameters:
     ///   - model: The model that answers.
     ///   - instructions: The system prompt. Put before `history`, unless that begins with one.
-    ///   - history: Messages to go on from, such as ones that were saved.
+    ///   - history: Earlier messages to continue from, such as saved ones.
     ///   - generateParameters: How to generate.
     ///   - templateOptions: How messages are rendered: tools, template variables.
     public init(
@@ -49,7 +49,7 @@ public final class ChatSession: Sendable {
             State(messages: messages, parameters: generateParameters, templateOptions: templateOptions))
     }
 
-    /// The messages so far, the system prompt first. Setting them goes on from others; requests under way still add
+    /// The messages so far, the system prompt first. Setting them continues from others; requests in progress still add
     /// theirs.
     public var messages: [ChatMessage] {
         get { state.withLock { $0.messages } }
@@ -73,7 +73,7 @@ public final class ChatSession: Sendable {
         state.withLock { $0.isResponding }
     }
 
-    /// Begins anew; the system prompt stays.
+    /// Starts over; the system prompt is kept.
     public func clear() {
         state.withLock { $0.messages.removeAll { $0.role != .system } }
     }
@@ -82,7 +82,7 @@ public final class ChatSession: Sendable {
     ///
     /// - Parameters:
     ///   - prompt: The question.
-    ///   - role: Who asks; `.tool` for what a tool answered.
+    ///   - role: The role of the prompt; `.tool` for the result of a tool.
     /// - Throws: ``EngineError``, or `CancellationError` if the task is cancelled.
     @discardableResult
     public func respond(to prompt: String, role: ChatMessage.Role = .user) async throws -> String {
@@ -96,7 +96,7 @@ public final class ChatSession: Sendable {
 
     /// Asks, and streams the answer's text.
     ///
-    /// Cancelling the task that iterates, or giving the stream up, ends the answer within one token.
+    /// Cancelling the iterating task, or dropping the stream, ends the answer within one token.
     public func streamResponse(
         to prompt: String, role: ChatMessage.Role = .user
     ) -> AsyncThrowingStream<String, any Error> {
@@ -110,7 +110,7 @@ public final class ChatSession: Sendable {
         stream(to: prompt, role: role, parameters: nil) { generation in generation }
     }
 
-    /// `parameters` stand in for the session's own.
+    /// `parameters` replace the session's own.
     func stream<Element: Sendable>(
         to prompt: String, role: ChatMessage.Role, parameters: GenerateParameters?,
         _ element: @escaping @Sendable (Generation) -> Element?
@@ -142,7 +142,7 @@ public final class ChatSession: Sendable {
             return false
         }
         if startNow {
-            // Rendering and tokenizing are work that neither the caller nor the engine's thread should do.
+            // Rendering and tokenizing should block neither the caller nor the engine's thread.
             Task { request() }
         }
     }
@@ -174,7 +174,7 @@ public final class ChatSession: Sendable {
                 send(.chunk(chunk))
             },
             onDone: { [self] result in
-                // The messages are complete before anyone hears that the answer is.
+                // The messages are complete before the answer is reported.
                 switch result {
                 case .success(let info):
                     let answer = text.withLock { $0 }

@@ -29,23 +29,22 @@ public final class Engine: Sendable {
 
     private static let sharedResult = Result { try Engine() }
 
-    /// The engine that is used where none is given. It starts with the first call and computes on the GPU if there is
-    /// one.
+    /// The default engine. It starts with the first call and computes on the GPU if there is one.
     public static func shared() throws -> Engine {
         try sharedResult.get()
     }
 
-    /// Where the engine computes: `cpu` or `gpu`.
+    /// The device that the engine computes on: `cpu` or `gpu`.
     public var device: String {
         text(mlxe_engine_device(handle.pointer)) ?? ""
     }
 
-    /// Bytes of state that generations left and that are kept for later prompts.
+    /// Bytes of state from generations that are kept for later prompts.
     public var prefixBytes: Int {
         mlxe_engine_prefix_bytes(handle.pointer)
     }
 
-    /// Frees the state that generations left, before anything that is started after this call.
+    /// Frees the state kept from generations, before any work that is started after this call.
     public func clearPrefixes() {
         mlxe_engine_clear_prefixes(handle.pointer)
     }
@@ -58,7 +57,7 @@ public enum MLXEngineLibrary {
         text(mlxe_version()) ?? ""
     }
 
-    /// The version of MLX that it was made for.
+    /// The version of MLX that it was built for.
     public static var mlxVersion: String {
         text(mlxe_mlx_version()) ?? ""
     }

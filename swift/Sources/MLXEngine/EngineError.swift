@@ -1,7 +1,7 @@
 import CMLXEngine
 import Foundation
 
-/// An error of the library: what kind it is, and what went wrong.
+/// An error from the library: a code and a message.
 ///
 /// ```swift
 /// do {
@@ -27,10 +27,10 @@ public struct EngineError: Error, Sendable, Hashable {
         }
     }
 
-    /// What kind of error it is.
+    /// The kind of error.
     public let code: Code
 
-    /// What went wrong, for people. Names the file, key or value at fault.
+    /// A message for people. Names the file, key or value at fault.
     public let message: String
 
     /// An error with a code and a message.
@@ -59,11 +59,11 @@ extension EngineError.Code {
     public static let template = Self(MLXE_ERROR_TEMPLATE)
     /// MLX reported an error.
     public static let mlx = Self(MLXE_ERROR_MLX)
-    /// Memory ran out, or a set limit would be passed.
+    /// Memory ran out, or a configured limit would be exceeded.
     public static let outOfMemory = Self(MLXE_ERROR_OUT_OF_MEMORY)
     /// The work was cancelled. Asynchronous functions throw `CancellationError` instead.
     public static let cancelled = Self(MLXE_ERROR_CANCELLED)
-    /// A blocking call was made from inside a callback.
+    /// A blocking call was made inside a callback.
     public static let reentrant = Self(MLXE_ERROR_REENTRANT)
     /// A panic was caught at the library's boundary. This is a bug in the library.
     public static let panic = Self(MLXE_ERROR_PANIC)
@@ -82,7 +82,7 @@ extension EngineError.Code {
     /// The same model is in use by other work, in this process or another.
     public static let busy = Self(MLXE_ERROR_BUSY)
 
-    /// The codes that have names, which are printed in place of their numbers.
+    /// The codes that have names, which are printed instead of their numbers.
     static let names: [Self: String] = [
         .invalidArgument: "invalidArgument", .notFound: "notFound", .io: "io", .invalidConfig: "invalidConfig",
         .unsupportedModel: "unsupportedModel", .invalidWeights: "invalidWeights", .tokenizer: "tokenizer",

@@ -4,9 +4,9 @@ import CMLXEngine
 import os
 #endif
 
-/// What the library has to say beside results.
+/// The library's log.
 public enum EngineLog {
-    /// How important a message is.
+    /// The severity of a message.
     public enum Level: Int32, Sendable, Comparable {
         /// Failures that are reported nowhere else.
         case error = 1
@@ -24,15 +24,15 @@ public enum EngineLog {
 
     /// A message.
     public struct Message: Sendable, Hashable {
-        /// How important it is.
+        /// Its severity.
         public let level: Level
         /// The part of the library it comes from.
         public let target: String
-        /// What it says.
+        /// Its text.
         public let text: String
     }
 
-    /// Hears of messages on any thread, several at once.
+    /// Receives messages on any thread, concurrently.
     public typealias Handler = @Sendable (Message) -> Void
 
     private final class Sink: Sendable {
@@ -46,7 +46,7 @@ public enum EngineLog {
     /// Sets the callback that receives the library's log messages, replacing any earlier one.
     ///
     /// - Parameters:
-    ///   - level: The least important messages that are made.
+    ///   - level: The least severe messages to produce.
     ///   - handler: Receives them. Must not call this function.
     public static func setHandler(level: Level = .info, _ handler: @escaping Handler) throws {
         let context = CallbackContext.retained(Sink(handler))
@@ -55,13 +55,13 @@ public enum EngineLog {
                 level.rawValue,
                 { context, level, target, message in
                     let sink = CallbackContext.borrowed(context, as: Sink.self)
-                    // A level of a later version is a detail.
+                    // Levels of later versions count as details.
                     let level = Level(rawValue: level) ?? .debug
                     sink.handler(Message(level: level, target: text(target) ?? "", text: text(message) ?? ""))
                 }, context, CallbackContext.drop))
     }
 
-    /// Makes no more messages.
+    /// Stops producing messages.
     public static func removeHandler() throws {
         try check(mlxe_log_set_callback(Int32(MLXE_LOG_OFF), nil, nil, nil))
     }
@@ -71,7 +71,7 @@ public enum EngineLog {
     ///
     /// - Parameters:
     ///   - logger: Where they go.
-    ///   - level: The least important messages that are made.
+    ///   - level: The least severe messages to produce.
     public static func useSystemLog(
         _ logger: Logger = Logger(subsystem: "MLXEngine", category: "engine"), level: Level = .info
     ) throws {

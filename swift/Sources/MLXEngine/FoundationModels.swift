@@ -1,5 +1,5 @@
-// Version 2 of the framework, in the SDKs of iOS 27 and macOS 27, has the protocol for models of others. Availability
-// cannot tell: it is about the system that runs, not about the SDK that compiles.
+// Version 2 of the framework, in the SDKs of iOS 27 and macOS 27, has the protocol for third-party models. `#available`
+// cannot test for it: it is about the running system, not about the SDK that compiles.
 #if canImport(FoundationModels, _version: 2)
 import Foundation
 import FoundationModels
@@ -11,7 +11,7 @@ extension LanguageModel: FoundationModels.LanguageModel {
         LanguageModelCapabilities([])
     }
 
-    /// Each loaded model has an executor of its own.
+    /// Each loaded model has its own executor.
     public var executorConfiguration: Executor.Configuration {
         Executor.Configuration(model: ObjectIdentifier(self))
     }
@@ -20,7 +20,7 @@ extension LanguageModel: FoundationModels.LanguageModel {
     public struct Executor: LanguageModelExecutor {
         public typealias Model = LanguageModel
 
-        /// Tells executors apart.
+        /// Identifies an executor.
         public struct Configuration: Hashable, Sendable {
             let model: ObjectIdentifier
         }
@@ -55,7 +55,7 @@ extension LanguageModel: FoundationModels.LanguageModel {
 
 @available(iOS 27.0, macOS 27.0, visionOS 27.0, *)
 extension ChatMessage {
-    /// Nil for entries that do not go into the prompt, such as what the model thought in earlier turns.
+    /// Nil for entries that do not go into the prompt, such as the reasoning of earlier turns.
     init?(_ entry: Transcript.Entry) {
         switch entry {
         case .instructions(let instructions):

@@ -1,6 +1,6 @@
 import Foundation
 
-/// What to generate behind.
+/// The prompt of a generation.
 public enum ModelInput: Sendable, Hashable, ExpressibleByStringLiteral {
     /// Text as it is, without a chat template.
     case text(String)
@@ -18,7 +18,7 @@ public enum ModelInput: Sendable, Hashable, ExpressibleByStringLiteral {
 public enum Generation: Sendable, Hashable {
     /// The next part of the answer: whole characters, never empty.
     case chunk(String)
-    /// How it went; the last event.
+    /// Statistics; the last event.
     case info(GenerateCompletionInfo)
 
     /// The text, if this is one.
@@ -29,7 +29,7 @@ public enum Generation: Sendable, Hashable {
         }
     }
 
-    /// How it went, if this says so.
+    /// The statistics, if this is them.
     public var info: GenerateCompletionInfo? {
         switch self {
         case .chunk: nil
@@ -38,7 +38,7 @@ public enum Generation: Sendable, Hashable {
     }
 }
 
-/// What happens in a generation, token by token. The answer is the text of all events, one after the other.
+/// What happens in a generation, token by token. The answer is the concatenated text of all events.
 public enum GenerationEvent: Sendable, Hashable {
     /// A part of the prompt was processed.
     case prefill(processed: Int, total: Int)
@@ -46,7 +46,7 @@ public enum GenerationEvent: Sendable, Hashable {
     case token(GeneratedToken)
     /// Text that had been held back, because it might have begun a stop string or was an incomplete character.
     case text(String)
-    /// How it went; the last event.
+    /// Statistics; the last event.
     case info(GenerateCompletionInfo)
 }
 
@@ -58,11 +58,11 @@ public struct GeneratedToken: Sendable, Hashable {
     public let text: String
     /// The natural logarithm of its probability; nil unless ``GenerateParameters/logprobs`` is set.
     public let logprob: Float?
-    /// The most likely tokens, as many as ``GenerateParameters/logprobs`` says, the likeliest first.
+    /// The most likely tokens, as many as ``GenerateParameters/logprobs`` says, most likely first.
     public let top: [TokenLogprob]
 }
 
-/// A token that might have been chosen.
+/// A candidate token.
 public struct TokenLogprob: Sendable, Hashable {
     /// Its id.
     public let id: Token
@@ -173,7 +173,7 @@ public struct GenerateCompletionInfo: Sendable, Hashable {
 }
 
 extension GenerateCompletionInfo {
-    /// The figures in a line for people.
+    /// The statistics in a line for people.
     public func summary() -> String {
         String(
             format: "prompt: %d tokens, %.1f tokens/s; answer: %d tokens, %.1f tokens/s; peak memory: %.1f MB",
@@ -182,10 +182,10 @@ extension GenerateCompletionInfo {
     }
 }
 
-/// An answer in one piece.
+/// A complete answer.
 public struct GenerateResult: Sendable, Hashable {
     /// The answer.
     public let text: String
-    /// How it went.
+    /// Statistics.
     public let info: GenerateCompletionInfo
 }

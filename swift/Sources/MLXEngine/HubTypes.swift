@@ -43,7 +43,7 @@ public struct StoredModel: Sendable, Hashable, Codable, Identifiable {
     }
 }
 
-/// What a check of models found.
+/// The result of a verification.
 public struct VerificationReport: Sendable, Hashable, Codable {
     /// A problem.
     public struct Problem: Sendable, Hashable, Codable {
@@ -73,19 +73,19 @@ public struct VerificationReport: Sendable, Hashable, Codable {
     public let problems: [Problem]
 }
 
-/// What moving the models directory gave.
+/// The result of moving the models directory.
 public struct MoveReport: Sendable, Hashable, Codable {
     /// Where the models are now.
     public let directory: String
-    /// The models that are there now.
+    /// The models that were moved.
     public let moved: [String]
-    /// Models that stayed because they are in use, or because others of their names are there.
+    /// Models that stayed because they are in use, or because others of the same name are already there.
     public let stayed: [String]
 }
 
-/// What pruning gave.
+/// The result of pruning.
 public struct PruneReport: Sendable, Hashable, Codable {
-    /// A model that went.
+    /// A removed model.
     public struct Removed: Sendable, Hashable, Codable {
         /// The model's name.
         public let id: String

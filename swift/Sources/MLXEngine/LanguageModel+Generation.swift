@@ -1,7 +1,7 @@
 import CMLXEngine
 
 extension LanguageModel {
-    /// Generates behind a prompt, as a stream of text that ends with statistics.
+    /// Generates after a prompt, as a stream of text that ends with statistics.
     ///
     /// ```swift
     /// for try await event in model.stream(.chat([.user("Tell me a story.")])) {
@@ -12,8 +12,8 @@ extension LanguageModel {
     /// }
     /// ```
     ///
-    /// The generation ends within one token when the task that iterates is cancelled, or when the loop is left and the
-    /// stream given up. A stream whose task is cancelled ends without throwing, as `AsyncThrowingStream` does.
+    /// The generation ends within one token when the iterating task is cancelled, or when the loop is left and the
+    /// stream dropped. A stream whose task is cancelled ends without throwing, as `AsyncThrowingStream` does.
     public func stream(
         _ input: ModelInput, parameters: GenerateParameters = GenerateParameters()
     ) -> AsyncThrowingStream<Generation, any Error> {
@@ -22,8 +22,8 @@ extension LanguageModel {
         }
     }
 
-    /// Generates behind a prompt, as a stream of events that ends with statistics: progress of the prompt, and tokens
-    /// with their ids, text and, where ``GenerateParameters/logprobs`` asks for them, log-probabilities.
+    /// Generates after a prompt, as a stream of events that ends with statistics: progress of the prompt, and tokens
+    /// with their ids, text and, if ``GenerateParameters/logprobs`` requests them, log-probabilities.
     ///
     /// ```swift
     /// for try await event in model.events("Once", parameters: GenerateParameters(logprobs: 3)) {
@@ -33,7 +33,7 @@ extension LanguageModel {
     /// }
     /// ```
     ///
-    /// It ends as that of ``stream(_:parameters:)`` does.
+    /// It ends as ``stream(_:parameters:)`` does.
     public func events(
         _ input: ModelInput, parameters: GenerateParameters = GenerateParameters()
     ) -> AsyncThrowingStream<GenerationEvent, any Error> {
@@ -60,7 +60,7 @@ extension LanguageModel {
                 continuation.finish(throwing: error)
             }
         }
-        // Tokenizing a long conversation takes milliseconds, which the caller, perhaps the main actor, need not wait.
+        // Tokenizing a long conversation takes milliseconds, which should not block the caller, perhaps the main actor.
         Task {
             start(input, parameters: parameters, slot: slot, onDone: onDone) {
                 observer({ continuation.yield($0) }, onDone)
@@ -69,7 +69,7 @@ extension LanguageModel {
         return stream
     }
 
-    /// Generates behind a prompt and returns the whole answer.
+    /// Generates after a prompt and returns the whole answer.
     ///
     /// - Throws: ``EngineError``, or `CancellationError` if the task is cancelled, which stops the generation within
     ///   one token.

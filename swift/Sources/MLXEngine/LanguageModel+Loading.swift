@@ -5,10 +5,11 @@ extension LanguageModel {
     ///
     /// - Parameters:
     ///   - directory: The folder, with `config.json`, weights and tokenizer.
-    ///   - hub: Whose catalogue counts, where the directory lies in a models directory; nil for the built-in one.
+    ///   - hub: The hub whose catalogue applies, if the directory is inside a models directory; nil for the built-in
+    ///     catalogue.
     ///   - engine: Where the model will compute; nil for ``Engine/shared()``.
-    ///   - phaseHandler: Hears of every phase, in order, the last one terminal. Called on a thread of the library; what
-    ///     takes long in it delays the load.
+    ///   - phaseHandler: Called for every phase, in order; the last one is terminal. Called on a thread of the library;
+    ///     slow handlers delay the load.
     /// - Throws: ``EngineError``, or `CancellationError` if the task is cancelled, which stops the load within one step.
     public static func load(
         directory: URL, hub: ModelHub? = nil, engine: Engine? = nil, phaseHandler: @escaping PhaseHandler = { _ in }
@@ -16,14 +17,14 @@ extension LanguageModel {
         try await load(ModelConfiguration(directory: directory, hub: hub), engine: engine, phaseHandler: phaseHandler)
     }
 
-    /// Loads a model of the Hugging Face Hub; what the disk lacks of it is downloaded first.
+    /// Loads a model from the Hugging Face Hub; missing files are downloaded first.
     ///
     /// - Parameters:
     ///   - id: The model's name, `organisation/name`.
     ///   - revision: A branch, tag or commit.
-    ///   - hub: Where the model lies and comes from; nil for what the environment says.
+    ///   - hub: Where the model is kept and comes from; nil for the hub that the environment describes.
     ///   - engine: Where the model will compute; nil for ``Engine/shared()``.
-    ///   - phaseHandler: Hears of every phase; see ``load(directory:hub:engine:phaseHandler:)``.
+    ///   - phaseHandler: Called for every phase; see ``load(directory:hub:engine:phaseHandler:)``.
     /// - Throws: ``EngineError``, or `CancellationError` if the task is cancelled.
     public static func load(
         id: String, revision: String = "main", hub: ModelHub? = nil, engine: Engine? = nil,
@@ -38,8 +39,8 @@ extension LanguageModel {
     /// - Parameters:
     ///   - configuration: What to load.
     ///   - engine: Where the model will compute; nil for ``Engine/shared()``.
-    ///   - phaseHandler: Hears of every phase; see ``load(directory:hub:engine:phaseHandler:)``.
-    ///   - updateHandler: Hears of progress within phases too, with bytes and memory.
+    ///   - phaseHandler: Called for every phase; see ``load(directory:hub:engine:phaseHandler:)``.
+    ///   - updateHandler: Also called for progress within phases, with bytes and memory.
     /// - Throws: ``EngineError``, or `CancellationError` if the task is cancelled.
     public static func load(
         _ configuration: ModelConfiguration, engine: Engine? = nil,
@@ -70,7 +71,7 @@ extension LanguageModel {
         ModelLoading(ModelConfiguration(directory: directory, hub: hub), engine: engine)
     }
 
-    /// Loads a model of the Hugging Face Hub, as a sequence of phases.
+    /// Loads a model from the Hugging Face Hub, as a sequence of phases.
     public static func loading(
         id: String, revision: String = "main", hub: ModelHub? = nil, engine: Engine? = nil
     ) -> ModelLoading {
@@ -83,7 +84,7 @@ extension LanguageModel {
     }
 }
 
-/// Passes on each phase once: progress within a phase is no new phase.
+/// Passes on each phase once: progress within a phase is not a new phase.
 final class PhaseChanges: Sendable {
     private let handler: PhaseHandler
     private let last = Locked<LoadingPhase?>(nil)

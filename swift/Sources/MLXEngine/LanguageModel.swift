@@ -24,7 +24,7 @@ public final class LanguageModel: Sendable {
             try make(free: { mlxe_tokenizer_free($0) }) { mlxe_model_tokenizer(handle.pointer, &$0) })
     }
 
-    /// The model's `config.json`, as it was read.
+    /// The model's `config.json`, as read.
     public func configuration() throws -> String {
         try makeString { mlxe_model_config_json(handle.pointer, &$0) }
     }

@@ -25,7 +25,7 @@ public enum LoadingPhase: Sendable, Equatable, CustomStringConvertible {
     ///   - file: The file's name.
     ///   - fileIndex: Its number, from 1.
     ///   - totalFiles: How many files there are.
-    ///   - progress: How much of this file is there, 0 to 1.
+    ///   - progress: Fraction of this file that has arrived, 0 to 1.
     case downloadingWeights(file: String, fileIndex: Int, totalFiles: Int, progress: Double)
 
     /// Reading a weight file into memory.
@@ -41,10 +41,10 @@ public enum LoadingPhase: Sendable, Equatable, CustomStringConvertible {
     /// Running the model once, so that the first answer is not slower than later ones.
     case initializingModel
 
-    /// The model can be used.
+    /// The model is ready.
     case ready
 
-    /// The load is over without a model.
+    /// The load failed or was cancelled.
     case failed(LoadingError)
 
     /// A sentence for people.
@@ -67,7 +67,7 @@ public enum LoadingPhase: Sendable, Equatable, CustomStringConvertible {
         }
     }
 
-    /// Whether no phase follows.
+    /// Whether this is the last phase.
     public var isTerminal: Bool {
         switch self {
         case .ready, .failed: true
@@ -75,8 +75,9 @@ public enum LoadingPhase: Sendable, Equatable, CustomStringConvertible {
         }
     }
 
-    /// About how far the whole load is, 0 to 1, as far as the phase alone can tell: up to 0.50 for downloads, up to
-    /// 0.85 for reading weights, and 0 when it failed. ``LoadingUpdate/estimatedProgress`` is finer: it counts bytes.
+    /// Estimated progress of the whole load, 0 to 1, as far as the phase alone can tell: up to 0.50 for downloads, up
+    /// to 0.85 for reading weights, and 0 when it failed. ``LoadingUpdate/estimatedProgress`` is finer: it counts
+    /// bytes.
     public var estimatedProgress: Double {
         switch self {
         case .downloadingConfig:
@@ -109,7 +110,7 @@ public struct LoadingError: Error, Sendable, Equatable, LocalizedError {
     /// What went wrong.
     public let underlyingError: String
 
-    /// What kind of error it was, if the library reported it.
+    /// The code of the error, if it came from the library.
     public let code: EngineError.Code?
 
     /// A failure of a phase.
@@ -119,13 +120,13 @@ public struct LoadingError: Error, Sendable, Equatable, LocalizedError {
         code = (error as? EngineError)?.code
     }
 
-    /// The phase and what went wrong.
+    /// The phase and the error.
     public var errorDescription: String? {
         "Loading failed during \(phase): \(underlyingError)"
     }
 }
 
-/// Hears of the phases of a load, on a thread of the library.
+/// Receives the phases of a load, on a thread of the library.
 public typealias PhaseHandler = @Sendable (LoadingPhase) -> Void
 
 /// A phase of a load, or progress within it.
@@ -133,11 +134,11 @@ public struct LoadingUpdate: Sendable, Equatable {
     /// What the load is doing.
     public var phase: LoadingPhase
 
-    /// About how far the whole load is, 0 to 1. Moves with every few megabytes, never goes back, and is 0 when the
-    /// load failed.
+    /// Estimated progress of the whole load, 0 to 1. Changes every few megabytes and never decreases, except to 0 when
+    /// the load fails.
     public var estimatedProgress: Double
 
-    /// While something is downloaded, and while weights are read: how far that is.
+    /// Progress of a download or of reading weights.
     public var progress: ModelProgress?
 
     /// Bytes that MLX holds in the whole process.

@@ -1,13 +1,13 @@
 import CMLXEngine
 
-/// Settings that hold for the whole process, whatever engines it has.
+/// Process-wide settings, which apply to all engines.
 ///
 /// ```swift
 /// // For an app in the background: slower, but no memory is kept for reuse.
 /// try MLXProcess.set(ProcessOptions(cacheLimit: 0))
 /// ```
 public enum MLXProcess {
-    /// What counts now. Only what is not known is nil: the cache limit, while MLX's own counts. Asking settles the number
+    /// The current settings. All are set, except the cache limit while MLX's own applies. Reading them fixes the number
     /// of threads.
     public static var options: ProcessOptions {
         var options = mlxe_process_options_t()

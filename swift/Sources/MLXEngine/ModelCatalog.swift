@@ -29,10 +29,10 @@ public struct ModelCatalog: Sendable {
         public var context: UInt64
         /// A prompt to try it with.
         public var defaultPrompt: String
-        /// Tokens that end an answer beside those that its files name.
+        /// Tokens that end an answer, in addition to those in its files.
         public var extraEOS: [String]
 
-        /// An entry of an app.
+        /// An entry added by an app.
         public init(
             id: String, name: String, shortName: String, parameters: UInt64, bits: Int, architecture: String,
             context: UInt64, defaultPrompt: String = "", extraEOS: [String] = []
@@ -50,15 +50,15 @@ public struct ModelCatalog: Sendable {
         }
     }
 
-    /// An entry, and what this machine can do with it.
+    /// An entry, and whether it runs on this machine.
     public struct Model: Sendable, Hashable, Identifiable {
-        /// What the catalogue says.
+        /// The entry.
         public let entry: Entry
         /// Whether this library can run its architecture.
         public let isSupported: Bool
         /// Roughly the bytes of its weights.
         public let weightBytes: UInt64
-        /// Whether it fits into the memory that is available now; nil where the system does not say.
+        /// Whether it fits in the memory that is available now; nil if that is unknown.
         public let fits: Bool?
 
         public var id: String { entry.id }

@@ -14,7 +14,8 @@ public struct ModelConfiguration: Sendable, Hashable {
     /// Where the model comes from.
     public var source: Source
 
-    /// Where a model with an id lies and comes from, and whose catalogue counts; nil for what the environment says.
+    /// Where a model with an id is kept and comes from, and whose catalogue applies; nil for the hub that the
+    /// environment describes.
     public var hub: ModelHub?
 
     /// How it is loaded.
@@ -27,9 +28,9 @@ public struct ModelConfiguration: Sendable, Hashable {
         self.options = options
     }
 
-    /// A model in a directory. One that lies in a models directory, as ``ModelDownload/directory`` does, is treated as the
-    /// model it is: nobody removes it while it is read, its use is recorded, and it ends answers at what the hub's
-    /// catalogue has for it.
+    /// A model in a directory. A directory inside a models directory, such as ``ModelDownload/directory``, is treated
+    /// as if the model were loaded by id: it is locked while it is read, its use is recorded, and the `extraEOS` of its
+    /// entry in the hub's catalogue apply.
     public init(directory: URL, hub: ModelHub? = nil, options: LoadOptions = LoadOptions()) {
         source = .directory(directory)
         self.hub = hub
@@ -46,7 +47,7 @@ public struct ModelConfiguration: Sendable, Hashable {
 }
 
 extension ModelConfiguration {
-    /// Lends C what to load, and how, for the length of a call.
+    /// Lends C the load options for the duration of a call.
     func withCOptions<Result>(_ body: (UnsafePointer<mlxe_load_options_t>) throws -> Result) rethrows -> Result {
         try options.withCOptions { options in
             let lent = Lent()

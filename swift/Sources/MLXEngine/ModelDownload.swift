@@ -1,9 +1,9 @@
 import Foundation
 
-/// A download under way: a sequence of its progress, and the model's directory in the end.
+/// A running download: a sequence of progress values, and finally the model's directory.
 ///
-/// Only one task may iterate it. It is cancelled when that task is, by ``cancel()``, and when nobody holds it any more.
-/// A slow reader misses intermediate values, never the last one.
+/// Only one task may iterate it. It is cancelled with that task, by ``cancel()``, and when the last reference to it is
+/// gone. A slow reader misses intermediate values, never the last one.
 public struct ModelDownload: AsyncSequence, Sendable {
     public typealias Element = ModelProgress
     public typealias Failure = any Error
@@ -42,9 +42,9 @@ public struct ModelDownload: AsyncSequence, Sendable {
         progress.makeAsyncIterator()
     }
 
-    /// Where the model's files are, once they are all there. Can be asked for with or without iterating the progress.
+    /// The folder of the model's files, once all have arrived. Can be awaited with or without iterating the progress.
     ///
-    /// - Throws: what the download failed with; `CancellationError` if it was cancelled. Cancelling the task that waits
+    /// - Throws: the error of the download; `CancellationError` if it was cancelled. Cancelling the waiting task
     ///   cancels the download.
     public var directory: URL {
         get async throws {
@@ -56,7 +56,7 @@ public struct ModelDownload: AsyncSequence, Sendable {
         }
     }
 
-    /// Closes all connections until ``resume()``. What has arrived stays.
+    /// Closes all connections until ``resume()``. What has arrived is kept.
     public func pause() {
         slot.pause()
     }
@@ -66,7 +66,7 @@ public struct ModelDownload: AsyncSequence, Sendable {
         slot.resume()
     }
 
-    /// Cancels the download. What has arrived stays for the next one.
+    /// Cancels the download. What has arrived is kept for the next one.
     public func cancel() {
         slot.cancel()
     }

@@ -1,21 +1,21 @@
-/// For what use the memory of a model is estimated.
+/// The use for which a model's memory is estimated.
 public struct MemoryRequest: Sendable, Hashable, Encodable {
-    /// Where it is to run.
+    /// The device it is to run on.
     public enum Device: String, Sendable, Hashable, Codable {
         case cpu, gpu
     }
 
-    /// Positions, prompt and answer together; the model's if nil, but 4096 at most.
+    /// Positions, prompt and answer together; nil for the model's context length, at most 4096.
     public var context: UInt64?
-    /// Positions of the prompt that are processed at once; the device's usual step if nil.
+    /// Prompt positions processed per step; nil for the device's default.
     public var prefillStep: UInt64?
-    /// Keys and values are quantized to this many bits.
+    /// Quantizes keys and values to this many bits.
     public var keyValueBits: Int?
-    /// In groups of 32, 64 or 128; 64 if nil.
+    /// The group size, 32, 64 or 128; nil for 64.
     public var keyValueGroupSize: Int?
-    /// Layers without a window keep this many positions only.
+    /// Layers without a window keep only this many positions.
     public var maxKeyValueSize: UInt64?
-    /// Where it is to run; the GPU, if there is one, if nil.
+    /// The device it is to run on; nil for the GPU if there is one.
     public var device: Device?
 
     public init(context: UInt64? = nil, device: Device? = nil) {
@@ -31,19 +31,19 @@ public struct MemoryRequest: Sendable, Hashable, Encodable {
     }
 }
 
-/// What a model takes, known without loading or downloading it.
+/// The memory that a model takes, known without loading or downloading it.
 public struct ModelFit: Sendable, Hashable, Decodable {
     /// An estimate, in bytes.
     public struct Memory: Sendable, Hashable, Decodable {
-        /// For this many positions.
+        /// The number of positions that it is for.
         public let context: UInt64
         /// Weights.
         public let weights: UInt64
         /// Keys and values.
         public let keyValueCache: UInt64
-        /// What comes and goes with each step.
+        /// Activations of a step.
         public let activations: UInt64
-        /// All together: the peak.
+        /// The total: the peak.
         public let total: UInt64
 
         enum CodingKeys: String, CodingKey {
@@ -56,25 +56,25 @@ public struct ModelFit: Sendable, Hashable, Decodable {
     public let name: String
     /// Its architecture, as `config.json` names it.
     public let modelType: String
-    /// Whether this library can run it. Where it cannot, only the weights are counted.
+    /// Whether this library supports it. If not, only the weights are counted.
     public let supported: Bool
-    /// Why it cannot.
+    /// Why not.
     public let reason: String?
     /// Number of parameters, quantized or not.
     public let parameters: UInt64
     /// Bits of the most common quantization.
     public let bits: Int?
-    /// The longest sequence it was made for.
+    /// The longest sequence it was trained for.
     public let contextLength: UInt64?
-    /// Bytes that a download would bring; 0 where it is here already.
+    /// Bytes that a download would fetch; 0 if it is on the disk already.
     public let downloadBytes: UInt64
     /// The estimate.
     public let memory: Memory
     /// Bytes that the machine has, or that a container or iOS allows.
     public let memoryTotal: UInt64?
-    /// Bytes that can be taken now.
+    /// Bytes that are available now.
     public let memoryAvailable: UInt64?
-    /// Whether it fits into seven eighths of the memory that is available now; nil where the system does not say.
+    /// Whether it fits in seven eighths of the memory that is available now; nil if that is unknown.
     public let fits: Bool?
     /// The longest context, a multiple of 256, with which it would fit now; 0 if none does.
     public let largestContext: UInt64?

@@ -1,7 +1,7 @@
 import CMLXEngine
 import Foundation
 
-/// The models on the disk, downloads from the Hugging Face Hub or a mirror of it, and a catalogue of well-known models.
+/// The models on the disk, downloads from the Hugging Face Hub or a mirror, and a catalogue of well-known models.
 ///
 /// ```swift
 /// let hub = try ModelHub()
@@ -11,9 +11,9 @@ import Foundation
 /// print(model.info.parameters)
 /// ```
 ///
-/// Processes may share a models directory: what one downloads or loads, another does not remove.
+/// Processes may share a models directory: a model that one is downloading or loading cannot be removed by another.
 public final class ModelHub: Sendable {
-    /// Hears how far work is, on a thread of the library.
+    /// Receives the progress of work, on a thread of the library.
     public typealias ProgressHandler = @Sendable (ModelProgress) -> Void
 
     /// The models directory.
@@ -43,7 +43,7 @@ public final class ModelHub: Sendable {
         try self.init(HubOptions(directory: directory))
     }
 
-    /// Looks for models of the Hub.
+    /// Searches the Hub.
     ///
     /// - Throws: ``EngineError``, or `CancellationError` if the task is cancelled.
     public func search(_ query: ModelQuery = ModelQuery()) async throws -> ModelPage {
@@ -55,12 +55,12 @@ public final class ModelHub: Sendable {
         }
     }
 
-    /// What a model takes in memory and whether it fits, without downloading its weights.
+    /// Estimates how much memory a model takes and whether it fits, without downloading its weights.
     ///
     /// - Parameters:
     ///   - id: The model's name, `organisation/name`.
     ///   - revision: A branch, tag or commit.
-    ///   - request: For what use.
+    ///   - request: The use to estimate for.
     /// - Throws: ``EngineError``, or `CancellationError` if the task is cancelled.
     public func estimate(
         id: String, revision: String = "main", for request: MemoryRequest = MemoryRequest()
@@ -75,13 +75,13 @@ public final class ModelHub: Sendable {
         }
     }
 
-    /// Loads a model; what the disk lacks of it is downloaded first.
+    /// Loads a model; missing files are downloaded first.
     ///
     /// - Parameters:
     ///   - id: The model's name, `organisation/name`.
     ///   - revision: A branch, tag or commit.
     ///   - engine: Where the model will compute; nil for ``Engine/shared()``.
-    ///   - phaseHandler: Hears of every phase; see ``LanguageModel/load(directory:hub:engine:phaseHandler:)``.
+    ///   - phaseHandler: Called for every phase; see ``LanguageModel/load(directory:hub:engine:phaseHandler:)``.
     /// - Throws: ``EngineError``, or `CancellationError` if the task is cancelled.
     public func load(
         _ id: String, revision: String = "main", engine: Engine? = nil,
@@ -91,13 +91,13 @@ public final class ModelHub: Sendable {
             id: id, revision: revision, hub: self, engine: engine, phaseHandler: phaseHandler)
     }
 
-    /// Loads a model, as a sequence of phases; what the disk lacks of it is downloaded first.
+    /// Loads a model, as a sequence of phases; missing files are downloaded first.
     public func loading(_ id: String, revision: String = "main", engine: Engine? = nil) -> ModelLoading {
         LanguageModel.loading(id: id, revision: revision, hub: self, engine: engine)
     }
 
-    /// Downloads what a model needs and the disk lacks. What has arrived stays, so a download that was cancelled, or
-    /// whose app was killed, goes on where it was.
+    /// Downloads what a model needs and the disk lacks. What has arrived is kept, so a download that was cancelled, or
+    /// whose app was killed, resumes where it stopped.
     ///
     /// - Parameters:
     ///   - id: The model's name, `organisation/name`.
@@ -127,13 +127,13 @@ public final class ModelHub: Sendable {
             StoredModel.self, try withStr(id) { id in try makeString { mlxe_hub_info(handle.pointer, id, &$0) } })
     }
 
-    /// Removes a model from the disk, or one revision of it. A model that is loaded already is not disturbed.
+    /// Removes a model from the disk, or one revision of it. A model that is already loaded is not affected.
     ///
     /// - Parameters:
     ///   - id: The model's name.
     ///   - revision: A branch, tag or commit; nil for all.
     /// - Returns: Bytes that were freed.
-    /// - Throws: ``EngineError``, with ``EngineError/Code/busy`` while it is downloaded or being loaded.
+    /// - Throws: ``EngineError``, with ``EngineError/Code/busy`` while it is being downloaded or loaded.
     @discardableResult
     public func remove(id: String, revision: String? = nil) async throws -> UInt64 {
         let json = try withStr(id) { id in
@@ -144,12 +144,12 @@ public final class ModelHub: Sendable {
         return try decodeJSON(RemovedModel.self, json).bytes
     }
 
-    /// Checks that files are there, their sizes and checksums, and what killed processes have left.
+    /// Verifies models: missing files, sizes, checksums, and leftovers of killed processes.
     ///
     /// - Parameters:
     ///   - id: The model's name; nil for all models.
-    ///   - fix: Removes what is damaged or of no use; the next download brings it again.
-    ///   - progressHandler: Hears how far it is.
+    ///   - fix: Removes damaged and useless files; the next download fetches them again.
+    ///   - progressHandler: Receives its progress.
     /// - Throws: ``EngineError``, or `CancellationError` if the task is cancelled.
     public func verify(
         id: String? = nil, fix: Bool = false, progressHandler: @escaping ProgressHandler = { _ in }
@@ -161,13 +161,14 @@ public final class ModelHub: Sendable {
         }
     }
 
-    /// Takes a folder with a model into the models directory. It is checked first and appears when it is whole.
+    /// Imports a folder with a model into the models directory. It is checked first and becomes visible once it is
+    /// complete.
     ///
     /// - Parameters:
     ///   - folder: The folder, with `config.json`, weights and tokenizer.
-    ///   - id: The name it will have, `organisation/name`.
-    ///   - link: Hard-links the weights where the file system can: both are then one file.
-    ///   - progressHandler: Hears how far it is.
+    ///   - id: The id it will have, `organisation/name`.
+    ///   - link: Hard-links the weights where the file system allows: both names are then the same file.
+    ///   - progressHandler: Receives its progress.
     /// - Throws: ``EngineError``, or `CancellationError` if the task is cancelled.
     @discardableResult
     public func importModel(
@@ -184,12 +185,13 @@ public final class ModelHub: Sendable {
         }
     }
 
-    /// Moves all models to another directory, one after the other. This hub still names the old one; make a new hub.
+    /// Moves all models to another directory, one after the other. This hub keeps the old directory; create a new hub
+    /// afterwards.
     ///
     /// - Parameters:
     ///   - directory: Where the models will be.
-    ///   - progressHandler: Hears how far it is.
-    /// - Throws: ``EngineError``, or `CancellationError` if the task is cancelled; moving again goes on.
+    ///   - progressHandler: Receives its progress.
+    /// - Throws: ``EngineError``, or `CancellationError` if the task is cancelled; moving again continues.
     @discardableResult
     public func move(
         to directory: URL, progressHandler: @escaping ProgressHandler = { _ in }
@@ -201,11 +203,11 @@ public final class ModelHub: Sendable {
         }
     }
 
-    /// Removes the models that were not used for the longest time until the others fit a budget.
+    /// Removes models, least recently used first, until the others fit a budget.
     ///
     /// - Parameters:
     ///   - budget: Bytes that all models together may take.
-    ///   - keep: Ids of models that stay.
+    ///   - keep: Ids of models to keep.
     ///   - dryRun: Only reports what would be removed.
     /// - Throws: ``EngineError``, or `CancellationError` if the task is cancelled.
     @discardableResult
@@ -239,7 +241,7 @@ public final class ModelHub: Sendable {
     }
 }
 
-/// A hub is itself only: another one with the same options is another one.
+/// Hubs are compared by identity: two with the same options are different.
 extension ModelHub: Hashable {
     public static func == (one: ModelHub, other: ModelHub) -> Bool {
         one === other

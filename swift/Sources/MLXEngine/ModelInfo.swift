@@ -6,7 +6,7 @@ public struct ModelInfo: Sendable, Hashable, Codable {
     public struct Quantization: Sendable, Hashable, Codable {
         /// The scheme, such as `affine`.
         public let mode: String
-        /// Bits of a weight.
+        /// Bits per weight.
         public let bits: Int
         /// How many weights share a scale.
         public let groupSize: Int
@@ -23,21 +23,21 @@ public struct ModelInfo: Sendable, Hashable, Codable {
     public let directory: String
     /// Its architecture, as `config.json` names it.
     public let modelType: String
-    /// How many weights it has.
+    /// Its number of parameters.
     public let parameters: UInt64
     /// How its weights are quantized; nil if they are not.
     public let quantization: Quantization?
-    /// The longest sequence it was made for, in tokens; nil if it does not say.
+    /// The longest sequence it was trained for, in tokens; nil if its configuration does not say.
     public let contextLength: Int?
-    /// How many tokens it knows.
+    /// The size of its vocabulary.
     public let vocabularySize: Int
     /// Bytes of its weight files.
     public let weightBytes: UInt64
-    /// Whether it can hold a conversation.
+    /// Whether it has a chat template.
     public let hasChatTemplate: Bool
     /// The tokens that end an answer.
     public let eosTokens: [Token]
-    /// Where it computes: `cpu` or `gpu`.
+    /// The device it computes on: `cpu` or `gpu`.
     public let device: String
     /// How long loading took, in seconds.
     public let loadSeconds: Double

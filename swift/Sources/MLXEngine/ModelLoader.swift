@@ -1,7 +1,7 @@
 import Foundation
 import Observation
 
-/// Loads a model for a view: the phase to show, the model in the end, and a way to stop.
+/// Loads a model for a view: the phase to show, finally the model, and a way to stop.
 ///
 /// ```swift
 /// let loader = ModelLoader()
@@ -10,10 +10,10 @@ import Observation
 /// ```
 @MainActor @Observable
 public final class ModelLoader {
-    /// What the load is doing; nil before the first one and after one was cancelled.
+    /// What the load is doing; nil before the first load and after a cancelled one.
     public private(set) var phase: LoadingPhase?
 
-    /// About how far it is, 0 to 1.
+    /// Estimated progress, 0 to 1.
     public private(set) var estimatedProgress = 0.0
 
     /// The model, once it is loaded.
@@ -28,26 +28,26 @@ public final class ModelLoader {
     /// A loader with nothing loaded.
     public init() {}
 
-    /// Whether a load is under way.
+    /// Whether a load is running.
     public var isLoading: Bool {
         phase.map { !$0.isTerminal } ?? false
     }
 
-    /// Loads a model. A load under way is cancelled, and a model that is loaded is given up first, so that two never
-    /// need memory at once.
+    /// Loads a model. A running load is cancelled, and a loaded model is released first, so that two never take memory
+    /// at once.
     ///
     /// - Parameters:
     ///   - configuration: What to load.
     ///   - engine: Where it will compute; nil for ``Engine/shared()``.
-    /// - Returns: A task that ends with the load, for those who want to wait.
+    /// - Returns: A task that ends with the load, for callers that want to wait.
     @discardableResult
     public func load(_ configuration: ModelConfiguration, engine: Engine? = nil) -> Task<Void, Never> {
         unload()
         let current = generation
         phase = .downloadingConfig
-        // Weak, so that a loader that nobody holds stops.
+        // Weak, so that an unreferenced loader stops.
         let task = Task { [weak self] in
-            // The newest is the only one worth showing.
+            // Only the latest is worth showing.
             let (updates, continuation) = AsyncStream.makeStream(
                 of: LoadingUpdate.self, bufferingPolicy: .bufferingNewest(1))
             async let loaded = Result {
@@ -73,14 +73,14 @@ public final class ModelLoader {
         task?.cancel()
     }
 
-    /// Stops the load under way.
+    /// Stops a running load.
     public func cancel() {
         if isLoading {
             unload()
         }
     }
 
-    /// Gives the model up, or stops the load under way.
+    /// Releases the model, or stops a running load.
     public func unload() {
         generation += 1
         task?.cancel()
@@ -88,7 +88,7 @@ public final class ModelLoader {
         (phase, estimatedProgress, model, error) = (nil, 0, nil, nil)
     }
 
-    // What comes of a load that is no longer the current one is of no interest.
+    // Results of a load that is no longer the current one are ignored.
 
     private func show(_ update: LoadingUpdate, of load: Int) {
         guard load == generation, !update.phase.isTerminal else { return }
@@ -105,7 +105,7 @@ public final class ModelLoader {
         case .failure(is CancellationError):
             (phase, estimatedProgress) = (nil, 0)
         case .failure(let error):
-            // Without an event the load was refused before it began.
+            // Without an event, the load was refused before it began.
             let failure = failure ?? LoadingError(phase: "downloadingConfig", error: error)
             self.error = failure
             (phase, estimatedProgress) = (.failed(failure), 0)

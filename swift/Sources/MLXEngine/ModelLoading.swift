@@ -1,6 +1,6 @@
 import Foundation
 
-/// A load under way: a sequence of its phases, and the model in the end.
+/// A running load: a sequence of its phases, and finally the model.
 ///
 /// ```swift
 /// let loading = LanguageModel.loading(directory: folder)
@@ -10,8 +10,8 @@ import Foundation
 /// let model = try await loading.model
 /// ```
 ///
-/// The load is cancelled when the task that iterates is cancelled, by ``cancel()``, and when nobody holds this any more.
-/// A load that fails ends the sequence with ``LoadingPhase/failed(_:)`` and then its error.
+/// The load is cancelled with the iterating task, by ``cancel()``, and when the last reference to this is gone. A load
+/// that fails ends the sequence with ``LoadingPhase/failed(_:)`` and then its error.
 public struct ModelLoading: AsyncSequence, Sendable {
     public typealias Element = LoadingPhase
     public typealias Failure = any Error
@@ -20,8 +20,8 @@ public struct ModelLoading: AsyncSequence, Sendable {
     /// The phases. Only one task may iterate them.
     public let phases: AsyncThrowingStream<LoadingPhase, any Error>
 
-    /// How far the load is, in thousandths, for `ProgressView`, `UIProgressView` and parents of this progress.
-    /// On Apple's systems its description is the phase's. Cancelling it cancels the load.
+    /// Progress of the load, in thousandths, for `ProgressView`, `UIProgressView` and parents of this progress. On
+    /// Apple's systems its description is the phase's. Cancelling it cancels the load.
     public let progress: Progress
 
     private let outcome: Outcome<LanguageModel>
@@ -60,10 +60,10 @@ public struct ModelLoading: AsyncSequence, Sendable {
         phases.makeAsyncIterator()
     }
 
-    /// The model, once it is loaded. Can be asked for with or without iterating the phases, any number of times.
+    /// The model, once it is loaded. Can be awaited with or without iterating the phases, any number of times.
     ///
-    /// - Throws: what the load failed with; `CancellationError` if it was cancelled. Cancelling the task that waits
-    ///   cancels the load.
+    /// - Throws: the error of the load; `CancellationError` if it was cancelled. Cancelling the waiting task cancels
+    ///   the load.
     public var model: LanguageModel {
         get async throws {
             try await withTaskCancellationHandler {
@@ -81,7 +81,7 @@ public struct ModelLoading: AsyncSequence, Sendable {
 }
 
 extension Progress {
-    /// Shows how far a load is.
+    /// Updates the progress.
     func report(_ update: LoadingUpdate) {
         completedUnitCount = Int64(update.estimatedProgress * Double(totalUnitCount))
         #if canImport(Darwin)

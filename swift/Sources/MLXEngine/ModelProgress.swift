@@ -1,7 +1,7 @@
 import CMLXEngine
 import Foundation
 
-/// How far a download, work on models, or the reading of weights is.
+/// Progress of a download, of other work on models, or of reading weights.
 public struct ModelProgress: Sendable, Hashable {
     /// What the work is doing. Later versions of the library may have more.
     public struct Stage: RawRepresentable, Sendable, Hashable, CustomStringConvertible {
@@ -41,11 +41,11 @@ public struct ModelProgress: Sendable, Hashable {
 
     /// A failure that is about to be retried.
     public struct Retry: Sendable, Hashable {
-        /// How many tries have failed in a row.
+        /// How many attempts have failed in a row.
         public var attempt: Int
-        /// How many may fail before the work does.
+        /// How many attempts may fail before the work does.
         public var limit: Int
-        /// Seconds before the next try.
+        /// Seconds until the next attempt.
         public var wait: TimeInterval
         /// What went wrong.
         public var reason: String
@@ -69,14 +69,14 @@ public struct ModelProgress: Sendable, Hashable {
     public var bytesTotal: UInt64
     /// Recent speed in bytes per second; 0 where it is not measured.
     public var bytesPerSecond: Double
-    /// Seconds that the rest will take at that speed; nil if that is not known.
+    /// Seconds remaining at that speed; nil if unknown.
     public var remaining: TimeInterval?
-    /// While waiting before another try.
+    /// The failure that is about to be retried, while waiting.
     public var retry: Retry?
     /// Whether the work is paused.
     public var isPaused: Bool
 
-    /// How much is done, 0 to 1.
+    /// Fraction that is done, 0 to 1.
     public var fractionCompleted: Double {
         bytesTotal == 0 ? 0 : Double(bytesDone) / Double(bytesTotal)
     }

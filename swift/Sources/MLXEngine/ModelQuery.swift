@@ -1,4 +1,4 @@
-/// What models of the Hub are looked for. All that is given must be fulfilled.
+/// A search of the Hub. A model must match all given criteria.
 public struct ModelQuery: Sendable, Hashable, Encodable {
     /// By number of parameters.
     public enum SizeClass: String, Sendable, Hashable, Codable {
@@ -30,7 +30,7 @@ public struct ModelQuery: Sendable, Hashable, Encodable {
     public var author: String?
     /// `text-generation`, `image-text-to-text`, ...
     public var task: String?
-    /// The library that models are made for: `mlx` if nil; an empty text for any.
+    /// The library that models are made for: `mlx` if nil; an empty string for any.
     public var library: String?
     /// Tags that a model must all have.
     public var tags: [String] = []
@@ -52,7 +52,7 @@ public struct ModelQuery: Sendable, Hashable, Encodable {
     public var minBytes: UInt64?
     /// The most bytes of weights.
     public var maxBytes: UInt64?
-    /// Bytes of estimated memory at most.
+    /// The most bytes of estimated memory.
     public var fitsBytes: UInt64?
     /// The fewest downloads in the last month.
     public var minDownloads: UInt64?
@@ -62,14 +62,14 @@ public struct ModelQuery: Sendable, Hashable, Encodable {
     public var since: String?
     /// Only models that this library can run.
     public var supported = false
-    /// In which order.
+    /// The order.
     public var sort = Order.downloads
     /// Results per page, 1 to 1000.
     public var limit = 20
     /// Where an earlier page ended: ``ModelPage/next``. The rest of the query must be the same.
     public var page: String?
 
-    /// All models made for MLX, or those with a text in their ids.
+    /// All models made for MLX, or those with a string in their ids.
     public init(text: String? = nil) {
         self.text = text
     }
@@ -96,7 +96,7 @@ public struct ModelPage: Sendable, Hashable, Decodable {
     public let examined: Int
 }
 
-/// What the Hub tells of a model.
+/// A search result.
 public struct ModelSummary: Sendable, Hashable, Decodable, Identifiable {
     /// The model's name, `organisation/name`.
     public let id: String
@@ -110,7 +110,7 @@ public struct ModelSummary: Sendable, Hashable, Decodable, Identifiable {
     public let modality: ModelQuery.Modality
     /// The architecture, as `config.json` names it.
     public let architecture: String?
-    /// Whether this library can run the architecture; nil where it is not known.
+    /// Whether this library supports the architecture; nil if that is unknown.
     public let supported: Bool?
     /// Number of parameters, quantized or not.
     public let parameters: UInt64?

@@ -14,19 +14,20 @@ public final class ModelSession: Sendable {
     public struct Options: Sendable, Hashable {
         /// How tokens are chosen.
         public enum SamplingMode: Sendable, Hashable {
-            /// Always the likeliest.
+            /// Always the most likely token.
             case greedy
-            /// Among a fixed number of the likeliest.
+            /// Sampled from a fixed number of the most likely tokens.
             case top(Int, seed: UInt64? = nil)
-            /// Among the likeliest of this probability together.
+            /// Sampled from the most likely tokens whose probabilities add up to this.
             case probabilityThreshold(Double, seed: UInt64? = nil)
         }
 
         /// How tokens are chosen; nil leaves it to the temperature.
         public var samplingMode: SamplingMode?
-        /// Higher values make the choice more random; nil is 0 without a sampling mode or with `greedy`, else 1.
+        /// Higher values make the choice more random; nil means 0 without a sampling mode or with `greedy`, otherwise
+        /// 1.
         public var temperature: Double?
-        /// Tokens of the answer at most; nil for no limit but the context's.
+        /// The most tokens of the answer; nil for no limit but the context's.
         public var maximumResponseTokens: Int?
 
         /// Options for a request.
@@ -61,7 +62,7 @@ public final class ModelSession: Sendable {
     public struct Response: Sendable, Hashable {
         /// The text.
         public let content: String
-        /// How it went.
+        /// Statistics.
         public let info: GenerateCompletionInfo
     }
 
@@ -94,7 +95,7 @@ public final class ModelSession: Sendable {
             return Response(content: content, info: info)
         }
 
-        /// Gives the answer so far, each time it has grown.
+        /// Yields the answer so far, each time it has grown.
         public struct AsyncIterator: AsyncIteratorProtocol {
             var events: AsyncThrowingStream<Generation, any Error>.Iterator
             var content = ""
@@ -118,12 +119,12 @@ public final class ModelSession: Sendable {
     /// - Parameters:
     ///   - model: The model that answers.
     ///   - instructions: How it should behave.
-    ///   - transcript: Messages to go on from.
+    ///   - transcript: Earlier messages to continue from.
     public init(model: LanguageModel, instructions: String? = nil, transcript: [ChatMessage] = []) {
         chat = ChatSession(model, instructions: instructions, history: transcript)
     }
 
-    /// What was said so far, instructions included.
+    /// The messages so far, including the instructions.
     public var transcript: [ChatMessage] {
         chat.messages
     }
@@ -141,7 +142,7 @@ public final class ModelSession: Sendable {
         try await streamResponse(to: prompt, options: options).collect()
     }
 
-    /// Asks, and streams the answer. Giving the stream up ends the answer within one token.
+    /// Asks, and streams the answer. Dropping the stream ends the answer within one token.
     public func streamResponse(to prompt: String, options: Options = Options()) -> ResponseStream {
         ResponseStream(events: chat.stream(to: prompt, role: .user, parameters: options.parameters) { $0 })
     }

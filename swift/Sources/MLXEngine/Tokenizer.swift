@@ -20,7 +20,7 @@ public final class Tokenizer: Sendable {
             })
     }
 
-    /// How many tokens there are.
+    /// The number of tokens.
     public var vocabularySize: Int {
         mlxe_tokenizer_vocab_size(handle.pointer)
     }
@@ -41,8 +41,8 @@ public final class Tokenizer: Sendable {
     ///
     /// - Parameters:
     ///   - text: The text.
-    ///   - addSpecialTokens: Adds what the tokenizer puts around a text, such as a beginning-of-sequence token; false
-    ///     for text that a chat template made.
+    ///   - addSpecialTokens: Adds the tokens that the tokenizer puts around a text, such as beginning-of-sequence;
+    ///     false for text from a chat template.
     public func encode(_ text: String, addSpecialTokens: Bool = true) throws -> [Token] {
         try withStr(text) { text in
             try makeTokens { mlxe_tokenizer_encode(handle.pointer, text, addSpecialTokens, &$0) }
@@ -62,7 +62,7 @@ public final class Tokenizer: Sendable {
         }
     }
 
-    /// Renders messages as the prompt that the model was trained on. Encode it without special tokens.
+    /// Renders messages as a prompt in the format that the model was trained on. Encode it without special tokens.
     public func applyChatTemplate(
         _ messages: [ChatMessage], options: ChatTemplateOptions = ChatTemplateOptions()
     ) throws -> String {

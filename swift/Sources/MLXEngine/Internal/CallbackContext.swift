@@ -1,6 +1,6 @@
 import CMLXEngine
 
-/// The one place where objects are handed to C and taken back.
+/// The one place where objects are passed to C and released.
 ///
 /// A C function that takes callbacks promises to call `drop` with `user_data` exactly once, whether it accepted the
 /// callbacks or rejected them. So ``retained(_:)`` is called once for each such call and nothing else releases.

@@ -1,10 +1,10 @@
 import CMLXEngine
 
-/// Receives what C says of a generation. C calls one function at a time.
+/// Receives the events of a generation. C calls one function at a time.
 package final class GenerationObserver: Sendable {
     package typealias Completion = @Sendable (Result<GenerateCompletionInfo, any Error>) -> Void
 
-    /// What an observer wants to hear.
+    /// The events that an observer wants.
     private enum Hearing {
         case text(@Sendable (String) -> Void)
         case events(@Sendable (GenerationEvent) -> Void)
@@ -28,7 +28,7 @@ package final class GenerationObserver: Sendable {
         var callbacks = mlxe_generate_callbacks_t()
         callbacks.struct_size = MemoryLayout<mlxe_generate_callbacks_t>.size
         callbacks.on_event = { context, event in
-            // Nothing is read that nobody wants to hear: this is what each token costs.
+            // Only what is wanted is read: this runs for every token.
             let event = event!
             switch CallbackContext.borrowed(context, as: GenerationObserver.self).hearing {
             case .text(let onText):
@@ -68,7 +68,7 @@ extension mlxe_generation_event_t {
 }
 
 extension GenerationEvent {
-    /// Nil for kinds that a later library may have.
+    /// Nil for kinds of later library versions.
     init?(_ event: mlxe_generation_event_t) {
         switch event.kind {
         case MLXE_GENERATION_PREFILL:

@@ -1,7 +1,7 @@
 import CMLXEngine
 import Foundation
 
-/// Receives what C says of work on models, of a search or of an estimate. C calls one function at a time.
+/// Receives the events of work on models, of a search or of an estimate. C calls one function at a time.
 final class HubObserver: Sendable {
     typealias Completion = @Sendable (Result<String, any Error>) -> Void
 
@@ -13,7 +13,7 @@ final class HubObserver: Sendable {
         self.onDone = onDone
     }
 
-    /// Does work that `start` starts. `onDone` is called exactly once: on a thread of the library, or before this
+    /// Does the work that `start` starts. `onDone` is called exactly once: on a thread of the library, or before this
     /// returns if the work is not accepted.
     static func run(
         slot: TaskSlot, onProgress: @escaping @Sendable (ModelProgress) -> Void, onDone: @escaping Completion,

@@ -19,7 +19,7 @@ final class Handle: @unchecked Sendable {
 }
 
 extension EngineError {
-    /// Reads an error that stays the C library's.
+    /// Reads an error that the C library still owns.
     init(borrowing error: OpaquePointer) {
         self.init(Code(mlxe_error_code(error)), String(cString: mlxe_error_message(error)))
     }
@@ -65,7 +65,7 @@ func text(_ data: UnsafePointer<CChar>?) -> String? {
     data.map { String(cString: $0) }
 }
 
-/// Lends a string to C for the length of a call.
+/// Lends a string to C for the duration of a call.
 func withStr<Result>(_ string: String, _ body: (mlxe_str_t) throws -> Result) rethrows -> Result {
     var string = string
     return try string.withUTF8 { utf8 in
@@ -78,7 +78,7 @@ func withStr<Result>(_ string: String?, _ body: (mlxe_str_t) throws -> Result) r
     try withStr(string ?? "", body)
 }
 
-/// Lends several strings to C for the length of a call.
+/// Lends several strings to C for the duration of a call.
 func withStrs<Result>(
     _ strings: [String], _ body: (UnsafeBufferPointer<mlxe_str_t>) throws -> Result
 ) rethrows -> Result {

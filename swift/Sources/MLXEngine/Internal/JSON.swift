@@ -1,6 +1,6 @@
 import Foundation
 
-/// Reads JSON that the C library made.
+/// Reads JSON from the C library.
 func decodeJSON<Value: Decodable>(_ type: Value.Type, _ json: String) throws(EngineError) -> Value {
     do {
         return try JSONDecoder().decode(type, from: Data(json.utf8))

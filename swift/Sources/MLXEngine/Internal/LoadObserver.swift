@@ -1,7 +1,7 @@
 import CMLXEngine
 import Foundation
 
-/// Receives what C says of a load. C calls one function at a time.
+/// Receives the events of a load. C calls one function at a time.
 final class LoadObserver: Sendable {
     typealias Completion = @Sendable (Result<LanguageModel, any Error>) -> Void
 
@@ -63,7 +63,7 @@ final class LoadObserver: Sendable {
 }
 
 extension EngineError {
-    /// Swift's own error for work that was cancelled.
+    /// Swift's error for cancelled work.
     var orCancellation: any Error {
         code == .cancelled ? CancellationError() : self
     }

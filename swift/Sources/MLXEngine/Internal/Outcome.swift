@@ -1,4 +1,4 @@
-/// What becomes of long work: told once, asked for any number of times.
+/// The outcome of long work: set once, awaited any number of times.
 final class Outcome<Value: Sendable>: Sendable {
     typealias Waiter = CheckedContinuation<Value, any Error>
 

@@ -1,6 +1,6 @@
 import CMLXEngine
 
-/// Joins the wish to cancel with the C task it is for, whichever comes first.
+/// Connects a cancel request with its C task, whichever comes first.
 final class TaskSlot: Sendable {
     private struct State {
         var task: Handle?
@@ -10,7 +10,7 @@ final class TaskSlot: Sendable {
 
     private let state = Locked(State())
 
-    /// Whether cancelling was asked for.
+    /// Whether cancelling was requested.
     var isCancelled: Bool {
         state.withLock { $0.isCancelled }
     }
@@ -46,13 +46,13 @@ final class TaskSlot: Sendable {
         setPaused(true)
     }
 
-    /// Lets it go on.
+    /// Resumes it.
     func resume() {
         setPaused(false)
     }
 
     private func setPaused(_ paused: Bool) {
-        // Under the lock, so that the last wish wins.
+        // Under the lock, so that the last request wins.
         state.withLock { state in
             state.isPaused = paused
             if let task = state.task {
