@@ -136,8 +136,7 @@ fn programs_use_the_public_interface() {
 }
 
 /// Where circles still are. Nothing is added here.
-const CIRCLES: &[(&str, &str)] =
-    &[("src", "engine/"), ("src", "load/"), ("src", "tokenizer/"), ("src/kernels", ""), ("xtask/src", "")];
+const CIRCLES: &[(&str, &str)] = &[("src/kernels", "")];
 
 #[test]
 fn files_import_each_other_in_no_circle() {
@@ -173,6 +172,11 @@ fn circles_are_found() {
         ("b.rs", "use crate::{\n    A,\n    C,\n};\nfn b(_: A, _: C) {}"),
     ]);
     assert!(circles(&clean).is_empty(), "{:?}", circles(&clean));
+    let said = files(&[
+        ("lib.rs", "mod a;\nfn b() { a::a() }"),
+        ("a.rs", "fn a() -> (char, &'static str, &'static str) { ('\"', \"use crate::b;\", r#\"\"crate::b\"\"#) }"),
+    ]);
+    assert!(circles(&said).is_empty(), "{:?}", circles(&said));
     let handed_on = files(&[
         ("lib.rs", "mod a;\nmod b;\npub use a::A;\n"),
         ("a.rs", "pub fn a() { crate::b::b() }\npub struct A;"),

@@ -3,40 +3,37 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
+use super::panic::panic_error;
 use super::prefix::{Prefixes, Trail};
-use super::{Model, Reporter, panic_error};
 use crate::cache::{Cache, CacheOptions, Layout};
 use crate::error::{Error, Result};
 use crate::generate::{Batch, GenerationEvent, GenerationStats, Next, Sequence, StopReason, Turn};
 use crate::models::LanguageModel;
 
-/// Who hears of a generation.
-pub(super) struct Listener {
-    pub model: Model,
-    pub reporter: Reporter<GenerationEvent, GenerationStats>,
+/// Whose generation it is, and who hears of it.
+pub(super) trait Owner {
+    /// The model's id on this thread.
+    fn model(&self) -> u64;
+
+    /// Sequences of this model that are decoded together at most.
+    fn max_batch(&self) -> usize;
+
+    fn event(&mut self, event: &GenerationEvent);
+
+    /// Whether nobody wants more of it.
+    fn is_cancelled(&self) -> bool;
+
+    /// Reports the end.
+    fn end(self: Box<Self>, result: Result<GenerationStats>);
+
+    /// A panic left the model in a state that nobody knows.
+    fn poison(&self);
 }
 
-impl Listener {
-    /// Says how it ended.
-    pub fn end(mut self, result: Result<GenerationStats>) {
-        let name = &self.model.info().name;
-        match &result {
-            Ok(stats) => log::debug!(
-                "{name}: {} tokens behind {}, ended by {}",
-                stats.generated_tokens,
-                stats.prompt_tokens,
-                stats.stop_reason.name()
-            ),
-            Err(error) => log::warn!("{name}: a generation failed: {error}"),
-        }
-        self.reporter.done(result);
-    }
-}
-
-/// A sequence that is decoded, and who hears of it.
+/// A sequence that is decoded.
 pub(super) struct Stream {
     pub sequence: Sequence,
-    pub listener: Listener,
+    pub owner: Box<dyn Owner>,
     /// Where its state goes in the end.
     pub trail: Trail,
 }
@@ -47,14 +44,13 @@ impl Stream {
         &mut self,
         f: impl FnOnce(&mut Sequence, &mut dyn FnMut(&GenerationEvent)) -> Result<Option<GenerationStats>>,
     ) -> Option<Result<GenerationStats>> {
-        let Stream { sequence, listener, .. } = self;
-        let reporter = &mut listener.reporter;
-        match catch_unwind(AssertUnwindSafe(|| f(sequence, &mut |event| reporter.event(event)))) {
+        let Stream { sequence, owner, .. } = self;
+        match catch_unwind(AssertUnwindSafe(|| f(sequence, &mut |event| owner.event(event)))) {
             Ok(result) => result.transpose(),
             Err(payload) => {
                 let error = panic_error(&*payload);
                 log::error!("{error}");
-                listener.model.poison();
+                owner.poison();
                 Some(Err(error))
             }
         }
@@ -89,7 +85,7 @@ impl Stream {
 
     /// Ends it if it was cancelled.
     fn cancelled(&mut self) -> Option<Result<GenerationStats>> {
-        let cancelled = self.listener.reporter.is_cancelled();
+        let cancelled = self.owner.is_cancelled();
         let end = |sequence: &mut Sequence, emit: &mut dyn FnMut(&GenerationEvent)| {
             Ok(Some(sequence.end(StopReason::Cancelled, emit)))
         };
@@ -113,21 +109,20 @@ pub(super) struct Decoding {
 impl Decoding {
     /// The first stream of a batch.
     pub fn new(network: Rc<dyn LanguageModel>, stream: Stream, cache: Cache) -> Decoding {
-        let model = &stream.listener.model;
         Decoding {
             batch: Batch::new(network.clone(), Layout::best()),
             network,
             streams: Vec::new(),
-            model: model.id(),
+            model: stream.owner.model(),
             cache: *stream.sequence.cache_options(),
-            most: model.engine().max_batch(),
+            most: stream.owner.max_batch(),
             joining: vec![(stream, cache)],
         }
     }
 
     /// Whether this stream can join.
     pub fn takes(&self, stream: &Stream) -> bool {
-        self.model == stream.listener.model.id()
+        self.model == stream.owner.model()
             && self.cache == *stream.sequence.cache_options()
             && self.streams.len() + self.joining.len() < self.most
     }
@@ -150,12 +145,12 @@ impl Decoding {
     /// The step that all streams share failed: their caches are not to be trusted.
     pub fn fail(&mut self, error: &Error) {
         self.batch = Batch::new(self.network.clone(), Layout::best());
-        self.streams.drain(..).for_each(|stream| stream.listener.end(Err(error.clone())));
+        self.streams.drain(..).for_each(|stream| stream.owner.end(Err(error.clone())));
     }
 
     /// As [`fail`](Self::fail), after a panic.
     pub fn panicked(&mut self, error: &Error) {
-        self.streams.iter().for_each(|stream| stream.listener.model.poison());
+        self.streams.iter().for_each(|stream| stream.owner.poison());
         self.fail(error);
     }
 
@@ -196,14 +191,14 @@ impl Decoding {
     ) -> Result<()> {
         for row in (0..self.streams.len()).rev() {
             let Some(result) = result(&mut self.streams[row], row) else { continue };
-            let Stream { sequence, listener, trail } = self.streams.remove(row);
+            let Stream { sequence, owner, trail } = self.streams.remove(row);
             // Frees or keeps the cache first: whoever waits may look at memory, or ask again, at once.
             let left = self.batch.leave(row).map(|cache| {
                 if result.is_ok() {
                     prefixes.keep(trail, &sequence.tokens(), cache);
                 }
             });
-            listener.end(result);
+            owner.end(result);
             left?;
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::LoadingPhase;
+use super::phase::LoadingPhase;
 
 /// A stage of the coarse view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

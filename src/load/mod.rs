@@ -4,6 +4,7 @@
 mod checkpoints;
 mod dtype;
 mod estimate;
+mod event;
 pub mod fit;
 mod info;
 mod options;
@@ -13,9 +14,10 @@ mod pipeline;
 pub use checkpoints::{Checkpoint, CheckpointStage, Checkpoints};
 pub use dtype::WeightDtype;
 pub use estimate::{EstimateOptions, MemoryEstimate};
+pub use event::LoadEvent;
 pub use info::{ModelInfo, QuantizationInfo};
 pub use options::LoadOptions;
-pub use phase::{LoadEvent, LoadingError, LoadingPhase};
+pub use phase::{LoadingError, LoadingPhase};
 pub use pipeline::check_config;
 pub(crate) use pipeline::{Loaded, Loader};
 

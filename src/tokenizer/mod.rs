@@ -6,7 +6,9 @@
 //! Every file is untrusted: sizes are bounded before reading, and a broken file is an error that names it.
 #![forbid(unsafe_code)]
 
+mod decoder;
 mod detokenizer;
+mod isolated;
 mod jinja;
 mod python;
 mod source;
@@ -19,7 +21,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::{Error, ErrorKind, Result};
-use detokenizer::Pipeline;
+use decoder::Pipeline;
+use isolated::isolated;
 use template::ChatTemplates;
 
 pub use detokenizer::StreamingDetokenizer;
@@ -119,27 +122,6 @@ impl Tokenizer {
     /// As [`apply_chat_template`](Self::apply_chat_template) and [`encode`](Self::encode).
     pub fn encode_chat(&self, messages: &Json, options: &TemplateOptions) -> Result<Vec<u32>> {
         self.encode(&self.apply_chat_template(messages, options)?, false)
-    }
-
-    /// The text of `ids`, without special tokens if `skip_special_tokens`. Ids that are not in the vocabulary are left
-    /// out, and bytes that are not UTF-8 come out as U+FFFD.
-    ///
-    /// # Errors
-    ///
-    /// None today; a decoder that can fail would be [`ErrorKind::Tokenizer`].
-    pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String> {
-        let mut detokenizer = self.detokenizer(skip_special_tokens);
-        let mut text = String::new();
-        for &id in ids {
-            detokenizer.push_to(id, &mut text);
-        }
-        text.push_str(&detokenizer.finish());
-        Ok(text)
-    }
-
-    /// A decoder that takes one id at a time.
-    pub fn detokenizer(&self, skip_special_tokens: bool) -> StreamingDetokenizer {
-        StreamingDetokenizer::new(self.clone(), skip_special_tokens)
     }
 
     /// The id of a token as it is spelled in the vocabulary.
@@ -264,19 +246,4 @@ impl fmt::Debug for Tokenizer {
             .field("chat_templates", &self.chat_template_names())
             .finish()
     }
-}
-
-/// Address space, not memory: only what is touched is used.
-const STACK: usize = 256 << 20;
-
-/// Runs `job`, which handles untrusted input, on a thread of its own: callers may have little stack (512 KiB on Apple's
-/// secondary threads), and where a library panics on a hostile file that becomes an error of `kind`.
-fn isolated<T: Send>(kind: ErrorKind, what: &str, job: impl FnOnce() -> T + Send) -> Result<T> {
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name("mlxe-tokenizer".into()).stack_size(STACK);
-        let thread = thread
-            .spawn_scoped(scope, job)
-            .map_err(|error| Error::new(ErrorKind::Io, format!("{what}: no thread to run on")).with_source(error))?;
-        thread.join().map_err(|_| Error::new(kind, format!("{what}: a library failed on the input")))
-    })
 }

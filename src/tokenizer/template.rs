@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use time::PrimitiveDateTime;
 
-use super::isolated;
+use super::isolated::isolated;
 use super::jinja::{self, NOW, Now, Raised};
 use crate::{Error, ErrorKind, Result};
 

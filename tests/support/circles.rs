@@ -65,10 +65,44 @@ fn module(path: &str) -> Module {
     parts
 }
 
-/// Code without comments and without the tests at its end.
+/// Code without comments, texts and the tests at its end.
 fn code(text: &str) -> String {
     let text = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
-    text.lines().map(|l| l.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
+    let mut code = String::new();
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        match c {
+            '/' if rest.peek() == Some(&'/') => {
+                rest.by_ref().find(|c| *c == '\n');
+                code.push('\n');
+            }
+            // A quote as a character.
+            '\\' => {
+                rest.next();
+            }
+            '\'' if rest.peek() == Some(&'"') => {
+                rest.next();
+            }
+            '"' => {
+                let hashes = code.len() - code.trim_end_matches('#').len();
+                let raw = code[..code.len() - hashes].ends_with('r');
+                code.push_str("\"\"");
+                loop {
+                    match rest.next() {
+                        Some('\\') if !raw => {
+                            rest.next();
+                        }
+                        Some('"') if rest.clone().take(hashes).filter(|c| *c == '#').count() == hashes => break,
+                        Some('\n') => code.push('\n'),
+                        Some(_) => {}
+                        None => break,
+                    }
+                }
+            }
+            c => code.push(c),
+        }
+    }
+    code
 }
 
 fn read(module: &Module, text: &str, modules: &BTreeMap<Module, &str>) -> Names {

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::{Result, root};
+use crate::repository::{Result, root};
 
 pub fn generate() -> Result {
     let builder = builder(&mlx_c_folder()?)?

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::{Result, root};
+use crate::repository::{Result, root};
 
 /// Writes the generated pages; with `check` only says whether they are current.
 pub fn generate(check: bool) -> Result {

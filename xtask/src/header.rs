@@ -1,6 +1,6 @@
 //! `cargo xtask header`: include/mlx_engine.h from src/ffi.
 
-use crate::{Result, root};
+use crate::repository::{Result, root};
 
 /// Writes the header, or with `check` only says whether it is current.
 pub fn generate(check: bool) -> Result {

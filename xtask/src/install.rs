@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::{Result, defined, package_version, root, target_folder};
+use crate::repository::{Result, defined, package_version, root, target_folder};
 
 /// What a static library of ours needs besides MLX, on Linux with the GNU C library.
 const STATIC_LIBS: &str = "-lmlx -lstdc++ -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc";

@@ -7,11 +7,9 @@ mod header;
 mod install;
 mod options;
 mod release;
+mod repository;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
-
-type Result<T = (), E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
 const USAGE: &str = "usage: cargo xtask <command>
 
@@ -59,33 +57,4 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// The root of the repository.
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask/ lies in the repository").to_path_buf()
-}
-
-/// The target folder of the workspace.
-fn target_folder() -> Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
-    let output = std::process::Command::new(cargo)
-        .args(["metadata", "--format-version", "1", "--no-deps"])
-        .current_dir(root())
-        .output()?;
-    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout)?;
-    let target = metadata["target_directory"].as_str().ok_or("cargo metadata names no target folder")?;
-    Ok(PathBuf::from(target))
-}
-
-/// The number or text behind `before` at the start of a line.
-fn defined(before: &str, file: &str) -> Result<String> {
-    let text = std::fs::read_to_string(root().join(file))?;
-    let line = text.lines().find_map(|line| line.strip_prefix(before)).ok_or(format!("{file}: no {before}"))?;
-    Ok(line.trim_end_matches([';', '"']).to_owned())
-}
-
-/// The version in Cargo.toml.
-fn package_version() -> Result<String> {
-    defined("version = \"", "Cargo.toml")
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::{Result, package_version, root};
+use crate::repository::{Result, package_version, root};
 
 /// Prints the section of CHANGELOG.md about `version`, which has to be the one in Cargo.toml.
 pub fn notes(version: &str) -> Result {

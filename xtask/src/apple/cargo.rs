@@ -7,8 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Metal, Platform};
-use crate::{Result, root};
+use super::platform::{Metal, Platform};
+use crate::repository::{Result, root};
 
 /// Writes the configuration file. `bindings` is the folder of mlx-sys's bindings.rs; without `mlx` there is nothing to
 /// link, which is enough to compile.
@@ -52,7 +52,7 @@ pub fn static_library_path(target: &Path, platform: &Platform, profile: &str) ->
 
 #[cfg(test)]
 mod tests {
-    use super::super::PLATFORMS;
+    use super::super::platform::PLATFORMS;
     use super::*;
 
     /// Cargo takes the table in place of a build script that would fail.

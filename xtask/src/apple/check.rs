@@ -14,9 +14,11 @@ use super::framework::{Parts, assemble};
 use super::link::{Link, Linker, exported_symbols, frameworks, native_libraries, rust_lld, write_symbol_list};
 use super::macho::Dylib;
 use super::plan::errors_of;
+use super::platform::{Metal, NAME, PLATFORMS, Platform};
 use super::plists::{REASONS, UNDECLARED};
-use super::{Metal, NAME, PLATFORMS, Platform, macho, package, stub};
-use crate::{Result, bindings, package_version, root, target_folder};
+use super::{macho, package, stub};
+use crate::bindings;
+use crate::repository::{Result, package_version, root, target_folder};
 
 /// Quick to compile: nothing of it is run.
 const PROFILE: &str = "apple-check";

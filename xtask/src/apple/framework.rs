@@ -4,9 +4,9 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use super::platform::{Metal, NAME, Platform};
 use super::plists::{self, Toolchain};
-use super::{Metal, NAME, Platform};
-use crate::{Result, root};
+use crate::repository::{Result, root};
 
 /// What goes into a framework.
 pub struct Parts<'a> {
@@ -66,7 +66,7 @@ pub fn copy(from: &Path, to: &Path) -> Result {
 
 #[cfg(test)]
 mod tests {
-    use super::super::PLATFORMS;
+    use super::super::platform::PLATFORMS;
     use super::*;
 
     fn made(folder: &Path, platform: &Platform) -> Result<PathBuf> {

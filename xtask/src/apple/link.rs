@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::Platform;
-use crate::{Result, root};
+use super::platform::Platform;
+use crate::repository::{Result, root};
 
 /// Who links.
 pub enum Linker<'a> {
@@ -131,7 +131,7 @@ pub fn rust_lld() -> Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::PLATFORMS;
+    use super::super::platform::PLATFORMS;
     use super::*;
 
     #[test]

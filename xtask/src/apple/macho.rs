@@ -6,8 +6,8 @@ use object::macho::{DylibCommand, MachHeader64, UuidCommand};
 use object::read::macho::MachOFile;
 use object::{Endianness, Object as _};
 
-use super::{PLATFORMS, Platform};
-use crate::Result;
+use super::platform::{PLATFORMS, Platform};
+use crate::repository::Result;
 
 #[derive(Debug, Default, PartialEq)]
 pub struct Dylib {

@@ -5,9 +5,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::plan::Runner;
-use super::{Metal, Platform, xcrun};
-use crate::Result;
+use super::platform::{Metal, Platform};
+use super::runner::Runner;
+use super::xcrun;
+use crate::repository::Result;
 
 /// An installed MLX.
 pub struct Mlx {
@@ -91,7 +92,7 @@ fn found(program: &str, path: &std::ffi::OsStr) -> Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::PLATFORMS;
+    use super::super::platform::PLATFORMS;
     use super::*;
 
     #[test]

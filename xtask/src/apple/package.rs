@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::framework::write_plist;
-use super::{NAME, Platform, plists};
-use crate::Result;
+use super::platform::{NAME, Platform};
+use super::plists;
+use crate::repository::Result;
 
 /// Makes `folder/CMLXEngine.xcframework` from slices whose frameworks (and dSYMs, if there are any) lie in
 /// `folder of the slice/CMLXEngine.framework` and `folder of the slice/dSYMs/`.
@@ -73,7 +74,7 @@ fn checksum(file: &Path) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::PLATFORMS;
+    use super::super::platform::PLATFORMS;
     use super::*;
 
     #[test]

@@ -9,37 +9,12 @@ use std::process::Command;
 use super::cargo::{static_library, static_library_path, write_override};
 use super::framework::{Parts, assemble};
 use super::link::{Link, Linker, exported_symbols, native_libraries, write_symbol_list};
+use super::platform::{NAME, PLATFORMS, Platform};
 use super::plists::Toolchain;
-use super::{NAME, PLATFORMS, Platform, macho, mlx, package};
-use crate::{Result, bindings, package_version, root, target_folder};
-
-/// Says each step, and does it unless the run is dry.
-pub struct Runner {
-    pub dry: bool,
-    step: usize,
-}
-
-impl Runner {
-    pub fn new(dry: bool) -> Self {
-        Runner { dry, step: 0 }
-    }
-
-    /// Says a step that is no command.
-    pub fn note(&mut self, platform: &Platform, what: &str) {
-        self.step += 1;
-        println!("[{}] {}: {what}", self.step, platform.slice);
-    }
-
-    /// Runs a command and fails if it does.
-    pub fn run(&mut self, platform: &Platform, what: &str, command: &mut Command) -> Result {
-        self.note(platform, what);
-        println!("    {command:?}");
-        if !self.dry && !command.status().map_err(|e| format!("{what}: {e}"))?.success() {
-            return Err(format!("{}: {what} failed", platform.slice).into());
-        }
-        Ok(())
-    }
-}
+use super::runner::Runner;
+use super::{macho, mlx, package};
+use crate::bindings;
+use crate::repository::{Result, package_version, root, target_folder};
 
 /// The profile of the libraries that are shipped: a release with the line tables that crash reports need.
 const PROFILE: &str = "xcframework";

@@ -2,7 +2,7 @@
 
 use plist::{Dictionary, Value};
 
-use super::{NAME, Platform};
+use super::platform::{NAME, Platform};
 
 /// A category of Apple's required-reason APIs of which our code or MLX's makes use, why, and the C functions in it.
 /// https://developer.apple.com/documentation/bundleresources/describing-use-of-required-reason-api
@@ -145,7 +145,7 @@ pub fn privacy() -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::super::PLATFORMS;
+    use super::super::platform::PLATFORMS;
     use super::*;
 
     /// As another program reads it.

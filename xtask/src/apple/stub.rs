@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use super::Platform;
-use crate::Result;
+use super::platform::Platform;
+use crate::repository::Result;
 
 /// The libraries of the C standard, all one on Apple's systems.
 const LIBRARIES: [&str; 5] = ["libSystem", "libc", "libm", "libpthread", "libdl"];
@@ -94,7 +94,7 @@ pub fn symbols(tbd: &str) -> BTreeSet<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::PLATFORMS;
+    use super::super::platform::PLATFORMS;
     use super::*;
 
     const TBD: &str = "--- !tapi-tbd

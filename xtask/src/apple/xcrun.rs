@@ -7,8 +7,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::Platform;
-use crate::Result;
+use super::platform::Platform;
+use crate::repository::Result;
 
 /// Writes `folder/xcrun`, which changes the SDK and the version flag and calls `real`.
 pub fn install(folder: &Path, real: &Path, platform: &Platform) -> Result {
@@ -54,7 +54,7 @@ exec '{real}' "$@"
 
 #[cfg(test)]
 mod tests {
-    use super::super::PLATFORMS;
+    use super::super::platform::PLATFORMS;
     use super::*;
 
     /// What the real xcrun gets when MLX's build calls xcrun with `arguments`.

@@ -1,9 +1,8 @@
 //! The C struct, in the Rust from which the header is made, and its translation.
 
-use super::origin;
 use super::rust::{types, variant};
 use super::table::{Kind, Opt, Place, Table};
-use super::text::{about, brief, comment};
+use super::text::{about, brief, comment, origin};
 
 /// The fields of an option: name, type, and what is said of it.
 fn fields(option: &Opt) -> Vec<(String, &'static str, String)> {

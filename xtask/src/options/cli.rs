@@ -1,9 +1,8 @@
 //! The flags of the command line.
 
-use super::origin;
 use super::rust::{collections, request_type, types, value_type};
 use super::table::{Kind, Opt, Place, Table};
-use super::text::help;
+use super::text::{help, origin};
 
 fn field_type(option: &Opt) -> String {
     match option.kind {

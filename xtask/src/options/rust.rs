@@ -1,8 +1,7 @@
 //! The Rust structs: what a caller asks for, and what that comes to.
 
-use super::origin;
 use super::table::{Kind, Opt, Params, Section, Table};
-use super::text::{comment, demand, full};
+use super::text::{comment, demand, full, origin};
 
 /// The type of a value that is there.
 pub fn value_type(option: &Opt) -> &str {

@@ -1,8 +1,7 @@
 //! The Swift struct and what C gets of it.
 
-use super::origin;
 use super::table::{Kind, Opt, Place, Table, camel_case};
-use super::text::{about, comment, full};
+use super::text::{about, comment, full, origin};
 
 fn field_type(option: &Opt) -> String {
     let name = match option.kind {

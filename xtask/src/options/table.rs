@@ -6,8 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 use toml::Value;
 
-use super::shown;
-use crate::Result;
+use crate::repository::{Result, shown};
 
 /// A set of options that are given together.
 #[derive(Deserialize)]
