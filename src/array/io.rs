@@ -1,29 +1,30 @@
 //! Weight files, counted byte by byte while they are read.
 //!
-//! On a CPU whose kernels are ours a file is mapped into memory and its tensors are arrays over the mapping: nothing is
-//! copied, and what the system already holds of the file is used as it is. Everywhere else the bytes are read straight
-//! into MLX's memory: MLX opens a safetensors file lazily: an array knows its place in the file, and the bytes are read when it is
-//! computed, by a worker thread of MLX. We give it a reader of our own, which counts what it has read, reads large
-//! tensors on several threads, and stops reading the moment the load is cancelled.
+//! Where a file cannot be [mapped](super::mapping) the bytes are read straight into MLX's memory. MLX opens a safetensors
+//! file lazily: an array knows its place in the file, and the bytes are read when it is computed, by a worker thread of
+//! MLX. We give it a reader of our own, which counts what it has read, reads large tensors on several threads, and stops
+//! reading the moment the load is cancelled.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fs::File;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
 use super::device::cpu_stream;
 use super::error::check;
-use super::{Array, Dtype, Out, host, sys};
+use super::{Array, Out, sys};
 use crate::error::{Error, Result};
 
 /// Bytes read between two looks at the cancel flag.
-const CHUNK: usize = 4 << 20;
+pub(super) const CHUNK: usize = 4 << 20;
+
+/// The smallest page of any system.
+pub(super) const PAGE: usize = 4096;
 
 /// Tensors of at least this size are read by several threads.
 const PARALLEL: usize = 16 << 20;
@@ -69,7 +70,7 @@ impl ReadProgress {
         }
     }
 
-    fn add(&self, bytes: usize) {
+    pub(super) fn add(&self, bytes: usize) {
         self.bytes.fetch_add(bytes as u64, Ordering::AcqRel);
         let _guard = self.moved_lock.lock();
         self.moved.notify_all();
@@ -137,7 +138,6 @@ impl Reader {
 fn populate(memory: &mut [u8]) {
     #[cfg(target_os = "linux")]
     {
-        const PAGE: usize = 4096;
         let start = (memory.as_ptr() as usize).next_multiple_of(PAGE);
         let end = (memory.as_ptr() as usize + memory.len()) / PAGE * PAGE;
         if end > start {
@@ -274,186 +274,4 @@ pub fn open_safetensors(
         sys::mlx_map_string_to_array_free(arrays);
         result
     }
-}
-
-/// Bytes of weight files that are mapped, now and at most since the last [`reset_mapped_peak`].
-static MAPPED: AtomicUsize = AtomicUsize::new(0);
-static MAPPED_PEAK: AtomicUsize = AtomicUsize::new(0);
-
-pub(super) fn mapped() -> usize {
-    MAPPED.load(Ordering::Relaxed)
-}
-
-pub(super) fn mapped_peak() -> usize {
-    MAPPED_PEAK.load(Ordering::Relaxed)
-}
-
-pub(super) fn reset_mapped_peak() {
-    MAPPED_PEAK.store(mapped(), Ordering::Relaxed);
-}
-
-/// A file in memory. Written pages would be the process's own, but nobody writes.
-struct Mapping {
-    base: *mut u8,
-    len: usize,
-}
-
-// SAFETY: plain memory, unmapped with the last reference.
-unsafe impl Send for Mapping {}
-// SAFETY: as above; it is only read.
-unsafe impl Sync for Mapping {}
-
-impl Mapping {
-    fn new(file: &File, len: usize) -> std::io::Result<Mapping> {
-        // SAFETY: a new private mapping of an open file. Writable, so that an operation that takes over an input's memory
-        // meets a page of its own and not a fault.
-        let base = unsafe {
-            let protection = libc::PROT_READ | libc::PROT_WRITE;
-            libc::mmap(
-                std::ptr::null_mut(),
-                len,
-                protection,
-                libc::MAP_PRIVATE | libc::MAP_NORESERVE,
-                file.as_raw_fd(),
-                0,
-            )
-        };
-        if base == libc::MAP_FAILED {
-            return Err(std::io::Error::last_os_error());
-        }
-        let now = MAPPED.fetch_add(len, Ordering::Relaxed) + len;
-        MAPPED_PEAK.fetch_max(now, Ordering::Relaxed);
-        Ok(Mapping { base: base.cast(), len })
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: the mapping made in `new`; nothing refers to it any more.
-        unsafe { libc::munmap(self.base.cast(), self.len) };
-        MAPPED.fetch_sub(self.len, Ordering::Relaxed);
-    }
-}
-
-/// The pages of one tensor of a mapped file.
-pub struct Pages {
-    mapping: Arc<Mapping>,
-    name: Arc<str>,
-    from: usize,
-    len: usize,
-}
-
-impl Pages {
-    /// Brings them into memory, calling `each` every few megabytes.
-    ///
-    /// # Errors
-    /// What kept the file from being read, and `Cancelled`.
-    pub fn load(&self, progress: &ReadProgress, mut each: impl FnMut()) -> Result<()> {
-        const PAGE: usize = 4096;
-        let end = self.from + self.len;
-        let mut at = self.from;
-        while at < end {
-            progress.check()?;
-            let stop = end.min((at / CHUNK + 1) * CHUNK);
-            let start = at / PAGE * PAGE;
-            // SAFETY: a range of the mapping.
-            unsafe { fault_in(self.mapping.base.add(start), stop - start) }.map_err(|e| Error::io(&*self.name, e))?;
-            progress.add(stop - at);
-            at = stop;
-            each();
-        }
-        Ok(())
-    }
-}
-
-/// # Safety
-/// The range is mapped.
-unsafe fn fault_in(start: *mut u8, len: usize) -> std::io::Result<()> {
-    #[cfg(target_os = "linux")]
-    {
-        // Reports what would be a signal when the page is touched.
-        // SAFETY: advice about a range that is mapped.
-        if unsafe { libc::madvise(start.cast(), len, libc::MADV_POPULATE_READ) } == 0 {
-            return Ok(());
-        }
-        let error = std::io::Error::last_os_error();
-        // Kernels before 5.14 do not know it.
-        if error.raw_os_error() != Some(libc::EINVAL) {
-            return Err(error);
-        }
-    }
-    // SAFETY: as above, and the memory is readable.
-    unsafe {
-        libc::madvise(start.cast(), len, libc::MADV_WILLNEED);
-        for page in (0..len).step_by(4096) {
-            start.add(page).read_volatile();
-        }
-    }
-    Ok(())
-}
-
-/// Norms and biases are at most so large.
-const SMALL: u64 = 1 << 16;
-
-/// Where a tensor lies in its file.
-pub struct Located<'a> {
-    /// Its name.
-    pub name: &'a str,
-    /// Its type.
-    pub dtype: Dtype,
-    /// Its shape; validated against the bytes.
-    pub shape: Vec<i32>,
-    /// Offset of the first byte in the file.
-    pub from: u64,
-    /// Bytes.
-    pub len: u64,
-}
-
-/// Maps a weight file whose header has been validated and makes arrays of its tensors. `None` where that cannot be, and
-/// the file must be read: not on this device, or not with these tensors.
-///
-/// The file must not be cut short while it is mapped; replacing or removing it is fine.
-///
-/// Headers may have any length, and so tensors any address. The kernels do not mind in matrices of codes and half
-/// precision, which is allowed with `anywhere`; what is small is copied to where everyone can use it.
-pub fn map_tensors(
-    file: &File,
-    name: &str,
-    tensors: &[Located<'_>],
-    anywhere: bool,
-) -> Result<Option<HashMap<String, (Array, Pages)>>> {
-    let aligned = |t: &Located| (t.from as usize).is_multiple_of(t.dtype.size());
-    let tolerated = |t: &Located| anywhere && matches!(t.dtype, Dtype::F16 | Dtype::Bf16 | Dtype::U32 | Dtype::U8);
-    let small = |t: &Located| t.len <= SMALL;
-    let fits = |t: &Located| t.from >= 8 && (aligned(t) || small(t) || tolerated(t));
-    let disabled = crate::env::MLXE_MMAP.is_off();
-    if disabled || !host::available() || !tensors.iter().all(fits) {
-        return Ok(None);
-    }
-    let length = file.metadata().map_err(|e| Error::io(name, e))?.len() as usize;
-    // Some file systems cannot.
-    let Ok(mapping) = Mapping::new(file, length) else { return Ok(None) };
-    let mapping = Arc::new(mapping);
-    let name: Arc<str> = name.into();
-    let mut found = HashMap::new();
-    for t in tensors {
-        let (from, len) = (t.from as usize, t.len as usize);
-        let elements: usize = t.shape.iter().map(|&n| n as usize).product();
-        if from.checked_add(len).is_none_or(|end| end > length) || elements * t.dtype.size() != len {
-            return Err(Error::internal(format!("{name}: {} lies outside of the file", t.name)));
-        }
-        if !aligned(t) && small(t) {
-            let mut bytes = vec![0; len];
-            file.read_exact_at(&mut bytes, t.from).map_err(|e| Error::io(&*name, e))?;
-            let array = Array::from_slice(&bytes, &[len as i32])?.view(t.dtype)?.reshape(&t.shape)?;
-            found.insert(t.name.to_owned(), (array, Pages { mapping: mapping.clone(), name: name.clone(), from, len }));
-            continue;
-        }
-        // SAFETY: bounds and size were checked, and alignment where it matters; the mapping lives as long as its owner.
-        let array = unsafe { host::over(mapping.base.add(from), &t.shape, t.dtype, Box::new(mapping.clone())) }?;
-        let Some(array) = array else { return Ok(None) };
-        let pages = Pages { mapping: mapping.clone(), name: name.clone(), from, len };
-        found.insert(t.name.to_owned(), (array, pages));
-    }
-    Ok(Some(found))
 }

@@ -2,7 +2,7 @@
 //! mapped count as held.
 
 use super::error::{check, install_handler};
-use super::{io, sys};
+use super::{mapping, sys};
 use crate::error::Result;
 
 fn read(f: unsafe extern "C" fn(*mut usize) -> std::ffi::c_int) -> usize {
@@ -24,7 +24,7 @@ fn set(f: unsafe extern "C" fn(*mut usize, usize) -> std::ffi::c_int, limit: usi
 
 /// Bytes held by live arrays.
 pub fn active() -> usize {
-    read(sys::mlx_get_active_memory) + io::mapped()
+    read(sys::mlx_get_active_memory) + mapping::mapped()
 }
 
 /// Bytes kept for reuse after arrays were freed.
@@ -34,7 +34,7 @@ pub fn cache() -> usize {
 
 /// The largest [`active`] since the start or the last [`reset_peak`].
 pub fn peak() -> usize {
-    read(sys::mlx_get_peak_memory) + io::mapped_peak()
+    read(sys::mlx_get_peak_memory) + mapping::mapped_peak()
 }
 
 /// Makes [`peak`] start again from now.
@@ -42,7 +42,7 @@ pub fn reset_peak() {
     install_handler();
     // SAFETY: no arguments.
     unsafe { sys::mlx_reset_peak_memory() };
-    io::reset_mapped_peak();
+    mapping::reset_mapped_peak();
 }
 
 /// The limit at which MLX begins to wait for running work before it allocates more.
@@ -60,12 +60,6 @@ pub fn set_limit(bytes: usize) -> Result<usize> {
 #[track_caller]
 pub fn set_cache_limit(bytes: usize) -> Result<usize> {
     set(sys::mlx_set_cache_limit, bytes, "set_cache_limit")
-}
-
-/// Sets how much memory MLX may wire down (Metal only; elsewhere it has no effect), and returns the previous limit.
-#[track_caller]
-pub fn set_wired_limit(bytes: usize) -> Result<usize> {
-    set(sys::mlx_set_wired_limit, bytes, "set_wired_limit")
 }
 
 /// Gives the memory kept for reuse back to the system.

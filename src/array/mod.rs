@@ -21,10 +21,12 @@ mod fast;
 pub mod fused;
 mod host;
 pub mod io;
+pub mod mapping;
 pub mod memory;
 mod ops;
 pub mod quant;
-pub mod random;
+#[cfg(test)]
+pub(crate) mod random;
 pub(crate) mod sys;
 pub mod system;
 pub mod threads;

@@ -9,7 +9,7 @@ use safetensors::tensor::Metadata;
 use serde::Deserialize;
 
 use crate::array::Dtype;
-use crate::array::io::Located;
+use crate::array::mapping::Located;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Headers are JSON; the safetensors format allows at most this many bytes.

@@ -16,7 +16,8 @@ pub use checkpoint::{Checkpoint, TensorInfo, WeightFile};
 use quantization::Quantization;
 
 use crate::array::fused::stack;
-use crate::array::io::{Pages, ReadProgress, map_tensors, open_safetensors};
+use crate::array::io::{ReadProgress, open_safetensors};
+use crate::array::mapping::{Pages, map_tensors};
 use crate::array::quant::{Mode, Quantized, Scheme};
 use crate::array::{Array, Dtype};
 use crate::error::{Error, Result};
