@@ -100,22 +100,4 @@ impl Array {
         check(unsafe { sys::_mlx_array_is_row_contiguous(&mut dense, self.raw) }, "is_row_contiguous")?;
         Ok(dense)
     }
-
-    /// Computes an array of one u32 and returns it.
-    #[track_caller]
-    pub fn item_u32(&self) -> Result<u32> {
-        let mut value = 0;
-        // SAFETY: `value` outlives the call; MLX checks that there is one element.
-        check(unsafe { sys::mlx_array_item_uint32(&mut value, self.raw) }, "item")?;
-        Ok(value)
-    }
-
-    /// Computes an array of one f32 and returns it.
-    #[track_caller]
-    pub fn item_f32(&self) -> Result<f32> {
-        let mut value = 0.0;
-        // SAFETY: as above.
-        check(unsafe { sys::mlx_array_item_float32(&mut value, self.raw) }, "item")?;
-        Ok(value)
-    }
 }

@@ -37,14 +37,10 @@ unary! {
     square => mlx_square,
     /// Square root.
     sqrt => mlx_sqrt,
-    /// `1 / sqrt(x)`
-    rsqrt => mlx_rsqrt,
     /// `e^x`
     exp => mlx_exp,
     /// Natural logarithm.
     log => mlx_log,
-    /// `log(1 + x)`
-    log1p => mlx_log1p,
     /// Absolute value.
     abs => mlx_abs,
     /// `1 / (1 + e^-x)`
@@ -59,18 +55,10 @@ unary! {
     cos => mlx_cos,
     /// Rounds towards minus infinity.
     floor => mlx_floor,
-    /// Element-wise `not` of booleans.
-    logical_not => mlx_logical_not,
     /// Whether an element is NaN.
     is_nan => mlx_isnan,
     /// Reverses the axes.
     transpose => mlx_transpose,
-    /// Removes all axes of size 1.
-    squeeze => mlx_squeeze,
-    /// An array of zeros with the same shape and type.
-    zeros_like => mlx_zeros_like,
-    /// An array of ones with the same shape and type.
-    ones_like => mlx_ones_like,
 }
 
 macro_rules! binary {
@@ -110,10 +98,6 @@ binary! {
     logical_and => mlx_logical_and,
     /// Element-wise `or` of booleans.
     logical_or => mlx_logical_or,
-    /// The remainder of a division, with the divisor's sign.
-    remainder => mlx_remainder,
-    /// `log(e^x + e^other)`
-    logaddexp => mlx_logaddexp,
 }
 
 impl Array {
@@ -121,12 +105,6 @@ impl Array {
     #[track_caller]
     pub fn reshape(&self, shape: &[i32]) -> Result<Array> {
         call!(mlx_reshape(self.raw, shape.as_ptr(), shape.len()))
-    }
-
-    /// Reorders the axes.
-    #[track_caller]
-    pub fn transpose_axes(&self, axes: &[i32]) -> Result<Array> {
-        call!(mlx_transpose_axes(self.raw, axes.as_ptr(), axes.len()))
     }
 
     /// Exchanges two axes.
@@ -257,12 +235,6 @@ impl Array {
         call!(mlx_softmax_axis(self.raw, axis, precise))
     }
 
-    /// `log(sum(e^x))` along `axis`.
-    #[track_caller]
-    pub fn logsumexp(&self, axis: i32, keep_dims: bool) -> Result<Array> {
-        call!(mlx_logsumexp_axis(self.raw, axis, keep_dims))
-    }
-
     /// The sum along `axis`.
     #[track_caller]
     pub fn sum(&self, axis: i32, keep_dims: bool) -> Result<Array> {
@@ -330,14 +302,6 @@ impl Array {
         call!(mlx_where(condition.raw, self.raw, other.raw))
     }
 
-    /// Limits elements to `low..=high`.
-    #[track_caller]
-    pub fn clip(&self, low: f32, high: f32) -> Result<Array> {
-        let low = Array::scalar(low, self.dtype())?;
-        let high = Array::scalar(high, self.dtype())?;
-        call!(mlx_clip(self.raw, low.raw, high.raw))
-    }
-
     /// Adds `before` and `after` zeros on `axis`.
     #[track_caller]
     pub fn pad(&self, axis: i32, before: i32, after: i32) -> Result<Array> {
@@ -345,42 +309,10 @@ impl Array {
         call!(mlx_pad(self.raw, &axis, 1, &before, 1, &after, 1, zero.raw, c"constant".as_ptr()))
     }
 
-    /// One-dimensional convolution: `self` is `[batch, length, channels in]`, `weight`
-    /// `[channels out, width, channels in / groups]`, the result `[batch, length, channels out]`.
-    #[track_caller]
-    pub fn conv1d(&self, weight: &Array, stride: i32, padding: i32, groups: i32) -> Result<Array> {
-        call!(mlx_conv1d(self.raw, weight.raw, stride, padding, 1, groups))
-    }
-
-    /// Two-dimensional convolution: `self` is `[batch, height, width, channels in]`, `weight`
-    /// `[channels out, height, width, channels in / groups]`, the result `[batch, height, width, channels out]`.
-    #[track_caller]
-    pub fn conv2d(&self, weight: &Array, stride: (i32, i32), padding: (i32, i32), groups: i32) -> Result<Array> {
-        call!(mlx_conv2d(self.raw, weight.raw, stride.0, stride.1, padding.0, padding.1, 1, 1, groups))
-    }
-
     /// Matrix products of chosen matrices: `self[lhs[i]] @ other[rhs[i]]`. Without `lhs`, all of `self` in order.
     #[track_caller]
     pub fn gather_mm(&self, other: &Array, lhs: Option<&Array>, rhs: Option<&Array>, sorted: bool) -> Result<Array> {
         call!(mlx_gather_mm(self.raw, other.raw, or_null(lhs), or_null(rhs), sorted))
-    }
-
-    /// `c + self @ other`
-    #[track_caller]
-    pub fn addmm(&self, other: &Array, c: &Array) -> Result<Array> {
-        call!(mlx_addmm(c.raw, self.raw, other.raw, 1.0, 1.0))
-    }
-
-    /// The part on and below the `k`-th diagonal.
-    #[track_caller]
-    pub fn tril(&self, k: i32) -> Result<Array> {
-        call!(mlx_tril(self.raw, k))
-    }
-
-    /// The part on and above the `k`-th diagonal.
-    #[track_caller]
-    pub fn triu(&self, k: i32) -> Result<Array> {
-        call!(mlx_triu(self.raw, k))
     }
 }
 
