@@ -1,5 +1,6 @@
 # make help lists the targets.
 
+# --workspace wherever tests are built: a choice of packages has other features, and compiles the dependencies again.
 CARGO  ?= cargo
 PREFIX ?= /usr/local
 # Where the programs that a target needs come from when they are missing.
@@ -11,8 +12,9 @@ need = command -v $(1) >/dev/null || { [ "$$(id -u)" = 0 ] && $(APT) install -y 
 
 NIGHTLY     ?= nightly
 HOST        := $(shell rustc -vV | sed -n 's/^host: //p')
-TSAN_FOLDER ?= $(or $(CARGO_TARGET_DIR),target)/tsan
-LINT_FOLDER ?= $(or $(CARGO_TARGET_DIR),target)/lint
+TARGET      := $(or $(CARGO_TARGET_DIR),target)
+TSAN_FOLDER ?= $(TARGET)/tsan
+LINT_FOLDER ?= $(TARGET)/lint
 
 .PHONY: help demo test lint parity bench build header options install test-c nightly test-sanitizers test-asan test-valgrind \
         test-tsan test-cuda test-neon test-swift bench-swift check-apple lint-workflows
@@ -39,10 +41,9 @@ test: lint ## all tests, the sanitizers included
 	@$(call need,zip,zip)
 	@$(call need,unzip,unzip)
 	@$(call need,shasum,perl)
-	MLXE_REQUIRE_TOOLS=1 $(CARGO) test --locked --workspace
-	$(CARGO) xtask options --check
-	$(CARGO) xtask header --check
-	$(CARGO) xtask docs --check
+	$(CARGO) build --locked --workspace
+	MLXE_REQUIRE_TOOLS=1 MLXE_TEST_PROGRAMS="$(abspath $(TARGET))/debug" $(CARGO) test --locked --workspace
+	$(TARGET)/debug/xtask docs --check --from $(TARGET)/debug
 	$(MAKE) test-sanitizers
 	$(MAKE) test-swift
 	$(MAKE) check-apple
@@ -74,8 +75,8 @@ $(HUB_VENV)/bin/python: tests/parity/requirements-hub.txt
 	$(HUB_VENV)/bin/pip install --quiet --requirement tests/parity/requirements-hub.txt
 	@touch $@
 
-HUB_SERVER := $(or $(CARGO_TARGET_DIR),target)/release/hub-server
-MLXE       := $(or $(CARGO_TARGET_DIR),target)/release/mlxe
+HUB_SERVER := $(TARGET)/release/hub-server
+MLXE       := $(TARGET)/release/mlxe
 .PHONY: hub-parity hub-bench hub-server
 hub-server:
 	$(CARGO) build --locked --release --package hub-server
@@ -126,20 +127,20 @@ check-apple: ## what can be known of the Apple platforms without a Mac: docs/app
 test-c: ## C and C++ programs, the header in all dialects, exported symbols, an installed tree
 	@$(call need,pkg-config,pkg-config)
 	@command -v cmake >/dev/null || $(call need,cmake,cmake) || true
-	$(CARGO) test --package mlx-engine --test c_api --test header --test install --test stress
+	$(CARGO) test --workspace --test c_api --test header --test install --test stress
 
 test-sanitizers: test-asan test-valgrind test-tsan ## memory and threads
 
 test-asan: ## C and C++ programs with AddressSanitizer, LeakSanitizer and UndefinedBehaviorSanitizer
 	MLXE_TEST_CFLAGS="-fsanitize=address,undefined -fno-sanitize-recover=undefined" MLXE_TEST_ROUNDS=20 \
 	ASAN_OPTIONS=detect_stack_use_after_return=1 LSAN_OPTIONS=suppressions=$(CURDIR)/tests/c/lsan.supp \
-	$(CARGO) test --package mlx-engine --test c_api
+	$(CARGO) test --locked --workspace --test c_api
 
 test-valgrind: ## the small program under valgrind, shared and static
 	@$(call need,valgrind,valgrind)
 	MLXE_TEST_RUNNER="valgrind --quiet --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite \
 	--show-leak-kinds=definite --suppressions=$(CURDIR)/tests/c/valgrind.supp" \
-	$(CARGO) test --package mlx-engine --test c_api -- smoke
+	$(CARGO) test --locked --workspace --test c_api -- smoke
 
 # The standard library and MLX are not instrumented: tests/c/tsan.supp says what follows from that.
 CARGO_TSAN = CARGO_TARGET_DIR="$(TSAN_FOLDER)" RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" \
@@ -152,11 +153,9 @@ test-tsan: nightly ## the Rust library with ThreadSanitizer (nightly compiler)
 	$(CARGO_TSAN) test --target $(HOST) --package mlx-engine --no-default-features --test stress
 
 # Where there is no Swift 6, tools/swift makes a Debian root that has it, once; about 2 GB in the cache.
-TARGET := $(or $(CARGO_TARGET_DIR),target)
 test-swift: nightly ## the Swift package, its examples and documentation; ThreadSanitizer
 	@$(call need,clang,clang)
-	$(CARGO) build --locked --package mlx-engine --lib
-	$(CARGO) build --locked --package hub-server
+	$(CARGO) build --locked --workspace
 	$(CARGO_TSAN) build --locked --target $(HOST) --package mlx-engine --no-default-features --lib
 	tools/swift/test.sh "$(TARGET)/debug" "$(TSAN_FOLDER)/$(HOST)/debug"
 

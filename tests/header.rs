@@ -78,25 +78,3 @@ fn exported_symbols() {
     declared.sort_unstable();
     assert_eq!(declared, exported, "declared once each, and exported");
 }
-
-/// `cargo xtask header` would change nothing.
-#[test]
-fn header_is_current() {
-    is_current("header");
-}
-
-/// `cargo xtask options` would change nothing.
-#[test]
-fn options_are_current() {
-    is_current("options");
-}
-
-fn is_current(what: &str) {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
-        .args(["run", "--quiet", "--package", "xtask", "--", what, "--check"])
-        .current_dir(root())
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}

@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use rand::{RngCore, SeedableRng};
+
 /// A checkpoint with random weights, plain bf16 or 4 bits.
 pub fn random_checkpoint(dir: &Path, layers: usize, hidden: usize, inner: usize, heads: usize, kv: usize, bits4: bool) {
     random_model(dir, "llama", [layers, hidden, inner, heads, kv], bits4, serde_json::json!({}));
@@ -13,12 +15,17 @@ pub fn random_checkpoint(dir: &Path, layers: usize, hidden: usize, inner: usize,
 pub fn random_model(dir: &Path, model_type: &str, sizes: [usize; 5], bits4: bool, more: serde_json::Value) {
     let [layers, hidden, inner, heads, kv] = sizes;
     let experts = more["num_local_experts"].as_u64().unwrap_or_default() as usize;
-    use rand::{RngCore, SeedableRng};
-    let mut random = rand::rngs::StdRng::seed_from_u64(7);
     let mut tensors: Vec<(String, safetensors::Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
-    let bf16 = |random: &mut rand::rngs::StdRng, n: usize| -> Vec<u8> {
-        (0..n).flat_map(|_| (0x3c00u16 | (random.next_u32() as u16 & 0x80ff)).to_le_bytes()).collect()
+    // Drawing every weight takes minutes in a debug build.
+    let mut pattern = vec![0; 262_138];
+    rand::rngs::StdRng::seed_from_u64(7).fill_bytes(&mut pattern);
+    let numbers: Vec<u8> = pattern.chunks_exact(2).flat_map(|pair| [pair[0], 0x3c | (pair[1] & 0x80)]).collect();
+    let filled = |with: &[u8], bytes: usize| {
+        let mut all = with.repeat(bytes.div_ceil(with.len()));
+        all.truncate(bytes);
+        all
     };
+    let bf16 = |n: usize| filled(&numbers, 2 * n);
     let mut add = |name: &str, rows: usize, columns: usize, quantized: bool| {
         let stacked = name.contains("switch_mlp");
         let shape = |columns: usize| match (stacked, columns) {
@@ -29,15 +36,14 @@ pub fn random_model(dir: &Path, model_type: &str, sizes: [usize; 5], bits4: bool
         let name = |part: &str| format!("{name}.{part}");
         if !quantized {
             let shape = shape(columns);
-            let data = bf16(&mut random, rows * columns.max(1));
+            let data = bf16(rows * columns.max(1));
             tensors.push((name("weight"), safetensors::Dtype::BF16, shape, data));
             return;
         }
-        let mut codes = vec![0; rows * columns / 2];
-        random.fill_bytes(&mut codes);
+        let codes = filled(&pattern, rows * columns / 2);
         tensors.push((name("weight"), safetensors::Dtype::U32, shape(columns / 8), codes));
         for part in ["scales", "biases"] {
-            let data = bf16(&mut random, rows * columns / 64);
+            let data = bf16(rows * columns / 64);
             tensors.push((name(part), safetensors::Dtype::BF16, shape(columns / 64), data));
         }
     };

@@ -1,12 +1,22 @@
 //! `cargo xtask docs`: what the documentation takes from the code.
 
+use std::path::Path;
 use std::process::Command;
 
 use crate::repository::{Result, root};
 
-/// Writes the generated pages; with `check` only says whether they are current.
-pub fn generate(check: bool) -> Result {
-    page("docs/supported-models.md", &supported_models()?, check)?;
+/// Writes the generated pages; with `--check` only says whether they are current. `--from FOLDER` has a built `mlxe`.
+pub fn generate(arguments: &[&str]) -> Result {
+    let (mut check, mut from) = (false, None);
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        match *argument {
+            "--check" => check = true,
+            "--from" => from = Some(*rest.next().ok_or("docs: --from needs a folder")?),
+            other => return Err(format!("docs: what is {other}?").into()),
+        }
+    }
+    page("docs/supported-models.md", &supported_models(from)?, check)?;
     page("docs/environment.md", &environment(), check)
 }
 
@@ -38,11 +48,16 @@ fn environment() -> String {
 }
 
 /// The architectures, from `mlxe models --json`.
-fn supported_models() -> Result<String> {
-    let output = Command::new(env!("CARGO"))
-        .current_dir(root())
-        .args(["run", "--quiet", "--package", "mlxe", "--", "models", "--json"])
-        .output()?;
+fn supported_models(from: Option<&str>) -> Result<String> {
+    let mut command = match from {
+        Some(folder) => Command::new(Path::new(folder).join("mlxe")),
+        None => {
+            let mut cargo = Command::new(env!("CARGO"));
+            cargo.current_dir(root()).args(["run", "--quiet", "--package", "mlxe", "--"]);
+            cargo
+        }
+    };
+    let output = command.args(["models", "--json"]).output()?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
     }

@@ -44,3 +44,12 @@ pub fn generate(check: bool) -> Result {
     println!("wrote {}", path.display());
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    /// `cargo xtask header` would change nothing.
+    #[test]
+    fn header_is_current() {
+        super::generate(true).unwrap_or_else(|e| panic!("{e}"));
+    }
+}

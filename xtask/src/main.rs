@@ -15,7 +15,9 @@ const USAGE: &str = "usage: cargo xtask <command>
 
   bindings            regenerate src/array/sys/bindings.rs from mlx-c's headers (needs libclang)
   check-apple         what can be checked of the Apple platforms on any machine
-  docs [--check]      generate docs/supported-models.md from the registry
+  docs [--check] [--from FOLDER]
+                      generate docs/supported-models.md and docs/environment.md; --from takes mlxe from a folder of the
+                      target directory
   header [--check]    generate include/mlx_engine.h from src/ffi (or only see whether it is current)
   install --prefix DIR [--debug] [--from FOLDER]
                       install header, libraries, MLX, pkg-config and CMake files, and mlxe, in a folder that can
@@ -35,8 +37,7 @@ fn main() -> ExitCode {
     let result = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["bindings"] => bindings::generate(),
         ["check-apple"] => apple::check(),
-        ["docs"] => docs::generate(false),
-        ["docs", "--check"] => docs::generate(true),
+        ["docs", ref arguments @ ..] => docs::generate(arguments),
         ["header"] => header::generate(false),
         ["header", "--check"] => header::generate(true),
         ["options"] => options::generate(false),

@@ -80,3 +80,12 @@ fn rustfmt(text: &str) -> Result<String> {
         false => Err(format!("rustfmt does not take this:\n{text}").into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    /// `cargo xtask options` would change nothing.
+    #[test]
+    fn generated_files_are_current() {
+        super::generate(true).unwrap_or_else(|e| panic!("{e}"));
+    }
+}
