@@ -14,7 +14,7 @@ pub enum Codes {
 }
 
 /// The values of E2M1.
-pub(super) const E2M1: [f32; 16] =
+pub(super) const E2M1_VALUES: [f32; 16] =
     [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0];
 
 impl Codes {
@@ -33,7 +33,7 @@ impl Codes {
     pub(super) fn table(self) -> [f32; 16] {
         match self {
             Codes::Integer(bits) => std::array::from_fn(|i| (i & ((1 << bits.min(4)) - 1)) as f32),
-            Codes::E2m1 => E2M1,
+            Codes::E2m1 => E2M1_VALUES,
             Codes::E4m3 => unreachable!("codes of eight bits"),
         }
     }
@@ -79,8 +79,8 @@ width!(eight, 8);
 multiversion! {
     fn e2m1<const FMA: bool>(bytes: &[u8], out: &mut [f32]) {
         for (byte, out) in bytes.iter().zip(out.chunks_exact_mut(2)) {
-            out[0] = E2M1[usize::from(byte & 15)];
-            out[1] = E2M1[usize::from(byte >> 4)];
+            out[0] = E2M1_VALUES[usize::from(byte & 15)];
+            out[1] = E2M1_VALUES[usize::from(byte >> 4)];
         }
     }
 }

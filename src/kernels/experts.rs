@@ -6,11 +6,17 @@
 
 use std::sync::OnceLock;
 
+use super::activation::{self, Act};
+use super::blocking::block_rows;
+use super::epilogue::{add_bias, add_residual};
 use super::floats::{Bf16, F16, Floats, FloatsMut, Kind, Target};
+use super::input::Input;
 use super::level::{Level, fma, multiversion};
+use super::math::exp;
+use super::matrix::Part;
 use super::pool;
-use super::product::{self, Act, Part, add_bias, add_residual, exp};
-use super::tile::{self, Prepared, with_scratch};
+use super::scratch::with_scratch;
+use super::tile;
 
 /// Gated layers, stacked: the rows of expert `e` come after those of expert `e - 1`.
 #[derive(Clone, Copy, Debug)]
@@ -131,12 +137,12 @@ pub fn mix(
     // Inner features: a task is a block of them, of one expert. A single row is the same input for all.
     let rows = if m == 1 { None } else { Some(gathered(x, features, &uses, &run)) };
     let inputs = match &rows {
-        None => vec![Prepared::new(level, x, 1, &[gate, up], false)],
+        None => vec![Input::new(level, x, 1, &[gate, up], false)],
         Some(rows) => prepared(level, rows.floats(), features, &groups, &starts, &[gate, up], &run),
     };
     let mut hidden = Numbers::zeros(x.kind(), uses.len() * inner);
     let target = Target::new(hidden.floats_mut());
-    let block = tile::block_rows(uses.len().div_ceil(groups.len()), groups.len() * inner, threads).min(inner);
+    let block = block_rows(uses.len().div_ceil(groups.len()), groups.len() * inner, threads).min(inner);
     let blocks = inner.div_ceil(block);
     run(groups.len() * blocks, &|task| {
         let (i, from) = (task / blocks, task % blocks * block);
@@ -146,7 +152,7 @@ pub fn mix(
             let at = groups[i][0].expert * inner + from;
             compute(level, &gate, at, n, &inputs[i % inputs.len()], first);
             compute(level, &up, at, n, &inputs[i % inputs.len()], second);
-            product::gate(level, act, first, second);
+            activation::gate(level, act, first, second);
             for (row, values) in first.chunks_exact(n).enumerate() {
                 // SAFETY: each task has its own block of columns of its group's rows.
                 unsafe { target.part((starts[i] + row) * inner + from, n) }.write(level, values);
@@ -157,7 +163,7 @@ pub fn mix(
     // Results: a task is a block of features, of all experts.
     let inputs = prepared(level, hidden.floats(), inner, &groups, &starts, &[down], &run);
     let target = Target::new(out);
-    let block = tile::block_rows(m, features, threads);
+    let block = block_rows(m, features, threads);
     run(features.div_ceil(block), &|task| {
         let from = task * block;
         let n = block.min(features - from);
@@ -212,18 +218,18 @@ fn prepared<'a>(
     starts: &[usize],
     parts: &[Part<'_>],
     run: Run<'_>,
-) -> Vec<Prepared<'a>> {
-    let results: Vec<OnceLock<Prepared>> = groups.iter().map(|_| OnceLock::new()).collect();
+) -> Vec<Input<'a>> {
+    let results: Vec<OnceLock<Input>> = groups.iter().map(|_| OnceLock::new()).collect();
     run(groups.len(), &|i| {
         let (from, len) = (starts[i], groups[i].len());
         let rows = x.slice(from * columns, len * columns);
-        results[i].get_or_init(|| Prepared::new(level, rows, len, parts, false));
+        results[i].get_or_init(|| Input::new(level, rows, len, parts, false));
     });
     results.into_iter().map(|r| r.into_inner().expect("every task ran")).collect()
 }
 
 /// A product with rows of the part's weights, and their bias.
-fn compute(level: Level, part: &Part<'_>, from: usize, n: usize, input: &Prepared<'_>, tile: &mut [f32]) {
+fn compute(level: Level, part: &Part<'_>, from: usize, n: usize, input: &Input<'_>, tile: &mut [f32]) {
     tile::compute(level, &part.weight, from, n, input, tile);
     if let Some(bias) = part.bias {
         add_bias(level, tile, bias.slice(from, n));

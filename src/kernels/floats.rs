@@ -73,6 +73,7 @@ pub enum Kind {
 
 impl Kind {
     /// Bytes of a number.
+    #[cfg(target_arch = "x86_64")]
     pub(super) fn size(self) -> usize {
         match self {
             Kind::F32 => 4,

@@ -2,12 +2,12 @@
 
 use once_cell::sync::Lazy;
 
-/// An instruction set, or plain code.
+/// An instruction set, or portable code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// What the compiler makes for the target's baseline (on Arm that includes NEON).
     Portable,
-    /// NEON by hand, where that is all: any 64-bit Arm.
+    /// NEON, where that is all: any 64-bit Arm.
     Neon,
     /// The same with dot products of bytes (FEAT_DotProd): Apple M1, Graviton 2 and later.
     NeonDot,

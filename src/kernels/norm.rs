@@ -3,7 +3,7 @@
 use super::floats::{Floats, FloatsMut, Target};
 use super::level::{Level, fma, multiversion};
 use super::pool;
-use super::tile::with_scratch;
+use super::scratch::with_scratch;
 
 /// A normalisation and its weights.
 #[derive(Clone, Copy, Debug)]

@@ -1,10 +1,9 @@
-//! Rotary position embedding of heads, with the normalisation that may come before it.
+//! Rotary position embedding of heads.
 
 use super::floats::{Floats, FloatsMut, Target};
 use super::level::{Level, multiversion};
-use super::norm::{NormParams, normalize_row};
 use super::pool;
-use super::tile::with_scratch;
+use super::scratch::with_scratch;
 
 /// How heads are rotated (Su et al. 2021, arXiv:2104.09864).
 #[derive(Clone, Debug)]
@@ -98,26 +97,6 @@ multiversion! {
     fn neighbours<const FMA: bool>(head: &mut [f32], cosines: &[f32], sines: &[f32]) {
         for ((pair, c), s) in head.chunks_exact_mut(2).zip(cosines).zip(sines) {
             (pair[0], pair[1]) = (pair[0] * c - pair[1] * s, pair[0] * s + pair[1] * c);
-        }
-    }
-}
-
-/// What happens to a head of queries or keys before attention.
-#[derive(Clone, Copy)]
-pub(super) struct Before<'a> {
-    pub norm: Option<&'a NormParams<'a>>,
-    pub angles: Option<&'a Angles<'a>>,
-}
-
-impl Before<'_> {
-    /// Reads a head at the `i`-th position.
-    pub fn head(&self, level: Level, x: Floats<'_>, i: usize, out: &mut [f32]) {
-        x.read(level, out);
-        if let Some(norm) = self.norm {
-            normalize_row(level, out, norm);
-        }
-        if let Some(angles) = self.angles {
-            angles.apply(level, out, i);
         }
     }
 }

@@ -1,11 +1,13 @@
 //! Codes in registers.
 //!
-//! Kernels meet them as signed bytes: integers of eight bits less 128, for which biases make up, and E2M1 doubled. E4M3
+//! Kernels read them as signed bytes: integers of eight bits less 128, for which biases make up, and E2M1 doubled. E4M3
 //! does not fit and is only made into f32.
 
 use std::arch::aarch64::*;
 
-use super::super::codes::Codes;
+use crate::Level;
+use crate::codes::Codes;
+use crate::matrix::Grouped;
 
 /// Codes as a constant: the width of integers, or one of the following, whose last digit is their width.
 pub const E2M1: u32 = 14;
@@ -27,8 +29,20 @@ pub fn factor(codes: Codes) -> f32 {
 }
 
 /// What to add to biases, in scales.
-pub fn offset(codes: Codes) -> f32 {
+fn offset(codes: Codes) -> f32 {
     if codes == Codes::Integer(8) { 128.0 } else { 0.0 }
+}
+
+/// Scales and, if there are any, biases for the codes as kernels read them.
+pub fn read_scales(level: Level, q: &Grouped<'_>, from: usize, len: usize, scales: &mut [f32], biases: &mut [f32]) {
+    q.scales.read(level, from, &mut scales[..len]);
+    if let Some(b) = q.biases {
+        b.slice(from, len).read(level, &mut biases[..len]);
+        let offset = offset(q.codes);
+        for (bias, scale) in biases.iter_mut().zip(&*scales).take(len) {
+            *bias = scale.mul_add(offset, *bias);
+        }
+    }
 }
 
 /// E2M1, doubled.
@@ -82,7 +96,7 @@ pub unsafe fn sixteen<const KIND: u32>(at: *const u8) -> int8x16_t {
             }
             width => {
                 let bytes = exactly(at, width);
-                // Each code with the byte behind it, in 16 bits.
+                // Each code with the byte after it, in 16 bits.
                 let pair = |first: usize| {
                     let spread: [u8; 16] = std::array::from_fn(|i| ((first + i / 2) * width / 8 + i % 2) as u8);
                     let shifts: [i16; 8] = std::array::from_fn(|i| -(((first + i) * width % 8) as i16));

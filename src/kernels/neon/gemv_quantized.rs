@@ -1,27 +1,29 @@
-//! Codes with scales.
+//! gemv over codes with scales.
 
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::super::Level;
-use super::super::codes::Codes;
-use super::super::product::Grouped;
-use super::super::tile::{Prepared, group_index, in_bytes, packing, pieces, with_scratch};
-use super::codes::{E2M1, E4M3, bits, factor, lowest, next, numbers, offset, sixteen};
-use super::most;
+use super::codes::{E2M1, E4M3, bits, factor, lowest, next, numbers, read_scales, sixteen};
+use super::register_tile::{for_sizes, most};
+use crate::Level;
+use crate::blocking::register_tiles;
+use crate::codes::Codes;
+use crate::input::{Input, as_integers, group_index, packing};
+use crate::matrix::Grouped;
+use crate::scratch::with_scratch;
 
 /// The matrix has rows up to `from + n`.
-pub fn few(level: Level, q: &Grouped<'_>, from: usize, n: usize, p: &Prepared<'_>, tile: &mut [f32]) {
-    let groups = p.k / q.group;
-    let row_bytes = p.k * q.codes.bits() / 8;
-    let integers = if in_bytes(q.codes, p.x.kind()) { p.bytes[packing(q.codes)].as_ref() } else { None };
+pub fn gemv_quantized(level: Level, q: &Grouped<'_>, from: usize, n: usize, input: &Input<'_>, tile: &mut [f32]) {
+    let groups = input.k / q.group;
+    let row_bytes = input.k * q.codes.bits() / 8;
+    let integers = if as_integers(q.codes, input.x.kind()) { input.integers[packing(q.codes)].as_ref() } else { None };
     with_scratch(2 * n * groups, |scratch| {
         let (scales, biases) = scratch.split_at_mut(n * groups);
         read_scales(level, q, from * groups, n * groups, scales, biases);
-        let sums = integers.map_or(&p.sums, |x| &x.sums);
+        let sums = integers.map_or(&input.sums, |x| &x.sums);
         let sums = q.biases.map(|_| &sums[group_index(q.group)]);
-        pieces(n, row_bytes, p.m, most, |j, rows, i, m| {
-            let a = Rows {
+        register_tiles(n, row_bytes, input.m, most, |j, rows, i, m| {
+            let a = WeightRows {
                 codes: q.bytes[(from + j) * row_bytes..].as_ptr(),
                 row_bytes,
                 scales: scales[j * groups..].as_ptr(),
@@ -33,7 +35,7 @@ pub fn few(level: Level, q: &Grouped<'_>, from: usize, n: usize, p: &Prepared<'_
                 out: tile[i * n + j..].as_mut_ptr(),
                 ld: n,
             };
-            let natural = p.natural[i * p.k..].as_ptr();
+            let natural = input.natural[i * input.k..].as_ptr();
             macro_rules! of_kind {
                 ($kind:expr) => {
                     match integers.map(|x| x.from(i)) {
@@ -61,20 +63,8 @@ pub fn few(level: Level, q: &Grouped<'_>, from: usize, n: usize, p: &Prepared<'_
     });
 }
 
-/// Scales and, if there are any, biases for the codes as kernels meet them.
-pub fn read_scales(level: Level, q: &Grouped<'_>, from: usize, len: usize, scales: &mut [f32], biases: &mut [f32]) {
-    q.scales.read(level, from, &mut scales[..len]);
-    if let Some(b) = q.biases {
-        b.slice(from, len).read(level, &mut biases[..len]);
-        let offset = offset(q.codes);
-        for (bias, scale) in biases.iter_mut().zip(&*scales).take(len) {
-            *bias = scale.mul_add(offset, *bias);
-        }
-    }
-}
-
 /// Consecutive rows of a quantized matrix, and where results go.
-struct Rows {
+struct WeightRows {
     codes: *const u8,
     row_bytes: usize,
     /// `groups` a row.
@@ -86,11 +76,11 @@ struct Rows {
     group: usize,
     factor: f32,
     out: *mut f32,
-    /// Distance of the results of two rows of input.
+    /// Distance between the results of two rows of input.
     ld: usize,
 }
 
-impl Rows {
+impl WeightRows {
     /// Products of biases and sums, not yet added up.
     #[inline(always)]
     unsafe fn start<const R: usize, const M: usize>(&self) -> [[float32x4_t; M]; R] {
@@ -135,7 +125,7 @@ impl Rows {
 }
 
 /// Any codes, 16 at a time, with `x` in f32.
-unsafe fn by_floats<const R: usize, const M: usize, const KIND: u32>(a: &Rows, x: *const f32) {
+unsafe fn by_floats<const R: usize, const M: usize, const KIND: u32>(a: &WeightRows, x: *const f32) {
     // SAFETY: the caller vouches for `R` rows of codes and scales and `M` rows of `x`.
     unsafe {
         let k = a.groups * a.group;
@@ -164,23 +154,23 @@ unsafe fn by_floats<const R: usize, const M: usize, const KIND: u32>(a: &Rows, x
     }
 }
 
-unsafe fn without_dots<const R: usize, const M: usize, const KIND: u32>(a: &Rows, x: (*const i8, *const f32)) {
+unsafe fn without_dots<const R: usize, const M: usize, const KIND: u32>(a: &WeightRows, x: (*const i8, *const f32)) {
     // SAFETY: the caller's promise.
     unsafe { by_integers::<R, M, KIND, false>(a, x) }
 }
 
 #[target_feature(enable = "dotprod")]
-unsafe fn with_dots<const R: usize, const M: usize, const KIND: u32>(a: &Rows, x: (*const i8, *const f32)) {
+unsafe fn with_dots<const R: usize, const M: usize, const KIND: u32>(a: &WeightRows, x: (*const i8, *const f32)) {
     // SAFETY: the caller's promise.
     unsafe { by_integers::<R, M, KIND, true>(a, x) }
 }
 
-/// Integers and E2M1 with inputs as 16-bit integers: sums of products of bytes, exact, with the upper bytes of the inputs
-/// and with the lower ones; one rounding for each scale.
+/// Integers and E2M1 with inputs as integers of 16 bits: sums of products of bytes, exact, with the upper bytes of the
+/// inputs and with the lower ones; one rounding for each scale.
 #[inline(always)]
 unsafe fn by_integers<const R: usize, const M: usize, const KIND: u32, const DOT: bool>(
-    a: &Rows,
-    (parts, x_scales): (*const i8, *const f32),
+    a: &WeightRows,
+    (x_bytes, x_scales): (*const i8, *const f32),
 ) {
     // SAFETY: the caller vouches for `R` rows of codes and scales and `M` rows of `x`, whose blocks are whole.
     unsafe {
@@ -204,7 +194,7 @@ unsafe fn by_integers<const R: usize, const M: usize, const KIND: u32, const DOT
                 let mut sums = [[[zero; 2]; M]; R];
                 for i in first..first + run {
                     let at = b * block + i * register;
-                    let x: [_; M] = std::array::from_fn(|c| parts.add((c * blocks + b) * 2 * block + i * 16));
+                    let x: [_; M] = std::array::from_fn(|c| x_bytes.add((c * blocks + b) * 2 * block + i * 16));
                     let codes = |r: usize| a.codes.add(r * a.row_bytes + at / 8 * bits(KIND));
                     if packed {
                         let bytes: [_; R] = std::array::from_fn(|r| sixteen_bytes::<KIND>(codes(r), k - at));
@@ -220,7 +210,7 @@ unsafe fn by_integers<const R: usize, const M: usize, const KIND: u32, const DOT
                     for r in 0..R {
                         let scales = a.scales.add(r * a.groups + g);
                         let scale = if halves {
-                            // Behind the last group there is nothing, and the sums are zero.
+                            // After the last group there is nothing, and the sums are zero.
                             let second = scales.add(usize::from(g + 1 < a.groups));
                             vcombine_f32(vdup_n_f32(*scales), vdup_n_f32(*second))
                         } else {

@@ -1,22 +1,23 @@
-//! Plain numbers.
+//! gemv over dense weights.
 
 use std::arch::aarch64::*;
 
-use super::super::floats::{Bf16, F16};
-use super::super::tile::{Prepared, pieces};
-use super::most;
+use super::register_tile::{for_sizes, most};
+use crate::blocking::register_tiles;
+use crate::floats;
+use crate::input::Input;
 
 pub const F32: u32 = 0;
 pub const F16: u32 = 1;
 pub const BF16: u32 = 2;
 
-/// `w` is a matrix of `p.k` columns, of which there are rows up to `from + n`.
-pub fn few<const KIND: u32>(w: *const u8, from: usize, n: usize, p: &Prepared<'_>, tile: &mut [f32]) {
-    let row_bytes = p.k * size(KIND);
-    pieces(n, row_bytes, p.m, most, |j, rows, i, m| {
-        let (x, out) = (p.natural[i * p.k..].as_ptr(), tile[i * n + j..].as_mut_ptr());
+/// `w` is a matrix of `input.k` columns, of which there are rows up to `from + n`.
+pub fn gemv_dense<const KIND: u32>(w: *const u8, from: usize, n: usize, input: &Input<'_>, tile: &mut [f32]) {
+    let row_bytes = input.k * size(KIND);
+    register_tiles(n, row_bytes, input.m, most, |j, rows, i, m| {
+        let (x, out) = (input.natural[i * input.k..].as_ptr(), tile[i * n + j..].as_mut_ptr());
         // SAFETY: `rows` rows of weights, `m` rows of `x` and their results are within bounds.
-        unsafe { for_sizes!(dots, rows, m, [KIND], (w.add((from + j) * row_bytes), p.k, x, out, n)) }
+        unsafe { for_sizes!(dots, rows, m, [KIND], (w.add((from + j) * row_bytes), input.k, x, out, n)) }
     });
 }
 
@@ -51,13 +52,13 @@ unsafe fn load_one<const KIND: u32>(at: *const u8) -> f32 {
     unsafe {
         match KIND {
             F32 => *at.cast::<f32>(),
-            F16 => (*at.cast::<F16>()).to_f32(),
-            _ => (*at.cast::<Bf16>()).to_f32(),
+            F16 => (*at.cast::<floats::F16>()).to_f32(),
+            _ => (*at.cast::<floats::Bf16>()).to_f32(),
         }
     }
 }
 
-/// `R` rows of plain numbers, `k` apart, with `M` rows of `x`. `out[i * ld + r]`.
+/// `R` rows of dense weights, `k` apart, with `M` rows of `x`. `out[i * ld + r]`.
 unsafe fn dots<const R: usize, const M: usize, const KIND: u32>(
     w: *const u8,
     k: usize,

@@ -1,28 +1,24 @@
-//! Many rows of input in bf16, by products of 2 x 4 with 4 x 2 numbers (FEAT_BF16).
-//!
-//! Eight rows of input and eight of weights, codes being exact in bf16, are each put in the order `[columns / 4][8][4]`,
-//! in which `bfmmla` reads two rows at a time; then 8 x 8 sums are accumulated in registers.
+//! gemm: many rows of input in bf16, by products of 2 x 4 with 4 x 2 numbers (FEAT_BF16); 8 x 8 sums are accumulated in
+//! registers.
 
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::super::Level;
-use super::super::codes::Codes;
-use super::super::floats::{Bf16, Floats};
-use super::super::product::{Grouped, Matrix, Values};
-use super::super::tile::{Prepared, group_index, with_scratch};
-use super::codes::{E2M1, E4M3, bits, factor, numbers};
-use super::quantized::read_scales;
+use super::codes::{factor, read_scales};
+use super::panel::{SIDE, in_pairs, pack, pack_codes};
+use crate::Level;
+use crate::floats::{Bf16, Floats};
+use crate::input::{Input, group_index};
+use crate::matrix::{Matrix, Values};
+use crate::scratch::with_scratch;
 
-/// Rows of input, and of weights, that are accumulated at a time.
-const SIDE: usize = 8;
 /// Output features of a panel.
 const WIDE: usize = 64;
 
 /// `tile[i * n + j] = x[i] . W[from + j]`; the matrix is quantized or in bf16.
-pub fn many(w: &Matrix<'_>, from: usize, n: usize, p: &Prepared<'_>, tile: &mut [f32]) {
-    let Floats::Bf16(x) = p.x else { unreachable!("chosen for bf16") };
-    let (m, k) = (p.m, p.k);
+pub fn gemm(w: &Matrix<'_>, from: usize, n: usize, input: &Input<'_>, tile: &mut [f32]) {
+    let Floats::Bf16(x) = input.x else { unreachable!("chosen for bf16") };
+    let (m, k) = (input.m, input.k);
     assert!(x.len() == m * k && tile.len() == m * n && from + n <= w.rows);
     let grouped = w.grouped();
     let depth = k.next_multiple_of(4);
@@ -45,7 +41,7 @@ pub fn many(w: &Matrix<'_>, from: usize, n: usize, p: &Prepared<'_>, tile: &mut 
                 (None, Values::Dense(Floats::Bf16(v))) => pack(&v[(from + j) * k..(from + j + wide) * k], k, panel),
                 _ => unreachable!("chosen for bf16"),
             }
-            let sums = grouped.as_ref().and_then(|q| q.biases).map(|_| &p.sums[group_index(group)]);
+            let sums = grouped.as_ref().and_then(|q| q.biases).map(|_| &input.sums[group_index(group)]);
             let a = Weights {
                 panel,
                 depth,
@@ -59,64 +55,23 @@ pub fn many(w: &Matrix<'_>, from: usize, n: usize, p: &Prepared<'_>, tile: &mut 
     });
 }
 
-/// `out[i * n + s] = x[i] . rows[s]` for rows of bf16, `k` long each.
-pub fn scores(x: &[Bf16], k: usize, rows: &[Bf16], out: &mut [f32]) {
-    let n = rows.len() / k;
-    let depth = k.next_multiple_of(4);
-    with_scratch(n.next_multiple_of(SIDE) * depth / 2, |panel| {
-        pack(rows, k, panel);
-        let a = Weights { panel, depth, groups: 1, scales: None, biases: None, wide: n };
-        multiply(&a, x, k, None, out, n, false);
-    });
-}
-
-/// `out[i * n + d] += sum over s of weights[i * k + s] * values[s * stride + d]`
-pub fn weigh(weights: &[Bf16], k: usize, values: &[Bf16], stride: usize, n: usize, out: &mut [f32]) {
-    assert!(values.len() >= (k - 1) * stride + n);
-    let depth = k.next_multiple_of(4);
-    with_scratch(n.next_multiple_of(SIDE) * depth / 2, |panel| {
-        for (block, to) in blocks(panel, depth).enumerate().take(n.div_ceil(SIDE)) {
-            let d = block * SIDE;
-            let wide = SIDE.min(n - d);
-            for (s, to) in to.as_chunks_mut::<32>().0.iter_mut().enumerate() {
-                // Four values of eight features each become eight features of four values each.
-                let rows: [[u16; SIDE]; 4] = std::array::from_fn(|i| {
-                    let mut row = [0; SIDE];
-                    if 4 * s + i < k {
-                        let from = &values[(4 * s + i) * stride + d..][..wide];
-                        row.iter_mut().zip(from).for_each(|(to, v)| *to = v.to_bits());
-                    }
-                    row
-                });
-                // SAFETY: eight numbers are read of each row, and 32 written.
-                unsafe {
-                    let r = rows.each_ref().map(|row| vld1q_u16(row.as_ptr()));
-                    vst4q_u16(to.as_mut_ptr(), uint16x8x4_t(r[0], r[1], r[2], r[3]));
-                }
-            }
-        }
-        let a = Weights { panel, depth, groups: 1, scales: None, biases: None, wide: n };
-        multiply(&a, weights, k, None, out, n, true);
-    });
-}
-
 /// Packed rows of weights.
-struct Weights<'a> {
+pub struct Weights<'a> {
     /// Blocks of eight rows, of `depth` columns.
-    panel: &'a [f32],
+    pub panel: &'a [f32],
     /// A multiple of 4.
-    depth: usize,
+    pub depth: usize,
     /// Equal parts of the columns.
-    groups: usize,
+    pub groups: usize,
     /// `[wide / 2][groups][2]`, and what all results are multiplied with.
-    scales: Option<(&'a [f32], f32)>,
+    pub scales: Option<(&'a [f32], f32)>,
     /// Like scales; needs sums.
-    biases: Option<&'a [f32]>,
-    wide: usize,
+    pub biases: Option<&'a [f32]>,
+    pub wide: usize,
 }
 
 /// `out[i * ld + j] = x[i] . W[j]`, or `+=`, for all rows of `x`; `sums` has `groups` for each.
-fn multiply(a: &Weights<'_>, x: &[Bf16], k: usize, sums: Option<&Vec<f32>>, out: &mut [f32], ld: usize, add: bool) {
+pub fn multiply(a: &Weights<'_>, x: &[Bf16], k: usize, sums: Option<&Vec<f32>>, out: &mut [f32], ld: usize, add: bool) {
     let m = x.len() / k;
     let bytes = SIDE * a.depth / 2;
     assert!(a.depth.is_multiple_of(4 * a.groups) && a.panel.len() >= a.wide.div_ceil(SIDE) * bytes);
@@ -160,77 +115,6 @@ fn multiply(a: &Weights<'_>, x: &[Bf16], k: usize, sums: Option<&Vec<f32>>, out:
     });
 }
 
-/// Blocks of eight rows as numbers of 16 bits.
-fn blocks(panel: &mut [f32], depth: usize) -> impl Iterator<Item = &mut [u16]> {
-    panel.chunks_exact_mut(SIDE * depth / 2).map(|block| {
-        // SAFETY: an f32 is two numbers of 16 bits.
-        unsafe { std::slice::from_raw_parts_mut(block.as_mut_ptr().cast(), 2 * block.len()) }
-    })
-}
-
-/// Rows of `k` numbers; missing ones and columns are zero.
-fn pack(rows: &[Bf16], k: usize, panel: &mut [f32]) {
-    for (rows, to) in rows.chunks(SIDE * k).zip(blocks(panel, k.next_multiple_of(4))) {
-        if rows.len() < SIDE * k || !k.is_multiple_of(4) {
-            to.fill(0);
-        }
-        for (r, row) in rows.chunks_exact(k).enumerate() {
-            for (four, to) in row.chunks(4).zip(to.as_chunks_mut::<32>().0) {
-                for (v, to) in four.iter().zip(&mut to[4 * r..]) {
-                    *to = v.to_bits();
-                }
-            }
-        }
-    }
-}
-
-/// Rows of codes, not scaled.
-fn pack_codes(q: &Grouped<'_>, k: usize, from: usize, wide: usize, panel: &mut [f32]) {
-    let row_bytes = k * q.codes.bits() / 8;
-    let rows = &q.bytes[from * row_bytes..(from + wide) * row_bytes];
-    for (rows, to) in rows.chunks(SIDE * row_bytes).zip(blocks(panel, k)) {
-        if rows.len() < SIDE * row_bytes {
-            to.fill(0);
-        }
-        for (r, row) in rows.chunks_exact(row_bytes).enumerate() {
-            let to = &mut to[4 * r..];
-            match q.codes {
-                Codes::Integer(2) => pack_row::<2>(row, to),
-                Codes::Integer(3) => pack_row::<3>(row, to),
-                Codes::Integer(4) => pack_row::<4>(row, to),
-                Codes::Integer(5) => pack_row::<5>(row, to),
-                Codes::Integer(6) => pack_row::<6>(row, to),
-                Codes::Integer(_) => pack_row::<8>(row, to),
-                Codes::E2m1 => pack_row::<E2M1>(row, to),
-                Codes::E4m3 => pack_row::<E4M3>(row, to),
-            }
-        }
-    }
-}
-
-/// Four codes every 32 numbers.
-fn pack_row<const KIND: u32>(row: &[u8], to: &mut [u16]) {
-    for (codes, to) in row.chunks_exact(2 * bits(KIND)).zip(to.chunks_mut(4 * 32)) {
-        let to = &mut to[..3 * 32 + 4];
-        // SAFETY: 16 codes are read; four numbers are written at each of four places.
-        unsafe {
-            // Their upper halves are the numbers in bf16.
-            for (i, four) in numbers::<KIND>(codes.as_ptr()).into_iter().enumerate() {
-                vst1_u16(to[i * 32..].as_mut_ptr(), vshrn_n_u32::<16>(vreinterpretq_u32_f32(four)));
-            }
-        }
-    }
-}
-
-/// `[rows][groups]` becomes `[rows / 2][groups][2]`.
-fn in_pairs(from: &[f32], groups: usize, to: &mut [f32]) {
-    for (r, row) in from.chunks_exact(groups).enumerate() {
-        for (g, v) in row.iter().enumerate() {
-            to[(r / 2 * groups + g) * 2 + r % 2] = *v;
-        }
-    }
-}
-
 /// Eight packed rows of input and eight of weights.
 struct Square {
     x: *const u16,
@@ -238,7 +122,7 @@ struct Square {
     /// Of four columns, for each group.
     steps: usize,
     groups: usize,
-    /// `[4][groups][2]`; null for plain numbers, which are one group.
+    /// `[4][groups][2]`; null for dense weights, which are one group.
     scales: *const f32,
     /// Like scales; null where there are none.
     biases: *const f32,
