@@ -320,44 +320,9 @@ mod tests {
     use crate::array::{random, set_device};
     use crate::cache::CacheOptions;
     use crate::generate::{GenerateOptions, GenerationEvent, Guides, ModelFacts, Prefill, Proposer, Request, Sequence};
-    use crate::models::{Content, Output};
+    use crate::models::table::Table;
     use rand::rngs::StdRng;
     use rand::{Rng, SeedableRng};
-
-    /// Remembers nothing but positions: the logits behind a token are its row, `[vocabulary, vocabulary]`.
-    struct Table(Array);
-
-    impl LanguageModel for Table {
-        fn forward(&self, inputs: &Inputs, cache: &mut Cache) -> Result<Output> {
-            let Content::Tokens(tokens) = &inputs.content else { return Err(Error::unsupported("no tokens")) };
-            cache.advance(tokens.dim(1));
-            Ok(Output { hidden: self.embed(tokens)?, taps: Vec::new() })
-        }
-
-        fn embed(&self, tokens: &Array) -> Result<Array> {
-            self.0.take(tokens, 0)
-        }
-
-        fn logits(&self, hidden: &Array) -> Result<Array> {
-            Ok(hidden.clone())
-        }
-
-        fn new_cache(&self, options: &CacheOptions) -> Result<Cache> {
-            Cache::new([], options)
-        }
-
-        fn vocab_size(&self) -> i32 {
-            self.0.dim(0)
-        }
-
-        fn context_length(&self) -> Option<i32> {
-            None
-        }
-
-        fn prefill_step(&self, _: Device) -> i32 {
-            16
-        }
-    }
 
     fn request(network: &Rc<dyn LanguageModel>, prompt: Vec<u32>, options: GenerateOptions, guides: Guides) -> Request {
         let facts =

@@ -11,6 +11,7 @@ use super::options::HubOptions;
 use super::progress::FileProgress;
 use super::remote::RemoteModel;
 use super::search::{SearchPage, SearchQuery};
+use super::wanted::DownloadRequest;
 use crate::error::{Error, Result};
 
 fn absent<T>() -> Result<T> {
@@ -47,26 +48,6 @@ impl Client {
     /// Fails.
     pub fn search(&self, _: &SearchQuery, _: &dyn Fn(&str) -> bool) -> Result<SearchPage> {
         absent()
-    }
-}
-
-/// Looks at a model's `config.json`, whose path it gets.
-pub type Check = Box<dyn FnOnce(&Path) -> Result<()> + Send>;
-
-/// What would be downloaded.
-pub struct DownloadRequest {
-    /// `organisation/name`
-    pub id: String,
-    /// Branch, tag or commit; `main` if not given.
-    pub revision: Option<String>,
-    /// Never called.
-    pub check: Option<Check>,
-}
-
-impl DownloadRequest {
-    /// Everything that a model needs.
-    pub fn new(id: impl Into<String>, revision: Option<String>) -> Self {
-        DownloadRequest { id: id.into(), revision, check: None }
     }
 }
 

@@ -16,32 +16,13 @@ use super::listing::{Listing, RepoFile};
 use super::options::HubOptions;
 use super::progress::{FileProgress, Speed};
 use super::transfer::{Claim, Transfer};
+use super::wanted::{Check, DownloadRequest};
 use super::xet::Xet;
 use crate::error::{Error, ErrorKind, Result};
 
 /// How long a cancelled download may take to end before waiting callers are told that it is over. Connecting cannot be
 /// interrupted; its thread then ends later, without touching anything.
 const PATIENCE: Duration = Duration::from_millis(100);
-
-/// Looks at `config.json` before any weights are downloaded; an error ends the download.
-pub type Check = Box<dyn FnOnce(&Path) -> Result<()> + Send>;
-
-/// What to download.
-pub struct DownloadRequest {
-    /// `organisation/name`
-    pub id: String,
-    /// Branch, tag or commit; `main` if not given.
-    pub revision: Option<String>,
-    /// Called with the path of `config.json`, on a thread of the download.
-    pub check: Option<Check>,
-}
-
-impl DownloadRequest {
-    /// Everything that a model needs.
-    pub fn new(id: impl Into<String>, revision: Option<String>) -> Self {
-        DownloadRequest { id: id.into(), revision, check: None }
-    }
-}
 
 /// A running download. Dropping it cancels it; what has arrived is kept for the next one.
 pub struct Download {

@@ -17,6 +17,7 @@ mod progress;
 mod remote;
 mod request;
 mod search;
+mod wanted;
 
 #[cfg(feature = "network")]
 mod api;
@@ -66,12 +67,13 @@ pub use progress::FileProgress;
 pub use remote::{RemoteModel, TensorHeader};
 pub use request::HubRequest;
 pub use search::{Modality, ModelSummary, SearchPage, SearchQuery, SizeClass, Sort};
+pub use wanted::{Check, DownloadRequest};
 
 #[cfg(not(feature = "network"))]
-pub use absent::{Check, Client, Download, DownloadRequest, Import, InUse, Prune, Storage};
+pub use absent::{Client, Download, Import, InUse, Prune, Storage};
 #[cfg(feature = "network")]
 pub use {
-    download::{Check, Download, DownloadRequest},
+    download::Download,
     http::Client,
     storage::{
         Import, InUse, Moved, Problem, Prune, Pruned, Removed, Revision, Storage, StoredModel, Verification,

@@ -11,6 +11,8 @@ mod llm;
 pub mod registry;
 pub mod shape;
 #[cfg(test)]
+pub(crate) mod table;
+#[cfg(test)]
 mod tests;
 
 pub use inputs::{Content, Inputs, Output, Positions, Visible};

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::decoder::{Decoder, DecoderSpec, StateUse};
 use super::registry::{Architecture, Build, ByHand, Network, find};
 use super::shape::{ModelShape, OnDevice};
+use super::table::{PREFILL_STEP, Table};
 use super::{Encoder, Images, Inputs, LanguageModel, Output, Tower, Visible, config, llm};
 use crate::array::io::ReadProgress;
 use crate::array::{Array, Device, Dtype, concatenate, set_device};
@@ -56,9 +57,7 @@ fn ids(tokens: &[u32]) -> Array {
     Array::from_slice(tokens, &[1, tokens.len() as i32]).unwrap()
 }
 
-// A model by hand: what follows a token is in a table.
-
-struct Bigram(Array);
+// A model by hand.
 
 fn vocabulary(config: &Value) -> Result<i32> {
     let n = config.get("vocab_size").and_then(Value::as_i64).filter(|n| (1..=1 << 16).contains(n));
@@ -74,45 +73,13 @@ fn bigram_shape(config: &Value) -> Result<ModelShape> {
         embedding: "table".into(),
         parameters: n * n,
         layers: Vec::new(),
-        prefill_step: OnDevice::same(64),
+        prefill_step: OnDevice::same(PREFILL_STEP),
     })
 }
 
 fn bigram(config: &Value, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let n = vocabulary(config)?;
-    Ok(Box::new(Bigram(w.tensor("table.weight", &[n, n])?)))
-}
-
-impl LanguageModel for Bigram {
-    fn forward(&self, inputs: &Inputs, cache: &mut Cache) -> Result<Output> {
-        let super::Content::Tokens(tokens) = &inputs.content else { return Err(Error::unsupported("embeddings")) };
-        cache.advance(tokens.dim(-1));
-        Ok(Output { hidden: self.embed(tokens)?, taps: Vec::new() })
-    }
-
-    fn embed(&self, tokens: &Array) -> Result<Array> {
-        self.0.take(tokens, 0)
-    }
-
-    fn logits(&self, hidden: &Array) -> Result<Array> {
-        Ok(hidden.clone())
-    }
-
-    fn new_cache(&self, options: &CacheOptions) -> Result<Cache> {
-        Cache::new([], options)
-    }
-
-    fn vocab_size(&self) -> i32 {
-        self.0.dim(0)
-    }
-
-    fn context_length(&self) -> Option<i32> {
-        None
-    }
-
-    fn prefill_step(&self, _: Device) -> i32 {
-        64
-    }
+    Ok(Box::new(Table(w.tensor("table.weight", &[n, n])?)))
 }
 
 #[test]
