@@ -548,38 +548,14 @@ fn refused(case: &str, faults: &[Fault]) {
 fn broken_indexes_are_refused_by_name() {
     let _alone = alone();
     const INDEX: &str = "model.safetensors.index.json";
-    let faults: &[Fault] = &[
-        (
-            "a shard is missing",
-            |d| {
-                std::fs::remove_file(d.join("model-00002-of-00003.safetensors")).unwrap();
-            },
-            ErrorKind::NotFound,
-            &["model-00002-of-00003.safetensors"],
-        ),
-        (
-            "leads out of the directory",
-            |d| {
-                edit(d, INDEX, |i| {
-                    i["weight_map"]["model.norm.weight"] = json!("../../secret.safetensors");
-                })
-            },
-            ErrorKind::InvalidWeights,
-            &["secret"],
-        ),
-        (
-            "promises what is not there",
-            |d| {
-                edit(d, INDEX, |i| {
-                    i["weight_map"]["model.ghost"] = json!("model-00001-of-00003.safetensors");
-                })
-            },
-            ErrorKind::InvalidWeights,
-            &["model.ghost"],
-        ),
-        ("names nothing", |d| edit(d, INDEX, |i| i["weight_map"] = json!({})), ErrorKind::InvalidWeights, &[INDEX]),
-        ("is no JSON", |d| std::fs::write(d.join(INDEX), "x").unwrap(), ErrorKind::InvalidWeights, &[INDEX]),
-    ];
+    let faults: &[Fault] = &[(
+        "a shard is missing",
+        |d| {
+            std::fs::remove_file(d.join("model-00002-of-00003.safetensors")).unwrap();
+        },
+        ErrorKind::NotFound,
+        &["model-00002-of-00003.safetensors"],
+    )];
     let engine = cpu_engine();
     for (what, breaks, kind, words) in faults {
         let dir = TempDir::new("index");
@@ -590,6 +566,66 @@ fn broken_indexes_are_refused_by_name() {
         for word in *words {
             assert!(error.to_string().contains(word), "{what}: {error}");
         }
+    }
+}
+
+/// What mlx-lm loads, because it never looks at the index.
+#[test]
+fn an_index_that_is_not_of_these_files_does_not_matter() {
+    let _alone = alone();
+    let engine = cpu_engine();
+    let changes: &[(&str, fn(&Path))] = &[
+        ("leads out", |d| edit(d, INDEX, |i| i["weight_map"]["model.norm.weight"] = json!("../../secret.safetensors"))),
+        ("promises more", |d| {
+            edit(d, INDEX, |i| i["weight_map"]["model.ghost"] = json!("model-00001-of-00003.safetensors"))
+        }),
+        ("names nothing", |d| edit(d, INDEX, |i| i["weight_map"] = json!({}))),
+        ("is no JSON", |d| std::fs::write(d.join(INDEX), "x").unwrap()),
+        ("names other files", |d| {
+            edit(d, INDEX, |i| i["weight_map"] = json!({"model.norm.weight": "model-00001-of-00002.safetensors"}))
+        }),
+        ("has another part beside it", |d| {
+            std::fs::copy(d.join("model-00001-of-00003.safetensors"), d.join("consolidated.safetensors")).unwrap();
+        }),
+        ("has a part twice", |d| {
+            std::fs::remove_file(d.join(INDEX)).unwrap();
+            std::fs::copy(d.join("model-00001-of-00003.safetensors"), d.join("model_again.safetensors")).unwrap();
+        }),
+    ];
+    for (what, change) in changes {
+        let dir = TempDir::new("stale");
+        write_case("llama", dir.path(), 3);
+        change(dir.path());
+        load(&engine, bare(dir.path())).unwrap_or_else(|e| panic!("{what}: {e}"));
+    }
+}
+
+#[test]
+fn pointers_of_git_lfs_are_called_so() {
+    let _alone = alone();
+    let engine = cpu_engine();
+    for name in ["model.safetensors", "config.json"] {
+        let dir = TempDir::new("lfs");
+        write_case("llama", dir.path(), 1);
+        let text = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 42\n";
+        std::fs::write(dir.path().join(name), text).unwrap();
+        let error = load(&engine, bare(dir.path())).err().unwrap();
+        assert!(error.to_string().contains("Git LFS pointer"), "{name}: {error}");
+    }
+}
+
+/// What a model works without is a warning where it is broken.
+#[test]
+fn a_broken_generation_configuration_is_not_used() {
+    let _alone = alone();
+    let engine = cpu_engine();
+    for text in ["{\"eos_token_id\": 9,}", "[]", "", "{\"eos_token_id\": []}", "{\"eos_token_id\": null}"] {
+        let dir = TempDir::new("generation");
+        write_case("llama", dir.path(), 1);
+        edit(dir.path(), "config.json", |c| c["eos_token_id"] = json!([7, 9]));
+        std::fs::write(dir.path().join("generation_config.json"), text).unwrap();
+        let model = load(&engine, bare(dir.path())).unwrap_or_else(|e| panic!("{text}: {e}"));
+        assert_eq!(model.info().eos_token_ids, [7, 9], "{text}");
     }
 }
 

@@ -12,6 +12,12 @@ use crate::error::{Error, ErrorKind, Result};
 /// Configuration files are small; this is far above any that was ever published.
 pub const MAX_CONFIG: u64 = 16 << 20;
 
+/// Whether a file that begins like this stands for another one, which Git LFS was to bring. The first 8 bytes do.
+pub fn is_lfs_pointer(beginning: &[u8]) -> bool {
+    const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
+    beginning.len() >= 8 && POINTER.starts_with(&beginning[..beginning.len().min(POINTER.len())])
+}
+
 /// Reads a UTF-8 file of at most `limit` bytes.
 pub fn read_text(path: &Path, limit: u64) -> Result<String> {
     let file = File::open(path).map_err(|e| Error::io(path, e))?;
@@ -34,18 +40,26 @@ pub fn read_json(path: &Path) -> Result<Value> {
 pub fn parse_json(text: &str) -> Result<Value> {
     let value: Value = serde_json::from_str(text)
         .or_else(|e| serde_json::from_str(&with_plain_numbers(text)).map_err(|_| e))
-        .map_err(|e| Error::invalid_config(e.to_string()))?;
+        .map_err(|e| match is_lfs_pointer(text.as_bytes()) {
+            true => Error::invalid_config("is a Git LFS pointer, not the file itself; `git lfs pull` brings that"),
+            false => Error::invalid_config(e.to_string()),
+        })?;
     match value.is_object() {
         true => Ok(value),
         false => Err(Error::invalid_config("the top level is not a JSON object")),
     }
 }
 
-/// Like [`read_json`]; `None` where there is no such file.
+/// Like [`read_json`], for what a model works without: `None` where there is no such file, and, with a warning, where it is
+/// broken.
 pub fn read_json_if_there(path: &Path) -> Result<Option<Value>> {
     match read_json(path) {
         Ok(value) => Ok(Some(value)),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) if e.kind() == ErrorKind::InvalidConfig => {
+            log::warn!("{}: not used: {e}", path.display());
+            Ok(None)
+        }
         Err(e) => Err(e),
     }
 }

@@ -6,3 +6,4 @@ pub mod error;
 pub mod files;
 pub mod limits;
 pub mod progress;
+pub mod shards;

@@ -68,7 +68,7 @@ impl Request {
         if options.ignore_eos {
             eos.clear();
         }
-        let detokenizer = model.tokenizer.map(|t| t.detokenizer(true));
+        let detokenizer = model.tokenizer.map(|t| t.detokenizer(options.skip_special_tokens));
         let vocabulary = model.vocab_size as u32;
         let cache = cache_options(&options);
         Ok(Request { prompt, options, cache, guides, sampler, eos, vocabulary, limit: limit as usize, detokenizer })

@@ -5,11 +5,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::cache::{INDEX, MAX_INDEX, Repository};
+use super::cache::Repository;
 use super::disk::disk;
 use super::listing::Listing;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::read_text;
+use crate::shards::{INDEX, MAX_INDEX};
 
 impl Repository {
     pub fn blob(&self, etag: &str) -> PathBuf {

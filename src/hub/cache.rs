@@ -3,18 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
 use super::listing::Listing;
 use crate::env::{self, Variable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::read_text;
+use crate::shards::{INDEX, MAX_INDEX, Shards};
 
 /// The largest list of files that is read back.
 const MAX_LISTING: u64 = 64 << 20;
-/// The largest index of a sharded checkpoint, which has one line per tensor.
-pub(super) const MAX_INDEX: u64 = 64 << 20;
-pub(super) const INDEX: &str = "model.safetensors.index.json";
 
 /// The models directory: `MLXE_MODELS_DIR`, else `HF_HUB_CACHE`, else `HF_HOME/hub`; else on Apple's systems
 /// `~/Library/Application Support/MLXEngine/models`, which in an app's sandbox is the app's own and which no cloud
@@ -134,18 +130,14 @@ impl Repository {
             return listing.small_files().iter().all(|f| there(&f.path))
                 && weights.is_ok_and(|files| files.iter().all(|f| there(&f.path)));
         }
-        // Who downloaded it kept no list of files: the index is one, and without it any weights will have to do.
-        match index.and_then(|text| serde_json::from_str::<Value>(&text).ok()) {
-            Some(index) => index
-                .get("weight_map")
-                .and_then(Value::as_object)
-                .is_some_and(|map| map.values().filter_map(Value::as_str).all(there)),
-            None => fs::read_dir(&folder).is_ok_and(|mut all| {
-                all.any(|e| {
-                    e.is_ok_and(|e| e.path().extension().is_some_and(|x| x == "safetensors") && e.path().is_file())
-                })
-            }),
-        }
+        // Who downloaded it kept no list of files: what is there, and an index, have to do.
+        let names: Vec<String> = fs::read_dir(&folder)
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .filter(|name| there(name))
+            .collect();
+        Shards::choose(names.iter().map(String::as_str), index.as_deref()).is_ok_and(|shards| !shards.files.is_empty())
     }
 
     /// The files of the commit, if it was ever listed.

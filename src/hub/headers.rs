@@ -17,16 +17,14 @@ use super::retry::Failure;
 use super::xet::Xet;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{MAX_CONFIG, parse_json};
+use crate::shards::{INDEX, MAX_INDEX};
 
 /// What is asked for first: most headers are shorter.
 const FIRST: u64 = 64 << 10;
 /// The longest header that is read; a tensor takes about 130 bytes.
 const MAX_HEADER: u64 = 32 << 20;
-/// The index of a sharded checkpoint.
-const MAX_INDEX: u64 = 64 << 20;
 /// Weight files of one model at most.
 const MAX_WEIGHT_FILES: usize = 2000;
-const INDEX: &str = "model.safetensors.index.json";
 
 impl Client {
     /// Looks at a model without downloading it.
@@ -56,12 +54,11 @@ impl Client {
         let headers = remote.headers(&files)?;
         let mut tensors = BTreeMap::new();
         let mut header_bytes = 0;
-        for (file, (found, bytes)) in files.iter().zip(headers) {
+        for (found, bytes) in headers {
             header_bytes += bytes;
             for (name, tensor) in found {
-                if tensors.insert(name.clone(), tensor).is_some() {
-                    return Err(Error::invalid_weights(format!("{name} is in two files, one of them {}", file.path)));
-                }
+                // As in a load, the first file counts.
+                tensors.entry(name).or_insert(tensor);
             }
         }
         let weight_files: BTreeMap<String, u64> = files.iter().map(|f| (f.path.clone(), f.size)).collect();

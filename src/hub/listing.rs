@@ -6,6 +6,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::error::{Error, Result};
+use crate::shards::Shards;
 
 /// More files than any model has.
 pub(super) const MAX_FILES: usize = 100_000;
@@ -133,42 +134,18 @@ impl Listing {
     /// The weight files, once and in one format. `index` is the text of `model.safetensors.index.json`.
     ///
     /// # Errors
-    /// If there are none in safetensors format, or the index names one that is not there.
+    /// If there are none in safetensors format, or a part of the checkpoint is not there.
     pub fn weight_files(&self, index: Option<&str>) -> Result<Vec<&RepoFile>> {
-        if let Some(index) = index {
-            return self.indexed(index);
-        }
-        let top = |f: &&RepoFile| !f.path.contains('/') && f.path.ends_with(".safetensors");
-        let all: Vec<&RepoFile> = self.files.values().filter(top).collect();
-        let model: Vec<&RepoFile> = all.iter().copied().filter(|f| f.path.starts_with("model")).collect();
-        let chosen = match (self.files.get("model.safetensors"), model.is_empty()) {
-            (Some(one), _) => vec![one],
-            (None, false) => model,
-            (None, true) => all,
-        };
-        if !chosen.is_empty() {
-            return Ok(chosen);
+        let shards = Shards::choose(self.files.keys().map(String::as_str), index)?;
+        shards.notes.iter().for_each(|note| log::info!("{note}"));
+        if !shards.files.is_empty() {
+            return Ok(shards.files.iter().filter_map(|name| self.files.get(name)).collect());
         }
         let other = |ends: &[&str]| self.files.keys().find(|p| ends.iter().any(|e| p.ends_with(e)));
         Err(Error::unsupported(match other(&[".gguf", ".bin", ".pth", ".pt", ".onnx", ".npz"]) {
             Some(file) => format!("the repository has no safetensors weights, only other formats such as {file}"),
             None => "the repository has no weights".into(),
         }))
-    }
-
-    fn indexed(&self, index: &str) -> Result<Vec<&RepoFile>> {
-        let bad = |what: String| Error::invalid_config(format!("model.safetensors.index.json: {what}"));
-        let json: Value = serde_json::from_str(index).map_err(|e| bad(e.to_string()))?;
-        let map = json.get("weight_map").and_then(Value::as_object).ok_or_else(|| bad("no weight_map".into()))?;
-        let mut names: Vec<&str> = map.values().filter_map(Value::as_str).collect();
-        names.sort_unstable();
-        names.dedup();
-        let find = |name: &&str| self.files.get(*name).ok_or_else(|| bad(format!("names {name}, which is not there")));
-        let files: Vec<&RepoFile> = names.iter().map(find).collect::<Result<_>>()?;
-        match files.is_empty() {
-            true => Err(bad("an empty weight_map".into())),
-            false => Ok(files),
-        }
     }
 }
 
@@ -223,17 +200,6 @@ mod tests {
         ];
         assert_eq!(names(all.small_files()), small);
         assert_eq!(names(all.weight_files(None).unwrap()), ["model.safetensors"]);
-        let shards =
-            listing(&["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "x.safetensors"]);
-        assert_eq!(shards.weight_files(None).unwrap().len(), 2);
-        let index =
-            r#"{"weight_map": {"a": "model-00002-of-00002.safetensors", "b": "x.safetensors", "c": "x.safetensors"}}"#;
-        assert_eq!(
-            names(shards.weight_files(Some(index)).unwrap()),
-            ["model-00002-of-00002.safetensors", "x.safetensors"]
-        );
-        let error = shards.weight_files(Some(r#"{"weight_map": {"a": "../x"}}"#)).unwrap_err();
-        assert!(error.message().contains("../x"), "{error}");
         let error = listing(&["config.json", "model.Q4.gguf"]).weight_files(None).unwrap_err();
         assert!(error.message().contains("model.Q4.gguf"), "{error}");
     }

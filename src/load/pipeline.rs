@@ -245,6 +245,7 @@ impl Loader {
         let eos = generation
             .as_ref()
             .and_then(|g| token_ids(g.get("eos_token_id")))
+            .filter(|ids| !ids.is_empty())
             .or_else(|| token_ids(config.get("eos_token_id")))
             .unwrap_or_default();
         let options = &self.configuration.options;

@@ -150,6 +150,12 @@ impl Pipeline {
         Ok(())
     }
 
+    /// Takes an added token, which stands for its own text.
+    pub fn push_added(&mut self, token: String, out: &mut String) {
+        let spelled = self.pieces.iter().any(|step| matches!(step, PieceStep::ByteLevel { .. }));
+        self.push(if spelled { token.bytes().map(byte_level_char).collect() } else { token }, out);
+    }
+
     pub fn push(&mut self, piece: String, out: &mut String) {
         run_pieces(&mut self.pieces, piece, &mut |piece| run_text(&mut self.text, &piece, out));
     }
@@ -338,6 +344,17 @@ fn byte_level_byte(c: char) -> Option<u8> {
     }
 }
 
+/// The character that stands for a byte there.
+fn byte_level_char(byte: u8) -> char {
+    let code = match byte {
+        0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff => u32::from(byte),
+        0..=0x20 => 0x100 + u32::from(byte),
+        0x7f..=0xa0 => 0x121 + u32::from(byte - 0x7f),
+        0xad => 0x143,
+    };
+    char::from_u32(code).expect("a letter")
+}
+
 /// Takes the text that is certain off the front of `bytes` and leaves at most an unfinished code point.
 fn take_text(bytes: &mut Vec<u8>) -> String {
     let mut text = String::new();
@@ -358,4 +375,16 @@ fn take_text(bytes: &mut Vec<u8>) -> String {
     }
     bytes.drain(..kept);
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_has_a_character_of_its_own() {
+        for byte in 0..=255 {
+            assert_eq!(byte_level_byte(byte_level_char(byte)), Some(byte));
+        }
+    }
 }

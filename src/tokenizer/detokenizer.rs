@@ -1,7 +1,7 @@
 //! Token ids to text, streaming or not.
 
-use super::Tokenizer;
 use super::decoder::Pipeline;
+use super::{Piece, Tokenizer};
 use crate::Result;
 
 impl Tokenizer {
@@ -60,8 +60,10 @@ impl StreamingDetokenizer {
     }
 
     fn push_to(&mut self, id: u32, out: &mut String) {
-        if let Some(piece) = self.tokenizer.piece(id, self.skip_special_tokens) {
-            self.pipeline.push(piece, out);
+        match self.tokenizer.piece(id, self.skip_special_tokens) {
+            Some(Piece::Added(token)) => self.pipeline.push_added(token, out),
+            Some(Piece::Plain(piece)) => self.pipeline.push(piece, out),
+            None => {}
         }
     }
 }

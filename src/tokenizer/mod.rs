@@ -231,10 +231,20 @@ impl Tokenizer {
     }
 
     /// What decoding sees of an id.
-    fn piece(&self, id: u32, skip_special_tokens: bool) -> Option<String> {
+    fn piece(&self, id: u32, skip_special_tokens: bool) -> Option<Piece> {
         let added = self.inner.tokenizer.get_added_vocabulary();
-        self.id_to_token(id).filter(|token| !(skip_special_tokens && added.is_special_token(token)))
+        let token = self.id_to_token(id).filter(|token| !(skip_special_tokens && added.is_special_token(token)))?;
+        let is_added = added.get_added_tokens_decoder().contains_key(&id);
+        Some(if is_added { Piece::Added(token) } else { Piece::Plain(token) })
     }
+}
+
+/// A token as it is spelled in the vocabulary.
+enum Piece {
+    /// Of the model's own vocabulary, in its alphabet.
+    Plain(String),
+    /// Added to it, as text.
+    Added(String),
 }
 
 impl fmt::Debug for Tokenizer {

@@ -1,22 +1,20 @@
 //! The safetensors files of a model directory.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::Metadata;
-use serde::Deserialize;
 
 use crate::array::Dtype;
 use crate::array::mapping::Located;
 use crate::error::{Error, ErrorKind, Result};
+use crate::files::is_lfs_pointer;
+use crate::shards::{INDEX, MAX_INDEX, Shards};
 
 /// Headers are JSON; the safetensors format allows at most this many bytes.
 const MAX_HEADER: u64 = 100_000_000;
-/// The index of a sharded checkpoint: one line a tensor.
-const MAX_INDEX: u64 = 64 << 20;
-const INDEX: &str = "model.safetensors.index.json";
 
 /// One weight file whose header is known and sound.
 pub struct WeightFile {
@@ -58,6 +56,9 @@ impl WeightFile {
         let size = file.metadata().map_err(|e| Error::io(&path, e))?.len();
         let mut header = vec![0; 8];
         file.read_exact(&mut header).map_err(|_| bad(format!("{size} bytes are too few for a safetensors file")))?;
+        if is_lfs_pointer(&header) {
+            return Err(bad("is a Git LFS pointer, not the file itself; `git lfs pull` brings that".into()));
+        }
         let length = u64::from_le_bytes(header[..8].try_into().expect("8 bytes"));
         if length > MAX_HEADER || length > size.saturating_sub(8) {
             return Err(bad(format!("the header claims {length} bytes in a file of {size}")));
@@ -133,42 +134,42 @@ pub struct Checkpoint {
     pub tensors: BTreeMap<String, TensorInfo>,
 }
 
-#[derive(Deserialize)]
-struct Index {
-    weight_map: BTreeMap<String, String>,
-}
-
 impl Checkpoint {
-    /// Finds and validates the weight files in `dir`.
+    /// Finds and validates the weight files in `dir`: those that [`Shards`] chooses.
     ///
-    /// With `model.safetensors.index.json`, the files it names; otherwise `model*.safetensors`; otherwise every
-    /// `*.safetensors`.
+    /// # Errors
+    /// If there are none, a part is missing, or a file is not what its header says.
     pub fn open(dir: &Path) -> Result<Checkpoint> {
-        let index = read_index(dir)?;
-        let names = match &index {
-            Some(index) => index.weight_map.values().cloned().collect::<BTreeSet<_>>(),
-            None => discover(dir)?,
-        };
+        let shards = Shards::choose(file_names(dir)?.iter().map(String::as_str), read_index(dir)?.as_deref())?;
+        if shards.files.is_empty() {
+            return Err(Error::not_found(format!("{}: there are no *.safetensors files in it", dir.display())));
+        }
+        let mut notes = shards.notes;
         let mut checkpoint = Checkpoint { files: Vec::new(), tensors: BTreeMap::new() };
-        for name in names {
-            let (file, metadata) = WeightFile::open(dir.join(&name)).map_err(|e| match e.kind() {
-                ErrorKind::NotFound if index.is_some() => {
-                    Error::new(ErrorKind::NotFound, format!("{name} is missing; {INDEX} names it"))
-                }
-                _ => e,
-            })?;
+        let mut twice: BTreeMap<String, usize> = BTreeMap::new();
+        for name in shards.files {
+            let (mut file, metadata) = WeightFile::open(dir.join(&name))?;
+            // The first file that has a tensor counts.
             for (tensor, info) in metadata.tensors() {
+                if checkpoint.tensors.contains_key(&tensor) {
+                    *twice.entry(name.clone()).or_default() += 1;
+                    file.offsets.remove(&tensor);
+                    continue;
+                }
                 let bytes = (info.data_offsets.1 - info.data_offsets.0) as u64;
                 let entry = TensorInfo { dtype: info.dtype, shape: info.shape.clone(), bytes };
-                if checkpoint.tensors.insert(tensor.clone(), entry).is_some() {
-                    return Err(Error::invalid_weights(format!("{tensor} is in two files, one of them {name}")));
-                }
+                checkpoint.tensors.insert(tensor, entry);
             }
             checkpoint.files.push(file);
         }
-        if let Some(index) = index {
-            checkpoint.check_against(&index)?;
+        notes.extend(
+            twice.iter().map(|(name, n)| format!("{name}: {n} tensors are in a file before it, too, and count there")),
+        );
+        let lost = shards.index.keys().filter(|tensor| !checkpoint.tensors.contains_key(*tensor)).collect::<Vec<_>>();
+        if let Some(first) = lost.first() {
+            notes.push(format!("{INDEX} names {} tensors that no file has, {first} among them", lost.len()));
         }
+        notes.iter().for_each(|note| log::warn!("{}: {note}", dir.display()));
         Ok(checkpoint)
     }
 
@@ -176,48 +177,17 @@ impl Checkpoint {
     pub fn data_bytes(&self) -> u64 {
         self.files.iter().map(|f| f.data_bytes).sum()
     }
+}
 
-    fn check_against(&self, index: &Index) -> Result<()> {
-        for (tensor, file) in &index.weight_map {
-            let holds = self.files.iter().any(|f| f.name == *file && f.offsets.contains_key(tensor));
-            if !holds {
-                return Err(Error::invalid_weights(format!("{INDEX} promises {tensor} in {file}; it is not there")));
-            }
-        }
-        Ok(())
+fn read_index(dir: &Path) -> Result<Option<String>> {
+    match crate::files::read_text(&dir.join(INDEX), MAX_INDEX) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
     }
 }
 
-fn read_index(dir: &Path) -> Result<Option<Index>> {
-    let path = dir.join(INDEX);
-    let text = match crate::files::read_text(&path, MAX_INDEX) {
-        Ok(text) => text,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(e),
-    };
-    let index: Index = serde_json::from_str(&text).map_err(|e| Error::invalid_weights(format!("{INDEX}: {e}")))?;
-    for name in index.weight_map.values() {
-        // A plain name: the index must not lead out of the directory.
-        if name.contains(['/', '\\', '\0']) || name == ".." || !name.ends_with(".safetensors") {
-            return Err(Error::invalid_weights(format!("{INDEX} names {name:?}, which is no weight file's name")));
-        }
-    }
-    match index.weight_map.is_empty() {
-        true => Err(Error::invalid_weights(format!("{INDEX} names no tensors"))),
-        false => Ok(Some(index)),
-    }
-}
-
-fn discover(dir: &Path) -> Result<BTreeSet<String>> {
+fn file_names(dir: &Path) -> Result<Vec<String>> {
     let entries = std::fs::read_dir(dir).map_err(|e| Error::io(dir, e))?;
-    let names: BTreeSet<String> = entries
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| name.ends_with(".safetensors") && !name.starts_with('.'))
-        .collect();
-    let main: BTreeSet<String> = names.iter().filter(|n| n.starts_with("model")).cloned().collect();
-    match (main.is_empty(), names.is_empty()) {
-        (false, _) => Ok(main),
-        (true, false) => Ok(names),
-        (true, true) => Err(Error::not_found(format!("{}: there are no *.safetensors files in it", dir.display()))),
-    }
+    Ok(entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect())
 }

@@ -16,14 +16,14 @@ use super::super::listing::{Listing, RepoFile};
 use super::{Meter, Stage, Storage, StoredModel, Watch, files_below, lock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{read_json, read_text};
+use crate::shards::{INDEX, MAX_INDEX};
 
 /// Locked while its folder is being built.
 pub(super) const LOCK: &str = "lock";
 /// Bytes that are read and written at once.
 const BUFFER: usize = 1 << 20;
-/// The largest header of a safetensors file, and the largest index.
+/// The largest header of a safetensors file.
 const MAX_HEADER: u64 = 100 << 20;
-const INDEX: &str = "model.safetensors.index.json";
 
 /// Checks a `config.json`.
 type Check<'a> = &'a dyn Fn(&Path) -> Result<()>;
@@ -139,7 +139,7 @@ fn needed(folder: &Path, check: Option<Check>) -> Result<Vec<(String, u64)>> {
         }
     }
     let index = match all.files.contains_key(INDEX) {
-        true => Some(read_text(&folder.join(INDEX), MAX_HEADER)?),
+        true => Some(read_text(&folder.join(INDEX), MAX_INDEX)?),
         false => None,
     };
     let weights = all.weight_files(index.as_deref()).map_err(|e| e.context(folder.display()))?;
