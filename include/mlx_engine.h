@@ -569,6 +569,8 @@ typedef struct mlxe_generate_options_t {
     const uint32_t *extra_eos;
     /// How many.
     size_t extra_eos_count;
+    /// Leaves special tokens out of the text, the markers of thoughts and tool calls among them.
+    bool skip_special_tokens;
     /// Goes on after tokens that would end the answer; for benchmarks.
     bool ignore_eos;
     /// Divides the logits before the draw: higher values make the choice more random, and 0 always chooses the most

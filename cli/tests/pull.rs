@@ -60,8 +60,8 @@ fn a_killed_download_goes_on_where_it_was() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     plain::check_snapshots(cache.path(), true);
     let total: u64 = plain::files().iter().filter(|(n, _)| plain::needed(n)).map(|(_, b)| b.len() as u64).sum();
-    // And the listings.
-    assert!(server.sent() <= total - kept + 10_000, "{} bytes sent of {total}, {kept} were there", server.sent());
+    // The listings, and what came after progress was last written down: that is twice a second.
+    assert!(server.sent() <= total - kept + 250_000, "{} bytes sent of {total}, {kept} were there", server.sent());
     let last: serde_json::Value =
         serde_json::from_str(String::from_utf8(output.stdout).unwrap().lines().last().unwrap()).unwrap();
     assert_eq!((&last["event"], last["commit"].as_str()), (&"done".into(), Some(server.repo(ID).commit())));

@@ -30,6 +30,8 @@ pub struct mlxe_generate_options_t {
     pub extra_eos: *const u32,
     /// How many.
     pub extra_eos_count: usize,
+    /// Leaves special tokens out of the text, the markers of thoughts and tool calls among them.
+    pub skip_special_tokens: bool,
     /// Goes on after tokens that would end the answer; for benchmarks.
     pub ignore_eos: bool,
     /// Divides the logits before the draw: higher values make the choice more random, and 0 always chooses the most
@@ -148,6 +150,7 @@ impl mlxe_generate_options_t {
         overlay_list(&mut request.extra_eos, unsafe {
             tokens(self.extra_eos, self.extra_eos_count, "options.extra_eos")
         }?);
+        request.skip_special_tokens |= self.skip_special_tokens;
         request.ignore_eos |= self.ignore_eos;
         overlay(&mut request.temperature, self.temperature.get("options.temperature")?);
         overlay(&mut request.top_p, self.top_p.get("options.top_p")?);

@@ -28,6 +28,10 @@ pub struct GenerateOptions {
     pub stop: Vec<String>,
     /// Tokens that end the answer, besides the model's own. Default: none.
     pub extra_eos: Vec<u32>,
+    /// Leaves special tokens out of the text, the markers of thoughts and tool calls among them.
+    ///
+    /// By default they are part of it, as in mlx-lm. The token that ends the answer never is.
+    pub skip_special_tokens: bool,
     /// Goes on after tokens that would end the answer; for benchmarks.
     pub ignore_eos: bool,
     /// Divides the logits before the draw: higher values make the choice more random, and 0 always chooses the most

@@ -1,6 +1,6 @@
 //! Downloading a model: what it needs and what is missing, over several connections.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;

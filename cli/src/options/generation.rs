@@ -22,6 +22,9 @@ pub struct GenerationArgs {
     /// A token that ends the answer, besides the model's own; may be given several times
     #[arg(long, value_name = "ID")]
     pub extra_eos: Vec<u32>,
+    /// Leaves special tokens out of the text, the markers of thoughts and tool calls among them
+    #[arg(long)]
+    pub skip_special_tokens: bool,
     /// Goes on after tokens that would end the answer; for benchmarks
     #[arg(long)]
     pub ignore_eos: bool,
@@ -139,6 +142,7 @@ impl GenerationArgs {
             max_context: self.max_context,
             stop: self.stop.clone(),
             extra_eos: self.extra_eos.clone(),
+            skip_special_tokens: self.skip_special_tokens,
             ignore_eos: self.ignore_eos,
             temperature: self.temperature,
             top_p: self.top_p,

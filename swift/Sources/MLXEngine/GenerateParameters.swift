@@ -17,6 +17,10 @@ public struct GenerateParameters: Sendable, Hashable {
     public var stop: [String]
     /// Tokens that end the answer, besides the model's own. Default: none.
     public var extraEOSTokens: [Token]
+    /// Leaves special tokens out of the text, the markers of thoughts and tool calls among them.
+    ///
+    /// By default they are part of it, as in mlx-lm. The token that ends the answer never is.
+    public var skipSpecialTokens: Bool
     /// Goes on after tokens that would end the answer; for benchmarks.
     public var ignoreEOS: Bool
     /// Divides the logits before the draw: higher values make the choice more random, and 0 always chooses the most
@@ -121,20 +125,22 @@ public struct GenerateParameters: Sendable, Hashable {
     /// Options; those not given are not asked for.
     public init(
         maxTokens: Int? = nil, maxContext: Int? = nil, stop: [String] = [], extraEOSTokens: [Token] = [],
-        ignoreEOS: Bool = false, temperature: Float? = nil, topP: Float? = nil, topK: Int? = nil, minP: Float? = nil,
-        minTokensToKeep: Int? = nil, typicalP: Float? = nil, topNSigma: Float? = nil, xtcProbability: Float? = nil,
-        xtcThreshold: Float? = nil, dryMultiplier: Float? = nil, dryBase: Float? = nil, dryAllowedLength: Int? = nil,
-        dryPenaltyLastN: Int? = nil, drySequenceBreakers: [String]? = nil, mirostatTau: Float? = nil,
-        mirostatEta: Float? = nil, repetitionPenalty: Float? = nil, repetitionContextSize: Int? = nil,
-        presencePenalty: Float? = nil, presenceContextSize: Int? = nil, frequencyPenalty: Float? = nil,
-        frequencyContextSize: Int? = nil, logitBias: [Token: Float] = [:], seed: UInt64? = nil, logprobs: Int? = nil,
-        maxKVSize: Int? = nil, kvBits: Int? = nil, kvGroupSize: Int? = nil, quantizedKVStart: Int? = nil,
-        prefillStepSize: Int? = nil, promptLookupTokens: Int? = nil, promptLookupNgram: Int? = nil
+        skipSpecialTokens: Bool = false, ignoreEOS: Bool = false, temperature: Float? = nil, topP: Float? = nil,
+        topK: Int? = nil, minP: Float? = nil, minTokensToKeep: Int? = nil, typicalP: Float? = nil,
+        topNSigma: Float? = nil, xtcProbability: Float? = nil, xtcThreshold: Float? = nil, dryMultiplier: Float? = nil,
+        dryBase: Float? = nil, dryAllowedLength: Int? = nil, dryPenaltyLastN: Int? = nil,
+        drySequenceBreakers: [String]? = nil, mirostatTau: Float? = nil, mirostatEta: Float? = nil,
+        repetitionPenalty: Float? = nil, repetitionContextSize: Int? = nil, presencePenalty: Float? = nil,
+        presenceContextSize: Int? = nil, frequencyPenalty: Float? = nil, frequencyContextSize: Int? = nil,
+        logitBias: [Token: Float] = [:], seed: UInt64? = nil, logprobs: Int? = nil, maxKVSize: Int? = nil,
+        kvBits: Int? = nil, kvGroupSize: Int? = nil, quantizedKVStart: Int? = nil, prefillStepSize: Int? = nil,
+        promptLookupTokens: Int? = nil, promptLookupNgram: Int? = nil
     ) {
         self.maxTokens = maxTokens
         self.maxContext = maxContext
         self.stop = stop
         self.extraEOSTokens = extraEOSTokens
+        self.skipSpecialTokens = skipSpecialTokens
         self.ignoreEOS = ignoreEOS
         self.temperature = temperature
         self.topP = topP
@@ -183,6 +189,7 @@ extension GenerateParameters {
         options.max_context = optional(maxContext)
         (options.stop, options.stop_count) = lent.texts(stop)
         (options.extra_eos, options.extra_eos_count) = lent.list(extraEOSTokens)
+        options.skip_special_tokens = skipSpecialTokens
         options.ignore_eos = ignoreEOS
         options.temperature = optional(temperature)
         options.top_p = optional(topP)

@@ -2,7 +2,7 @@
 
 import CMLXEngine
 
-/// Process-wide settings, which apply to all engines.
+/// Settings that hold for the whole process, whatever engines it has.
 ///
 /// What is nil is not asked for; only then the default counts.
 public struct ProcessOptions: Sendable, Hashable {
