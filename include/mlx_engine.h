@@ -4,22 +4,22 @@
 //
 // Errors.     Functions that can fail return an owned mlxe_error_t *, NULL for success. Outputs are written on success
 //             only. Codes are open: a later version may return codes that this header does not name.
-// Handles.    Opaque and reference-counted inside: children keep their parents alive, so the order of freeing does not
-//             matter. The _free functions accept NULL. Using a handle after freeing it is undefined.
+// Handles.    Opaque and reference-counted: children keep their parents alive, so handles can be freed in any order.
+//             The _free functions accept NULL. Using a handle after freeing it is undefined behaviour.
 // Arguments.  Pointers must not be NULL unless the function says so; NULL is an error, never a crash. Text is UTF-8.
-// Structs.    Option structs begin with struct_size and are set up by their _init function, which is told their sizeof,
-//             so that programs and libraries of different versions work together. Callback structs: set struct_size
-//             to sizeof.
-// Options.    An option that is not given is all zero in its struct: numbers have `given`, set by mlxe_int(),
-//             mlxe_u64() and mlxe_float(); texts and lists are NULL; switches are false. _init gives none. Only what is
-//             not given has its default, which is said with each option.
-// Tasks.      Long work is started by a _start function and is a mlxe_task_t from then on. Its callbacks are one struct,
-//             always of the same shape. Once the function has accepted them, on_done is called exactly once, then drop
-//             exactly once, and nothing after that. If it rejects them, only drop is called; not even that if struct_size
-//             cannot be right.
+// Structs.    Option structs begin with struct_size and are initialised by their _init function, which takes their
+//             sizeof, so that programs and libraries of different versions work together. In callback structs, set
+//             struct_size to sizeof.
+// Options.    An option that is not set is all zero: numbers have a member `given`, set by mlxe_int(), mlxe_u64() and
+//             mlxe_float(); strings and lists are NULL; flags are false. _init sets none. An option that is not set
+//             takes its default, which is documented with it.
+// Tasks.      A _start function starts long work and returns it as a mlxe_task_t. Callbacks are passed as one struct,
+//             which always has the same shape. Once the function has accepted them, on_done is called exactly once,
+//             then drop exactly once, and nothing after that. If it rejects them, only drop is called; not even that
+//             if struct_size is impossible.
 // Threads.    "Any thread" means any thread at any time, several at once. Callbacks run on a thread of the library;
 //             blocking calls inside them fail with MLXE_ERROR_REENTRANT.
-// Panics.     None crosses: a bug in the library becomes MLXE_ERROR_PANIC.
+// Panics.     No panic crosses the C boundary: a bug in the library becomes MLXE_ERROR_PANIC.
 //
 // Generated from src/ffi by `cargo xtask header`. Do not edit.
 
@@ -39,7 +39,7 @@
 #define MLXE_MUST_USE
 #endif
 
-/// Major version of the library this header belongs to.
+/// Major version of the library that this header belongs to.
 #define MLXE_VERSION_MAJOR 0
 
 /// Minor version.
@@ -48,16 +48,17 @@
 /// Patch version.
 #define MLXE_VERSION_PATCH 0
 
-/// Version of the binary interface this header describes. A library with another one must not be used with it.
+/// Version of the binary interface that this header describes. A library with a different version must not be used with
+/// it.
 #define MLXE_ABI_VERSION 1
 
-/// No error. Functions say so by returning NULL; mlxe_error_code(NULL) gives this.
+/// No error: functions return NULL, whose mlxe_error_code() is this.
 #define MLXE_OK 0
 
 /// An argument is missing, malformed or out of range.
 #define MLXE_ERROR_INVALID_ARGUMENT 1
 
-/// A file, directory, model id or other named thing does not exist.
+/// A file, directory, model or other named object does not exist.
 #define MLXE_ERROR_NOT_FOUND 2
 
 /// The operating system refused to read, write or create something.
@@ -66,7 +67,7 @@
 /// config.json or another JSON file of a model is malformed or contradicts itself.
 #define MLXE_ERROR_INVALID_CONFIG 4
 
-/// The model_type (or a feature a model needs) is not supported.
+/// The model_type, or a feature that a model needs, is not supported.
 #define MLXE_ERROR_UNSUPPORTED_MODEL 5
 
 /// Weight files are missing, truncated, overlapping, or do not fit the model.
@@ -81,16 +82,16 @@
 /// MLX reported an error.
 #define MLXE_ERROR_MLX 9
 
-/// Memory (of the device or of the host) ran out, or a set limit would be passed.
+/// Device or host memory ran out, or a configured limit would be exceeded.
 #define MLXE_ERROR_OUT_OF_MEMORY 10
 
 /// The work was cancelled.
 #define MLXE_ERROR_CANCELLED 11
 
-/// A blocking call was made from inside a callback, where it would wait for itself.
+/// A blocking call was made inside a callback, where it could deadlock.
 #define MLXE_ERROR_REENTRANT 12
 
-/// A panic was caught at the library's border. This is a bug in the library.
+/// A panic was caught at the library's boundary. This is a bug in the library.
 #define MLXE_ERROR_PANIC 13
 
 /// The handle was in use when a panic was caught and can no longer be trusted.
@@ -105,46 +106,46 @@
 /// An invariant of the library did not hold. This is a bug in the library.
 #define MLXE_ERROR_INTERNAL 17
 
-/// A server wants a token, or the token's account may not read this.
+/// A server requires a token, or the token's account has no access.
 #define MLXE_ERROR_ACCESS_DENIED 18
 
-/// The disk has no room for what is to be written.
+/// The disk is full.
 #define MLXE_ERROR_DISK_FULL 19
 
-/// Somebody else, here or in another process, is working on the same model.
+/// The same model is in use by other work, in this process or another.
 #define MLXE_ERROR_BUSY 20
 
 /// No messages.
 #define MLXE_LOG_OFF 0
 
-/// What went wrong and is reported nowhere else.
+/// Failures that are reported nowhere else.
 #define MLXE_LOG_ERROR 1
 
-/// What is probably not wanted.
+/// Probable problems.
 #define MLXE_LOG_WARN 2
 
-/// What happens, coarsely.
+/// Coarse progress.
 #define MLXE_LOG_INFO 3
 
-/// What happens, in detail.
+/// Details.
 #define MLXE_LOG_DEBUG 4
 
-/// Not given: the GPU if there is one, else the CPU.
+/// Not given: the GPU if there is one, otherwise the CPU.
 #define MLXE_DEVICE_DEFAULT 0
 
-/// The host's processor.
+/// The host CPU.
 #define MLXE_DEVICE_CPU 1
 
 /// Metal on Apple silicon, CUDA where the CUDA build of MLX is loaded.
 #define MLXE_DEVICE_GPU 2
 
-/// Go on. What callbacks return.
+/// Continue. Returned by callbacks.
 #define MLXE_CONTINUE 0
 
 /// Cancel the task, as mlxe_task_cancel() does.
 #define MLXE_CANCEL 1
 
-/// Asking which files there are.
+/// Listing the files.
 #define MLXE_STAGE_LISTING 1
 
 /// Downloading configuration, tokenizer and templates.
@@ -165,8 +166,8 @@
 /// Removing models.
 #define MLXE_STAGE_REMOVING 7
 
-/// As stored; except that on a CPU the scales of a quantized model become 32-bit floats where that is needed for
-/// accuracy.
+/// As stored, except that on a CPU the scales of a quantized model are converted to 32-bit floats where accuracy needs
+/// it.
 #define MLXE_DTYPE_AUTO 0
 
 /// As stored.
@@ -193,83 +194,83 @@
 /// Reading the tokenizer.
 #define MLXE_PHASE_LOADING_TOKENIZER 4
 
-/// Running the model once, so that the first answer is not slower than the next.
+/// Running the model once, so that the first answer is not slower than later ones.
 #define MLXE_PHASE_INITIALIZING_MODEL 5
 
-/// The model can be used. Terminal.
+/// The model is ready. Terminal.
 #define MLXE_PHASE_READY 6
 
-/// The load is over without a model. Terminal.
+/// The load failed or was cancelled. Terminal.
 #define MLXE_PHASE_FAILED 7
 
 /// A part of the prompt was processed.
 #define MLXE_GENERATION_PREFILL 1
 
-/// A token was generated; `text` is what it completed, whole characters, perhaps none.
+/// A token was generated; `text` has the complete characters that are now certain, possibly none.
 #define MLXE_GENERATION_TOKEN 2
 
-/// `text` had been held back, because it might have begun a stop text or lacked the end of a character.
+/// `text` had been held back, because it might have begun a stop string or was an incomplete character.
 #define MLXE_GENERATION_TEXT 3
 
 /// The model ended its answer.
 #define MLXE_STOP_EOS 1
 
-/// A stop text appeared.
+/// A stop string appeared.
 #define MLXE_STOP_STRING 2
 
-/// The limit on tokens was reached.
+/// `max_tokens` was reached.
 #define MLXE_STOP_LENGTH 3
 
-/// It was cancelled.
+/// The generation was cancelled.
 #define MLXE_STOP_CANCELLED 4
 
 /// The context is full.
 #define MLXE_STOP_CONTEXT_FULL 5
 
-/// Nothing is kept.
+/// The prefix store is off.
 #define MLXE_REUSE_DISABLED 0
 
-/// Nothing was kept so far of this model with these cache options.
+/// Nothing is stored yet for this model with these cache options.
 #define MLXE_REUSE_NOTHING_STORED 1
 
-/// Nothing that was kept goes on like the prompt.
+/// The stored states continue differently.
 #define MLXE_REUSE_DIFFERS 2
 
-/// All was reused that can be: the last token of a prompt is always processed.
+/// Everything was reused that can be: the last token of a prompt is always processed.
 #define MLXE_REUSE_WHOLE_PROMPT 3
 
 /// Only whole blocks are reused, so that results are exactly the same.
 #define MLXE_REUSE_BLOCK 4
 
-/// What was kept goes on like the prompt, but cannot go back to the position where it does not.
+/// A stored state begins like the prompt, but cannot go back to the position where they diverge.
 #define MLXE_REUSE_NOT_TRIMMABLE 5
 
-/// What goes on like the prompt has been freed.
+/// A state that begins like the prompt has been freed.
 #define MLXE_REUSE_EVICTED 6
 
-/// Owns the thread where models live and compute. Free with mlxe_engine_free(); models and tasks keep it alive, so the
-/// order of freeing does not matter.
+/// Owns the thread where models live and compute. Free with mlxe_engine_free(); models and tasks keep it alive, so
+/// handles can be freed in any order.
 typedef struct mlxe_engine_t mlxe_engine_t;
 
-/// An error: a code, and a message for people. Owned by whoever received it; free with mlxe_error_free().
+/// An error: a code, and a message for people. Owned by the caller that receives it; free with mlxe_error_free().
 typedef struct mlxe_error_t mlxe_error_t;
 
-/// A generation whose events are taken one at a time, for programs without callbacks. Free with mlxe_generation_free(),
-/// which cancels it.
+/// A generation whose events are pulled one at a time, for programs without callbacks. Free with
+/// mlxe_generation_free(), which cancels it.
 typedef struct mlxe_generation_t mlxe_generation_t;
 
-/// A models directory, how to reach the Hub that fills it, and a catalogue of well-known models. Whatever finds, loads or
-/// manages models takes one. Free with mlxe_hub_free(); tasks do not need it.
+/// A models directory, how to reach the Hub, and a catalogue of well-known models. Functions that find, load or manage
+/// models take one. Free with mlxe_hub_free(); tasks do not need it.
 typedef struct mlxe_hub_t mlxe_hub_t;
 
-/// A loaded model. Free with mlxe_model_free(); generations keep it alive, so the order of freeing does not matter.
+/// A loaded model. Free with mlxe_model_free(); generations keep it alive, so handles can be freed in any order.
 typedef struct mlxe_model_t mlxe_model_t;
 
-/// Text that the library made. Free with mlxe_string_free().
+/// A string returned by the library. Free with mlxe_string_free().
 typedef struct mlxe_string_t mlxe_string_t;
 
-/// Long work that was started: a load, a generation, a search, an estimate, a download or other work on models. Whatever
-/// it is, it can be cancelled, waited for and freed; its result comes by on_done, or by the function for its kind:
+/// Long-running work: a load, a generation, a search, an estimate, a download or other work on models. It can be
+/// cancelled, waited for and freed; its result is passed to on_done and returned by the function for its kind:
 /// mlxe_task_model(), mlxe_task_stats() or mlxe_task_result(). Free with mlxe_task_free(), which neither cancels nor
 /// waits.
 typedef struct mlxe_task_t mlxe_task_t;
@@ -277,14 +278,14 @@ typedef struct mlxe_task_t mlxe_task_t;
 /// A tokenizer. Immutable. Free with mlxe_tokenizer_free().
 typedef struct mlxe_tokenizer_t mlxe_tokenizer_t;
 
-/// Token ids that the library made. Free with mlxe_tokens_free().
+/// Token ids returned by the library. Free with mlxe_tokens_free().
 typedef struct mlxe_tokens_t mlxe_tokens_t;
 
 /// Receives a message. `target` and `message` are UTF-8, NUL-terminated, and valid for the call. Called on any thread,
-/// several at once; must not call mlxe_log_set_callback().
+/// concurrently; must not call mlxe_log_set_callback().
 typedef void (*mlxe_log_callback_t)(void *user_data, int32_t level, const char *target, const char *message);
 
-/// Text that the caller owns: UTF-8, not necessarily NUL-terminated. Valid for the call it is passed to.
+/// A string that the caller owns: UTF-8, not necessarily NUL-terminated. Valid during the call it is passed to.
 ///
 /// `data` may be NULL if `len` is 0. MLXE_STR("literal") and mlxe_str(pointer) make one.
 typedef struct mlxe_str_t {
@@ -294,31 +295,31 @@ typedef struct mlxe_str_t {
     size_t len;
 } mlxe_str_t;
 
-/// An integer that may be left out. mlxe_int() makes one; all zero is none.
+/// An optional integer. Set it with mlxe_int(); all zero means not set.
 typedef struct mlxe_opt_int_t {
-    /// Whether `value` counts.
+    /// Whether `value` is set.
     bool given;
     /// The number.
     int64_t value;
 } mlxe_opt_int_t;
 
-/// A number of 64 bits without a sign that may be left out. mlxe_u64() makes one; all zero is none.
+/// An optional unsigned 64-bit integer. Set it with mlxe_u64(); all zero means not set.
 typedef struct mlxe_opt_u64_t {
-    /// Whether `value` counts.
+    /// Whether `value` is set.
     bool given;
     /// The number.
     uint64_t value;
 } mlxe_opt_u64_t;
 
-/// Settings that hold for the whole process, whatever engines it has. Initialise with mlxe_process_options_init().
+/// Process-wide settings, which apply to all engines. Initialise with mlxe_process_options_init().
 typedef struct mlxe_process_options_t {
     /// sizeof(mlxe_process_options_t)
     size_t struct_size;
-    /// The same options as a JSON object with the names below as keys; a key that is none of them is an error. What the
-    /// fields give counts more. Copied, like all texts and lists, by the function that takes the options.
+    /// The same options as a JSON object with the names below as keys; unknown keys are errors. Fields that are set
+    /// take precedence. Copied, like all strings and lists, by the function that takes the options.
     struct mlxe_str_t json;
-    /// Threads that the CPU kernels use; cannot be changed once one has run. Between 1 and 256. Default: what the
-    /// environment variable MLXE_THREADS says, else one a core.
+    /// Threads that the CPU kernels use; cannot be changed once a kernel has run. Between 1 and 256. Default:
+    /// MLXE_THREADS from the environment, otherwise one per core.
     struct mlxe_opt_int_t cpu_threads;
     /// Bytes of freed memory that MLX may keep for reuse; 0 keeps none. Default: MLX's own limit.
     struct mlxe_opt_u64_t cache_limit;
@@ -330,13 +331,13 @@ typedef struct mlxe_process_options_t {
 typedef struct mlxe_memory_t {
     /// sizeof(mlxe_memory_t), set by the caller.
     size_t struct_size;
-    /// Held by models, caches and work.
+    /// Held by models, caches and work in progress.
     size_t active;
-    /// Kept for reuse after it was freed.
+    /// Freed, and kept for reuse.
     size_t cache;
-    /// The most that was active since the start or the last mlxe_memory_reset_peak().
+    /// The maximum of `active` since the start or the last mlxe_memory_reset_peak().
     size_t peak;
-    /// At which MLX waits for running work before it allocates more.
+    /// The limit at which MLX waits for running work before it allocates more.
     size_t limit;
 } mlxe_memory_t;
 
@@ -344,54 +345,51 @@ typedef struct mlxe_memory_t {
 typedef struct mlxe_engine_options_t {
     /// sizeof(mlxe_engine_options_t)
     size_t struct_size;
-    /// The same options as a JSON object with the names below as keys; a key that is none of them is an error. What the
-    /// fields give counts more. Copied, like all texts and lists, by the function that takes the options.
+    /// The same options as a JSON object with the names below as keys; unknown keys are errors. Fields that are set
+    /// take precedence. Copied, like all strings and lists, by the function that takes the options.
     struct mlxe_str_t json;
-    /// Where to compute. MLXE_DEVICE_*. Default: the GPU if there is one, else the CPU.
+    /// Where to compute. MLXE_DEVICE_*. Default: the GPU if there is one, otherwise the CPU.
     int32_t device;
-    /// Generations of one model that are decoded together at most, one token of each a step; 1 decodes each for itself.
-    /// At least 1. Default: 8.
+    /// How many generations of one model are decoded together at most; 1 decodes each alone. At least 1. Default: 8.
     struct mlxe_opt_int_t max_batch;
-    /// Bytes of state that generations may leave for later prompts that begin alike, those used longest ago going
-    /// first; 0 keeps none. Default: an eighth of the memory that is free when the engine starts.
+    /// Bytes of state kept from generations for later prompts with the same beginning, least recently used first to go;
+    /// 0 keeps none. Default: an eighth of the memory that is free when the engine starts.
     struct mlxe_opt_u64_t prefix_bytes;
 } mlxe_engine_options_t;
 
-/// Where models lie and where they come from. Initialise with mlxe_hub_options_init().
+/// Where models are kept and where they come from. Initialise with mlxe_hub_options_init().
 typedef struct mlxe_hub_options_t {
     /// sizeof(mlxe_hub_options_t)
     size_t struct_size;
-    /// The same options as a JSON object with the names below as keys; a key that is none of them is an error. What the
-    /// fields give counts more. Copied, like all texts and lists, by the function that takes the options.
+    /// The same options as a JSON object with the names below as keys; unknown keys are errors. Fields that are set
+    /// take precedence. Copied, like all strings and lists, by the function that takes the options.
     struct mlxe_str_t json;
-    /// The models directory. Default: the environment's (MLXE_MODELS_DIR, HF_HUB_CACHE, HF_HOME), else on Apple's
-    /// systems "~/Library/Application Support/MLXEngine/models", elsewhere the cache of the Python libraries.
+    /// The models directory. Default: from the environment (MLXE_MODELS_DIR, HF_HUB_CACHE, HF_HOME), otherwise on
+    /// Apple's systems "~/Library/Application Support/MLXEngine/models", elsewhere the cache of the Python libraries.
     struct mlxe_str_t directory;
-    /// The Hub or a mirror of it: scheme, host, and a path if it has one. Default: the environment's HF_ENDPOINT, else
-    /// the public Hub.
+    /// URL of the Hub or of a mirror: scheme, host, and path if there is one. Default: HF_ENDPOINT from the
+    /// environment, otherwise the public Hub.
     struct mlxe_str_t endpoint;
-    /// An access token, sent to the endpoint only. Default: the environment's (HF_TOKEN, or the file of `hf auth
+    /// Access token, sent to the endpoint only. Default: from the environment (HF_TOKEN, or the file of `hf auth
     /// login`).
     struct mlxe_str_t token;
-    /// What every request goes through: "http://host:port", "https://host:port" or "socks5://host:port", with
-    /// "name:password@" before the host if needed. Default: the environment's HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and
-    /// NO_PROXY.
+    /// Proxy for all requests: "http://host:port", "https://host:port" or "socks5://host:port", with "name:password@"
+    /// before the host if needed. Default: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY from the environment.
     struct mlxe_str_t proxy;
-    /// Never uses the network; the environment's HF_HUB_OFFLINE=1 does the same.
+    /// Never uses the network; HF_HUB_OFFLINE=1 in the environment does the same.
     bool offline;
-    /// Downloads over plain HTTP only, not from the Hub's chunk storage; the environment's HF_HUB_DISABLE_XET=1 does
-    /// the same.
+    /// Downloads over plain HTTP only, not from Xet storage; HF_HUB_DISABLE_XET=1 in the environment does the same.
     bool disable_xet;
-    /// Connections of one download at most. Between 1 and 64. Default: 8.
+    /// The most connections of one download. Between 1 and 64. Default: 8.
     struct mlxe_opt_int_t connections;
-    /// How often in a row a request may fail without any progress before its error is final. Default: 5.
+    /// How often a request may fail in a row, without any progress, before its error is final. Default: 5.
     struct mlxe_opt_int_t retries;
 } mlxe_hub_options_t;
 
-/// How far a download, work on models, or the reading of weights is. Valid for the call it is passed to, with all that it
-/// points to. Ignore stages you do not know.
+/// Progress of a download, of other work on models, or of reading weights. Valid during the call it is passed to, as is
+/// everything it points to. Ignore stages you do not know.
 typedef struct mlxe_progress_t {
-    /// sizeof of the library's struct; later versions append fields.
+    /// sizeof the struct in the library; later versions append fields.
     size_t struct_size;
     /// What the work is doing: MLXE_STAGE_*
     int32_t stage;
@@ -399,45 +397,44 @@ typedef struct mlxe_progress_t {
     bool is_paused;
     /// The stage's name: "listing", "config", "weights", "reading", "verifying", "copying" or "removing".
     const char *stage_name;
-    /// The file at hand; the model where whole models are moved or removed. Empty where there is none.
+    /// The current file, or the model when whole models are moved or removed. Empty if there is none.
     const char *file;
-    /// Its number within the stage, from 1; 0 where there is none.
+    /// Its number within the stage, from 1; 0 if there is none.
     uint32_t file_index;
-    /// How many files the stage has, as far as they are known.
+    /// How many files the stage has, as far as is known.
     uint32_t total_files;
     /// Bytes of the file that are done.
     uint64_t file_bytes_done;
-    /// Bytes of the file; 0 where it is not counted by itself, as while weights are read.
+    /// Bytes of the file; 0 where files are not counted individually, as while weights are read.
     uint64_t file_bytes_total;
     /// Bytes that are done, over all files and stages.
     uint64_t bytes_done;
-    /// Bytes of all files known so far: the weights of a download come to the small files.
+    /// Bytes of all files known so far; a download learns the size of its weights after its small files.
     uint64_t bytes_total;
-    /// Bytes a second, lately; 0 where it is not measured.
+    /// Recent speed in bytes per second; 0 where it is not measured.
     double bytes_per_second;
-    /// Seconds that the rest will take at that speed; negative if that is not known.
+    /// Seconds remaining at that speed; negative if unknown.
     double remaining_seconds;
-    /// While waiting before another try: how many tries have failed in a row; else 0.
+    /// While waiting to retry: how many attempts have failed in a row; otherwise 0.
     uint32_t retry_attempt;
-    /// While waiting before another try: how many may fail before the task does; else 0.
+    /// While waiting to retry: how many attempts may fail before the task does; otherwise 0.
     uint32_t retry_limit;
-    /// While waiting before another try: seconds that the wait takes; else 0.
+    /// While waiting to retry: length of the wait in seconds; otherwise 0.
     double retry_seconds;
-    /// While waiting before another try: what went wrong; else NULL.
+    /// While waiting to retry: what went wrong; otherwise NULL.
     const char *retry_reason;
 } mlxe_progress_t;
 
-/// Who hears of work on models, of a search or of an estimate. All functions may be NULL. They are called on a thread of
-/// the task, one at a time. Searches and estimates have no events: they have nothing to tell before their end.
+/// Callbacks of work on models, of a search or of an estimate. All functions may be NULL. They are called on a thread
+/// of the task, one at a time. Searches and estimates have no events.
 typedef struct mlxe_hub_callbacks_t {
     /// sizeof(mlxe_hub_callbacks_t)
     size_t struct_size;
     /// Passed to all callbacks.
     void *user_data;
-    /// How far the work is. Return MLXE_CONTINUE or MLXE_CANCEL.
+    /// The work has progressed. Return MLXE_CONTINUE or MLXE_CANCEL.
     int32_t (*on_event)(void *user_data, const struct mlxe_progress_t *event);
-    /// The task is over. `json` is its result, or NULL; `error` is what it failed with, or NULL. Both are borrowed for
-    /// the call.
+    /// The task is over. `json` is its result, or NULL; `error` is its error, or NULL. Both are borrowed for the call.
     void (*on_done)(void *user_data, const char *json, const struct mlxe_error_t *error);
     /// Nothing uses `user_data` any more.
     void (*drop)(void *user_data);
@@ -447,27 +444,28 @@ typedef struct mlxe_hub_callbacks_t {
 typedef struct mlxe_load_options_t {
     /// sizeof(mlxe_load_options_t)
     size_t struct_size;
-    /// The same options as a JSON object with the names below as keys; a key that is none of them is an error. What the
-    /// fields give counts more. Copied, like all texts and lists, by the function that takes the options.
+    /// The same options as a JSON object with the names below as keys; unknown keys are errors. Fields that are set
+    /// take precedence. Copied, like all strings and lists, by the function that takes the options.
     struct mlxe_str_t json;
     /// A directory with config.json, weights and tokenizer. Default: none, so `id` must be given.
     struct mlxe_str_t directory;
-    /// A model of the hub, "organisation/name"; what its models directory lacks is downloaded first. Default: none, so
+    /// A model of the Hub, "organisation/name"; what the models directory lacks is downloaded first. Default: none, so
     /// `directory` must be given.
     struct mlxe_str_t id;
-    /// With an id: branch, tag or commit. Default: main.
+    /// With `id`: branch, tag or commit. Default: main.
     struct mlxe_str_t revision;
-    /// Loads no tokenizer: for programs that work with token ids only.
+    /// Loads no tokenizer, for programs that work with token ids only.
     bool without_tokenizer;
-    /// What floating-point weights are converted to. MLXE_DTYPE_*. Default: auto.
+    /// The type that floating-point weights are converted to. MLXE_DTYPE_*. Default: auto.
     int32_t dtype;
-    /// A directory to take the tokenizer from. Default: the model's own.
+    /// A directory to read the tokenizer from. Default: the model's own.
     struct mlxe_str_t tokenizer_directory;
 } mlxe_load_options_t;
 
-/// What a load is doing. Valid for the call it is passed to, with all that it points to. Ignore phases you do not know.
+/// What a load is doing. Valid during the call it is passed to, as is everything it points to. Ignore phases you do not
+/// know.
 typedef struct mlxe_load_event_t {
-    /// sizeof of the library's struct; later versions append fields.
+    /// sizeof the struct in the library; later versions append fields.
     size_t struct_size;
     /// MLXE_PHASE_*
     int32_t phase;
@@ -475,30 +473,30 @@ typedef struct mlxe_load_event_t {
     bool is_terminal;
     /// The phase's name: "downloadingConfig", "loadingWeights", ...
     const char *phase_name;
-    /// A sentence for people. It also tells of a failure that is being waited out.
+    /// A sentence for people. It also mentions a failure that is about to be retried.
     const char *description;
-    /// About how far the whole load is, 0 to 1; never less than before, and 0 when it failed.
+    /// Estimated progress of the whole load, 0 to 1. Never decreases, except to 0 when the load fails.
     double estimated_progress;
-    /// While something is downloaded, and while weights are read: how far that is. NULL in other phases.
+    /// Progress of a download or of reading weights. NULL in other phases.
     const struct mlxe_progress_t *progress;
-    /// The coarse view: the last of nine checkpoints that was reached, 1 to 9.
+    /// Coarse progress: the latest of nine checkpoints reached, 1 to 9.
     uint32_t checkpoint;
-    /// When it failed: MLXE_ERROR_*, else MLXE_OK.
+    /// If it failed: MLXE_ERROR_*, otherwise MLXE_OK.
     int32_t error_code;
-    /// The coarse view: "initialization", "loading_model", "device_setup" or "optimization".
+    /// Coarse progress: "initialization", "loading_model", "device_setup" or "optimization".
     const char *checkpoint_stage;
-    /// When it failed: what went wrong, else NULL.
+    /// If it failed: what went wrong, otherwise NULL.
     const char *error_message;
-    /// When it failed: the name of the phase it failed in, else NULL.
+    /// If it failed: the name of the phase it failed in, otherwise NULL.
     const char *failed_phase;
-    /// Bytes that MLX holds, in the whole process.
+    /// Bytes that MLX holds in the whole process.
     uint64_t memory_bytes;
     /// Seconds since the load began.
     double elapsed_seconds;
 } mlxe_load_event_t;
 
-/// Who hears of a load. All functions may be NULL. They are called on the engine's thread, one at a time; what takes
-/// long in them delays everything on that engine.
+/// Callbacks of a load. All functions may be NULL. They are called on the engine's thread, one at a time; slow
+/// callbacks delay everything on that engine.
 typedef struct mlxe_load_callbacks_t {
     /// sizeof(mlxe_load_callbacks_t)
     size_t struct_size;
@@ -506,8 +504,8 @@ typedef struct mlxe_load_callbacks_t {
     void *user_data;
     /// Something happened. Return MLXE_CONTINUE or MLXE_CANCEL.
     int32_t (*on_event)(void *user_data, const struct mlxe_load_event_t *event);
-    /// The load is over. `model` is a handle that the callback owns, or NULL; `error` is what it failed with, borrowed
-    /// for the call, or NULL.
+    /// The load is over. `model` is a handle that the callback owns, or NULL; `error` is its error, borrowed for the
+    /// call, or NULL.
     void (*on_done)(void *user_data, struct mlxe_model_t *model, const struct mlxe_error_t *error);
     /// Nothing uses `user_data` any more.
     void (*drop)(void *user_data);
@@ -521,21 +519,21 @@ typedef struct mlxe_template_options_t {
     struct mlxe_str_t tools_json;
     /// A JSON array of documents; empty for none.
     struct mlxe_str_t documents_json;
-    /// A JSON object of more variables for the template, e.g. {"enable_thinking": false}; empty for none.
+    /// A JSON object of additional template variables, e.g. {"enable_thinking": false}; empty for none.
     struct mlxe_str_t variables_json;
-    /// The name of the template, where there are several; empty for the usual choice.
+    /// The name of the template, if there are several; empty for the default choice.
     struct mlxe_str_t name;
     /// A template to use instead of the tokenizer's own; empty for none.
     struct mlxe_str_t chat_template;
-    /// Ends the text where the answer begins. On by default.
+    /// Ends the text where the answer is to begin. On by default.
     bool add_generation_prompt;
-    /// Ends the text within the last message, to be continued.
+    /// Leaves the last message open, to be continued.
     bool continue_final_message;
 } mlxe_template_options_t;
 
-/// A number that may be left out. mlxe_float() makes one; all zero is none.
+/// An optional floating-point number. Set it with mlxe_float(); all zero means not set.
 typedef struct mlxe_opt_float_t {
-    /// Whether `value` counts.
+    /// Whether `value` is set.
     bool given;
     /// The number.
     double value;
@@ -549,73 +547,75 @@ typedef struct mlxe_token_value_t {
     float value;
 } mlxe_token_value_t;
 
-/// How to generate. By default the most likely token is chosen each time, until the model ends its answer or its
+/// How to generate. By default the most likely token is chosen each time, until the model ends its answer or the
 /// context is full. Initialise with mlxe_generate_options_init().
 typedef struct mlxe_generate_options_t {
     /// sizeof(mlxe_generate_options_t)
     size_t struct_size;
-    /// The same options as a JSON object with the names below as keys; a key that is none of them is an error. What the
-    /// fields give counts more. Copied, like all texts and lists, by the function that takes the options.
+    /// The same options as a JSON object with the names below as keys; unknown keys are errors. Fields that are set
+    /// take precedence. Copied, like all strings and lists, by the function that takes the options.
     struct mlxe_str_t json;
-    /// Tokens to generate at most. Default: as many as the context holds.
+    /// The most tokens to generate. Default: as many as the context holds.
     struct mlxe_opt_int_t max_tokens;
-    /// Positions at most, prompt and answer together. At least 1. Default: what the model was made for.
+    /// The most positions, prompt and answer together. At least 1. Default: the model's context length.
     struct mlxe_opt_int_t max_context;
-    /// Texts that end the answer; neither they nor what follows them is part of it. Default: none.
+    /// Stop strings: they end the answer, and are not part of it. Default: none.
     const struct mlxe_str_t *stop;
-    /// How many.
+    /// Its length.
     size_t stop_count;
-    /// Tokens that end the answer, besides the model's own. Default: none.
+    /// Tokens that end the answer, in addition to the model's own. Default: none.
     const uint32_t *extra_eos;
-    /// How many.
+    /// Its length.
     size_t extra_eos_count;
-    /// Leaves special tokens out of the text, the markers of thoughts and tool calls among them.
+    /// Leaves special tokens out of the text, including the markers of reasoning and tool calls.
     bool skip_special_tokens;
-    /// Goes on after tokens that would end the answer; for benchmarks.
+    /// Continues past tokens that would end the answer; for benchmarks.
     bool ignore_eos;
-    /// Divides the logits before the draw: higher values make the choice more random, and 0 always chooses the most
-    /// likely token. At least 0. Default: 0.
+    /// Divides the logits before sampling: higher values make the choice more random; 0 always chooses the most likely
+    /// token. At least 0. Default: 0.
     struct mlxe_opt_float_t temperature;
-    /// Only the most likely tokens that together have this probability. Between 0 and 1. Default: 1, which is off.
+    /// Keeps only the most likely tokens whose probabilities add up to this. Between 0 and 1. Default: 1, which is off.
     struct mlxe_opt_float_t top_p;
-    /// Only this many of the most likely tokens. Default: 0, which is off.
+    /// Keeps only this many of the most likely tokens. Default: 0, which is off.
     struct mlxe_opt_int_t top_k;
-    /// Only tokens at least this probable, relative to the most likely one. Between 0 and 1. Default: 0, which is off.
+    /// Keeps only tokens with at least this probability relative to the most likely one. Between 0 and 1. Default: 0,
+    /// which is off.
     struct mlxe_opt_float_t min_p;
-    /// `min_p` and `typical_p` leave at least this many tokens. At least 1. Default: 1.
+    /// `min_p` and `typical_p` keep at least this many tokens. At least 1. Default: 1.
     struct mlxe_opt_int_t min_tokens_to_keep;
-    /// Only the tokens whose surprise is nearest to the entropy, of this probability together. Above 0 and at most 1.
-    /// Default: 1, which is off.
+    /// Keeps only the tokens whose surprise is closest to the entropy, until their probabilities add up to this. Above
+    /// 0 and at most 1. Default: 1, which is off.
     struct mlxe_opt_float_t typical_p;
-    /// Only tokens whose logit is within this many standard deviations of the largest. At least 0. Default: 0, which is
-    /// off.
+    /// Keeps only tokens whose logit is within this many standard deviations of the largest. At least 0. Default: 0,
+    /// which is off.
     struct mlxe_opt_float_t top_n_sigma;
-    /// The chance, drawn for each token, that the most likely tokens are excluded (XTC). Between 0 and 1. Default: 0,
-    /// which is off.
+    /// The probability, for each token, that XTC excludes the most likely tokens. Between 0 and 1. Default: 0, which is
+    /// off.
     struct mlxe_opt_float_t xtc_probability;
-    /// XTC excludes all tokens more probable than this but the least probable of them. Between 0 and 0.5. Default: 0.1.
+    /// XTC excludes all tokens more probable than this, except the least likely of them. Between 0 and 0.5. Default:
+    /// 0.1.
     struct mlxe_opt_float_t xtc_threshold;
-    /// Scale of DRY, a penalty on tokens that would go on with a repetition; 0.8 is usual. At least 0. Default: 0,
-    /// which is off.
+    /// Scale of DRY, a penalty on tokens that would extend a repetition; 0.8 is typical. At least 0. Default: 0, which
+    /// is off.
     struct mlxe_opt_float_t dry_multiplier;
-    /// DRY: growth of the penalty with each repeated token. At least 1. Default: 1.75.
+    /// DRY: factor by which the penalty grows with each repeated token. At least 1. Default: 1.75.
     struct mlxe_opt_float_t dry_base;
-    /// DRY: repetitions shorter than this many tokens are free. Default: 2.
+    /// DRY: repetitions shorter than this many tokens are not penalised. Default: 2.
     struct mlxe_opt_int_t dry_allowed_length;
     /// DRY: how many of the latest tokens are searched for repetitions; -1 for all, 0 for none. At least -1. Default:
     /// -1.
     struct mlxe_opt_int_t dry_penalty_last_n;
-    /// DRY: texts across which no repetition is followed. 1 to 40 bytes each. Default: newline, `:`, `"`, `*`.
+    /// DRY: strings at which a repetition ends. 1 to 40 bytes each. Default: newline, `:`, `"`, `*`.
     const struct mlxe_str_t *dry_sequence_breakers;
-    /// How many.
+    /// Its length.
     size_t dry_sequence_breakers_count;
-    /// Target surprise, in bits per token, of Mirostat v2, which then replaces the filters above; 5 is usual. At least
-    /// 0. Default: 0, which is off.
+    /// Target surprise, in bits per token, of Mirostat v2, which then replaces the filters above; 5 is typical. At
+    /// least 0. Default: 0, which is off.
     struct mlxe_opt_float_t mirostat_tau;
     /// Mirostat: the learning rate. At least 0. Default: 0.1.
     struct mlxe_opt_float_t mirostat_eta;
-    /// Positive logits of tokens seen before are divided by this, others multiplied. At least 0. Default: 1, which is
-    /// off.
+    /// Divides positive logits of tokens seen before by this, and multiplies negative ones. At least 0. Default: 1,
+    /// which is off.
     struct mlxe_opt_float_t repetition_penalty;
     /// How many of the latest tokens `repetition_penalty` looks at; 0 for all. Default: 20.
     struct mlxe_opt_int_t repetition_context_size;
@@ -627,49 +627,49 @@ typedef struct mlxe_generate_options_t {
     struct mlxe_opt_float_t frequency_penalty;
     /// How many of the latest tokens `frequency_penalty` looks at; 0 for all. Default: 20.
     struct mlxe_opt_int_t frequency_context_size;
-    /// Added to the logits of these tokens; minus infinity, or in JSON a large negative number, bans one. Default:
+    /// Added to the logits of these tokens; minus infinity (in JSON, a large negative number) bans a token. Default:
     /// none.
     const struct mlxe_token_value_t *logit_bias;
-    /// How many.
+    /// Its length.
     size_t logit_bias_count;
-    /// The same seed gives the same text. Default: another one each time.
+    /// Seed of the random numbers: the same seed gives the same text. Default: a different one each time.
     struct mlxe_opt_u64_t seed;
-    /// Reports the log-probability of each token, and this many of the most likely ones with theirs. Default: none are
-    /// reported.
+    /// Reports the log-probability of each token, and of this many of the most likely ones. Default: none are reported.
     struct mlxe_opt_int_t logprobs;
-    /// Keeps only the first four and the latest positions, this many in all. At least 5. Default: all are kept.
+    /// Keeps only the first four and the latest positions, this many in total. At least 5. Default: all positions are
+    /// kept.
     struct mlxe_opt_int_t max_kv_size;
-    /// Bits that keys and values are quantized to. 2, 3, 4, 5, 6 or 8. Default: they are not quantized.
+    /// Quantizes keys and values to this many bits. 2, 3, 4, 5, 6 or 8. Default: not quantized.
     struct mlxe_opt_int_t kv_bits;
-    /// Group size of quantized keys and values, by which the head size must be divisible. 32, 64 or 128. Default: 64.
+    /// Group size of quantized keys and values; the head size must be a multiple of it. 32, 64 or 128. Default: 64.
     struct mlxe_opt_int_t kv_group_size;
-    /// The position from which on a sequence is quantized. At least 0. Default: 0.
+    /// The position from which keys and values are quantized. At least 0. Default: 0.
     struct mlxe_opt_int_t quantized_kv_start;
-    /// Tokens of the prompt that are processed in one step. At least 1. Default: a good number for model and device.
+    /// Prompt tokens processed per step. At least 1. Default: chosen for model and device.
     struct mlxe_opt_int_t prefill_step_size;
-    /// Tokens to propose at most, so that one step may confirm several: those that followed where the last ones
+    /// Prompt lookup: how many tokens to propose per step at most, namely those that followed where the latest ones
     /// occurred before. At most 15. Default: 0, which is off.
     struct mlxe_opt_int_t prompt_lookup_tokens;
-    /// Prompt lookup: how many tokens must have occurred before. At least 1. Default: 3.
+    /// Prompt lookup: how many of the latest tokens must match. At least 1. Default: 3.
     struct mlxe_opt_int_t prompt_lookup_ngram;
 } mlxe_generate_options_t;
 
-/// What happened in a generation. The answer is the `text` of all events, one after the other. Valid for the call it is
-/// passed to, with all that it points to. Ignore kinds you do not know.
+/// What happened in a generation. The answer is the concatenated `text` of all events. Valid during the call it is
+/// passed to, as is everything it points to. Ignore kinds you do not know.
 typedef struct mlxe_generation_event_t {
-    /// sizeof of the library's struct; later versions append fields.
+    /// sizeof the struct in the library; later versions append fields.
     size_t struct_size;
     /// MLXE_GENERATION_*
     int32_t kind;
     /// With MLXE_GENERATION_TOKEN: the token's id.
     uint32_t token;
-    /// UTF-8 with a NUL behind it; empty with MLXE_GENERATION_PREFILL.
+    /// UTF-8, NUL-terminated; empty with MLXE_GENERATION_PREFILL.
     const char *text;
     /// Its length in bytes, without the NUL.
     size_t text_len;
-    /// With MLXE_GENERATION_TOKEN, where asked for: the natural logarithm of the token's probability.
+    /// With MLXE_GENERATION_TOKEN, if requested: the natural logarithm of the token's probability.
     struct mlxe_opt_float_t logprob;
-    /// Where asked for: the likeliest tokens with their log-probabilities; else NULL.
+    /// If requested: the most likely tokens with their log-probabilities; otherwise NULL.
     const struct mlxe_token_value_t *top;
     /// How many.
     size_t top_count;
@@ -679,9 +679,9 @@ typedef struct mlxe_generation_event_t {
     size_t prompt_total;
 } mlxe_generation_event_t;
 
-/// How a generation went.
+/// Statistics of a generation.
 typedef struct mlxe_generation_stats_t {
-    /// sizeof(mlxe_generation_stats_t), set by the caller where the caller provides the struct.
+    /// sizeof(mlxe_generation_stats_t), set by the caller if the caller provides the struct.
     size_t struct_size;
     /// Tokens of the prompt that were processed or reused.
     size_t prompt_tokens;
@@ -689,15 +689,15 @@ typedef struct mlxe_generation_stats_t {
     size_t generated_tokens;
     /// Seconds from the start until the prompt was processed.
     double prompt_seconds;
-    /// Seconds from then to the end.
+    /// Seconds from then until the end.
     double generation_seconds;
     /// Seconds from the start to the first token; negative if there was none.
     double time_to_first_token;
-    /// Prompt tokens that were processed a second.
+    /// Prompt tokens processed per second, not counting reused ones.
     double prompt_tokens_per_second;
-    /// Answer tokens a second.
+    /// Answer tokens per second.
     double generation_tokens_per_second;
-    /// The most bytes MLX held so far, in the whole process.
+    /// The most bytes MLX has held so far, in the whole process.
     uint64_t peak_memory_bytes;
     /// The seed that was used.
     uint64_t seed;
@@ -705,18 +705,18 @@ typedef struct mlxe_generation_stats_t {
     int32_t stop_reason;
     /// Why no more of the prompt was reused: MLXE_REUSE_*.
     int32_t reuse_end;
-    /// Tokens of the prompt that were not processed, because an earlier generation left their state.
+    /// Tokens of the prompt whose state was reused from an earlier generation instead of processed.
     size_t reused_tokens;
-    /// Tokens that the prompt has in common, from its beginning, with something that an earlier generation left.
+    /// Length in tokens of the longest prefix that the prompt shares with the state of an earlier generation.
     size_t matched_tokens;
-    /// Tokens that were proposed, so that one step could confirm several.
+    /// Tokens that were proposed by speculation.
     size_t proposed_tokens;
-    /// Those of them that were right.
+    /// Those of them that were accepted.
     size_t accepted_tokens;
 } mlxe_generation_stats_t;
 
-/// Who hears of a generation. All functions may be NULL. They are called on the engine's thread, one at a time; what
-/// takes long in them delays everything on that engine.
+/// Callbacks of a generation. All functions may be NULL. They are called on the engine's thread, one at a time; slow
+/// callbacks delay everything on that engine.
 typedef struct mlxe_generate_callbacks_t {
     /// sizeof(mlxe_generate_callbacks_t)
     size_t struct_size;
@@ -735,17 +735,17 @@ typedef struct mlxe_generate_callbacks_t {
 extern "C" {
 #endif // __cplusplus
 
-/// The version of the binary interface of the library that is loaded; compare it with MLXE_ABI_VERSION.
+/// The version of the binary interface of the loaded library; compare it with MLXE_ABI_VERSION.
 ///
 /// Any thread.
 int32_t mlxe_abi_version(void);
 
-/// The version of the library that is loaded, e.g. "0.1.0". Static; do not free.
+/// The version of the loaded library, e.g. "0.1.0". Static; do not free.
 ///
 /// Any thread.
 const char *mlxe_version(void);
 
-/// The version of MLX that the library was made for, e.g. "0.32.2". Static; do not free.
+/// The version of MLX that the library was built for, e.g. "0.32.2". Static; do not free.
 ///
 /// Any thread.
 const char *mlxe_mlx_version(void);
@@ -764,12 +764,12 @@ const char *mlxe_error_message(const struct mlxe_error_t *error);
 /// Frees an error. NULL is fine.
 void mlxe_error_free(struct mlxe_error_t *error);
 
-/// The text, UTF-8 with a NUL behind it. Borrowed: valid until the string is freed. NULL if `string` is NULL.
+/// The string, UTF-8 and NUL-terminated. Borrowed: valid until the string is freed. NULL if `string` is NULL.
 ///
 /// Any thread.
 const char *mlxe_string_data(const struct mlxe_string_t *string);
 
-/// The length of the text in bytes, without the NUL; 0 if `string` is NULL. The text may contain NULs of its own.
+/// The length in bytes, without the terminating NUL; 0 if `string` is NULL. The string may contain NULs.
 ///
 /// Any thread.
 size_t mlxe_string_len(const struct mlxe_string_t *string);
@@ -790,11 +790,11 @@ size_t mlxe_tokens_len(const struct mlxe_tokens_t *tokens);
 /// Frees tokens. NULL is fine.
 void mlxe_tokens_free(struct mlxe_tokens_t *tokens);
 
-/// Sets who receives the library's messages, in place of whoever did before.
+/// Sets the callback that receives the library's log messages, replacing any earlier one.
 ///
-/// Messages above `max_level` (MLXE_LOG_*) are not made. `callback` may be NULL for none. `drop`, which may be NULL, is
-/// called with `user_data` once nothing uses it any more; also if this function fails.
-/// Errors: MLXE_ERROR_INVALID_ARGUMENT if `max_level` is unknown, or a Rust program has set a logger of its own.
+/// Messages above `max_level` (MLXE_LOG_*) are not produced. `callback` may be NULL for none. `drop`, which may be
+/// NULL, is called with `user_data` once nothing uses it any more, even if this function fails.
+/// Errors: MLXE_ERROR_INVALID_ARGUMENT if `max_level` is unknown, or a Rust program has set its own logger.
 ///
 /// Any thread, but not inside a callback that logs.
 MLXE_MUST_USE
@@ -803,19 +803,19 @@ struct mlxe_error_t *mlxe_log_set_callback(int32_t max_level,
                                            void *user_data,
                                            void (*drop)(void *user_data));
 
-/// Gives no option. `size` is sizeof of the struct; no more than that is written. Does nothing if `options` is
-/// NULL.
+/// Sets no option. `size` is the sizeof of the struct; no more than that is written. Does nothing if `options`
+/// is NULL.
 void mlxe_process_options_init(struct mlxe_process_options_t *options, size_t size);
 
-/// Sets what is given, for the whole process; the rest stays as it is.
+/// Sets the given options for the whole process; the others stay as they are.
 ///
-/// Errors: MLXE_ERROR_INVALID_ARGUMENT, also if CPU kernels already run on another number of threads.
+/// Errors: MLXE_ERROR_INVALID_ARGUMENT, including if CPU kernels already run on a different number of threads.
 ///
 /// Any thread.
 MLXE_MUST_USE struct mlxe_error_t *mlxe_process_set(const struct mlxe_process_options_t *options);
 
-/// Says what counts now. `out_options` has been initialised by mlxe_process_options_init(); of what it receives, only
-/// what is not known is not given: `cache_limit`, while MLX's own counts. Asking settles the number of threads.
+/// Returns the current settings. `out_options` must have been initialised by mlxe_process_options_init(). All options
+/// are set in it, except `cache_limit` while MLX's own limit applies. Calling this fixes the number of threads.
 ///
 /// Any thread.
 MLXE_MUST_USE struct mlxe_error_t *mlxe_process_get(struct mlxe_process_options_t *out_options);
@@ -825,18 +825,18 @@ MLXE_MUST_USE struct mlxe_error_t *mlxe_process_get(struct mlxe_process_options_
 /// Any thread, also inside callbacks.
 MLXE_MUST_USE struct mlxe_error_t *mlxe_memory_get(struct mlxe_memory_t *out_memory);
 
-/// Gives memory that MLX keeps for reuse back to the system.
+/// Returns memory that MLX keeps for reuse to the system.
 ///
 /// Any thread.
 void mlxe_memory_clear_cache(void);
 
-/// Makes the peak start again from now.
+/// Restarts the peak from now.
 ///
 /// Any thread.
 void mlxe_memory_reset_peak(void);
 
-/// Gives no option. `size` is sizeof of the struct; no more than that is written. Does nothing if `options` is
-/// NULL.
+/// Sets no option. `size` is the sizeof of the struct; no more than that is written. Does nothing if `options`
+/// is NULL.
 void mlxe_engine_options_init(struct mlxe_engine_options_t *options, size_t size);
 
 /// Starts an engine.
@@ -849,29 +849,29 @@ MLXE_MUST_USE
 struct mlxe_error_t *mlxe_engine_new(const struct mlxe_engine_options_t *options,
                                      struct mlxe_engine_t **out_engine);
 
-/// Where the engine computes: "cpu" or "gpu". Static; do not free. NULL if `engine` is NULL.
+/// The device that the engine computes on: "cpu" or "gpu". Static; do not free. NULL if `engine` is NULL.
 ///
 /// Any thread.
 const char *mlxe_engine_device(const struct mlxe_engine_t *engine);
 
-/// Bytes of state that generations left and that are kept for later prompts. 0 if `engine` is NULL.
+/// Bytes of state from generations that are kept for later prompts. 0 if `engine` is NULL.
 ///
 /// Any thread.
 size_t mlxe_engine_prefix_bytes(const struct mlxe_engine_t *engine);
 
-/// Frees the state that generations left, before anything that is started after this call. A model that is freed frees its
-/// own. Does nothing if `engine` is NULL.
+/// Frees the state kept from generations, before any work that is started after this call. Freeing a model also frees
+/// its state. Does nothing if `engine` is NULL.
 ///
 /// Any thread, also inside callbacks.
 void mlxe_engine_clear_prefixes(const struct mlxe_engine_t *engine);
 
-/// Gives the engine up. It ends with the last model and task on it. NULL is fine.
+/// Releases the engine. It ends with its last model and task. NULL is fine.
 ///
 /// Any thread, also inside callbacks.
 void mlxe_engine_free(struct mlxe_engine_t *engine);
 
-/// Asks a task to stop. It does within one step and then calls on_done. Any number of times, also after the end. Does
-/// nothing if `task` is NULL.
+/// Asks a task to stop. It stops within one step and then calls on_done. May be called repeatedly, and after the end.
+/// Does nothing if `task` is NULL.
 ///
 /// Any thread, also inside callbacks.
 void mlxe_task_cancel(const struct mlxe_task_t *task);
@@ -881,8 +881,8 @@ void mlxe_task_cancel(const struct mlxe_task_t *task);
 /// Any thread.
 bool mlxe_task_is_done(const struct mlxe_task_t *task);
 
-/// Waits until the task is over and returns what it failed with: NULL for success. A cancelled task fails with
-/// MLXE_ERROR_CANCELLED; but a cancelled generation succeeds, and its statistics say that it was cancelled.
+/// Waits until the task is over and returns its error, or NULL for success. A cancelled task fails with
+/// MLXE_ERROR_CANCELLED, but a cancelled generation succeeds, and its statistics say that it was cancelled.
 ///
 /// Any thread but the library's own: inside a callback it fails with MLXE_ERROR_REENTRANT.
 MLXE_MUST_USE struct mlxe_error_t *mlxe_task_wait(const struct mlxe_task_t *task);
@@ -893,44 +893,44 @@ MLXE_MUST_USE struct mlxe_error_t *mlxe_task_wait(const struct mlxe_task_t *task
 /// Any thread but the library's own.
 MLXE_MUST_USE struct mlxe_error_t *mlxe_task_wait_for(const struct mlxe_task_t *task, double seconds, bool *out_done);
 
-/// Pauses a task that downloads or works on models: a download closes its connections, other work stops where it is. Any
-/// number of times; does nothing to other tasks, to a load that downloads nothing, after the end, or if `task` is NULL. A
-/// paused task can be cancelled.
+/// Pauses a task that downloads or works on models: a download closes its connections, other work stops where it is.
+/// May be called repeatedly; does nothing to other tasks, to a load that downloads nothing, after the end, or if `task`
+/// is NULL. A paused task can be cancelled.
 ///
 /// Any thread, also inside callbacks.
 void mlxe_task_pause(const struct mlxe_task_t *task);
 
-/// Lets a paused task go on.
+/// Resumes a paused task.
 ///
 /// Any thread, also inside callbacks.
 void mlxe_task_resume(const struct mlxe_task_t *task);
 
-/// Gives the task's handle up. The work goes on. NULL is fine.
+/// Releases the handle. The work continues. NULL is fine.
 ///
 /// Any thread, also inside callbacks.
 void mlxe_task_free(struct mlxe_task_t *task);
 
-/// Gives no option. `size` is sizeof of the struct; no more than that is written. Does nothing if `options` is
-/// NULL.
+/// Sets no option. `size` is the sizeof of the struct; no more than that is written. Does nothing if `options`
+/// is NULL.
 void mlxe_hub_options_init(struct mlxe_hub_options_t *options, size_t size);
 
-/// Waits for work on models, a search or an estimate, and writes its result, JSON as the function that started it says, to
-/// `out_json`. The caller owns it.
+/// Waits for work on models, a search or an estimate, and writes its result to `out_json`: the JSON that the function
+/// that started it describes. The caller owns it.
 ///
-/// Any thread but the library's own. Errors: as mlxe_task_wait(); MLXE_ERROR_INVALID_ARGUMENT if it is no such task.
-MLXE_MUST_USE
-struct mlxe_error_t *mlxe_task_result(const struct mlxe_task_t *task,
-                                      struct mlxe_string_t **out_json);
+/// Any thread but the library's own. Errors: as mlxe_task_wait(); MLXE_ERROR_INVALID_ARGUMENT if it is another kind of
+/// task.
+MLXE_MUST_USE struct mlxe_error_t *mlxe_task_result(const struct mlxe_task_t *task, struct mlxe_string_t **out_json);
 
 /// Opens a models directory, which need not exist.
 ///
 /// `options` may be NULL for the defaults. `out_hub` receives the hub, which the caller owns.
-/// Errors: MLXE_ERROR_INVALID_ARGUMENT; MLXE_ERROR_NOT_FOUND if the environment names no place for models.
+/// Errors: MLXE_ERROR_INVALID_ARGUMENT; MLXE_ERROR_NOT_FOUND if neither options nor environment give a models
+/// directory.
 ///
 /// Any thread.
 MLXE_MUST_USE struct mlxe_error_t *mlxe_hub_new(const struct mlxe_hub_options_t *options, struct mlxe_hub_t **out_hub);
 
-/// Frees a hub. Its tasks go on. NULL is fine.
+/// Frees a hub. Its tasks continue. NULL is fine.
 void mlxe_hub_free(struct mlxe_hub_t *hub);
 
 /// The models directory. Borrowed: valid until the hub is freed. The empty string if `hub` is NULL.
@@ -959,11 +959,11 @@ struct mlxe_error_t *mlxe_hub_info(const struct mlxe_hub_t *hub,
                                    struct mlxe_str_t id,
                                    struct mlxe_string_t **out_json);
 
-/// Removes a model from the disk, or one revision of it: {"id", "bytes"}, the bytes that are free now.
+/// Removes a model, or one revision of it, from the disk. Result: {"id", "bytes"}, with the bytes that were freed.
 ///
-/// An empty `revision` (branch, tag or commit) removes all. `out_json` may be NULL; else it receives the text, which the
-/// caller owns. A model that is loaded already is not disturbed.
-/// Errors: MLXE_ERROR_NOT_FOUND; MLXE_ERROR_BUSY while it is downloaded or loaded, here or in another process;
+/// An empty `revision` (branch, tag or commit) removes all of them. `out_json` may be NULL; otherwise it receives the
+/// result, which the caller owns. A model that is already loaded is not affected.
+/// Errors: MLXE_ERROR_NOT_FOUND; MLXE_ERROR_BUSY while it is being downloaded or loaded, in this process or another;
 /// MLXE_ERROR_IO.
 ///
 /// Any thread. May take a second for many gigabytes.
@@ -973,8 +973,8 @@ struct mlxe_error_t *mlxe_hub_remove(const struct mlxe_hub_t *hub,
                                      struct mlxe_str_t revision,
                                      struct mlxe_string_t **out_json);
 
-/// Starts a download of all that a model needs and the disk lacks. What has arrived stays when it is cancelled or
-/// killed, and the next download goes on there. Result: {"id", "commit", "directory"}.
+/// Starts downloading what a model needs and the disk lacks. If it is cancelled or killed, what has arrived is kept,
+/// and the next download resumes from there. Result: {"id", "commit", "directory"}.
 ///
 /// An empty `revision` is "main". `callbacks` may be NULL. `out_task` may be NULL; otherwise it receives the task, which
 /// the caller owns. Errors: MLXE_ERROR_INVALID_ARGUMENT. Everything else is reported by the task.
@@ -987,8 +987,8 @@ struct mlxe_error_t *mlxe_hub_pull_start(const struct mlxe_hub_t *hub,
                                          const struct mlxe_hub_callbacks_t *callbacks,
                                          struct mlxe_task_t **out_task);
 
-/// Starts a check of a model, or of all if `id` is empty: that all files are there, their sizes and checksums, and what
-/// killed processes have left. With `fix` what is damaged or of no use is removed; the next download brings it again.
+/// Starts verifying a model, or all models if `id` is empty: missing files, sizes, checksums, and leftovers of killed
+/// processes. With `fix`, damaged and useless files are removed; the next download fetches them again.
 /// Result: {"models", "files", "bytes", "sound", "problems": [{"id", "file", "problem", "message", "bytes", "fixed"}]},
 /// where a problem is "missing", "dangling", "size", "checksum", "outside", "unreadable", "leftover" or "unreferenced".
 ///
@@ -1002,9 +1002,9 @@ struct mlxe_error_t *mlxe_hub_verify_start(const struct mlxe_hub_t *hub,
                                            const struct mlxe_hub_callbacks_t *callbacks,
                                            struct mlxe_task_t **out_task);
 
-/// Starts taking a folder with a model into the models directory as `id`. It is checked first and becomes visible when
-/// it is whole. With `link` weights are hard-linked where the file system can: both are then one file. Result: as
-/// mlxe_hub_info().
+/// Starts importing a folder with a model into the models directory as `id`. It is checked first and becomes visible
+/// once it is complete. With `link`, weights are hard-linked where the file system allows: both names are then the same
+/// file. Result: as mlxe_hub_info().
 ///
 /// Callbacks, task and errors: as mlxe_hub_pull_start().
 ///
@@ -1018,7 +1018,7 @@ struct mlxe_error_t *mlxe_hub_import_start(const struct mlxe_hub_t *hub,
                                            struct mlxe_task_t **out_task);
 
 /// Starts moving all models to another directory, each atomically: by a rename, or by a copy to another file system.
-/// The hub still names the old directory; open a new one afterwards. Result: {"directory", "moved", "stayed"}.
+/// This hub keeps the old directory; open a new hub afterwards. Result: {"directory", "moved", "stayed"}.
 ///
 /// Callbacks, task and errors: as mlxe_hub_pull_start().
 ///
@@ -1029,9 +1029,9 @@ struct mlxe_error_t *mlxe_hub_move_start(const struct mlxe_hub_t *hub,
                                          const struct mlxe_hub_callbacks_t *callbacks,
                                          struct mlxe_task_t **out_task);
 
-/// Starts removing models, those first that were not used for the longest time, until the others take `budget` bytes or
-/// less. The `keep_count` ids in `keep` stay (NULL if there are none), and so does what is in use at the moment. With
-/// `dry_run` nothing is removed. Result: {"removed": [{"id", "bytes"}], "busy", "bytes", "within_budget"}.
+/// Starts removing models, least recently used first, until the others take `budget` bytes or less. The `keep_count`
+/// ids in `keep` (NULL if there are none) are kept, as are models in use. With `dry_run` nothing is removed. Result:
+/// {"removed": [{"id", "bytes"}], "busy", "bytes", "within_budget"}.
 ///
 /// Callbacks, task and errors: as mlxe_hub_pull_start().
 ///
@@ -1045,16 +1045,15 @@ struct mlxe_error_t *mlxe_hub_prune_start(const struct mlxe_hub_t *hub,
                                           const struct mlxe_hub_callbacks_t *callbacks,
                                           struct mlxe_task_t **out_task);
 
-/// Gives no option. `size` is sizeof of the struct; no more than that is written. Does nothing if `options` is
-/// NULL.
+/// Sets no option. `size` is the sizeof of the struct; no more than that is written. Does nothing if `options`
+/// is NULL.
 void mlxe_load_options_init(struct mlxe_load_options_t *options, size_t size);
 
-/// Starts loading a model and returns at once.
+/// Starts loading a model and returns immediately.
 ///
-/// `hub` says where a model with an `id` lies and comes from, and whose catalogue counts; NULL for the hub that the
-/// environment describes, as mlxe_hub_new(NULL) opens it. It may be freed at once. `options` and the strings in it are
-/// copied. `callbacks` may be NULL. `out_task` may be NULL; otherwise it receives
-/// the task, which the caller owns.
+/// `hub` says where a model with an `id` is kept and comes from, and whose catalogue applies; NULL for the hub of
+/// mlxe_hub_new(NULL). It may be freed right after the call. `options` and the strings in it are copied. `callbacks`
+/// may be NULL. `out_task` may be NULL; otherwise it receives the task, which the caller owns.
 /// Errors: MLXE_ERROR_INVALID_ARGUMENT. Everything else is reported by the task.
 ///
 /// Any thread, also inside callbacks.
@@ -1068,7 +1067,7 @@ struct mlxe_error_t *mlxe_load_start(const struct mlxe_engine_t *engine,
 /// Loads a model and waits for it: mlxe_load_start(), then mlxe_task_model().
 ///
 /// `callbacks` may be NULL. `out_model` receives the model, which the caller owns.
-/// Errors: all that loading can fail with; MLXE_ERROR_REENTRANT inside a callback.
+/// Errors: those of loading; MLXE_ERROR_REENTRANT inside a callback.
 ///
 /// Any thread but the library's own.
 MLXE_MUST_USE
@@ -1078,24 +1077,23 @@ struct mlxe_error_t *mlxe_load(const struct mlxe_engine_t *engine,
                                const struct mlxe_load_callbacks_t *callbacks,
                                struct mlxe_model_t **out_model);
 
-/// Waits for a load and returns its model, which the caller owns. Each call gives another handle of the same model.
+/// Waits for a load and returns its model, which the caller owns. Each call returns another handle to the same model.
 ///
-/// Any thread but the library's own. Errors: as mlxe_task_wait(); MLXE_ERROR_INVALID_ARGUMENT if it is no load.
+/// Any thread but the library's own. Errors: as mlxe_task_wait(); MLXE_ERROR_INVALID_ARGUMENT if it is not a load.
 MLXE_MUST_USE struct mlxe_error_t *mlxe_task_model(const struct mlxe_task_t *task, struct mlxe_model_t **out_model);
 
-/// Starts looking for models of the Hugging Face Hub, or of the mirror that the hub names.
+/// Starts searching the Hugging Face Hub, or the mirror that the hub names, for models.
 ///
-/// `query` is a JSON object, or empty: text,
-/// author, task, library ("mlx"), tags, languages, licence, gated, architecture, size_class ("tiny" under 100 million
-/// parameters, "small" to 1 billion, "medium" to 7, "large" to 13, "xlarge"), bits, modality ("text", "image", "audio",
-/// "embedding", "other"), min_bytes, max_bytes, fits_bytes, min_downloads, min_likes, since ("2025-01-31"), supported,
-/// sort ("downloads", "likes", "trending", "created", "modified", "quality"), limit (20), page. All that is given must be
-/// fulfilled; unknown keys are refused.
+/// `query` is a JSON object, or empty: text, author, task, library ("mlx"), tags, languages, licence, gated,
+/// architecture, size_class ("tiny" under 100 million parameters, "small" to 1 billion, "medium" to 7, "large" to 13,
+/// "xlarge"), bits, modality ("text", "image", "audio", "embedding", "other"), min_bytes, max_bytes, fits_bytes,
+/// min_downloads, min_likes, since ("2025-01-31"), supported, sort ("downloads", "likes", "trending", "created",
+/// "modified", "quality"), limit (20), page. A model must match all given criteria; unknown keys are refused.
 ///
 /// The result is a JSON object: `models`, each with id, architecture, supported, parameters, bits, weight_bytes,
-/// memory_bytes, quality and more (unknown values are null); `next`, the `page` to go on with or null; `examined`.
+/// memory_bytes, quality and more (unknown values are null); `next`, the `page` to continue with, or null; `examined`.
 ///
-/// All arguments are copied. `callbacks` and `out_task` may be NULL; the task is the caller's, see mlxe_task_result().
+/// All arguments are copied. `callbacks` and `out_task` may be NULL; the caller owns the task, see mlxe_task_result().
 /// Errors: MLXE_ERROR_INVALID_ARGUMENT. Everything else is reported by the task.
 ///
 /// Any thread, also inside callbacks.
@@ -1105,17 +1103,17 @@ struct mlxe_error_t *mlxe_hub_search_start(const struct mlxe_hub_t *hub,
                                            const struct mlxe_hub_callbacks_t *callbacks,
                                            struct mlxe_task_t **out_task);
 
-/// Starts estimating what a model takes in memory and whether it fits, without loading or downloading its weights.
+/// Starts estimating how much memory a model takes and whether it fits, without loading or downloading its weights.
 ///
-/// `hub` and `options` say which model, as for mlxe_load_start(). `request` is a JSON object, or empty: context (positions, prompt
-/// and answer together; the model's, but 4096 at most), prefill_step, kv_bits, kv_group_size, max_kv_size, device ("cpu"
-/// or "gpu"; the GPU if there is one). Unknown keys are refused.
+/// `hub` and `options` say which model, as for mlxe_load_start(). `request` is a JSON object, or empty: context
+/// (positions, prompt and answer together; default: the model's, at most 4096), prefill_step, kv_bits, kv_group_size,
+/// max_kv_size, device ("cpu" or "gpu"; default: the GPU if there is one). Unknown keys are refused.
 ///
 /// The result is a JSON object: name, model_type, supported, reason, parameters, bits, context_length, download_bytes,
-/// memory (context, weights, kv_cache, activations, total), memory_total and memory_available (of the machine, or of what
+/// memory (context, weights, kv_cache, activations, total), memory_total and memory_available (of the machine, or what
 /// a container or iOS allows this process), fits, largest_context. Sizes are in bytes; unknown values are null.
 ///
-/// All arguments are copied. `callbacks` and `out_task` may be NULL; the task is the caller's, see mlxe_task_result().
+/// All arguments are copied. `callbacks` and `out_task` may be NULL; the caller owns the task, see mlxe_task_result().
 /// Errors: MLXE_ERROR_INVALID_ARGUMENT. Everything else is reported by the task.
 ///
 /// Any thread, also inside callbacks.
@@ -1128,26 +1126,26 @@ struct mlxe_error_t *mlxe_estimate_start(const struct mlxe_hub_t *hub,
 
 /// The hub's catalogue of well-known models, smallest first: a JSON array of objects with id, name, short_name,
 /// parameters, bits, architecture, context, default_prompt, extra_eos; and supported (whether this library has the
-/// architecture), weight_bytes and fits (into the memory that is available now, or null). `out_json` receives the text,
-/// which the caller owns.
+/// architecture), weight_bytes and fits (whether it fits in the memory that is available now, or null). `out_json`
+/// receives the text, which the caller owns.
 ///
 /// Any thread.
 MLXE_MUST_USE struct mlxe_error_t *mlxe_hub_catalog(const struct mlxe_hub_t *hub, struct mlxe_string_t **out_json);
 
-/// Adds entries to the hub's catalogue, or replaces those with the same id. Other hubs do not know them. `json` is an
+/// Adds entries to the hub's catalogue, or replaces those with the same id. Other hubs are not affected. `json` is an
 /// object with the keys id to extra_eos of mlxe_hub_catalog(), or an array of them; default_prompt and extra_eos may be
 /// left out.
-/// Errors: MLXE_ERROR_INVALID_ARGUMENT; entries before the one that is refused have been added.
+/// Errors: MLXE_ERROR_INVALID_ARGUMENT; entries before the refused one have been added.
 ///
 /// Any thread.
 MLXE_MUST_USE struct mlxe_error_t *mlxe_hub_catalog_add(const struct mlxe_hub_t *hub, struct mlxe_str_t json);
 
-/// Another handle of the same model. `out_model` receives it; the caller owns it.
+/// Another handle to the same model. `out_model` receives it; the caller owns it.
 ///
 /// Any thread.
 MLXE_MUST_USE struct mlxe_error_t *mlxe_model_clone(const struct mlxe_model_t *model, struct mlxe_model_t **out_model);
 
-/// Gives a handle up. The weights are freed with the last handle and generation. NULL is fine.
+/// Releases a handle. The weights are freed with the last handle and generation. NULL is fine.
 ///
 /// Any thread, also inside callbacks.
 void mlxe_model_free(struct mlxe_model_t *model);
@@ -1163,7 +1161,7 @@ MLXE_MUST_USE
 struct mlxe_error_t *mlxe_model_info_json(const struct mlxe_model_t *model,
                                           struct mlxe_string_t **out_json);
 
-/// The model's config.json, as it was read.
+/// The model's config.json, as read.
 ///
 /// `out_json` receives the text, which the caller owns.
 ///
@@ -1202,7 +1200,7 @@ struct mlxe_error_t *mlxe_tokenizer_open(struct mlxe_str_t directory,
 /// Any thread.
 void mlxe_tokenizer_free(struct mlxe_tokenizer_t *tokenizer);
 
-/// How many tokens there are; 0 if `tokenizer` is NULL.
+/// The number of tokens; 0 if `tokenizer` is NULL.
 ///
 /// Any thread.
 size_t mlxe_tokenizer_vocab_size(const struct mlxe_tokenizer_t *tokenizer);
@@ -1221,8 +1219,8 @@ struct mlxe_error_t *mlxe_tokenizer_eos_tokens(const struct mlxe_tokenizer_t *to
 
 /// Turns text into token ids.
 ///
-/// `add_special_tokens` adds what the tokenizer puts around a text, such as a beginning-of-sequence token; pass false
-/// for text that a chat template made. `out_tokens` receives the ids; the caller owns them.
+/// `add_special_tokens` adds the tokens that the tokenizer puts around a text, such as beginning-of-sequence; pass
+/// false for text from a chat template. `out_tokens` receives the ids; the caller owns them.
 /// Errors: MLXE_ERROR_TOKENIZER.
 ///
 /// Any thread.
@@ -1234,8 +1232,8 @@ struct mlxe_error_t *mlxe_tokenizer_encode(const struct mlxe_tokenizer_t *tokeni
 
 /// Turns token ids into text.
 ///
-/// `skip_special_tokens` leaves out tokens such as end-of-sequence. Ids that are not in the vocabulary are left out too:
-/// output layers may be larger than it. `out_text` receives the text; the caller owns it.
+/// `skip_special_tokens` leaves out tokens such as end-of-sequence. Ids that are not in the vocabulary are left out
+/// too, because output layers may be larger than the vocabulary. `out_text` receives the text; the caller owns it.
 /// Errors: MLXE_ERROR_INVALID_ARGUMENT.
 ///
 /// Any thread.
@@ -1246,11 +1244,11 @@ struct mlxe_error_t *mlxe_tokenizer_decode(const struct mlxe_tokenizer_t *tokeni
                                            bool skip_special_tokens,
                                            struct mlxe_string_t **out_text);
 
-/// Sets all options to their defaults. `size` is sizeof of the struct; no more than that is written. Does nothing if
-/// `options` is NULL.
+/// Sets all options to their defaults. `size` is the sizeof of the struct; no more than that is written. Does nothing
+/// if `options` is NULL.
 void mlxe_template_options_init(struct mlxe_template_options_t *options, size_t size);
 
-/// Renders chat messages as the prompt that the model was trained on.
+/// Renders chat messages as a prompt in the format that the model was trained on.
 ///
 /// `messages_json` is a JSON array of objects with "role" and "content". `options` may be NULL. `out_text` receives
 /// the text, which the caller owns; encode it without special tokens.
@@ -1263,14 +1261,14 @@ struct mlxe_error_t *mlxe_tokenizer_apply_chat_template(const struct mlxe_tokeni
                                                         const struct mlxe_template_options_t *options,
                                                         struct mlxe_string_t **out_text);
 
-/// Gives no option. `size` is sizeof of the struct; no more than that is written. Does nothing if `options` is
-/// NULL.
+/// Sets no option. `size` is the sizeof of the struct; no more than that is written. Does nothing if `options`
+/// is NULL.
 void mlxe_generate_options_init(struct mlxe_generate_options_t *options, size_t size);
 
-/// Starts generating behind a prompt and returns at once.
+/// Starts generating after a prompt and returns immediately.
 ///
-/// `prompt` are `prompt_len` token ids, copied, as are `options` (NULL for the defaults) and what they point to.
-/// `callbacks` may be NULL. `out_task` may be NULL; otherwise it receives the task, which the caller owns.
+/// `prompt` points to `prompt_len` token ids. They are copied, as are `options` (NULL for the defaults) and what they
+/// point to. `callbacks` may be NULL. `out_task` may be NULL; otherwise it receives the task, which the caller owns.
 /// Errors: MLXE_ERROR_INVALID_ARGUMENT, MLXE_ERROR_CONTEXT_FULL, MLXE_ERROR_POISONED. Everything else is reported by
 /// the task.
 ///
@@ -1283,15 +1281,16 @@ struct mlxe_error_t *mlxe_generate_start(const struct mlxe_model_t *model,
                                          const struct mlxe_generate_callbacks_t *callbacks,
                                          struct mlxe_task_t **out_task);
 
-/// Waits for a generation and copies its statistics to `out_stats`, whose struct_size the caller has set.
+/// Waits for a generation and copies its statistics to `out_stats`, whose struct_size must be set.
 ///
-/// Any thread but the library's own. Errors: as mlxe_task_wait(); MLXE_ERROR_INVALID_ARGUMENT if it is no generation.
+/// Any thread but the library's own. Errors: as mlxe_task_wait(); MLXE_ERROR_INVALID_ARGUMENT if it is not a
+/// generation.
 MLXE_MUST_USE
 struct mlxe_error_t *mlxe_task_stats(const struct mlxe_task_t *task,
                                      struct mlxe_generation_stats_t *out_stats);
 
-/// Starts generating behind a prompt; its events are taken with mlxe_generation_next(). The generation runs ahead of
-/// the taker.
+/// Starts generating after a prompt; mlxe_generation_next() returns its events. The generation does not wait for events
+/// to be taken.
 ///
 /// Arguments as for mlxe_generate_start(). `out_generation` receives the generation, which the caller owns.
 ///
@@ -1305,28 +1304,29 @@ struct mlxe_error_t *mlxe_generation_new(const struct mlxe_model_t *model,
 
 /// Waits for the next event.
 ///
-/// `out_event` receives it, borrowed until the next call with this generation or its end; NULL when there are no more.
-/// Errors: what the generation failed with, once all its events are taken; MLXE_ERROR_REENTRANT inside a callback.
+/// `out_event` receives it, borrowed until the next call with this generation or until it is freed; NULL when there are
+/// no more.
+/// Errors: the generation's error, once all its events have been taken; MLXE_ERROR_REENTRANT inside a callback.
 ///
 /// Any thread but the library's own; one at a time.
 MLXE_MUST_USE
 struct mlxe_error_t *mlxe_generation_next(const struct mlxe_generation_t *generation,
                                           const struct mlxe_generation_event_t **out_event);
 
-/// Asks the generation to stop; it does within one token. Does nothing if `generation` is NULL.
+/// Asks the generation to stop, which it does within one token. Does nothing if `generation` is NULL.
 ///
 /// Any thread.
 void mlxe_generation_cancel(const struct mlxe_generation_t *generation);
 
-/// Waits for the generation's end and copies its statistics to `out_stats`, whose struct_size the caller has set.
-/// Events that were not taken can still be.
+/// Waits for the end of the generation and copies its statistics to `out_stats`, whose struct_size must be set. Events
+/// that have not been taken remain available.
 ///
-/// Any thread but the library's own. Errors: what the generation failed with.
+/// Any thread but the library's own. Errors: the generation's error.
 MLXE_MUST_USE
 struct mlxe_error_t *mlxe_generation_stats(const struct mlxe_generation_t *generation,
                                            struct mlxe_generation_stats_t *out_stats);
 
-/// Cancels the generation, if it still runs, and gives it up. NULL is fine.
+/// Cancels the generation if it is still running, and releases it. NULL is fine.
 ///
 /// Any thread.
 void mlxe_generation_free(struct mlxe_generation_t *generation);
@@ -1344,7 +1344,7 @@ void mlxe_generation_free(struct mlxe_generation_t *generation);
 extern "C" {
 #endif
 
-/// The text of a NUL-terminated string; empty if `text` is NULL.
+/// A view of a NUL-terminated string; empty if `text` is NULL.
 static inline mlxe_str_t mlxe_str(const char *text) {
     mlxe_str_t str;
     str.data = text;
@@ -1357,19 +1357,19 @@ static inline mlxe_str_t mlxe_str(const char *text) {
     return str;
 }
 
-/// An integer that is given.
+/// An integer option with this value.
 static inline mlxe_opt_int_t mlxe_int(int64_t value) {
     mlxe_opt_int_t number = {true, value};
     return number;
 }
 
-/// A number of 64 bits that is given.
+/// A 64-bit unsigned option with this value.
 static inline mlxe_opt_u64_t mlxe_u64(uint64_t value) {
     mlxe_opt_u64_t number = {true, value};
     return number;
 }
 
-/// A number that is given.
+/// A floating-point option with this value.
 static inline mlxe_opt_float_t mlxe_float(double value) {
     mlxe_opt_float_t number = {true, value};
     return number;
@@ -1379,7 +1379,7 @@ static inline mlxe_opt_float_t mlxe_float(double value) {
 }  // extern "C"
 #endif
 
-/// The text of a string literal, NULs in it included.
+/// A view of a string literal, including any NULs in it.
 #ifdef __cplusplus
 #define MLXE_STR(literal) (mlxe_str_t{"" literal, sizeof(literal) - 1})
 #else

@@ -1,4 +1,4 @@
-//! Every environment variable that the library reads, with what it does: nobody else asks the system for one.
+//! Every environment variable that the library reads, and what it does. No other file reads the environment.
 
 use std::path::PathBuf;
 
@@ -12,17 +12,17 @@ pub struct Variable {
 }
 
 impl Variable {
-    /// Its text without surrounding space; `None` also if that is empty, or not UTF-8.
+    /// Its value, trimmed; `None` if it is unset, empty or not UTF-8.
     pub fn text(self) -> Option<String> {
         trimmed(std::env::var(self.name).ok()?)
     }
 
-    /// A file or a folder; `None` also if it is empty.
+    /// Its value as a path; `None` if it is unset or empty.
     pub fn path(self) -> Option<PathBuf> {
         std::env::var_os(self.name).filter(|v| !v.is_empty()).map(PathBuf::from)
     }
 
-    /// Whether it says yes: `1`, `ON`, `YES` or `TRUE`, in letters of any size.
+    /// Whether it is true: `1`, `ON`, `YES` or `TRUE`, in any case.
     pub fn is_true(self) -> bool {
         self.text().is_some_and(|v| matches!(v.to_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE"))
     }
@@ -32,7 +32,7 @@ impl Variable {
         self.text().is_some_and(|v| v == "0")
     }
 
-    /// The name in small letters and its text, else the name as it stands here and its text. Proxies are known by both.
+    /// The lower-case name with its value, otherwise the name as declared with its value. Proxies are set by either.
     pub fn in_either_case(self) -> Option<(String, String)> {
         self.in_either_case_of(|name| std::env::var(name).ok())
     }
@@ -73,37 +73,37 @@ macro_rules! variables {
 }
 
 variables! {
-    MLXE_MODELS_DIR: "Where models are kept; else `HF_HUB_CACHE`, else `hub` in `HF_HOME`, else the system's place.",
-    MLXE_CACHE_DIR: "Where kernels compiled for the GPU are kept (and MLX itself, by the build); else `mlx-engine` in \
+    MLXE_MODELS_DIR: "The models directory; otherwise `HF_HUB_CACHE`, `hub` in `HF_HOME`, or the system's default.",
+    MLXE_CACHE_DIR: "Where compiled GPU kernels are kept (and, by the build, MLX itself); default: `mlx-engine` in \
         `XDG_CACHE_HOME`.",
-    MLXE_THREADS: "How many threads the CPU kernels use, if the program does not say; one a core if not set.",
-    MLXE_CPU_KERNELS: "Lowers the CPU kernels to `portable`; `avx2`, `avx512`, `avx512bf16`; `neon`, `neondot`, \
-        `neonbf16`.",
-    MLXE_GPU_KERNELS: "`0` turns the engine's own CUDA kernels off; MLX's operations take their place.",
+    MLXE_THREADS: "Threads of the CPU kernels, unless the program sets them; default: one per core.",
+    MLXE_CPU_KERNELS: "Lowers the instruction set of the CPU kernels: `portable`; `avx2`, `avx512`, `avx512bf16`; \
+        `neon`, `neondot`, `neonbf16`.",
+    MLXE_GPU_KERNELS: "`0` turns off the engine's own CUDA kernels; MLX's operations replace them.",
     MLXE_MMAP: "`0` reads weights into memory instead of mapping their files.",
 
-    HF_ENDPOINT: "The Hub or a mirror of it; `https://huggingface.co` if not set.",
-    HF_TOKEN: "The access token of the Hub.",
+    HF_ENDPOINT: "URL of the Hub or of a mirror; default: `https://huggingface.co`.",
+    HF_TOKEN: "The access token for the Hub.",
     HUGGING_FACE_HUB_TOKEN: "The old name of `HF_TOKEN`.",
-    HF_TOKEN_PATH: "The file with the access token; `token` in `HF_HOME` if not set.",
-    HF_HUB_DISABLE_IMPLICIT_TOKEN: "`1` sends no token that the program did not name.",
-    HF_HOME: "Where the Hub's Python libraries keep models and token; `huggingface` in `XDG_CACHE_HOME` if not set.",
-    HF_HUB_CACHE: "Where the Hub's Python libraries keep models; `hub` in `HF_HOME` if not set.",
+    HF_TOKEN_PATH: "The file with the access token; default: `token` in `HF_HOME`.",
+    HF_HUB_DISABLE_IMPLICIT_TOKEN: "`1` sends no token unless the program sets one.",
+    HF_HOME: "Where the Hub's Python libraries keep models and token; default: `huggingface` in `XDG_CACHE_HOME`.",
+    HF_HUB_CACHE: "Where the Hub's Python libraries keep models; default: `hub` in `HF_HOME`.",
     HUGGINGFACE_HUB_CACHE: "The old name of `HF_HUB_CACHE`.",
-    HF_HUB_OFFLINE: "`1` never touches the network.",
+    HF_HUB_OFFLINE: "`1` never uses the network.",
     TRANSFORMERS_OFFLINE: "As `HF_HUB_OFFLINE`.",
     HF_HUB_DISABLE_XET: "`1` downloads over plain HTTP only, not from Xet storage.",
-    HF_HUB_DOWNLOAD_TIMEOUT: "For how many seconds (1 to 3600) a connection may stand still; 20 if not set.",
+    HF_HUB_DOWNLOAD_TIMEOUT: "How many seconds (1 to 3600) a connection may stall; default: 20.",
 
-    HTTP_PROXY: "The proxy for `http` addresses; small letters go before large ones.",
-    HTTPS_PROXY: "The proxy for `https` addresses; small letters go before large ones.",
-    ALL_PROXY: "The proxy for addresses of both kinds; small letters go before large ones.",
-    NO_PROXY: "Hosts, domains and blocks of addresses that are reached without a proxy, separated by commas.",
-    SSL_CERT_FILE: "On Linux: certificates to trust, read by the TLS library.",
+    HTTP_PROXY: "The proxy for `http` URLs; the lower-case name takes precedence.",
+    HTTPS_PROXY: "The proxy for `https` URLs; the lower-case name takes precedence.",
+    ALL_PROXY: "The proxy for both; the lower-case name takes precedence.",
+    NO_PROXY: "Comma-separated hosts, domains and address blocks that are reached without a proxy.",
+    SSL_CERT_FILE: "On Linux: a file of certificates to trust, read by the TLS library.",
     SSL_CERT_DIR: "On Linux: a folder of certificates to trust, read by the TLS library.",
 
-    HOME: "The user's folder.",
-    XDG_CACHE_HOME: "The user's cache; `~/.cache` if not set.",
+    HOME: "The user's home folder.",
+    XDG_CACHE_HOME: "The user's cache folder; default: `~/.cache`.",
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
-//! Structs of callbacks: one pattern, and the promise that goes with it, for all of them.
+//! Callback structs: one pattern, and one contract, for all of them.
 //!
 //! Each struct has the same five fields: `struct_size`, `user_data`, `on_event`, `on_done`, `drop`. Its file says what
-//! an event and a result are in C ([`Translate`]); the rest is here. The promise: once a function has accepted the
-//! callbacks, `on_done` is called exactly once, then `drop` exactly once, and nothing after that. Rejected callbacks are
-//! only dropped; where the size cannot be right not even that, because `drop` cannot be found.
+//! an event and a result are in C ([`Translate`]); the rest is here. The contract: once a function has accepted the
+//! callbacks, `on_done` is called exactly once, then `drop` exactly once, and nothing after that. Rejected callbacks
+//! are only dropped; where the size cannot be right not even that, because `drop` cannot be found.
 
 use std::ffi::c_void;
 
@@ -19,9 +19,9 @@ pub(super) type OnDone<R> = Option<unsafe extern "C" fn(user_data: *mut c_void, 
 
 /// A struct of callbacks. Implemented by [`callbacks!`](callbacks) only.
 pub(super) trait Callbacks: Versioned {
-    /// What `on_event` is told of.
+    /// The event passed to `on_event`.
     type Event;
-    /// What `on_done` is given: a pointer.
+    /// The result passed to `on_done`: a pointer.
     type Result: Copy;
 
     fn user_data(&self) -> UserData;
@@ -29,7 +29,7 @@ pub(super) trait Callbacks: Versioned {
     fn on_done(&self) -> OnDone<Self::Result>;
 }
 
-/// Makes a struct with the five fields one of the pattern: `callbacks!(struct, event, result)`.
+/// Implements the pattern for a struct with the five fields: `callbacks!(struct, event, result)`.
 macro_rules! callbacks {
     ($name:ident, $event:ty, $result:ty) => {
         // SAFETY: repr(C), begins with the size; a pointer and optional functions, which `defaults` shows to be all.
@@ -65,9 +65,9 @@ pub(super) use callbacks;
 
 /// What events and results of a kind of task are in C. Keeps what they point to until the next one.
 pub(super) trait Translate: Default {
-    /// The struct of callbacks that hears of them.
+    /// The callback struct that receives them.
     type Callbacks: Callbacks;
-    /// What the engine tells.
+    /// The engine's event.
     type Event;
     /// What the task results in.
     type Result;

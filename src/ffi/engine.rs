@@ -7,8 +7,8 @@ use super::{free, guard, mlxe_engine_options_t, mlxe_error_t, out};
 use crate::array::Device;
 use crate::engine::Engine;
 
-/// Owns the thread where models live and compute. Free with mlxe_engine_free(); models and tasks keep it alive, so the
-/// order of freeing does not matter.
+/// Owns the thread where models live and compute. Free with mlxe_engine_free(); models and tasks keep it alive, so
+/// handles can be freed in any order.
 pub struct mlxe_engine_t(pub(super) Engine);
 
 /// Starts an engine.
@@ -33,7 +33,7 @@ pub unsafe extern "C" fn mlxe_engine_new(
     })
 }
 
-/// Where the engine computes: "cpu" or "gpu". Static; do not free. NULL if `engine` is NULL.
+/// The device that the engine computes on: "cpu" or "gpu". Static; do not free. NULL if `engine` is NULL.
 ///
 /// Any thread.
 #[unsafe(no_mangle)]
@@ -46,7 +46,7 @@ pub unsafe extern "C" fn mlxe_engine_device(engine: *const mlxe_engine_t) -> *co
     }
 }
 
-/// Bytes of state that generations left and that are kept for later prompts. 0 if `engine` is NULL.
+/// Bytes of state from generations that are kept for later prompts. 0 if `engine` is NULL.
 ///
 /// Any thread.
 #[unsafe(no_mangle)]
@@ -55,8 +55,8 @@ pub unsafe extern "C" fn mlxe_engine_prefix_bytes(engine: *const mlxe_engine_t) 
     unsafe { engine.as_ref() }.map_or(0, |e| e.0.prefix_bytes())
 }
 
-/// Frees the state that generations left, before anything that is started after this call. A model that is freed frees its
-/// own. Does nothing if `engine` is NULL.
+/// Frees the state kept from generations, before any work that is started after this call. Freeing a model also frees
+/// its state. Does nothing if `engine` is NULL.
 ///
 /// Any thread, also inside callbacks.
 #[unsafe(no_mangle)]
@@ -67,7 +67,7 @@ pub unsafe extern "C" fn mlxe_engine_clear_prefixes(engine: *const mlxe_engine_t
     }
 }
 
-/// Gives the engine up. It ends with the last model and task on it. NULL is fine.
+/// Releases the engine. It ends with its last model and task. NULL is fine.
 ///
 /// Any thread, also inside callbacks.
 #[unsafe(no_mangle)]

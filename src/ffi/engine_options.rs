@@ -9,9 +9,9 @@ use crate::array::Device;
 use crate::engine::EngineOptions;
 use crate::error::Result;
 
-/// Not given: the GPU if there is one, else the CPU.
+/// Not given: the GPU if there is one, otherwise the CPU.
 pub const MLXE_DEVICE_DEFAULT: i32 = 0;
-/// The host's processor.
+/// The host CPU.
 pub const MLXE_DEVICE_CPU: i32 = 1;
 /// Metal on Apple silicon, CUDA where the CUDA build of MLX is loaded.
 pub const MLXE_DEVICE_GPU: i32 = 2;
@@ -22,16 +22,15 @@ pub const MLXE_DEVICE_GPU: i32 = 2;
 pub struct mlxe_engine_options_t {
     /// sizeof(mlxe_engine_options_t)
     pub struct_size: usize,
-    /// The same options as a JSON object with the names below as keys; a key that is none of them is an error. What the
-    /// fields give counts more. Copied, like all texts and lists, by the function that takes the options.
+    /// The same options as a JSON object with the names below as keys; unknown keys are errors. Fields that are set
+    /// take precedence. Copied, like all strings and lists, by the function that takes the options.
     pub json: mlxe_str_t,
-    /// Where to compute. MLXE_DEVICE_*. Default: the GPU if there is one, else the CPU.
+    /// Where to compute. MLXE_DEVICE_*. Default: the GPU if there is one, otherwise the CPU.
     pub device: i32,
-    /// Generations of one model that are decoded together at most, one token of each a step; 1 decodes each for itself.
-    /// At least 1. Default: 8.
+    /// How many generations of one model are decoded together at most; 1 decodes each alone. At least 1. Default: 8.
     pub max_batch: mlxe_opt_int_t,
-    /// Bytes of state that generations may leave for later prompts that begin alike, those used longest ago going
-    /// first; 0 keeps none. Default: an eighth of the memory that is free when the engine starts.
+    /// Bytes of state kept from generations for later prompts with the same beginning, least recently used first to go;
+    /// 0 keeps none. Default: an eighth of the memory that is free when the engine starts.
     pub prefix_bytes: mlxe_opt_u64_t,
 }
 
@@ -46,8 +45,8 @@ unsafe impl Versioned for mlxe_engine_options_t {
     }
 }
 
-/// Gives no option. `size` is sizeof of the struct; no more than that is written. Does nothing if `options` is
-/// NULL.
+/// Sets no option. `size` is the sizeof of the struct; no more than that is written. Does nothing if `options`
+/// is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mlxe_engine_options_init(options: *mut mlxe_engine_options_t, size: usize) {
     // SAFETY: the caller's struct is that large.

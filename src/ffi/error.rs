@@ -4,7 +4,7 @@ use std::ffi::{CString, c_char};
 
 use crate::error::Error;
 
-/// An error: a code, and a message for people. Owned by whoever received it; free with mlxe_error_free().
+/// An error: a code, and a message for people. Owned by the caller that receives it; free with mlxe_error_free().
 pub struct mlxe_error_t {
     code: i32,
     message: CString,
@@ -21,17 +21,17 @@ impl mlxe_error_t {
     }
 }
 
-/// No error. Functions say so by returning NULL; mlxe_error_code(NULL) gives this.
+/// No error: functions return NULL, whose mlxe_error_code() is this.
 pub const MLXE_OK: i32 = 0;
 /// An argument is missing, malformed or out of range.
 pub const MLXE_ERROR_INVALID_ARGUMENT: i32 = 1;
-/// A file, directory, model id or other named thing does not exist.
+/// A file, directory, model or other named object does not exist.
 pub const MLXE_ERROR_NOT_FOUND: i32 = 2;
 /// The operating system refused to read, write or create something.
 pub const MLXE_ERROR_IO: i32 = 3;
 /// config.json or another JSON file of a model is malformed or contradicts itself.
 pub const MLXE_ERROR_INVALID_CONFIG: i32 = 4;
-/// The model_type (or a feature a model needs) is not supported.
+/// The model_type, or a feature that a model needs, is not supported.
 pub const MLXE_ERROR_UNSUPPORTED_MODEL: i32 = 5;
 /// Weight files are missing, truncated, overlapping, or do not fit the model.
 pub const MLXE_ERROR_INVALID_WEIGHTS: i32 = 6;
@@ -41,13 +41,13 @@ pub const MLXE_ERROR_TOKENIZER: i32 = 7;
 pub const MLXE_ERROR_TEMPLATE: i32 = 8;
 /// MLX reported an error.
 pub const MLXE_ERROR_MLX: i32 = 9;
-/// Memory (of the device or of the host) ran out, or a set limit would be passed.
+/// Device or host memory ran out, or a configured limit would be exceeded.
 pub const MLXE_ERROR_OUT_OF_MEMORY: i32 = 10;
 /// The work was cancelled.
 pub const MLXE_ERROR_CANCELLED: i32 = 11;
-/// A blocking call was made from inside a callback, where it would wait for itself.
+/// A blocking call was made inside a callback, where it could deadlock.
 pub const MLXE_ERROR_REENTRANT: i32 = 12;
-/// A panic was caught at the library's border. This is a bug in the library.
+/// A panic was caught at the library's boundary. This is a bug in the library.
 pub const MLXE_ERROR_PANIC: i32 = 13;
 /// The handle was in use when a panic was caught and can no longer be trusted.
 pub const MLXE_ERROR_POISONED: i32 = 14;
@@ -57,11 +57,11 @@ pub const MLXE_ERROR_NETWORK: i32 = 15;
 pub const MLXE_ERROR_CONTEXT_FULL: i32 = 16;
 /// An invariant of the library did not hold. This is a bug in the library.
 pub const MLXE_ERROR_INTERNAL: i32 = 17;
-/// A server wants a token, or the token's account may not read this.
+/// A server requires a token, or the token's account has no access.
 pub const MLXE_ERROR_ACCESS_DENIED: i32 = 18;
-/// The disk has no room for what is to be written.
+/// The disk is full.
 pub const MLXE_ERROR_DISK_FULL: i32 = 19;
-/// Somebody else, here or in another process, is working on the same model.
+/// The same model is in use by other work, in this process or another.
 pub const MLXE_ERROR_BUSY: i32 = 20;
 
 /// The error's code, one of MLXE_ERROR_*; MLXE_OK if `error` is NULL. Later versions may have more codes.

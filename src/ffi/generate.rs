@@ -27,28 +27,28 @@ pub struct mlxe_token_value_t {
 
 /// A part of the prompt was processed.
 pub const MLXE_GENERATION_PREFILL: i32 = 1;
-/// A token was generated; `text` is what it completed, whole characters, perhaps none.
+/// A token was generated; `text` has the complete characters that are now certain, possibly none.
 pub const MLXE_GENERATION_TOKEN: i32 = 2;
-/// `text` had been held back, because it might have begun a stop text or lacked the end of a character.
+/// `text` had been held back, because it might have begun a stop string or was an incomplete character.
 pub const MLXE_GENERATION_TEXT: i32 = 3;
 
-/// What happened in a generation. The answer is the `text` of all events, one after the other. Valid for the call it is
-/// passed to, with all that it points to. Ignore kinds you do not know.
+/// What happened in a generation. The answer is the concatenated `text` of all events. Valid during the call it is
+/// passed to, as is everything it points to. Ignore kinds you do not know.
 #[repr(C)]
 pub struct mlxe_generation_event_t {
-    /// sizeof of the library's struct; later versions append fields.
+    /// sizeof the struct in the library; later versions append fields.
     pub struct_size: usize,
     /// MLXE_GENERATION_*
     pub kind: i32,
     /// With MLXE_GENERATION_TOKEN: the token's id.
     pub token: u32,
-    /// UTF-8 with a NUL behind it; empty with MLXE_GENERATION_PREFILL.
+    /// UTF-8, NUL-terminated; empty with MLXE_GENERATION_PREFILL.
     pub text: *const c_char,
     /// Its length in bytes, without the NUL.
     pub text_len: usize,
-    /// With MLXE_GENERATION_TOKEN, where asked for: the natural logarithm of the token's probability.
+    /// With MLXE_GENERATION_TOKEN, if requested: the natural logarithm of the token's probability.
     pub logprob: mlxe_opt_float_t,
-    /// Where asked for: the likeliest tokens with their log-probabilities; else NULL.
+    /// If requested: the most likely tokens with their log-probabilities; otherwise NULL.
     pub top: *const mlxe_token_value_t,
     /// How many.
     pub top_count: usize,
@@ -60,35 +60,35 @@ pub struct mlxe_generation_event_t {
 
 /// The model ended its answer.
 pub const MLXE_STOP_EOS: i32 = 1;
-/// A stop text appeared.
+/// A stop string appeared.
 pub const MLXE_STOP_STRING: i32 = 2;
-/// The limit on tokens was reached.
+/// `max_tokens` was reached.
 pub const MLXE_STOP_LENGTH: i32 = 3;
-/// It was cancelled.
+/// The generation was cancelled.
 pub const MLXE_STOP_CANCELLED: i32 = 4;
 /// The context is full.
 pub const MLXE_STOP_CONTEXT_FULL: i32 = 5;
 
-/// Nothing is kept.
+/// The prefix store is off.
 pub const MLXE_REUSE_DISABLED: i32 = 0;
-/// Nothing was kept so far of this model with these cache options.
+/// Nothing is stored yet for this model with these cache options.
 pub const MLXE_REUSE_NOTHING_STORED: i32 = 1;
-/// Nothing that was kept goes on like the prompt.
+/// The stored states continue differently.
 pub const MLXE_REUSE_DIFFERS: i32 = 2;
-/// All was reused that can be: the last token of a prompt is always processed.
+/// Everything was reused that can be: the last token of a prompt is always processed.
 pub const MLXE_REUSE_WHOLE_PROMPT: i32 = 3;
 /// Only whole blocks are reused, so that results are exactly the same.
 pub const MLXE_REUSE_BLOCK: i32 = 4;
-/// What was kept goes on like the prompt, but cannot go back to the position where it does not.
+/// A stored state begins like the prompt, but cannot go back to the position where they diverge.
 pub const MLXE_REUSE_NOT_TRIMMABLE: i32 = 5;
-/// What goes on like the prompt has been freed.
+/// A state that begins like the prompt has been freed.
 pub const MLXE_REUSE_EVICTED: i32 = 6;
 
-/// How a generation went.
+/// Statistics of a generation.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct mlxe_generation_stats_t {
-    /// sizeof(mlxe_generation_stats_t), set by the caller where the caller provides the struct.
+    /// sizeof(mlxe_generation_stats_t), set by the caller if the caller provides the struct.
     pub struct_size: usize,
     /// Tokens of the prompt that were processed or reused.
     pub prompt_tokens: usize,
@@ -96,15 +96,15 @@ pub struct mlxe_generation_stats_t {
     pub generated_tokens: usize,
     /// Seconds from the start until the prompt was processed.
     pub prompt_seconds: f64,
-    /// Seconds from then to the end.
+    /// Seconds from then until the end.
     pub generation_seconds: f64,
     /// Seconds from the start to the first token; negative if there was none.
     pub time_to_first_token: f64,
-    /// Prompt tokens that were processed a second.
+    /// Prompt tokens processed per second, not counting reused ones.
     pub prompt_tokens_per_second: f64,
-    /// Answer tokens a second.
+    /// Answer tokens per second.
     pub generation_tokens_per_second: f64,
-    /// The most bytes MLX held so far, in the whole process.
+    /// The most bytes MLX has held so far, in the whole process.
     pub peak_memory_bytes: u64,
     /// The seed that was used.
     pub seed: u64,
@@ -112,13 +112,13 @@ pub struct mlxe_generation_stats_t {
     pub stop_reason: i32,
     /// Why no more of the prompt was reused: MLXE_REUSE_*.
     pub reuse_end: i32,
-    /// Tokens of the prompt that were not processed, because an earlier generation left their state.
+    /// Tokens of the prompt whose state was reused from an earlier generation instead of processed.
     pub reused_tokens: usize,
-    /// Tokens that the prompt has in common, from its beginning, with something that an earlier generation left.
+    /// Length in tokens of the longest prefix that the prompt shares with the state of an earlier generation.
     pub matched_tokens: usize,
-    /// Tokens that were proposed, so that one step could confirm several.
+    /// Tokens that were proposed by speculation.
     pub proposed_tokens: usize,
-    /// Those of them that were right.
+    /// Those of them that were accepted.
     pub accepted_tokens: usize,
 }
 
@@ -171,8 +171,8 @@ unsafe fn write_stats(s: &GenerationStats, place: *mut mlxe_generation_stats_t) 
     Ok(())
 }
 
-/// Who hears of a generation. All functions may be NULL. They are called on the engine's thread, one at a time; what
-/// takes long in them delays everything on that engine.
+/// Callbacks of a generation. All functions may be NULL. They are called on the engine's thread, one at a time; slow
+/// callbacks delay everything on that engine.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct mlxe_generate_callbacks_t {
@@ -255,10 +255,10 @@ pub fn generation_observer(
     Listener::<Generations>::new(callbacks)
 }
 
-/// Starts generating behind a prompt and returns at once.
+/// Starts generating after a prompt and returns immediately.
 ///
-/// `prompt` are `prompt_len` token ids, copied, as are `options` (NULL for the defaults) and what they point to.
-/// `callbacks` may be NULL. `out_task` may be NULL; otherwise it receives the task, which the caller owns.
+/// `prompt` points to `prompt_len` token ids. They are copied, as are `options` (NULL for the defaults) and what they
+/// point to. `callbacks` may be NULL. `out_task` may be NULL; otherwise it receives the task, which the caller owns.
 /// Errors: MLXE_ERROR_INVALID_ARGUMENT, MLXE_ERROR_CONTEXT_FULL, MLXE_ERROR_POISONED. Everything else is reported by
 /// the task.
 ///
@@ -292,9 +292,10 @@ pub unsafe extern "C" fn mlxe_generate_start(
     })
 }
 
-/// Waits for a generation and copies its statistics to `out_stats`, whose struct_size the caller has set.
+/// Waits for a generation and copies its statistics to `out_stats`, whose struct_size must be set.
 ///
-/// Any thread but the library's own. Errors: as mlxe_task_wait(); MLXE_ERROR_INVALID_ARGUMENT if it is no generation.
+/// Any thread but the library's own. Errors: as mlxe_task_wait(); MLXE_ERROR_INVALID_ARGUMENT if it is not a
+/// generation.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mlxe_task_stats(
@@ -307,8 +308,8 @@ pub unsafe extern "C" fn mlxe_task_stats(
     })
 }
 
-/// A generation whose events are taken one at a time, for programs without callbacks. Free with mlxe_generation_free(),
-/// which cancels it.
+/// A generation whose events are pulled one at a time, for programs without callbacks. Free with
+/// mlxe_generation_free(), which cancels it.
 pub struct mlxe_generation_t {
     task: Task<GenerationStats>,
     events: Mutex<(Receiver<GenerationEvent>, EventBuffer, Option<Box<mlxe_generation_event_t>>)>,
@@ -326,14 +327,14 @@ impl Observer<GenerationEvent, GenerationStats> for Queue {
     fn event(&mut self, event: &GenerationEvent) -> Control {
         match self.0.send(event.clone()) {
             Ok(()) => Control::Continue,
-            // Nobody is left to take them.
+            // No one is left to take them.
             Err(_) => Control::Cancel,
         }
     }
 }
 
-/// Starts generating behind a prompt; its events are taken with mlxe_generation_next(). The generation runs ahead of
-/// the taker.
+/// Starts generating after a prompt; mlxe_generation_next() returns its events. The generation does not wait for events
+/// to be taken.
 ///
 /// Arguments as for mlxe_generate_start(). `out_generation` receives the generation, which the caller owns.
 ///
@@ -367,8 +368,9 @@ pub unsafe extern "C" fn mlxe_generation_new(
 
 /// Waits for the next event.
 ///
-/// `out_event` receives it, borrowed until the next call with this generation or its end; NULL when there are no more.
-/// Errors: what the generation failed with, once all its events are taken; MLXE_ERROR_REENTRANT inside a callback.
+/// `out_event` receives it, borrowed until the next call with this generation or until it is freed; NULL when there are
+/// no more.
+/// Errors: the generation's error, once all its events have been taken; MLXE_ERROR_REENTRANT inside a callback.
 ///
 /// Any thread but the library's own; one at a time.
 #[must_use]
@@ -399,7 +401,7 @@ pub unsafe extern "C" fn mlxe_generation_next(
     })
 }
 
-/// Asks the generation to stop; it does within one token. Does nothing if `generation` is NULL.
+/// Asks the generation to stop, which it does within one token. Does nothing if `generation` is NULL.
 ///
 /// Any thread.
 #[unsafe(no_mangle)]
@@ -410,10 +412,10 @@ pub unsafe extern "C" fn mlxe_generation_cancel(generation: *const mlxe_generati
     }
 }
 
-/// Waits for the generation's end and copies its statistics to `out_stats`, whose struct_size the caller has set.
-/// Events that were not taken can still be.
+/// Waits for the end of the generation and copies its statistics to `out_stats`, whose struct_size must be set. Events
+/// that have not been taken remain available.
 ///
-/// Any thread but the library's own. Errors: what the generation failed with.
+/// Any thread but the library's own. Errors: the generation's error.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mlxe_generation_stats(
@@ -428,7 +430,7 @@ pub unsafe extern "C" fn mlxe_generation_stats(
     })
 }
 
-/// Cancels the generation, if it still runs, and gives it up. NULL is fine.
+/// Cancels the generation if it is still running, and releases it. NULL is fine.
 ///
 /// Any thread.
 #[unsafe(no_mangle)]

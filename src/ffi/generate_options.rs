@@ -8,75 +8,77 @@ use super::{mlxe_opt_float_t, mlxe_opt_int_t, mlxe_opt_u64_t, mlxe_str_t, mlxe_t
 use crate::error::Result;
 use crate::generate::GenerateOptions;
 
-/// How to generate. By default the most likely token is chosen each time, until the model ends its answer or its
+/// How to generate. By default the most likely token is chosen each time, until the model ends its answer or the
 /// context is full. Initialise with mlxe_generate_options_init().
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct mlxe_generate_options_t {
     /// sizeof(mlxe_generate_options_t)
     pub struct_size: usize,
-    /// The same options as a JSON object with the names below as keys; a key that is none of them is an error. What the
-    /// fields give counts more. Copied, like all texts and lists, by the function that takes the options.
+    /// The same options as a JSON object with the names below as keys; unknown keys are errors. Fields that are set
+    /// take precedence. Copied, like all strings and lists, by the function that takes the options.
     pub json: mlxe_str_t,
-    /// Tokens to generate at most. Default: as many as the context holds.
+    /// The most tokens to generate. Default: as many as the context holds.
     pub max_tokens: mlxe_opt_int_t,
-    /// Positions at most, prompt and answer together. At least 1. Default: what the model was made for.
+    /// The most positions, prompt and answer together. At least 1. Default: the model's context length.
     pub max_context: mlxe_opt_int_t,
-    /// Texts that end the answer; neither they nor what follows them is part of it. Default: none.
+    /// Stop strings: they end the answer, and are not part of it. Default: none.
     pub stop: *const mlxe_str_t,
-    /// How many.
+    /// Its length.
     pub stop_count: usize,
-    /// Tokens that end the answer, besides the model's own. Default: none.
+    /// Tokens that end the answer, in addition to the model's own. Default: none.
     pub extra_eos: *const u32,
-    /// How many.
+    /// Its length.
     pub extra_eos_count: usize,
-    /// Leaves special tokens out of the text, the markers of thoughts and tool calls among them.
+    /// Leaves special tokens out of the text, including the markers of reasoning and tool calls.
     pub skip_special_tokens: bool,
-    /// Goes on after tokens that would end the answer; for benchmarks.
+    /// Continues past tokens that would end the answer; for benchmarks.
     pub ignore_eos: bool,
-    /// Divides the logits before the draw: higher values make the choice more random, and 0 always chooses the most
-    /// likely token. At least 0. Default: 0.
+    /// Divides the logits before sampling: higher values make the choice more random; 0 always chooses the most likely
+    /// token. At least 0. Default: 0.
     pub temperature: mlxe_opt_float_t,
-    /// Only the most likely tokens that together have this probability. Between 0 and 1. Default: 1, which is off.
+    /// Keeps only the most likely tokens whose probabilities add up to this. Between 0 and 1. Default: 1, which is off.
     pub top_p: mlxe_opt_float_t,
-    /// Only this many of the most likely tokens. Default: 0, which is off.
+    /// Keeps only this many of the most likely tokens. Default: 0, which is off.
     pub top_k: mlxe_opt_int_t,
-    /// Only tokens at least this probable, relative to the most likely one. Between 0 and 1. Default: 0, which is off.
+    /// Keeps only tokens with at least this probability relative to the most likely one. Between 0 and 1. Default: 0,
+    /// which is off.
     pub min_p: mlxe_opt_float_t,
-    /// `min_p` and `typical_p` leave at least this many tokens. At least 1. Default: 1.
+    /// `min_p` and `typical_p` keep at least this many tokens. At least 1. Default: 1.
     pub min_tokens_to_keep: mlxe_opt_int_t,
-    /// Only the tokens whose surprise is nearest to the entropy, of this probability together. Above 0 and at most 1.
-    /// Default: 1, which is off.
+    /// Keeps only the tokens whose surprise is closest to the entropy, until their probabilities add up to this. Above
+    /// 0 and at most 1. Default: 1, which is off.
     pub typical_p: mlxe_opt_float_t,
-    /// Only tokens whose logit is within this many standard deviations of the largest. At least 0. Default: 0, which is
-    /// off.
+    /// Keeps only tokens whose logit is within this many standard deviations of the largest. At least 0. Default: 0,
+    /// which is off.
     pub top_n_sigma: mlxe_opt_float_t,
-    /// The chance, drawn for each token, that the most likely tokens are excluded (XTC). Between 0 and 1. Default: 0,
-    /// which is off.
+    /// The probability, for each token, that XTC excludes the most likely tokens. Between 0 and 1. Default: 0, which is
+    /// off.
     pub xtc_probability: mlxe_opt_float_t,
-    /// XTC excludes all tokens more probable than this but the least probable of them. Between 0 and 0.5. Default: 0.1.
+    /// XTC excludes all tokens more probable than this, except the least likely of them. Between 0 and 0.5. Default:
+    /// 0.1.
     pub xtc_threshold: mlxe_opt_float_t,
-    /// Scale of DRY, a penalty on tokens that would go on with a repetition; 0.8 is usual. At least 0. Default: 0,
-    /// which is off.
+    /// Scale of DRY, a penalty on tokens that would extend a repetition; 0.8 is typical. At least 0. Default: 0, which
+    /// is off.
     pub dry_multiplier: mlxe_opt_float_t,
-    /// DRY: growth of the penalty with each repeated token. At least 1. Default: 1.75.
+    /// DRY: factor by which the penalty grows with each repeated token. At least 1. Default: 1.75.
     pub dry_base: mlxe_opt_float_t,
-    /// DRY: repetitions shorter than this many tokens are free. Default: 2.
+    /// DRY: repetitions shorter than this many tokens are not penalised. Default: 2.
     pub dry_allowed_length: mlxe_opt_int_t,
     /// DRY: how many of the latest tokens are searched for repetitions; -1 for all, 0 for none. At least -1. Default:
     /// -1.
     pub dry_penalty_last_n: mlxe_opt_int_t,
-    /// DRY: texts across which no repetition is followed. 1 to 40 bytes each. Default: newline, `:`, `"`, `*`.
+    /// DRY: strings at which a repetition ends. 1 to 40 bytes each. Default: newline, `:`, `"`, `*`.
     pub dry_sequence_breakers: *const mlxe_str_t,
-    /// How many.
+    /// Its length.
     pub dry_sequence_breakers_count: usize,
-    /// Target surprise, in bits per token, of Mirostat v2, which then replaces the filters above; 5 is usual. At least
-    /// 0. Default: 0, which is off.
+    /// Target surprise, in bits per token, of Mirostat v2, which then replaces the filters above; 5 is typical. At
+    /// least 0. Default: 0, which is off.
     pub mirostat_tau: mlxe_opt_float_t,
     /// Mirostat: the learning rate. At least 0. Default: 0.1.
     pub mirostat_eta: mlxe_opt_float_t,
-    /// Positive logits of tokens seen before are divided by this, others multiplied. At least 0. Default: 1, which is
-    /// off.
+    /// Divides positive logits of tokens seen before by this, and multiplies negative ones. At least 0. Default: 1,
+    /// which is off.
     pub repetition_penalty: mlxe_opt_float_t,
     /// How many of the latest tokens `repetition_penalty` looks at; 0 for all. Default: 20.
     pub repetition_context_size: mlxe_opt_int_t,
@@ -88,30 +90,30 @@ pub struct mlxe_generate_options_t {
     pub frequency_penalty: mlxe_opt_float_t,
     /// How many of the latest tokens `frequency_penalty` looks at; 0 for all. Default: 20.
     pub frequency_context_size: mlxe_opt_int_t,
-    /// Added to the logits of these tokens; minus infinity, or in JSON a large negative number, bans one. Default:
+    /// Added to the logits of these tokens; minus infinity (in JSON, a large negative number) bans a token. Default:
     /// none.
     pub logit_bias: *const mlxe_token_value_t,
-    /// How many.
+    /// Its length.
     pub logit_bias_count: usize,
-    /// The same seed gives the same text. Default: another one each time.
+    /// Seed of the random numbers: the same seed gives the same text. Default: a different one each time.
     pub seed: mlxe_opt_u64_t,
-    /// Reports the log-probability of each token, and this many of the most likely ones with theirs. Default: none are
-    /// reported.
+    /// Reports the log-probability of each token, and of this many of the most likely ones. Default: none are reported.
     pub logprobs: mlxe_opt_int_t,
-    /// Keeps only the first four and the latest positions, this many in all. At least 5. Default: all are kept.
+    /// Keeps only the first four and the latest positions, this many in total. At least 5. Default: all positions are
+    /// kept.
     pub max_kv_size: mlxe_opt_int_t,
-    /// Bits that keys and values are quantized to. 2, 3, 4, 5, 6 or 8. Default: they are not quantized.
+    /// Quantizes keys and values to this many bits. 2, 3, 4, 5, 6 or 8. Default: not quantized.
     pub kv_bits: mlxe_opt_int_t,
-    /// Group size of quantized keys and values, by which the head size must be divisible. 32, 64 or 128. Default: 64.
+    /// Group size of quantized keys and values; the head size must be a multiple of it. 32, 64 or 128. Default: 64.
     pub kv_group_size: mlxe_opt_int_t,
-    /// The position from which on a sequence is quantized. At least 0. Default: 0.
+    /// The position from which keys and values are quantized. At least 0. Default: 0.
     pub quantized_kv_start: mlxe_opt_int_t,
-    /// Tokens of the prompt that are processed in one step. At least 1. Default: a good number for model and device.
+    /// Prompt tokens processed per step. At least 1. Default: chosen for model and device.
     pub prefill_step_size: mlxe_opt_int_t,
-    /// Tokens to propose at most, so that one step may confirm several: those that followed where the last ones
+    /// Prompt lookup: how many tokens to propose per step at most, namely those that followed where the latest ones
     /// occurred before. At most 15. Default: 0, which is off.
     pub prompt_lookup_tokens: mlxe_opt_int_t,
-    /// Prompt lookup: how many tokens must have occurred before. At least 1. Default: 3.
+    /// Prompt lookup: how many of the latest tokens must match. At least 1. Default: 3.
     pub prompt_lookup_ngram: mlxe_opt_int_t,
 }
 
@@ -126,8 +128,8 @@ unsafe impl Versioned for mlxe_generate_options_t {
     }
 }
 
-/// Gives no option. `size` is sizeof of the struct; no more than that is written. Does nothing if `options` is
-/// NULL.
+/// Sets no option. `size` is the sizeof of the struct; no more than that is written. Does nothing if `options`
+/// is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mlxe_generate_options_init(options: *mut mlxe_generate_options_t, size: usize) {
     // SAFETY: the caller's struct is that large.

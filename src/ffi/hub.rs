@@ -15,15 +15,15 @@ use crate::error::{Error, Result};
 use crate::hub::{Hub, HubOptions};
 use crate::progress::Progress;
 
-/// A models directory, how to reach the Hub that fills it, and a catalogue of well-known models. Whatever finds, loads or
-/// manages models takes one. Free with mlxe_hub_free(); tasks do not need it.
+/// A models directory, how to reach the Hub, and a catalogue of well-known models. Functions that find, load or manage
+/// models take one. Free with mlxe_hub_free(); tasks do not need it.
 pub struct mlxe_hub_t {
     pub(super) hub: Hub,
     directory: CString,
 }
 
-/// Who hears of work on models, of a search or of an estimate. All functions may be NULL. They are called on a thread of
-/// the task, one at a time. Searches and estimates have no events: they have nothing to tell before their end.
+/// Callbacks of work on models, of a search or of an estimate. All functions may be NULL. They are called on a thread
+/// of the task, one at a time. Searches and estimates have no events.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct mlxe_hub_callbacks_t {
@@ -31,10 +31,9 @@ pub struct mlxe_hub_callbacks_t {
     pub struct_size: usize,
     /// Passed to all callbacks.
     pub user_data: *mut c_void,
-    /// How far the work is. Return MLXE_CONTINUE or MLXE_CANCEL.
+    /// The work has progressed. Return MLXE_CONTINUE or MLXE_CANCEL.
     pub on_event: Option<unsafe extern "C" fn(user_data: *mut c_void, event: *const mlxe_progress_t) -> i32>,
-    /// The task is over. `json` is its result, or NULL; `error` is what it failed with, or NULL. Both are borrowed for
-    /// the call.
+    /// The task is over. `json` is its result, or NULL; `error` is its error, or NULL. Both are borrowed for the call.
     pub on_done: Option<unsafe extern "C" fn(user_data: *mut c_void, json: *const c_char, error: *const mlxe_error_t)>,
     /// Nothing uses `user_data` any more.
     pub drop: Option<unsafe extern "C" fn(user_data: *mut c_void)>,
@@ -63,7 +62,7 @@ impl Translate for HubWork {
     }
 }
 
-/// What a task does, on a thread of its own.
+/// The work of a task, on its own thread.
 pub(super) type Work = Box<dyn FnOnce(&mut HubReporter) -> Result<String> + Send>;
 
 /// Starts work whose result is JSON. The callbacks are read first, so that drop is called whatever else is wrong.
@@ -86,10 +85,11 @@ pub(super) unsafe fn start(
     })
 }
 
-/// Waits for work on models, a search or an estimate, and writes its result, JSON as the function that started it says, to
-/// `out_json`. The caller owns it.
+/// Waits for work on models, a search or an estimate, and writes its result to `out_json`: the JSON that the function
+/// that started it describes. The caller owns it.
 ///
-/// Any thread but the library's own. Errors: as mlxe_task_wait(); MLXE_ERROR_INVALID_ARGUMENT if it is no such task.
+/// Any thread but the library's own. Errors: as mlxe_task_wait(); MLXE_ERROR_INVALID_ARGUMENT if it is another kind of
+/// task.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mlxe_task_result(
@@ -108,7 +108,8 @@ pub unsafe extern "C" fn mlxe_task_result(
 /// Opens a models directory, which need not exist.
 ///
 /// `options` may be NULL for the defaults. `out_hub` receives the hub, which the caller owns.
-/// Errors: MLXE_ERROR_INVALID_ARGUMENT; MLXE_ERROR_NOT_FOUND if the environment names no place for models.
+/// Errors: MLXE_ERROR_INVALID_ARGUMENT; MLXE_ERROR_NOT_FOUND if neither options nor environment give a models
+/// directory.
 ///
 /// Any thread.
 #[must_use]
@@ -128,7 +129,7 @@ pub unsafe extern "C" fn mlxe_hub_new(
     })
 }
 
-/// Frees a hub. Its tasks go on. NULL is fine.
+/// Frees a hub. Its tasks continue. NULL is fine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mlxe_hub_free(hub: *mut mlxe_hub_t) {
     // SAFETY: NULL or an owned hub, as documented.
@@ -182,11 +183,11 @@ pub unsafe extern "C" fn mlxe_hub_info(
     })
 }
 
-/// Removes a model from the disk, or one revision of it: {"id", "bytes"}, the bytes that are free now.
+/// Removes a model, or one revision of it, from the disk. Result: {"id", "bytes"}, with the bytes that were freed.
 ///
-/// An empty `revision` (branch, tag or commit) removes all. `out_json` may be NULL; else it receives the text, which the
-/// caller owns. A model that is loaded already is not disturbed.
-/// Errors: MLXE_ERROR_NOT_FOUND; MLXE_ERROR_BUSY while it is downloaded or loaded, here or in another process;
+/// An empty `revision` (branch, tag or commit) removes all of them. `out_json` may be NULL; otherwise it receives the
+/// result, which the caller owns. A model that is already loaded is not affected.
+/// Errors: MLXE_ERROR_NOT_FOUND; MLXE_ERROR_BUSY while it is being downloaded or loaded, in this process or another;
 /// MLXE_ERROR_IO.
 ///
 /// Any thread. May take a second for many gigabytes.
@@ -210,8 +211,8 @@ pub unsafe extern "C" fn mlxe_hub_remove(
     })
 }
 
-/// Starts a download of all that a model needs and the disk lacks. What has arrived stays when it is cancelled or
-/// killed, and the next download goes on there. Result: {"id", "commit", "directory"}.
+/// Starts downloading what a model needs and the disk lacks. If it is cancelled or killed, what has arrived is kept,
+/// and the next download resumes from there. Result: {"id", "commit", "directory"}.
 ///
 /// An empty `revision` is "main". `callbacks` may be NULL. `out_task` may be NULL; otherwise it receives the task, which
 /// the caller owns. Errors: MLXE_ERROR_INVALID_ARGUMENT. Everything else is reported by the task.
@@ -237,8 +238,8 @@ pub unsafe extern "C" fn mlxe_hub_pull_start(
     }
 }
 
-/// Starts a check of a model, or of all if `id` is empty: that all files are there, their sizes and checksums, and what
-/// killed processes have left. With `fix` what is damaged or of no use is removed; the next download brings it again.
+/// Starts verifying a model, or all models if `id` is empty: missing files, sizes, checksums, and leftovers of killed
+/// processes. With `fix`, damaged and useless files are removed; the next download fetches them again.
 /// Result: {"models", "files", "bytes", "sound", "problems": [{"id", "file", "problem", "message", "bytes", "fixed"}]},
 /// where a problem is "missing", "dangling", "size", "checksum", "outside", "unreadable", "leftover" or "unreferenced".
 ///
@@ -264,9 +265,9 @@ pub unsafe extern "C" fn mlxe_hub_verify_start(
     }
 }
 
-/// Starts taking a folder with a model into the models directory as `id`. It is checked first and becomes visible when
-/// it is whole. With `link` weights are hard-linked where the file system can: both are then one file. Result: as
-/// mlxe_hub_info().
+/// Starts importing a folder with a model into the models directory as `id`. It is checked first and becomes visible
+/// once it is complete. With `link`, weights are hard-linked where the file system allows: both names are then the same
+/// file. Result: as mlxe_hub_info().
 ///
 /// Callbacks, task and errors: as mlxe_hub_pull_start().
 ///
@@ -292,7 +293,7 @@ pub unsafe extern "C" fn mlxe_hub_import_start(
 }
 
 /// Starts moving all models to another directory, each atomically: by a rename, or by a copy to another file system.
-/// The hub still names the old directory; open a new one afterwards. Result: {"directory", "moved", "stayed"}.
+/// This hub keeps the old directory; open a new hub afterwards. Result: {"directory", "moved", "stayed"}.
 ///
 /// Callbacks, task and errors: as mlxe_hub_pull_start().
 ///
@@ -315,9 +316,9 @@ pub unsafe extern "C" fn mlxe_hub_move_start(
     }
 }
 
-/// Starts removing models, those first that were not used for the longest time, until the others take `budget` bytes or
-/// less. The `keep_count` ids in `keep` stay (NULL if there are none), and so does what is in use at the moment. With
-/// `dry_run` nothing is removed. Result: {"removed": [{"id", "bytes"}], "busy", "bytes", "within_budget"}.
+/// Starts removing models, least recently used first, until the others take `budget` bytes or less. The `keep_count`
+/// ids in `keep` (NULL if there are none) are kept, as are models in use. With `dry_run` nothing is removed. Result:
+/// {"removed": [{"id", "bytes"}], "busy", "bytes", "within_budget"}.
 ///
 /// Callbacks, task and errors: as mlxe_hub_pull_start().
 ///

@@ -8,36 +8,34 @@ use super::{mlxe_opt_int_t, mlxe_str_t};
 use crate::error::Result;
 use crate::hub::HubRequest;
 
-/// Where models lie and where they come from. Initialise with mlxe_hub_options_init().
+/// Where models are kept and where they come from. Initialise with mlxe_hub_options_init().
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct mlxe_hub_options_t {
     /// sizeof(mlxe_hub_options_t)
     pub struct_size: usize,
-    /// The same options as a JSON object with the names below as keys; a key that is none of them is an error. What the
-    /// fields give counts more. Copied, like all texts and lists, by the function that takes the options.
+    /// The same options as a JSON object with the names below as keys; unknown keys are errors. Fields that are set
+    /// take precedence. Copied, like all strings and lists, by the function that takes the options.
     pub json: mlxe_str_t,
-    /// The models directory. Default: the environment's (MLXE_MODELS_DIR, HF_HUB_CACHE, HF_HOME), else on Apple's
-    /// systems "~/Library/Application Support/MLXEngine/models", elsewhere the cache of the Python libraries.
+    /// The models directory. Default: from the environment (MLXE_MODELS_DIR, HF_HUB_CACHE, HF_HOME), otherwise on
+    /// Apple's systems "~/Library/Application Support/MLXEngine/models", elsewhere the cache of the Python libraries.
     pub directory: mlxe_str_t,
-    /// The Hub or a mirror of it: scheme, host, and a path if it has one. Default: the environment's HF_ENDPOINT, else
-    /// the public Hub.
+    /// URL of the Hub or of a mirror: scheme, host, and path if there is one. Default: HF_ENDPOINT from the
+    /// environment, otherwise the public Hub.
     pub endpoint: mlxe_str_t,
-    /// An access token, sent to the endpoint only. Default: the environment's (HF_TOKEN, or the file of `hf auth
+    /// Access token, sent to the endpoint only. Default: from the environment (HF_TOKEN, or the file of `hf auth
     /// login`).
     pub token: mlxe_str_t,
-    /// What every request goes through: "http://host:port", "https://host:port" or "socks5://host:port", with
-    /// "name:password@" before the host if needed. Default: the environment's HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and
-    /// NO_PROXY.
+    /// Proxy for all requests: "http://host:port", "https://host:port" or "socks5://host:port", with "name:password@"
+    /// before the host if needed. Default: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY from the environment.
     pub proxy: mlxe_str_t,
-    /// Never uses the network; the environment's HF_HUB_OFFLINE=1 does the same.
+    /// Never uses the network; HF_HUB_OFFLINE=1 in the environment does the same.
     pub offline: bool,
-    /// Downloads over plain HTTP only, not from the Hub's chunk storage; the environment's HF_HUB_DISABLE_XET=1 does
-    /// the same.
+    /// Downloads over plain HTTP only, not from Xet storage; HF_HUB_DISABLE_XET=1 in the environment does the same.
     pub disable_xet: bool,
-    /// Connections of one download at most. Between 1 and 64. Default: 8.
+    /// The most connections of one download. Between 1 and 64. Default: 8.
     pub connections: mlxe_opt_int_t,
-    /// How often in a row a request may fail without any progress before its error is final. Default: 5.
+    /// How often a request may fail in a row, without any progress, before its error is final. Default: 5.
     pub retries: mlxe_opt_int_t,
 }
 
@@ -52,8 +50,8 @@ unsafe impl Versioned for mlxe_hub_options_t {
     }
 }
 
-/// Gives no option. `size` is sizeof of the struct; no more than that is written. Does nothing if `options` is
-/// NULL.
+/// Sets no option. `size` is the sizeof of the struct; no more than that is written. Does nothing if `options`
+/// is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mlxe_hub_options_init(options: *mut mlxe_hub_options_t, size: usize) {
     // SAFETY: the caller's struct is that large.

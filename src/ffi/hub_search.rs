@@ -18,19 +18,18 @@ fn to_json<T: Serialize>(value: &T) -> Result<String> {
     serde_json::to_string(value).map_err(|e| Error::internal(e.to_string()))
 }
 
-/// Starts looking for models of the Hugging Face Hub, or of the mirror that the hub names.
+/// Starts searching the Hugging Face Hub, or the mirror that the hub names, for models.
 ///
-/// `query` is a JSON object, or empty: text,
-/// author, task, library ("mlx"), tags, languages, licence, gated, architecture, size_class ("tiny" under 100 million
-/// parameters, "small" to 1 billion, "medium" to 7, "large" to 13, "xlarge"), bits, modality ("text", "image", "audio",
-/// "embedding", "other"), min_bytes, max_bytes, fits_bytes, min_downloads, min_likes, since ("2025-01-31"), supported,
-/// sort ("downloads", "likes", "trending", "created", "modified", "quality"), limit (20), page. All that is given must be
-/// fulfilled; unknown keys are refused.
+/// `query` is a JSON object, or empty: text, author, task, library ("mlx"), tags, languages, licence, gated,
+/// architecture, size_class ("tiny" under 100 million parameters, "small" to 1 billion, "medium" to 7, "large" to 13,
+/// "xlarge"), bits, modality ("text", "image", "audio", "embedding", "other"), min_bytes, max_bytes, fits_bytes,
+/// min_downloads, min_likes, since ("2025-01-31"), supported, sort ("downloads", "likes", "trending", "created",
+/// "modified", "quality"), limit (20), page. A model must match all given criteria; unknown keys are refused.
 ///
 /// The result is a JSON object: `models`, each with id, architecture, supported, parameters, bits, weight_bytes,
-/// memory_bytes, quality and more (unknown values are null); `next`, the `page` to go on with or null; `examined`.
+/// memory_bytes, quality and more (unknown values are null); `next`, the `page` to continue with, or null; `examined`.
 ///
-/// All arguments are copied. `callbacks` and `out_task` may be NULL; the task is the caller's, see mlxe_task_result().
+/// All arguments are copied. `callbacks` and `out_task` may be NULL; the caller owns the task, see mlxe_task_result().
 /// Errors: MLXE_ERROR_INVALID_ARGUMENT. Everything else is reported by the task.
 ///
 /// Any thread, also inside callbacks.
@@ -55,17 +54,17 @@ fn search(hub: &Hub, query: &str) -> Result<Work> {
     }))
 }
 
-/// Starts estimating what a model takes in memory and whether it fits, without loading or downloading its weights.
+/// Starts estimating how much memory a model takes and whether it fits, without loading or downloading its weights.
 ///
-/// `hub` and `options` say which model, as for mlxe_load_start(). `request` is a JSON object, or empty: context (positions, prompt
-/// and answer together; the model's, but 4096 at most), prefill_step, kv_bits, kv_group_size, max_kv_size, device ("cpu"
-/// or "gpu"; the GPU if there is one). Unknown keys are refused.
+/// `hub` and `options` say which model, as for mlxe_load_start(). `request` is a JSON object, or empty: context
+/// (positions, prompt and answer together; default: the model's, at most 4096), prefill_step, kv_bits, kv_group_size,
+/// max_kv_size, device ("cpu" or "gpu"; default: the GPU if there is one). Unknown keys are refused.
 ///
 /// The result is a JSON object: name, model_type, supported, reason, parameters, bits, context_length, download_bytes,
-/// memory (context, weights, kv_cache, activations, total), memory_total and memory_available (of the machine, or of what
+/// memory (context, weights, kv_cache, activations, total), memory_total and memory_available (of the machine, or what
 /// a container or iOS allows this process), fits, largest_context. Sizes are in bytes; unknown values are null.
 ///
-/// All arguments are copied. `callbacks` and `out_task` may be NULL; the task is the caller's, see mlxe_task_result().
+/// All arguments are copied. `callbacks` and `out_task` may be NULL; the caller owns the task, see mlxe_task_result().
 /// Errors: MLXE_ERROR_INVALID_ARGUMENT. Everything else is reported by the task.
 ///
 /// Any thread, also inside callbacks.
@@ -114,8 +113,8 @@ fn estimate_request(json: &str) -> Result<(Device, EstimateOptions)> {
 
 /// The hub's catalogue of well-known models, smallest first: a JSON array of objects with id, name, short_name,
 /// parameters, bits, architecture, context, default_prompt, extra_eos; and supported (whether this library has the
-/// architecture), weight_bytes and fits (into the memory that is available now, or null). `out_json` receives the text,
-/// which the caller owns.
+/// architecture), weight_bytes and fits (whether it fits in the memory that is available now, or null). `out_json`
+/// receives the text, which the caller owns.
 ///
 /// Any thread.
 #[must_use]
@@ -132,10 +131,10 @@ pub unsafe extern "C" fn mlxe_hub_catalog(
     })
 }
 
-/// Adds entries to the hub's catalogue, or replaces those with the same id. Other hubs do not know them. `json` is an
+/// Adds entries to the hub's catalogue, or replaces those with the same id. Other hubs are not affected. `json` is an
 /// object with the keys id to extra_eos of mlxe_hub_catalog(), or an array of them; default_prompt and extra_eos may be
 /// left out.
-/// Errors: MLXE_ERROR_INVALID_ARGUMENT; entries before the one that is refused have been added.
+/// Errors: MLXE_ERROR_INVALID_ARGUMENT; entries before the refused one have been added.
 ///
 /// Any thread.
 #[must_use]

@@ -21,17 +21,18 @@ pub const MLXE_PHASE_DOWNLOADING_WEIGHTS: i32 = 2;
 pub const MLXE_PHASE_LOADING_WEIGHTS: i32 = 3;
 /// Reading the tokenizer.
 pub const MLXE_PHASE_LOADING_TOKENIZER: i32 = 4;
-/// Running the model once, so that the first answer is not slower than the next.
+/// Running the model once, so that the first answer is not slower than later ones.
 pub const MLXE_PHASE_INITIALIZING_MODEL: i32 = 5;
-/// The model can be used. Terminal.
+/// The model is ready. Terminal.
 pub const MLXE_PHASE_READY: i32 = 6;
-/// The load is over without a model. Terminal.
+/// The load failed or was cancelled. Terminal.
 pub const MLXE_PHASE_FAILED: i32 = 7;
 
-/// What a load is doing. Valid for the call it is passed to, with all that it points to. Ignore phases you do not know.
+/// What a load is doing. Valid during the call it is passed to, as is everything it points to. Ignore phases you do not
+/// know.
 #[repr(C)]
 pub struct mlxe_load_event_t {
-    /// sizeof of the library's struct; later versions append fields.
+    /// sizeof the struct in the library; later versions append fields.
     pub struct_size: usize,
     /// MLXE_PHASE_*
     pub phase: i32,
@@ -39,30 +40,30 @@ pub struct mlxe_load_event_t {
     pub is_terminal: bool,
     /// The phase's name: "downloadingConfig", "loadingWeights", ...
     pub phase_name: *const c_char,
-    /// A sentence for people. It also tells of a failure that is being waited out.
+    /// A sentence for people. It also mentions a failure that is about to be retried.
     pub description: *const c_char,
-    /// About how far the whole load is, 0 to 1; never less than before, and 0 when it failed.
+    /// Estimated progress of the whole load, 0 to 1. Never decreases, except to 0 when the load fails.
     pub estimated_progress: f64,
-    /// While something is downloaded, and while weights are read: how far that is. NULL in other phases.
+    /// Progress of a download or of reading weights. NULL in other phases.
     pub progress: *const mlxe_progress_t,
-    /// The coarse view: the last of nine checkpoints that was reached, 1 to 9.
+    /// Coarse progress: the latest of nine checkpoints reached, 1 to 9.
     pub checkpoint: u32,
-    /// When it failed: MLXE_ERROR_*, else MLXE_OK.
+    /// If it failed: MLXE_ERROR_*, otherwise MLXE_OK.
     pub error_code: i32,
-    /// The coarse view: "initialization", "loading_model", "device_setup" or "optimization".
+    /// Coarse progress: "initialization", "loading_model", "device_setup" or "optimization".
     pub checkpoint_stage: *const c_char,
-    /// When it failed: what went wrong, else NULL.
+    /// If it failed: what went wrong, otherwise NULL.
     pub error_message: *const c_char,
-    /// When it failed: the name of the phase it failed in, else NULL.
+    /// If it failed: the name of the phase it failed in, otherwise NULL.
     pub failed_phase: *const c_char,
-    /// Bytes that MLX holds, in the whole process.
+    /// Bytes that MLX holds in the whole process.
     pub memory_bytes: u64,
     /// Seconds since the load began.
     pub elapsed_seconds: f64,
 }
 
-/// Who hears of a load. All functions may be NULL. They are called on the engine's thread, one at a time; what takes
-/// long in them delays everything on that engine.
+/// Callbacks of a load. All functions may be NULL. They are called on the engine's thread, one at a time; slow
+/// callbacks delay everything on that engine.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct mlxe_load_callbacks_t {
@@ -72,8 +73,8 @@ pub struct mlxe_load_callbacks_t {
     pub user_data: *mut c_void,
     /// Something happened. Return MLXE_CONTINUE or MLXE_CANCEL.
     pub on_event: Option<unsafe extern "C" fn(user_data: *mut c_void, event: *const mlxe_load_event_t) -> i32>,
-    /// The load is over. `model` is a handle that the callback owns, or NULL; `error` is what it failed with, borrowed
-    /// for the call, or NULL.
+    /// The load is over. `model` is a handle that the callback owns, or NULL; `error` is its error, borrowed for the
+    /// call, or NULL.
     pub on_done:
         Option<unsafe extern "C" fn(user_data: *mut c_void, model: *mut mlxe_model_t, error: *const mlxe_error_t)>,
     /// Nothing uses `user_data` any more.
@@ -161,12 +162,11 @@ unsafe fn start(
     Ok(engine.0.load(configuration, listener))
 }
 
-/// Starts loading a model and returns at once.
+/// Starts loading a model and returns immediately.
 ///
-/// `hub` says where a model with an `id` lies and comes from, and whose catalogue counts; NULL for the hub that the
-/// environment describes, as mlxe_hub_new(NULL) opens it. It may be freed at once. `options` and the strings in it are
-/// copied. `callbacks` may be NULL. `out_task` may be NULL; otherwise it receives
-/// the task, which the caller owns.
+/// `hub` says where a model with an `id` is kept and comes from, and whose catalogue applies; NULL for the hub of
+/// mlxe_hub_new(NULL). It may be freed right after the call. `options` and the strings in it are copied. `callbacks`
+/// may be NULL. `out_task` may be NULL; otherwise it receives the task, which the caller owns.
 /// Errors: MLXE_ERROR_INVALID_ARGUMENT. Everything else is reported by the task.
 ///
 /// Any thread, also inside callbacks.
@@ -189,7 +189,7 @@ pub unsafe extern "C" fn mlxe_load_start(
 /// Loads a model and waits for it: mlxe_load_start(), then mlxe_task_model().
 ///
 /// `callbacks` may be NULL. `out_model` receives the model, which the caller owns.
-/// Errors: all that loading can fail with; MLXE_ERROR_REENTRANT inside a callback.
+/// Errors: those of loading; MLXE_ERROR_REENTRANT inside a callback.
 ///
 /// Any thread but the library's own.
 #[must_use]
@@ -215,9 +215,9 @@ pub unsafe extern "C" fn mlxe_load(
     })
 }
 
-/// Waits for a load and returns its model, which the caller owns. Each call gives another handle of the same model.
+/// Waits for a load and returns its model, which the caller owns. Each call returns another handle to the same model.
 ///
-/// Any thread but the library's own. Errors: as mlxe_task_wait(); MLXE_ERROR_INVALID_ARGUMENT if it is no load.
+/// Any thread but the library's own. Errors: as mlxe_task_wait(); MLXE_ERROR_INVALID_ARGUMENT if it is not a load.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mlxe_task_model(

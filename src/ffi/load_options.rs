@@ -9,8 +9,8 @@ use crate::error::Result;
 use crate::load::LoadOptions;
 use crate::load::WeightDtype;
 
-/// As stored; except that on a CPU the scales of a quantized model become 32-bit floats where that is needed for
-/// accuracy.
+/// As stored, except that on a CPU the scales of a quantized model are converted to 32-bit floats where accuracy needs
+/// it.
 pub const MLXE_DTYPE_AUTO: i32 = 0;
 /// As stored.
 pub const MLXE_DTYPE_STORED: i32 = 1;
@@ -27,21 +27,21 @@ pub const MLXE_DTYPE_BF16: i32 = 4;
 pub struct mlxe_load_options_t {
     /// sizeof(mlxe_load_options_t)
     pub struct_size: usize,
-    /// The same options as a JSON object with the names below as keys; a key that is none of them is an error. What the
-    /// fields give counts more. Copied, like all texts and lists, by the function that takes the options.
+    /// The same options as a JSON object with the names below as keys; unknown keys are errors. Fields that are set
+    /// take precedence. Copied, like all strings and lists, by the function that takes the options.
     pub json: mlxe_str_t,
     /// A directory with config.json, weights and tokenizer. Default: none, so `id` must be given.
     pub directory: mlxe_str_t,
-    /// A model of the hub, "organisation/name"; what its models directory lacks is downloaded first. Default: none, so
+    /// A model of the Hub, "organisation/name"; what the models directory lacks is downloaded first. Default: none, so
     /// `directory` must be given.
     pub id: mlxe_str_t,
-    /// With an id: branch, tag or commit. Default: main.
+    /// With `id`: branch, tag or commit. Default: main.
     pub revision: mlxe_str_t,
-    /// Loads no tokenizer: for programs that work with token ids only.
+    /// Loads no tokenizer, for programs that work with token ids only.
     pub without_tokenizer: bool,
-    /// What floating-point weights are converted to. MLXE_DTYPE_*. Default: auto.
+    /// The type that floating-point weights are converted to. MLXE_DTYPE_*. Default: auto.
     pub dtype: i32,
-    /// A directory to take the tokenizer from. Default: the model's own.
+    /// A directory to read the tokenizer from. Default: the model's own.
     pub tokenizer_directory: mlxe_str_t,
 }
 
@@ -56,8 +56,8 @@ unsafe impl Versioned for mlxe_load_options_t {
     }
 }
 
-/// Gives no option. `size` is sizeof of the struct; no more than that is written. Does nothing if `options` is
-/// NULL.
+/// Sets no option. `size` is the sizeof of the struct; no more than that is written. Does nothing if `options`
+/// is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mlxe_load_options_init(options: *mut mlxe_load_options_t, size: usize) {
     // SAFETY: the caller's struct is that large.

@@ -11,17 +11,17 @@ use crate::error::Error;
 
 /// No messages.
 pub const MLXE_LOG_OFF: i32 = 0;
-/// What went wrong and is reported nowhere else.
+/// Failures that are reported nowhere else.
 pub const MLXE_LOG_ERROR: i32 = 1;
-/// What is probably not wanted.
+/// Probable problems.
 pub const MLXE_LOG_WARN: i32 = 2;
-/// What happens, coarsely.
+/// Coarse progress.
 pub const MLXE_LOG_INFO: i32 = 3;
-/// What happens, in detail.
+/// Details.
 pub const MLXE_LOG_DEBUG: i32 = 4;
 
 /// Receives a message. `target` and `message` are UTF-8, NUL-terminated, and valid for the call. Called on any thread,
-/// several at once; must not call mlxe_log_set_callback().
+/// concurrently; must not call mlxe_log_set_callback().
 pub type mlxe_log_callback_t =
     Option<unsafe extern "C" fn(user_data: *mut c_void, level: i32, target: *const c_char, message: *const c_char)>;
 
@@ -60,11 +60,11 @@ impl Log for Forward {
     fn flush(&self) {}
 }
 
-/// Sets who receives the library's messages, in place of whoever did before.
+/// Sets the callback that receives the library's log messages, replacing any earlier one.
 ///
-/// Messages above `max_level` (MLXE_LOG_*) are not made. `callback` may be NULL for none. `drop`, which may be NULL, is
-/// called with `user_data` once nothing uses it any more; also if this function fails.
-/// Errors: MLXE_ERROR_INVALID_ARGUMENT if `max_level` is unknown, or a Rust program has set a logger of its own.
+/// Messages above `max_level` (MLXE_LOG_*) are not produced. `callback` may be NULL for none. `drop`, which may be
+/// NULL, is called with `user_data` once nothing uses it any more, even if this function fails.
+/// Errors: MLXE_ERROR_INVALID_ARGUMENT if `max_level` is unknown, or a Rust program has set its own logger.
 ///
 /// Any thread, but not inside a callback that logs.
 #[must_use]
@@ -89,7 +89,7 @@ pub unsafe extern "C" fn mlxe_log_set_callback(
         // The second time it is ours already.
         let ours = log::set_logger(&FORWARD).is_ok() || std::ptr::addr_eq(log::logger(), &FORWARD);
         if !ours {
-            return Err(Error::invalid_argument("this program has set a logger of its own"));
+            return Err(Error::invalid_argument("this program has set its own logger"));
         }
         let sink = callback.map(|callback| Arc::new(Sink { callback, user_data, _drop: guard }));
         log::set_max_level(if sink.is_some() { filter } else { LevelFilter::Off });

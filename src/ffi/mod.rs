@@ -1,7 +1,7 @@
 //! The C API: include/mlx_engine.h, generated from here by `cargo xtask header`.
 //!
-//! Nothing but translation. Every function runs inside [`guard`], which turns panics into errors; every pointer is
-//! checked for NULL; every outgoing pointer is written on success only.
+//! Translation only. Every function runs inside [`guard`], which turns panics into errors; every pointer is checked for
+//! NULL; every outgoing pointer is written on success only.
 #![allow(non_camel_case_types)]
 // The documentation is the header's, whose conventions say what callers owe.
 #![allow(clippy::missing_safety_doc)]
@@ -104,7 +104,7 @@ unsafe fn slice<'a, T>(data: *const T, len: usize, name: &str) -> Result<&'a [T]
     }
 }
 
-/// Frees what `Box::into_raw` gave out. A panic while freeing is swallowed: there is nobody to tell.
+/// Frees what `Box::into_raw` returned. A panic while freeing is swallowed: there is no one to report it to.
 ///
 /// # Safety
 /// `pointer` is NULL or owned.
@@ -140,7 +140,7 @@ impl Drop for DropGuard {
     }
 }
 
-/// Text for the duration of a callback, with a NUL behind it. The buffer is used again.
+/// A NUL-terminated string for the duration of a callback. The buffer is reused.
 #[derive(Default)]
 struct TextBuffer(Vec<u8>);
 

@@ -4,7 +4,7 @@ use super::{free, guard, mlxe_error_t, mlxe_string_t, mlxe_tokenizer_t, out, req
 use crate::engine::Model;
 use crate::error::Error;
 
-/// A loaded model. Free with mlxe_model_free(); generations keep it alive, so the order of freeing does not matter.
+/// A loaded model. Free with mlxe_model_free(); generations keep it alive, so handles can be freed in any order.
 pub struct mlxe_model_t(pub(super) Model);
 
 impl mlxe_model_t {
@@ -13,7 +13,7 @@ impl mlxe_model_t {
     }
 }
 
-/// Another handle of the same model. `out_model` receives it; the caller owns it.
+/// Another handle to the same model. `out_model` receives it; the caller owns it.
 ///
 /// Any thread.
 #[must_use]
@@ -30,7 +30,7 @@ pub unsafe extern "C" fn mlxe_model_clone(
     })
 }
 
-/// Gives a handle up. The weights are freed with the last handle and generation. NULL is fine.
+/// Releases a handle. The weights are freed with the last handle and generation. NULL is fine.
 ///
 /// Any thread, also inside callbacks.
 #[unsafe(no_mangle)]
@@ -61,7 +61,7 @@ pub unsafe extern "C" fn mlxe_model_info_json(
     })
 }
 
-/// The model's config.json, as it was read.
+/// The model's config.json, as read.
 ///
 /// `out_json` receives the text, which the caller owns.
 ///

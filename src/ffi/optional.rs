@@ -8,31 +8,31 @@ use serde::de::DeserializeOwned;
 use super::{mlxe_str_t, mlxe_token_value_t, slice};
 use crate::error::{Error, Result};
 
-/// An integer that may be left out. mlxe_int() makes one; all zero is none.
+/// An optional integer. Set it with mlxe_int(); all zero means not set.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct mlxe_opt_int_t {
-    /// Whether `value` counts.
+    /// Whether `value` is set.
     pub given: bool,
     /// The number.
     pub value: i64,
 }
 
-/// A number of 64 bits without a sign that may be left out. mlxe_u64() makes one; all zero is none.
+/// An optional unsigned 64-bit integer. Set it with mlxe_u64(); all zero means not set.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct mlxe_opt_u64_t {
-    /// Whether `value` counts.
+    /// Whether `value` is set.
     pub given: bool,
     /// The number.
     pub value: u64,
 }
 
-/// A number that may be left out. mlxe_float() makes one; all zero is none.
+/// An optional floating-point number. Set it with mlxe_float(); all zero means not set.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct mlxe_opt_float_t {
-    /// Whether `value` counts.
+    /// Whether `value` is set.
     pub given: bool,
     /// The number.
     pub value: f64,

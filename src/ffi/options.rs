@@ -99,7 +99,7 @@ pub(super) unsafe fn read_known<T: Versioned>(pointer: *const T, name: &str) -> 
     };
     // A newer caller may ask for what this version does not have; only silence is harmless.
     let rest = match extra.iter().any(|&b| b != 0) {
-        true => Err(Error::invalid_argument(format!("{name} asks for something that this version does not have"))),
+        true => Err(Error::invalid_argument(format!("{name} sets fields that this version does not have"))),
         false => Ok(()),
     };
     Ok((value, rest))

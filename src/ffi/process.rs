@@ -6,9 +6,9 @@ use crate::array::memory;
 use crate::error::Error;
 use crate::process;
 
-/// Sets what is given, for the whole process; the rest stays as it is.
+/// Sets the given options for the whole process; the others stay as they are.
 ///
-/// Errors: MLXE_ERROR_INVALID_ARGUMENT, also if CPU kernels already run on another number of threads.
+/// Errors: MLXE_ERROR_INVALID_ARGUMENT, including if CPU kernels already run on a different number of threads.
 ///
 /// Any thread.
 #[must_use]
@@ -21,8 +21,8 @@ pub unsafe extern "C" fn mlxe_process_set(options: *const mlxe_process_options_t
     })
 }
 
-/// Says what counts now. `out_options` has been initialised by mlxe_process_options_init(); of what it receives, only
-/// what is not known is not given: `cache_limit`, while MLX's own counts. Asking settles the number of threads.
+/// Returns the current settings. `out_options` must have been initialised by mlxe_process_options_init(). All options
+/// are set in it, except `cache_limit` while MLX's own limit applies. Calling this fixes the number of threads.
 ///
 /// Any thread.
 #[must_use]
@@ -40,13 +40,13 @@ pub unsafe extern "C" fn mlxe_process_get(out_options: *mut mlxe_process_options
 pub struct mlxe_memory_t {
     /// sizeof(mlxe_memory_t), set by the caller.
     pub struct_size: usize,
-    /// Held by models, caches and work.
+    /// Held by models, caches and work in progress.
     pub active: usize,
-    /// Kept for reuse after it was freed.
+    /// Freed, and kept for reuse.
     pub cache: usize,
-    /// The most that was active since the start or the last mlxe_memory_reset_peak().
+    /// The maximum of `active` since the start or the last mlxe_memory_reset_peak().
     pub peak: usize,
-    /// At which MLX waits for running work before it allocates more.
+    /// The limit at which MLX waits for running work before it allocates more.
     pub limit: usize,
 }
 
@@ -76,7 +76,7 @@ pub unsafe extern "C" fn mlxe_memory_get(out_memory: *mut mlxe_memory_t) -> *mut
     })
 }
 
-/// Gives memory that MLX keeps for reuse back to the system.
+/// Returns memory that MLX keeps for reuse to the system.
 ///
 /// Any thread.
 #[unsafe(no_mangle)]
@@ -84,7 +84,7 @@ pub extern "C" fn mlxe_memory_clear_cache() {
     let _ = std::panic::catch_unwind(memory::clear_cache);
 }
 
-/// Makes the peak start again from now.
+/// Restarts the peak from now.
 ///
 /// Any thread.
 #[unsafe(no_mangle)]

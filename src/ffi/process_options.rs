@@ -8,17 +8,17 @@ use super::{mlxe_opt_int_t, mlxe_opt_u64_t, mlxe_str_t};
 use crate::error::Result;
 use crate::process::ProcessOptions;
 
-/// Settings that hold for the whole process, whatever engines it has. Initialise with mlxe_process_options_init().
+/// Process-wide settings, which apply to all engines. Initialise with mlxe_process_options_init().
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct mlxe_process_options_t {
     /// sizeof(mlxe_process_options_t)
     pub struct_size: usize,
-    /// The same options as a JSON object with the names below as keys; a key that is none of them is an error. What the
-    /// fields give counts more. Copied, like all texts and lists, by the function that takes the options.
+    /// The same options as a JSON object with the names below as keys; unknown keys are errors. Fields that are set
+    /// take precedence. Copied, like all strings and lists, by the function that takes the options.
     pub json: mlxe_str_t,
-    /// Threads that the CPU kernels use; cannot be changed once one has run. Between 1 and 256. Default: what the
-    /// environment variable MLXE_THREADS says, else one a core.
+    /// Threads that the CPU kernels use; cannot be changed once a kernel has run. Between 1 and 256. Default:
+    /// MLXE_THREADS from the environment, otherwise one per core.
     pub cpu_threads: mlxe_opt_int_t,
     /// Bytes of freed memory that MLX may keep for reuse; 0 keeps none. Default: MLX's own limit.
     pub cache_limit: mlxe_opt_u64_t,
@@ -37,8 +37,8 @@ unsafe impl Versioned for mlxe_process_options_t {
     }
 }
 
-/// Gives no option. `size` is sizeof of the struct; no more than that is written. Does nothing if `options` is
-/// NULL.
+/// Sets no option. `size` is the sizeof of the struct; no more than that is written. Does nothing if `options`
+/// is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mlxe_process_options_init(options: *mut mlxe_process_options_t, size: usize) {
     // SAFETY: the caller's struct is that large.

@@ -1,11 +1,11 @@
-//! How far work is.
+//! Progress of the work.
 
 use std::ffi::c_char;
 
 use super::TextBuffer;
 use crate::progress::{Progress, Stage};
 
-/// Asking which files there are.
+/// Listing the files.
 pub const MLXE_STAGE_LISTING: i32 = 1;
 /// Downloading configuration, tokenizer and templates.
 pub const MLXE_STAGE_CONFIG: i32 = 2;
@@ -20,12 +20,12 @@ pub const MLXE_STAGE_COPYING: i32 = 6;
 /// Removing models.
 pub const MLXE_STAGE_REMOVING: i32 = 7;
 
-/// How far a download, work on models, or the reading of weights is. Valid for the call it is passed to, with all that it
-/// points to. Ignore stages you do not know.
+/// Progress of a download, of other work on models, or of reading weights. Valid during the call it is passed to, as is
+/// everything it points to. Ignore stages you do not know.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct mlxe_progress_t {
-    /// sizeof of the library's struct; later versions append fields.
+    /// sizeof the struct in the library; later versions append fields.
     pub struct_size: usize,
     /// What the work is doing: MLXE_STAGE_*
     pub stage: i32,
@@ -33,31 +33,31 @@ pub struct mlxe_progress_t {
     pub is_paused: bool,
     /// The stage's name: "listing", "config", "weights", "reading", "verifying", "copying" or "removing".
     pub stage_name: *const c_char,
-    /// The file at hand; the model where whole models are moved or removed. Empty where there is none.
+    /// The current file, or the model when whole models are moved or removed. Empty if there is none.
     pub file: *const c_char,
-    /// Its number within the stage, from 1; 0 where there is none.
+    /// Its number within the stage, from 1; 0 if there is none.
     pub file_index: u32,
-    /// How many files the stage has, as far as they are known.
+    /// How many files the stage has, as far as is known.
     pub total_files: u32,
     /// Bytes of the file that are done.
     pub file_bytes_done: u64,
-    /// Bytes of the file; 0 where it is not counted by itself, as while weights are read.
+    /// Bytes of the file; 0 where files are not counted individually, as while weights are read.
     pub file_bytes_total: u64,
     /// Bytes that are done, over all files and stages.
     pub bytes_done: u64,
-    /// Bytes of all files known so far: the weights of a download come to the small files.
+    /// Bytes of all files known so far; a download learns the size of its weights after its small files.
     pub bytes_total: u64,
-    /// Bytes a second, lately; 0 where it is not measured.
+    /// Recent speed in bytes per second; 0 where it is not measured.
     pub bytes_per_second: f64,
-    /// Seconds that the rest will take at that speed; negative if that is not known.
+    /// Seconds remaining at that speed; negative if unknown.
     pub remaining_seconds: f64,
-    /// While waiting before another try: how many tries have failed in a row; else 0.
+    /// While waiting to retry: how many attempts have failed in a row; otherwise 0.
     pub retry_attempt: u32,
-    /// While waiting before another try: how many may fail before the task does; else 0.
+    /// While waiting to retry: how many attempts may fail before the task does; otherwise 0.
     pub retry_limit: u32,
-    /// While waiting before another try: seconds that the wait takes; else 0.
+    /// While waiting to retry: length of the wait in seconds; otherwise 0.
     pub retry_seconds: f64,
-    /// While waiting before another try: what went wrong; else NULL.
+    /// While waiting to retry: what went wrong; otherwise NULL.
     pub retry_reason: *const c_char,
 }
 

@@ -7,8 +7,8 @@ use super::{free, guard, mlxe_error_t, out, required};
 use crate::engine::{AnyTask, Task};
 use crate::error::{Error, Result};
 
-/// Long work that was started: a load, a generation, a search, an estimate, a download or other work on models. Whatever
-/// it is, it can be cancelled, waited for and freed; its result comes by on_done, or by the function for its kind:
+/// Long-running work: a load, a generation, a search, an estimate, a download or other work on models. It can be
+/// cancelled, waited for and freed; its result is passed to on_done and returned by the function for its kind:
 /// mlxe_task_model(), mlxe_task_stats() or mlxe_task_result(). Free with mlxe_task_free(), which neither cancels nor
 /// waits.
 pub struct mlxe_task_t(Box<dyn AnyTask>);
@@ -38,13 +38,13 @@ impl mlxe_task_t {
     }
 }
 
-/// Go on. What callbacks return.
+/// Continue. Returned by callbacks.
 pub const MLXE_CONTINUE: i32 = 0;
 /// Cancel the task, as mlxe_task_cancel() does.
 pub const MLXE_CANCEL: i32 = 1;
 
-/// Asks a task to stop. It does within one step and then calls on_done. Any number of times, also after the end. Does
-/// nothing if `task` is NULL.
+/// Asks a task to stop. It stops within one step and then calls on_done. May be called repeatedly, and after the end.
+/// Does nothing if `task` is NULL.
 ///
 /// Any thread, also inside callbacks.
 #[unsafe(no_mangle)]
@@ -64,8 +64,8 @@ pub unsafe extern "C" fn mlxe_task_is_done(task: *const mlxe_task_t) -> bool {
     unsafe { task.as_ref() }.is_some_and(|task| task.0.is_done())
 }
 
-/// Waits until the task is over and returns what it failed with: NULL for success. A cancelled task fails with
-/// MLXE_ERROR_CANCELLED; but a cancelled generation succeeds, and its statistics say that it was cancelled.
+/// Waits until the task is over and returns its error, or NULL for success. A cancelled task fails with
+/// MLXE_ERROR_CANCELLED, but a cancelled generation succeeds, and its statistics say that it was cancelled.
 ///
 /// Any thread but the library's own: inside a callback it fails with MLXE_ERROR_REENTRANT.
 #[must_use]
@@ -97,9 +97,9 @@ pub unsafe extern "C" fn mlxe_task_wait_for(
     })
 }
 
-/// Pauses a task that downloads or works on models: a download closes its connections, other work stops where it is. Any
-/// number of times; does nothing to other tasks, to a load that downloads nothing, after the end, or if `task` is NULL. A
-/// paused task can be cancelled.
+/// Pauses a task that downloads or works on models: a download closes its connections, other work stops where it is.
+/// May be called repeatedly; does nothing to other tasks, to a load that downloads nothing, after the end, or if `task`
+/// is NULL. A paused task can be cancelled.
 ///
 /// Any thread, also inside callbacks.
 #[unsafe(no_mangle)]
@@ -110,7 +110,7 @@ pub unsafe extern "C" fn mlxe_task_pause(task: *const mlxe_task_t) {
     }
 }
 
-/// Lets a paused task go on.
+/// Resumes a paused task.
 ///
 /// Any thread, also inside callbacks.
 #[unsafe(no_mangle)]
@@ -121,7 +121,7 @@ pub unsafe extern "C" fn mlxe_task_resume(task: *const mlxe_task_t) {
     }
 }
 
-/// Gives the task's handle up. The work goes on. NULL is fine.
+/// Releases the handle. The work continues. NULL is fine.
 ///
 /// Any thread, also inside callbacks.
 #[unsafe(no_mangle)]

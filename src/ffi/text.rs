@@ -5,7 +5,7 @@ use std::ffi::c_char;
 use super::{free, slice};
 use crate::error::{Error, Result};
 
-/// Text that the caller owns: UTF-8, not necessarily NUL-terminated. Valid for the call it is passed to.
+/// A string that the caller owns: UTF-8, not necessarily NUL-terminated. Valid during the call it is passed to.
 ///
 /// `data` may be NULL if `len` is 0. MLXE_STR("literal") and mlxe_str(pointer) make one.
 #[repr(C)]
@@ -40,9 +40,9 @@ impl mlxe_str_t {
     }
 }
 
-/// Text that the library made. Free with mlxe_string_free().
+/// A string returned by the library. Free with mlxe_string_free().
 pub struct mlxe_string_t {
-    /// With a NUL behind the text.
+    /// NUL-terminated.
     bytes: Vec<u8>,
 }
 
@@ -54,7 +54,7 @@ impl mlxe_string_t {
     }
 }
 
-/// The text, UTF-8 with a NUL behind it. Borrowed: valid until the string is freed. NULL if `string` is NULL.
+/// The string, UTF-8 and NUL-terminated. Borrowed: valid until the string is freed. NULL if `string` is NULL.
 ///
 /// Any thread.
 #[unsafe(no_mangle)]
@@ -63,7 +63,7 @@ pub unsafe extern "C" fn mlxe_string_data(string: *const mlxe_string_t) -> *cons
     unsafe { string.as_ref() }.map_or(std::ptr::null(), |s| s.bytes.as_ptr().cast())
 }
 
-/// The length of the text in bytes, without the NUL; 0 if `string` is NULL. The text may contain NULs of its own.
+/// The length in bytes, without the terminating NUL; 0 if `string` is NULL. The string may contain NULs.
 ///
 /// Any thread.
 #[unsafe(no_mangle)]
@@ -79,7 +79,7 @@ pub unsafe extern "C" fn mlxe_string_free(string: *mut mlxe_string_t) {
     unsafe { free(string) }
 }
 
-/// Token ids that the library made. Free with mlxe_tokens_free().
+/// Token ids returned by the library. Free with mlxe_tokens_free().
 pub struct mlxe_tokens_t {
     pub(super) ids: Vec<u32>,
 }

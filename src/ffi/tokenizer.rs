@@ -42,7 +42,7 @@ pub unsafe extern "C" fn mlxe_tokenizer_free(tokenizer: *mut mlxe_tokenizer_t) {
     unsafe { free(tokenizer) }
 }
 
-/// How many tokens there are; 0 if `tokenizer` is NULL.
+/// The number of tokens; 0 if `tokenizer` is NULL.
 ///
 /// Any thread.
 #[unsafe(no_mangle)]
@@ -79,8 +79,8 @@ pub unsafe extern "C" fn mlxe_tokenizer_eos_tokens(
 
 /// Turns text into token ids.
 ///
-/// `add_special_tokens` adds what the tokenizer puts around a text, such as a beginning-of-sequence token; pass false
-/// for text that a chat template made. `out_tokens` receives the ids; the caller owns them.
+/// `add_special_tokens` adds the tokens that the tokenizer puts around a text, such as beginning-of-sequence; pass
+/// false for text from a chat template. `out_tokens` receives the ids; the caller owns them.
 /// Errors: MLXE_ERROR_TOKENIZER.
 ///
 /// Any thread.
@@ -104,8 +104,8 @@ pub unsafe extern "C" fn mlxe_tokenizer_encode(
 
 /// Turns token ids into text.
 ///
-/// `skip_special_tokens` leaves out tokens such as end-of-sequence. Ids that are not in the vocabulary are left out too:
-/// output layers may be larger than it. `out_text` receives the text; the caller owns it.
+/// `skip_special_tokens` leaves out tokens such as end-of-sequence. Ids that are not in the vocabulary are left out
+/// too, because output layers may be larger than the vocabulary. `out_text` receives the text; the caller owns it.
 /// Errors: MLXE_ERROR_INVALID_ARGUMENT.
 ///
 /// Any thread.
@@ -137,15 +137,15 @@ pub struct mlxe_template_options_t {
     pub tools_json: mlxe_str_t,
     /// A JSON array of documents; empty for none.
     pub documents_json: mlxe_str_t,
-    /// A JSON object of more variables for the template, e.g. {"enable_thinking": false}; empty for none.
+    /// A JSON object of additional template variables, e.g. {"enable_thinking": false}; empty for none.
     pub variables_json: mlxe_str_t,
-    /// The name of the template, where there are several; empty for the usual choice.
+    /// The name of the template, if there are several; empty for the default choice.
     pub name: mlxe_str_t,
     /// A template to use instead of the tokenizer's own; empty for none.
     pub chat_template: mlxe_str_t,
-    /// Ends the text where the answer begins. On by default.
+    /// Ends the text where the answer is to begin. On by default.
     pub add_generation_prompt: bool,
-    /// Ends the text within the last message, to be continued.
+    /// Leaves the last message open, to be continued.
     pub continue_final_message: bool,
 }
 
@@ -167,15 +167,15 @@ unsafe impl Versioned for mlxe_template_options_t {
     }
 }
 
-/// Sets all options to their defaults. `size` is sizeof of the struct; no more than that is written. Does nothing if
-/// `options` is NULL.
+/// Sets all options to their defaults. `size` is the sizeof of the struct; no more than that is written. Does nothing
+/// if `options` is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mlxe_template_options_init(options: *mut mlxe_template_options_t, size: usize) {
     // SAFETY: the caller's struct is that large.
     unsafe { options::init(options, size) }
 }
 
-/// Renders chat messages as the prompt that the model was trained on.
+/// Renders chat messages as a prompt in the format that the model was trained on.
 ///
 /// `messages_json` is a JSON array of objects with "role" and "content". `options` may be NULL. `out_text` receives
 /// the text, which the caller owns; encode it without special tokens.

@@ -2,16 +2,17 @@
 
 use std::ffi::c_char;
 
-/// Major version of the library this header belongs to.
+/// Major version of the library that this header belongs to.
 pub const MLXE_VERSION_MAJOR: i32 = 0;
 /// Minor version.
 pub const MLXE_VERSION_MINOR: i32 = 1;
 /// Patch version.
 pub const MLXE_VERSION_PATCH: i32 = 0;
-/// Version of the binary interface this header describes. A library with another one must not be used with it.
+/// Version of the binary interface that this header describes. A library with a different version must not be used with
+/// it.
 pub const MLXE_ABI_VERSION: i32 = 1;
 
-/// The version of the binary interface of the library that is loaded; compare it with MLXE_ABI_VERSION.
+/// The version of the binary interface of the loaded library; compare it with MLXE_ABI_VERSION.
 ///
 /// Any thread.
 #[unsafe(no_mangle)]
@@ -19,7 +20,7 @@ pub extern "C" fn mlxe_abi_version() -> i32 {
     MLXE_ABI_VERSION
 }
 
-/// The version of the library that is loaded, e.g. "0.1.0". Static; do not free.
+/// The version of the loaded library, e.g. "0.1.0". Static; do not free.
 ///
 /// Any thread.
 #[unsafe(no_mangle)]
@@ -27,7 +28,7 @@ pub extern "C" fn mlxe_version() -> *const c_char {
     concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
 }
 
-/// The version of MLX that the library was made for, e.g. "0.32.2". Static; do not free.
+/// The version of MLX that the library was built for, e.g. "0.32.2". Static; do not free.
 ///
 /// Any thread.
 #[unsafe(no_mangle)]

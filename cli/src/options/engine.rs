@@ -10,21 +10,20 @@ use mlx_engine::engine::EngineOptions;
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Engine")]
 pub struct EngineArgs {
-    /// Where to compute (`cpu` or `gpu`) [default: the GPU if there is one, else the CPU]
+    /// Where to compute (`cpu` or `gpu`) [default: the GPU if there is one, otherwise the CPU]
     #[arg(long, value_name = "NAME", value_parser = super::choice::<Device>)]
     pub device: Option<Device>,
-    /// Generations of one model that are decoded together at most, one token of each a step; 1 decodes each for itself
-    /// (at least 1) [default: 8]
+    /// How many generations of one model are decoded together at most; 1 decodes each alone (at least 1) [default: 8]
     #[arg(long, value_name = "N")]
     pub max_batch: Option<u32>,
-    /// Bytes of state that generations may leave for later prompts that begin alike, those used longest ago going
-    /// first; 0 keeps none [default: an eighth of the memory that is free when the engine starts]
+    /// Bytes of state kept from generations for later prompts with the same beginning, least recently used first to go;
+    /// 0 keeps none [default: an eighth of the memory that is free when the engine starts]
     #[arg(long, value_name = "SIZE", value_parser = super::size)]
     pub prefix_bytes: Option<u64>,
 }
 
 impl EngineArgs {
-    /// What the flags ask for.
+    /// The options that the flags set.
     pub fn options(&self) -> EngineOptions {
         EngineOptions { device: self.device, max_batch: self.max_batch, prefix_bytes: self.prefix_bytes }
     }

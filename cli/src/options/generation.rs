@@ -5,84 +5,84 @@
 use clap::Args;
 use mlx_engine::generate::GenerateOptions;
 
-/// How to generate. By default the most likely token is chosen each time, until the model ends its answer or its
+/// How to generate. By default the most likely token is chosen each time, until the model ends its answer or the
 /// context is full.
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Generation")]
 pub struct GenerationArgs {
-    /// Tokens to generate at most [default: as many as the context holds]
+    /// The most tokens to generate [default: as many as the context holds]
     #[arg(long, short = 'n', value_name = "N")]
     pub max_tokens: Option<u32>,
-    /// Positions at most, prompt and answer together (at least 1) [default: what the model was made for]
+    /// The most positions, prompt and answer together (at least 1) [default: the model's context length]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub max_context: Option<i32>,
-    /// A text that ends the answer; may be given several times
+    /// A stop string, which ends the answer; may be given several times
     #[arg(long, value_name = "TEXT")]
     pub stop: Vec<String>,
-    /// A token that ends the answer, besides the model's own; may be given several times
+    /// A token that ends the answer, in addition to the model's own; may be given several times
     #[arg(long, value_name = "ID")]
     pub extra_eos: Vec<u32>,
-    /// Leaves special tokens out of the text, the markers of thoughts and tool calls among them
+    /// Leaves special tokens out of the text, including the markers of reasoning and tool calls
     #[arg(long)]
     pub skip_special_tokens: bool,
-    /// Goes on after tokens that would end the answer; for benchmarks
+    /// Continues past tokens that would end the answer; for benchmarks
     #[arg(long)]
     pub ignore_eos: bool,
-    /// Divides the logits before the draw: higher values make the choice more random, and 0 always chooses the most
-    /// likely token (at least 0) [default: 0]
+    /// Divides the logits before sampling: higher values make the choice more random; 0 always chooses the most likely
+    /// token (at least 0) [default: 0]
     #[arg(long, short = 't', value_name = "X", allow_negative_numbers = true)]
     pub temperature: Option<f32>,
-    /// Only the most likely tokens that together have this probability (between 0 and 1) [default: 1]
+    /// Keeps only the most likely tokens whose probabilities add up to this (between 0 and 1) [default: 1]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub top_p: Option<f32>,
-    /// Only this many of the most likely tokens [default: 0]
+    /// Keeps only this many of the most likely tokens [default: 0]
     #[arg(long, value_name = "N")]
     pub top_k: Option<u32>,
-    /// Only tokens at least this probable, relative to the most likely one (between 0 and 1) [default: 0]
+    /// Keeps only tokens with at least this probability relative to the most likely one (between 0 and 1) [default: 0]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub min_p: Option<f32>,
-    /// `min_p` and `typical_p` leave at least this many tokens (at least 1) [default: 1]
+    /// `min_p` and `typical_p` keep at least this many tokens (at least 1) [default: 1]
     #[arg(long, value_name = "N")]
     pub min_tokens_to_keep: Option<u32>,
-    /// Only the tokens whose surprise is nearest to the entropy, of this probability together (above 0 and at most 1)
-    /// [default: 1]
+    /// Keeps only the tokens whose surprise is closest to the entropy, until their probabilities add up to this (above
+    /// 0 and at most 1) [default: 1]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub typical_p: Option<f32>,
-    /// Only tokens whose logit is within this many standard deviations of the largest (at least 0) [default: 0]
+    /// Keeps only tokens whose logit is within this many standard deviations of the largest (at least 0) [default: 0]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub top_n_sigma: Option<f32>,
-    /// The chance, drawn for each token, that the most likely tokens are excluded (XTC) (between 0 and 1) [default: 0]
+    /// The probability, for each token, that XTC excludes the most likely tokens (between 0 and 1) [default: 0]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub xtc_probability: Option<f32>,
-    /// XTC excludes all tokens more probable than this but the least probable of them (between 0 and 0.5) [default:
+    /// XTC excludes all tokens more probable than this, except the least likely of them (between 0 and 0.5) [default:
     /// 0.1]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub xtc_threshold: Option<f32>,
-    /// Scale of DRY, a penalty on tokens that would go on with a repetition; 0.8 is usual (at least 0) [default: 0]
+    /// Scale of DRY, a penalty on tokens that would extend a repetition; 0.8 is typical (at least 0) [default: 0]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub dry_multiplier: Option<f32>,
-    /// DRY: growth of the penalty with each repeated token (at least 1) [default: 1.75]
+    /// DRY: factor by which the penalty grows with each repeated token (at least 1) [default: 1.75]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub dry_base: Option<f32>,
-    /// DRY: repetitions shorter than this many tokens are free [default: 2]
+    /// DRY: repetitions shorter than this many tokens are not penalised [default: 2]
     #[arg(long, value_name = "N")]
     pub dry_allowed_length: Option<u32>,
     /// DRY: how many of the latest tokens are searched for repetitions; -1 for all, 0 for none (at least -1) [default:
     /// -1]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub dry_penalty_last_n: Option<i32>,
-    /// DRY: a text across which no repetition is followed; may be given several times (1 to 40 bytes each) [default:
-    /// newline, `:`, `"`, `*`]
+    /// DRY: a string at which a repetition ends; may be given several times (1 to 40 bytes each) [default: newline,
+    /// `:`, `"`, `*`]
     #[arg(long = "dry-sequence-breaker", value_name = "TEXT")]
     pub dry_sequence_breakers: Option<Vec<String>>,
-    /// Target surprise, in bits per token, of Mirostat v2, which then replaces the filters above; 5 is usual (at least
-    /// 0) [default: 0]
+    /// Target surprise, in bits per token, of Mirostat v2, which then replaces the filters above; 5 is typical (at
+    /// least 0) [default: 0]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub mirostat_tau: Option<f32>,
     /// Mirostat: the learning rate (at least 0) [default: 0.1]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub mirostat_eta: Option<f32>,
-    /// Positive logits of tokens seen before are divided by this, others multiplied (at least 0) [default: 1]
+    /// Divides positive logits of tokens seen before by this, and multiplies negative ones (at least 0) [default: 1]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub repetition_penalty: Option<f32>,
     /// How many of the latest tokens `repetition_penalty` looks at; 0 for all [default: 20]
@@ -103,39 +103,40 @@ pub struct GenerationArgs {
     /// Added to the logit of a token; may be given several times
     #[arg(long, value_name = "ID=BIAS", value_parser = super::token_value)]
     pub logit_bias: Vec<(u32, f32)>,
-    /// The same seed gives the same text [default: another one each time]
+    /// Seed of the random numbers: the same seed gives the same text [default: a different one each time]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
-    /// With --json: the log-probability of each token, and this many of the most likely ones with theirs [default: none
-    /// are reported]
+    /// With --json: the log-probability of each token, and of this many of the most likely ones [default: none are
+    /// reported]
     #[arg(long, value_name = "N")]
     pub logprobs: Option<u32>,
-    /// Keeps only the first four and the latest positions, this many in all (at least 5) [default: all are kept]
+    /// Keeps only the first four and the latest positions, this many in total (at least 5) [default: all positions are
+    /// kept]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub max_kv_size: Option<i32>,
-    /// Bits that keys and values are quantized to (2, 3, 4, 5, 6 or 8) [default: they are not quantized]
+    /// Quantizes keys and values to this many bits (2, 3, 4, 5, 6 or 8) [default: not quantized]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub kv_bits: Option<i32>,
-    /// Group size of quantized keys and values, by which the head size must be divisible (32, 64 or 128) [default: 64]
+    /// Group size of quantized keys and values; the head size must be a multiple of it (32, 64 or 128) [default: 64]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub kv_group_size: Option<i32>,
-    /// The position from which on a sequence is quantized (at least 0) [default: 0]
+    /// The position from which keys and values are quantized (at least 0) [default: 0]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub quantized_kv_start: Option<i32>,
-    /// Tokens of the prompt that are processed in one step (at least 1) [default: a good number for model and device]
+    /// Prompt tokens processed per step (at least 1) [default: chosen for model and device]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub prefill_step_size: Option<i32>,
-    /// Tokens to propose at most, so that one step may confirm several: those that followed where the last ones
+    /// Prompt lookup: how many tokens to propose per step at most, namely those that followed where the latest ones
     /// occurred before (at most 15) [default: 0]
     #[arg(long, value_name = "N")]
     pub prompt_lookup_tokens: Option<u32>,
-    /// Prompt lookup: how many tokens must have occurred before (at least 1) [default: 3]
+    /// Prompt lookup: how many of the latest tokens must match (at least 1) [default: 3]
     #[arg(long, value_name = "N")]
     pub prompt_lookup_ngram: Option<u32>,
 }
 
 impl GenerationArgs {
-    /// What the flags ask for.
+    /// The options that the flags set.
     pub fn options(&self) -> GenerateOptions {
         GenerateOptions {
             max_tokens: self.max_tokens,

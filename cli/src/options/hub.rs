@@ -7,40 +7,38 @@ use std::path::PathBuf;
 use clap::Args;
 use mlx_engine::hub::HubRequest;
 
-/// Where models lie and where they come from.
+/// Where models are kept and where they come from.
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Hub")]
 pub struct HubFlags {
-    /// The models directory [default: the environment's (MLXE_MODELS_DIR, HF_HUB_CACHE, HF_HOME), else on Apple's
-    /// systems "~/Library/Application Support/MLXEngine/models", elsewhere the cache of the Python libraries]
+    /// The models directory [default: from the environment (MLXE_MODELS_DIR, HF_HUB_CACHE, HF_HOME), otherwise on
+    /// Apple's systems "~/Library/Application Support/MLXEngine/models", elsewhere the cache of the Python libraries]
     #[arg(long = "models-dir", value_name = "DIR")]
     pub directory: Option<PathBuf>,
-    /// The Hub or a mirror of it: scheme, host, and a path if it has one [default: the environment's HF_ENDPOINT, else
-    /// the public Hub]
+    /// URL of the Hub or of a mirror: scheme, host, and path if there is one [default: HF_ENDPOINT from the
+    /// environment, otherwise the public Hub]
     #[arg(long, value_name = "TEXT")]
     pub endpoint: Option<String>,
-    /// What every request goes through: "http://host:port", "https://host:port" or "socks5://host:port", with
-    /// "name:password@" before the host if needed [default: the environment's HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and
-    /// NO_PROXY]
+    /// Proxy for all requests: "http://host:port", "https://host:port" or "socks5://host:port", with "name:password@"
+    /// before the host if needed [default: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY from the environment]
     #[arg(long, value_name = "TEXT")]
     pub proxy: Option<String>,
-    /// Never uses the network; the environment's HF_HUB_OFFLINE=1 does the same
+    /// Never uses the network; HF_HUB_OFFLINE=1 in the environment does the same
     #[arg(long)]
     pub offline: bool,
-    /// Downloads over plain HTTP only, not from the Hub's chunk storage; the environment's HF_HUB_DISABLE_XET=1 does
-    /// the same
+    /// Downloads over plain HTTP only, not from Xet storage; HF_HUB_DISABLE_XET=1 in the environment does the same
     #[arg(long)]
     pub disable_xet: bool,
-    /// Connections of one download at most (between 1 and 64) [default: 8]
+    /// The most connections of one download (between 1 and 64) [default: 8]
     #[arg(long, value_name = "N")]
     pub connections: Option<u32>,
-    /// How often in a row a request may fail without any progress before its error is final [default: 5]
+    /// How often a request may fail in a row, without any progress, before its error is final [default: 5]
     #[arg(long, value_name = "N")]
     pub retries: Option<u32>,
 }
 
 impl HubFlags {
-    /// What the flags ask for.
+    /// The options that the flags set.
     pub fn options(&self) -> HubRequest {
         HubRequest {
             directory: self.directory.clone(),

@@ -12,19 +12,19 @@ use mlx_engine::load::WeightDtype;
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Load")]
 pub struct LoadFlags {
-    /// With an id: branch, tag or commit [default: main]
+    /// With `id`: branch, tag or commit [default: main]
     #[arg(long, value_name = "TEXT")]
     pub revision: Option<String>,
-    /// What floating-point weights are converted to (`auto`, `stored`, `f32`, `f16` or `bf16`) [default: auto]
+    /// The type that floating-point weights are converted to (`auto`, `stored`, `f32`, `f16` or `bf16`) [default: auto]
     #[arg(long, value_name = "NAME", value_parser = super::choice::<WeightDtype>)]
     pub dtype: Option<WeightDtype>,
-    /// A directory to take the tokenizer from [default: the model's own]
+    /// A directory to read the tokenizer from [default: the model's own]
     #[arg(long = "tokenizer", value_name = "DIR")]
     pub tokenizer_directory: Option<PathBuf>,
 }
 
 impl LoadFlags {
-    /// What the flags ask for.
+    /// The options that the flags set.
     pub fn options(&self) -> LoadOptions {
         LoadOptions {
             revision: self.revision.clone(),

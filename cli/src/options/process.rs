@@ -5,12 +5,12 @@
 use clap::Args;
 use mlx_engine::process::ProcessOptions;
 
-/// Settings that hold for the whole process, whatever engines it has.
+/// Process-wide settings, which apply to all engines.
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Process")]
 pub struct ProcessArgs {
-    /// Threads that the CPU kernels use; cannot be changed once one has run (between 1 and 256) [default: what the
-    /// environment variable MLXE_THREADS says, else one a core]
+    /// Threads that the CPU kernels use; cannot be changed once a kernel has run (between 1 and 256) [default:
+    /// MLXE_THREADS from the environment, otherwise one per core]
     #[arg(long = "threads", value_name = "N", global = true)]
     pub cpu_threads: Option<u32>,
     /// Bytes of freed memory that MLX may keep for reuse; 0 keeps none [default: MLX's own limit]
@@ -22,7 +22,7 @@ pub struct ProcessArgs {
 }
 
 impl ProcessArgs {
-    /// What the flags ask for.
+    /// The options that the flags set.
     pub fn options(&self) -> ProcessOptions {
         ProcessOptions { cpu_threads: self.cpu_threads, cache_limit: self.cache_limit, memory_limit: self.memory_limit }
     }

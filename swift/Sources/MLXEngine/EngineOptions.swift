@@ -4,32 +4,31 @@ import CMLXEngine
 
 /// How to set up an engine.
 ///
-/// What is nil is not asked for; only then the default counts.
+/// Options that are nil are not set and take their defaults.
 public struct EngineOptions: Sendable, Hashable {
     /// Where to compute.
     public enum Device: Int32, Sendable, Hashable, CaseIterable {
-        /// The host's processor.
+        /// The host CPU.
         case cpu = 1
         /// Metal on Apple silicon, CUDA where the CUDA build of MLX is loaded.
         case gpu = 2
     }
 
-    /// Where to compute. `cpu` or `gpu`. Default: the GPU if there is one, else the CPU.
+    /// Where to compute. `cpu` or `gpu`. Default: the GPU if there is one, otherwise the CPU.
     public var device: Device?
-    /// Generations of one model that are decoded together at most, one token of each a step; 1 decodes each for itself.
-    /// At least 1. Default: 8.
+    /// How many generations of one model are decoded together at most; 1 decodes each alone. At least 1. Default: 8.
     ///
-    /// Each gets the tokens that it would get alone: on a CPU exactly for up to 16, beyond and on a GPU but for
-    /// rounding.
+    /// Each gets the tokens that it would get alone: exactly on a CPU for up to 16, up to rounding beyond that and on a
+    /// GPU.
     public var maxBatch: Int?
-    /// Bytes of state that generations may leave for later prompts that begin alike, those used longest ago going
-    /// first; 0 keeps none. Default: an eighth of the memory that is free when the engine starts.
+    /// Bytes of state kept from generations for later prompts with the same beginning, least recently used first to go;
+    /// 0 keeps none. Default: an eighth of the memory that is free when the engine starts.
     ///
-    /// Reuse saves the time to process the beginning of a prompt and changes no result: on a CPU exactly so, on a GPU
-    /// but for rounding.
+    /// Reuse saves the time to process the beginning of a prompt without changing results: exactly on a CPU, up to
+    /// rounding on a GPU.
     public var prefixBytes: UInt64?
 
-    /// Options; those not given are not asked for.
+    /// Options; those not given are not set.
     public init(
         device: Device? = nil, maxBatch: Int? = nil, prefixBytes: UInt64? = nil
     ) {
@@ -40,7 +39,7 @@ public struct EngineOptions: Sendable, Hashable {
 }
 
 extension EngineOptions {
-    /// Lends C these options for the length of a call.
+    /// Lends C these options for the duration of a call.
     func withCOptions<Result>(
         _ body: (UnsafeMutablePointer<mlxe_engine_options_t>) throws -> Result
     ) rethrows -> Result {

@@ -2,88 +2,90 @@
 
 import CMLXEngine
 
-/// How to generate. By default the most likely token is chosen each time, until the model ends its answer or its
+/// How to generate. By default the most likely token is chosen each time, until the model ends its answer or the
 /// context is full.
 ///
-/// What is nil is not asked for; only then the default counts.
+/// Options that are nil are not set and take their defaults.
 public struct GenerateParameters: Sendable, Hashable {
-    /// Tokens to generate at most. Default: as many as the context holds.
+    /// The most tokens to generate. Default: as many as the context holds.
     public var maxTokens: Int?
-    /// Positions at most, prompt and answer together. At least 1. Default: what the model was made for.
+    /// The most positions, prompt and answer together. At least 1. Default: the model's context length.
     ///
-    /// Beyond what a model was made for its answers get worse.
+    /// Beyond what a model was trained for its answers get worse.
     public var maxContext: Int?
-    /// Texts that end the answer; neither they nor what follows them is part of it. Default: none.
+    /// Stop strings: they end the answer, and are not part of it. Default: none.
     public var stop: [String]
-    /// Tokens that end the answer, besides the model's own. Default: none.
+    /// Tokens that end the answer, in addition to the model's own. Default: none.
     public var extraEOSTokens: [Token]
-    /// Leaves special tokens out of the text, the markers of thoughts and tool calls among them.
+    /// Leaves special tokens out of the text, including the markers of reasoning and tool calls.
     ///
-    /// By default they are part of it, as in mlx-lm. The token that ends the answer never is.
+    /// By default they are included, as in mlx-lm. The token that ends the answer never is.
     public var skipSpecialTokens: Bool
-    /// Goes on after tokens that would end the answer; for benchmarks.
+    /// Continues past tokens that would end the answer; for benchmarks.
     public var ignoreEOS: Bool
-    /// Divides the logits before the draw: higher values make the choice more random, and 0 always chooses the most
-    /// likely token. At least 0. Default: 0.
+    /// Divides the logits before sampling: higher values make the choice more random; 0 always chooses the most likely
+    /// token. At least 0. Default: 0.
     ///
-    /// At 0 every truncation filter is skipped.
+    /// At 0 all truncation filters are skipped.
     public var temperature: Float?
-    /// Only the most likely tokens that together have this probability. Between 0 and 1. Default: 1, which is off.
+    /// Keeps only the most likely tokens whose probabilities add up to this. Between 0 and 1. Default: 1, which is off.
     ///
-    /// Nucleus sampling (Holtzman et al., arXiv:1904.09751). 0 is off, too, as in mlx-lm.
+    /// Nucleus sampling (Holtzman et al., arXiv:1904.09751). 0 turns it off too, as in mlx-lm.
     public var topP: Float?
-    /// Only this many of the most likely tokens. Default: 0, which is off.
+    /// Keeps only this many of the most likely tokens. Default: 0, which is off.
     ///
-    /// A number not below the size of the vocabulary keeps all, too.
+    /// A number of at least the vocabulary size keeps all.
     public var topK: Int?
-    /// Only tokens at least this probable, relative to the most likely one. Between 0 and 1. Default: 0, which is off.
+    /// Keeps only tokens with at least this probability relative to the most likely one. Between 0 and 1. Default: 0,
+    /// which is off.
     ///
     /// Nguyen et al., arXiv:2407.01082.
     public var minP: Float?
-    /// `min_p` and `typical_p` leave at least this many tokens. At least 1. Default: 1.
+    /// `min_p` and `typical_p` keep at least this many tokens. At least 1. Default: 1.
     public var minTokensToKeep: Int?
-    /// Only the tokens whose surprise is nearest to the entropy, of this probability together. Above 0 and at most 1.
-    /// Default: 1, which is off.
+    /// Keeps only the tokens whose surprise is closest to the entropy, until their probabilities add up to this. Above
+    /// 0 and at most 1. Default: 1, which is off.
     ///
     /// Locally typical sampling (Meister et al., arXiv:2202.00666).
     public var typicalP: Float?
-    /// Only tokens whose logit is within this many standard deviations of the largest. At least 0. Default: 0, which is
-    /// off.
+    /// Keeps only tokens whose logit is within this many standard deviations of the largest. At least 0. Default: 0,
+    /// which is off.
     ///
     /// Tang et al., arXiv:2411.07641.
     public var topNSigma: Float?
-    /// The chance, drawn for each token, that the most likely tokens are excluded (XTC). Between 0 and 1. Default: 0,
-    /// which is off.
+    /// The probability, for each token, that XTC excludes the most likely tokens. Between 0 and 1. Default: 0, which is
+    /// off.
     public var xtcProbability: Float?
-    /// XTC excludes all tokens more probable than this but the least probable of them. Between 0 and 0.5. Default: 0.1.
+    /// XTC excludes all tokens more probable than this, except the least likely of them. Between 0 and 0.5. Default:
+    /// 0.1.
     public var xtcThreshold: Float?
-    /// Scale of DRY, a penalty on tokens that would go on with a repetition; 0.8 is usual. At least 0. Default: 0,
-    /// which is off.
+    /// Scale of DRY, a penalty on tokens that would extend a repetition; 0.8 is typical. At least 0. Default: 0, which
+    /// is off.
     ///
-    /// "Don't repeat yourself" takes `multiplier * base^(length - allowedLength)` from a token's logit, where `length`
-    /// is the length of the repeated passage (p-e-w, text-generation-webui, pull request 5677; the details are those of
-    /// llama.cpp).
+    /// "Don't repeat yourself" subtracts `multiplier * base^(length - allowedLength)` from a token's logit, where
+    /// `length` is the length of the repeated passage (p-e-w, text-generation-webui, pull request 5677; the details are
+    /// those of llama.cpp).
     public var dryMultiplier: Float?
-    /// DRY: growth of the penalty with each repeated token. At least 1. Default: 1.75.
+    /// DRY: factor by which the penalty grows with each repeated token. At least 1. Default: 1.75.
     public var dryBase: Float?
-    /// DRY: repetitions shorter than this many tokens are free. Default: 2.
+    /// DRY: repetitions shorter than this many tokens are not penalised. Default: 2.
     public var dryAllowedLength: Int?
     /// DRY: how many of the latest tokens are searched for repetitions; -1 for all, 0 for none. At least -1. Default:
     /// -1.
     public var dryPenaltyLastN: Int?
-    /// DRY: texts across which no repetition is followed. 1 to 40 bytes each. Default: newline, `:`, `"`, `*`.
+    /// DRY: strings at which a repetition ends. 1 to 40 bytes each. Default: newline, `:`, `"`, `*`.
     public var drySequenceBreakers: [String]?
-    /// Target surprise, in bits per token, of Mirostat v2, which then replaces the filters above; 5 is usual. At least
-    /// 0. Default: 0, which is off.
+    /// Target surprise, in bits per token, of Mirostat v2, which then replaces the filters above; 5 is typical. At
+    /// least 0. Default: 0, which is off.
     ///
     /// A controller that keeps the surprise of the text near a target (Basu et al., arXiv:2007.14966).
     public var mirostatTau: Float?
     /// Mirostat: the learning rate. At least 0. Default: 0.1.
     public var mirostatEta: Float?
-    /// Positive logits of tokens seen before are divided by this, others multiplied. At least 0. Default: 1, which is
-    /// off.
+    /// Divides positive logits of tokens seen before by this, and multiplies negative ones. At least 0. Default: 1,
+    /// which is off.
     ///
-    /// Keskar et al., arXiv:1909.05858. 0 is off, too, as in mlx-lm.
+    /// Keskar et al., arXiv:1909.05858. 0 turns it off too, as in mlx-lm.
     public var repetitionPenalty: Float?
     /// How many of the latest tokens `repetition_penalty` looks at; 0 for all. Default: 20.
     public var repetitionContextSize: Int?
@@ -95,34 +97,34 @@ public struct GenerateParameters: Sendable, Hashable {
     public var frequencyPenalty: Float?
     /// How many of the latest tokens `frequency_penalty` looks at; 0 for all. Default: 20.
     public var frequencyContextSize: Int?
-    /// Added to the logits of these tokens; minus infinity, or in JSON a large negative number, bans one. Default:
+    /// Added to the logits of these tokens; minus infinity (in JSON, a large negative number) bans a token. Default:
     /// none.
     public var logitBias: [Token: Float]
-    /// The same seed gives the same text. Default: another one each time.
+    /// Seed of the random numbers: the same seed gives the same text. Default: a different one each time.
     public var seed: UInt64?
-    /// Reports the log-probability of each token, and this many of the most likely ones with theirs. Default: none are
-    /// reported.
+    /// Reports the log-probability of each token, and of this many of the most likely ones. Default: none are reported.
     public var logprobs: Int?
-    /// Keeps only the first four and the latest positions, this many in all. At least 5. Default: all are kept.
+    /// Keeps only the first four and the latest positions, this many in total. At least 5. Default: all positions are
+    /// kept.
     public var maxKVSize: Int?
-    /// Bits that keys and values are quantized to. 2, 3, 4, 5, 6 or 8. Default: they are not quantized.
+    /// Quantizes keys and values to this many bits. 2, 3, 4, 5, 6 or 8. Default: not quantized.
     public var kvBits: Int?
-    /// Group size of quantized keys and values, by which the head size must be divisible. 32, 64 or 128. Default: 64.
+    /// Group size of quantized keys and values; the head size must be a multiple of it. 32, 64 or 128. Default: 64.
     public var kvGroupSize: Int?
-    /// The position from which on a sequence is quantized. At least 0. Default: 0.
+    /// The position from which keys and values are quantized. At least 0. Default: 0.
     public var quantizedKVStart: Int?
-    /// Tokens of the prompt that are processed in one step. At least 1. Default: a good number for model and device.
+    /// Prompt tokens processed per step. At least 1. Default: chosen for model and device.
     public var prefillStepSize: Int?
-    /// Tokens to propose at most, so that one step may confirm several: those that followed where the last ones
+    /// Prompt lookup: how many tokens to propose per step at most, namely those that followed where the latest ones
     /// occurred before. At most 15. Default: 0, which is off.
     ///
-    /// The answer stays the same. Prompt lookup (A. Saxena, 2023; Yang et al., arXiv:2304.04487) pays where answers
+    /// The answer stays the same. Prompt lookup (A. Saxena, 2023; Yang et al., arXiv:2304.04487) pays off where answers
     /// repeat their prompt.
     public var promptLookupTokens: Int?
-    /// Prompt lookup: how many tokens must have occurred before. At least 1. Default: 3.
+    /// Prompt lookup: how many of the latest tokens must match. At least 1. Default: 3.
     public var promptLookupNgram: Int?
 
-    /// Options; those not given are not asked for.
+    /// Options; those not given are not set.
     public init(
         maxTokens: Int? = nil, maxContext: Int? = nil, stop: [String] = [], extraEOSTokens: [Token] = [],
         skipSpecialTokens: Bool = false, ignoreEOS: Bool = false, temperature: Float? = nil, topP: Float? = nil,
@@ -178,7 +180,7 @@ public struct GenerateParameters: Sendable, Hashable {
 }
 
 extension GenerateParameters {
-    /// Lends C these options for the length of a call.
+    /// Lends C these options for the duration of a call.
     func withCOptions<Result>(
         _ body: (UnsafeMutablePointer<mlxe_generate_options_t>) throws -> Result
     ) rethrows -> Result {

@@ -3,34 +3,32 @@
 import CMLXEngine
 import Foundation
 
-/// Where models lie and where they come from.
+/// Where models are kept and where they come from.
 ///
-/// What is nil is not asked for; only then the default counts.
+/// Options that are nil are not set and take their defaults.
 public struct HubOptions: Sendable, Hashable {
-    /// The models directory. Default: the environment's (MLXE_MODELS_DIR, HF_HUB_CACHE, HF_HOME), else on Apple's
-    /// systems "~/Library/Application Support/MLXEngine/models", elsewhere the cache of the Python libraries.
+    /// The models directory. Default: from the environment (MLXE_MODELS_DIR, HF_HUB_CACHE, HF_HOME), otherwise on
+    /// Apple's systems "~/Library/Application Support/MLXEngine/models", elsewhere the cache of the Python libraries.
     public var directory: URL?
-    /// The Hub or a mirror of it: scheme, host, and a path if it has one. Default: the environment's HF_ENDPOINT, else
-    /// the public Hub.
+    /// URL of the Hub or of a mirror: scheme, host, and path if there is one. Default: HF_ENDPOINT from the
+    /// environment, otherwise the public Hub.
     public var endpoint: String?
-    /// An access token, sent to the endpoint only. Default: the environment's (HF_TOKEN, or the file of `hf auth
+    /// Access token, sent to the endpoint only. Default: from the environment (HF_TOKEN, or the file of `hf auth
     /// login`).
     public var token: String?
-    /// What every request goes through: "http://host:port", "https://host:port" or "socks5://host:port", with
-    /// "name:password@" before the host if needed. Default: the environment's HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and
-    /// NO_PROXY.
+    /// Proxy for all requests: "http://host:port", "https://host:port" or "socks5://host:port", with "name:password@"
+    /// before the host if needed. Default: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY from the environment.
     public var proxy: String?
-    /// Never uses the network; the environment's HF_HUB_OFFLINE=1 does the same.
+    /// Never uses the network; HF_HUB_OFFLINE=1 in the environment does the same.
     public var offline: Bool
-    /// Downloads over plain HTTP only, not from the Hub's chunk storage; the environment's HF_HUB_DISABLE_XET=1 does
-    /// the same.
+    /// Downloads over plain HTTP only, not from Xet storage; HF_HUB_DISABLE_XET=1 in the environment does the same.
     public var disableXet: Bool
-    /// Connections of one download at most. Between 1 and 64. Default: 8.
+    /// The most connections of one download. Between 1 and 64. Default: 8.
     public var connections: Int?
-    /// How often in a row a request may fail without any progress before its error is final. Default: 5.
+    /// How often a request may fail in a row, without any progress, before its error is final. Default: 5.
     public var retries: Int?
 
-    /// Options; those not given are not asked for.
+    /// Options; those not given are not set.
     public init(
         directory: URL? = nil, endpoint: String? = nil, token: String? = nil, proxy: String? = nil,
         offline: Bool = false, disableXet: Bool = false, connections: Int? = nil, retries: Int? = nil
@@ -47,7 +45,7 @@ public struct HubOptions: Sendable, Hashable {
 }
 
 extension HubOptions {
-    /// Lends C these options for the length of a call.
+    /// Lends C these options for the duration of a call.
     func withCOptions<Result>(
         _ body: (UnsafeMutablePointer<mlxe_hub_options_t>) throws -> Result
     ) rethrows -> Result {

@@ -5,12 +5,12 @@ import Foundation
 
 /// What to load, and how.
 ///
-/// What is nil is not asked for; only then the default counts.
+/// Options that are nil are not set and take their defaults.
 public struct LoadOptions: Sendable, Hashable {
-    /// What floating-point weights are converted to.
+    /// The type that floating-point weights are converted to.
     public enum WeightType: Int32, Sendable, Hashable, CaseIterable {
-        /// As stored; except that on a CPU the scales of a quantized model become 32-bit floats where that is needed
-        /// for accuracy.
+        /// As stored, except that on a CPU the scales of a quantized model are converted to 32-bit floats where
+        /// accuracy needs it.
         case automatic = 0
         /// As stored.
         case stored = 1
@@ -22,12 +22,12 @@ public struct LoadOptions: Sendable, Hashable {
         case bfloat16 = 4
     }
 
-    /// What floating-point weights are converted to. `auto`, `stored`, `f32`, `f16` or `bf16`. Default: auto.
+    /// The type that floating-point weights are converted to. `auto`, `stored`, `f32`, `f16` or `bf16`. Default: auto.
     public var weightType: WeightType?
-    /// A directory to take the tokenizer from. Default: the model's own.
+    /// A directory to read the tokenizer from. Default: the model's own.
     public var tokenizerDirectory: URL?
 
-    /// Options; those not given are not asked for.
+    /// Options; those not given are not set.
     public init(
         weightType: WeightType? = nil, tokenizerDirectory: URL? = nil
     ) {
@@ -37,7 +37,7 @@ public struct LoadOptions: Sendable, Hashable {
 }
 
 extension LoadOptions {
-    /// Lends C these options for the length of a call.
+    /// Lends C these options for the duration of a call.
     func withCOptions<Result>(
         _ body: (UnsafeMutablePointer<mlxe_load_options_t>) throws -> Result
     ) rethrows -> Result {

@@ -2,21 +2,21 @@
 
 import CMLXEngine
 
-/// Settings that hold for the whole process, whatever engines it has.
+/// Process-wide settings, which apply to all engines.
 ///
-/// What is nil is not asked for; only then the default counts.
+/// Options that are nil are not set and take their defaults.
 public struct ProcessOptions: Sendable, Hashable {
-    /// Threads that the CPU kernels use; cannot be changed once one has run. Between 1 and 256. Default: what the
-    /// environment variable MLXE_THREADS says, else one a core.
+    /// Threads that the CPU kernels use; cannot be changed once a kernel has run. Between 1 and 256. Default:
+    /// MLXE_THREADS from the environment, otherwise one per core.
     ///
-    /// Without effect where MLX computes itself (GPU, Apple).
+    /// No effect where MLX's own kernels compute (GPU, Apple).
     public var cpuThreads: Int?
     /// Bytes of freed memory that MLX may keep for reuse; 0 keeps none. Default: MLX's own limit.
     public var cacheLimit: UInt64?
     /// Bytes at which MLX waits for running work before it allocates more. Default: MLX's own limit.
     public var memoryLimit: UInt64?
 
-    /// Options; those not given are not asked for.
+    /// Options; those not given are not set.
     public init(
         cpuThreads: Int? = nil, cacheLimit: UInt64? = nil, memoryLimit: UInt64? = nil
     ) {
@@ -27,7 +27,7 @@ public struct ProcessOptions: Sendable, Hashable {
 }
 
 extension ProcessOptions {
-    /// Lends C these options for the length of a call.
+    /// Lends C these options for the duration of a call.
     func withCOptions<Result>(
         _ body: (UnsafeMutablePointer<mlxe_process_options_t>) throws -> Result
     ) rethrows -> Result {
@@ -39,7 +39,7 @@ extension ProcessOptions {
         return try body(&options)
     }
 
-    /// What C says that counts now.
+    /// The current settings, from C.
     init(_ options: mlxe_process_options_t) {
         self.init(
             cpuThreads: value(options.cpu_threads), cacheLimit: value(options.cache_limit),

@@ -9,7 +9,7 @@ fn fields(option: &Opt) -> Vec<(String, &'static str, String)> {
     let list = |kind| {
         vec![
             (option.name.clone(), kind, brief(option)),
-            (format!("{}_count", option.name), "usize", "How many.".to_owned()),
+            (format!("{}_count", option.name), "usize", "Its length.".to_owned()),
         ]
     };
     match option.kind {
@@ -140,8 +140,8 @@ pub fn source(table: &Table, place: &Place) -> String {
     text += &format!("    /// sizeof({name})\n    pub struct_size: usize,\n");
     text += &comment(
         "    /// ",
-        "The same options as a JSON object with the names below as keys; a key that is none of them is an error. What \
-         the fields give counts more. Copied, like all texts and lists, by the function that takes the options.",
+        "The same options as a JSON object with the names below as keys; unknown keys are errors. Fields that are set \
+         take precedence. Copied, like all strings and lists, by the function that takes the options.",
     );
     text += "    pub json: mlxe_str_t,\n";
     let order = table.in_c_order();
@@ -169,8 +169,8 @@ pub fn source(table: &Table, place: &Place) -> String {
             }}
         }}
 
-        /// Gives no option. `size` is sizeof of the struct; no more than that is written. Does nothing if `options` is
-        /// NULL.
+        /// Sets no option. `size` is the sizeof of the struct; no more than that is written. Does nothing if `options`
+        /// is NULL.
         #[unsafe(no_mangle)]
         pub unsafe extern \"C\" fn {function}(options: *mut {name}, size: usize) {{
             // SAFETY: the caller's struct is that large.

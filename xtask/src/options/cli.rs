@@ -79,7 +79,7 @@ pub fn source(table: &Table, place: &Place) -> String {
         text +=
             &format!("    #[arg({})]\n    pub {}: {},\n", attributes(option, place), option.name, field_type(option));
     }
-    text += &format!("}}\n\nimpl {} {{\n    /// What the flags ask for.\n", place.name);
+    text += &format!("}}\n\nimpl {} {{\n    /// The options that the flags set.\n", place.name);
     text += &format!("    pub fn options(&self) -> {0} {{\n        {0} {{\n", table.rust.name);
     for &option in &options {
         text += &value(option);

@@ -7,13 +7,13 @@ use super::text::{default, limits};
 fn kind(option: &Opt) -> String {
     match option.kind {
         Kind::Float => "number".into(),
-        Kind::Bool => "switch".into(),
-        Kind::Texts => "texts".into(),
+        Kind::Bool => "flag".into(),
+        Kind::Texts => "strings".into(),
         Kind::Tokens => "token ids".into(),
         Kind::TokenValues => "token ids with numbers".into(),
         Kind::Bytes => "bytes".into(),
         Kind::Choice => "name".into(),
-        Kind::Text => "text".into(),
+        Kind::Text => "string".into(),
         Kind::Path => "path".into(),
         _ => value_type(option).into(),
     }
@@ -26,11 +26,11 @@ fn cell(text: &str) -> String {
 pub fn page(tables: &[Table]) -> String {
     let mut text = String::from(
         "# Options\n\n\
-         Every option is declared once, in `src/options/*.toml`; `cargo xtask options` writes from there the Rust and C \
-         structs, the\nflags of `mlxe`, the Swift structs and this page. The name is the same in Rust, C and JSON; Swift \
-         writes it in camel case\nunless another name is given here, the command line with hyphens.\n\n\
-         Only what is not given has its default. In Rust and Swift that is `None` or `nil` (or false, or an empty list); \
-         in C it is\nall zero; in JSON it is absent or `null`.\n",
+         Every option is declared once, in `src/options/*.toml`; `cargo xtask options` generates the Rust and C \
+         structs, the\nflags of `mlxe`, the Swift structs and this page from there. The name is the same in Rust, C and JSON; \
+         Swift uses camel case\nunless another name is given here, the command line uses hyphens.\n\n\
+         An option that is not set takes its default. Not set is `None` or `nil` in Rust and Swift (or false, or an empty \
+         list),\nall zero in C, and absent or `null` in JSON.\n",
     );
     for table in tables {
         text += &format!("\n## {}\n\n{}\n", table.title, super::text::comment("", &table.doc).trim_end());

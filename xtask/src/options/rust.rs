@@ -133,7 +133,7 @@ pub fn types(options: &[&Opt], root: &str) -> String {
 pub fn request(table: &Table) -> String {
     let options: Vec<&Opt> = table.options().collect();
     let name = &table.rust.name;
-    let mut text = head("What a caller may ask for.", table);
+    let mut text = head("The options that a caller sets.", table);
     if options.iter().any(|o| o.secret) {
         text += "use std::fmt;\n";
     }
@@ -157,7 +157,7 @@ pub fn request(table: &Table) -> String {
     }
     text.push('\n');
     let about = format!(
-        "{}\n\nWhat is `None` was not asked for; the defaults follow where the options are used. In JSON the keys are \
+        "{}\n\nOptions that are `None` are not set and take their defaults where they are used. In JSON the keys are \
          the names of the fields, and unknown ones are errors.",
         super::text::about(table, &table.rust.doc)
     );
@@ -226,7 +226,7 @@ pub fn request(table: &Table) -> String {
 pub fn params(table: &Table, section: &Section, params: &Params) -> String {
     let options: Vec<&Opt> = section.options.iter().collect();
     let name = &params.name;
-    let mut text = head("What the sampler is told.", table);
+    let mut text = head("The parameters of the sampler.", table);
     text += collections(&options);
     text += "use crate::error::Result;\nuse crate::limits::check;\n\n";
     text += &comment("/// ", &params.doc);

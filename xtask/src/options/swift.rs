@@ -72,7 +72,7 @@ pub fn source(table: &Table, place: &Place) -> String {
     let mut text = format!("// {}\n\nimport CMLXEngine\n{foundation}\n", origin(table));
     text += &comment("/// ", &about(table, &place.doc));
     text += "///\n";
-    text += &comment("/// ", "What is nil is not asked for; only then the default counts.");
+    text += &comment("/// ", "Options that are nil are not set and take their defaults.");
     text += &format!("public struct {}: Sendable, Hashable {{\n", place.name);
     for option in options(table).filter(|o| o.kind == Kind::Choice) {
         text += &comment("    /// ", &option.doc);
@@ -97,7 +97,7 @@ pub fn source(table: &Table, place: &Place) -> String {
         );
         text += &format!("    public var {}: {}\n", option.swift_name(), field_type(option));
     }
-    text += "\n    /// Options; those not given are not asked for.\n    public init(\n";
+    text += "\n    /// Options; those not given are not set.\n    public init(\n";
     let arguments: Vec<String> =
         options(table).map(|o| format!("{}: {} = {}", o.swift_name(), field_type(o), nothing(o))).collect();
     text += &wrapped("        ", &arguments);
@@ -106,7 +106,7 @@ pub fn source(table: &Table, place: &Place) -> String {
         text += &format!("        self.{0} = {0}\n", option.swift_name());
     }
     text += &format!("    }}\n}}\n\nextension {} {{\n", place.name);
-    text += "    /// Lends C these options for the length of a call.\n";
+    text += "    /// Lends C these options for the duration of a call.\n";
     let c = table.c.as_ref().expect("Swift speaks to C");
     text += &format!(
         "    func withCOptions<Result>(\n        _ body: (UnsafeMutablePointer<{}>) throws -> Result\n    ) rethrows -> Result {{\n",
@@ -127,7 +127,7 @@ pub fn source(table: &Table, place: &Place) -> String {
         false => text += "        return try body(&options)\n    }\n",
     }
     if c.readable {
-        text += "\n    /// What C says that counts now.\n";
+        text += "\n    /// The current settings, from C.\n";
         text += &format!("    init(_ options: {}) {{\n        self.init(\n", c.name);
         let arguments: Vec<String> =
             options(table).map(|o| format!("{}: value(options.{})", o.swift_name(), o.name)).collect();
