@@ -81,17 +81,17 @@ MLXE       := $(TARGET)/release/mlxe
 hub-server:
 	$(CARGO) build --locked --release --package hub-server
 
-hub-parity: build hub-server $(HUB_VENV)/bin/python ## the official Python client against the tests' Hub server and our cache
+hub-parity: build hub-server $(HUB_VENV)/bin/python ## check the official Python client against the tests' Hub server and our cache
 	$(HUB_VENV)/bin/python tests/parity/hub.py $(HUB_SERVER) $(MLXE)
 
-hub-bench: build hub-server $(HUB_VENV)/bin/python ## downloads beside the official Python client
+hub-bench: build hub-server $(HUB_VENV)/bin/python ## downloads compared with the official Python client
 	$(HUB_VENV)/bin/python benches/hub.py $(HUB_SERVER) $(MLXE)
 
-test-cuda: ## the kernels for CUDA, where there is a GPU; MLX_PREFIX or the CUDA wheel (MLXE_MLX_PACKAGE)
+test-cuda: ## the CUDA kernels, on a machine with a GPU; MLX_PREFIX or the CUDA wheel (MLXE_MLX_PACKAGE)
 	MLXE_MLX_PACKAGE=$(or $(MLXE_MLX_PACKAGE),mlx-cuda-13) $(CARGO) test --locked --package mlx-engine --lib -- cuda
 
 # Not part of test: emulation takes several minutes.
-test-neon: nightly ## the CPU kernels for Arm, under QEMU (nightly compiler); some minutes, not part of test
+test-neon: nightly ## the CPU kernels for Arm, under QEMU (nightly compiler); takes minutes, not part of test
 	@$(call need,qemu-aarch64,qemu-user)
 	@$(call need,aarch64-linux-gnu-gcc,gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
 	NIGHTLY=$(NIGHTLY) tools/arm/test.sh
@@ -99,7 +99,7 @@ test-neon: nightly ## the CPU kernels for Arm, under QEMU (nightly compiler); so
 parity: build $(VENV)/bin/python ## compare with mlx-lm on random checkpoints (SEEDS=5)
 	$(VENV)/bin/python tests/parity/parity.py target/release/mlxe --seeds $(or $(SEEDS),5)
 
-bench: build $(VENV)/bin/python ## speed beside mlx-lm and llama.cpp (docs/benchmarks.md), of the C API and of the kernels
+bench: build $(VENV)/bin/python ## speed compared with mlx-lm and llama.cpp (docs/benchmarks.md), of the C API and of the kernels
 	$(VENV)/bin/pip install --quiet --requirement benches/requirements.txt
 	$(VENV)/bin/python benches/side_by_side.py $(MLXE)
 	$(VENV)/bin/python benches/engines.py $(MLXE) --write
@@ -109,16 +109,16 @@ bench: build $(VENV)/bin/python ## speed beside mlx-lm and llama.cpp (docs/bench
 build: ## the libraries and the command line, optimised
 	$(CARGO) build --locked --release
 
-options: ## what follows from the tables in src/options
+options: ## generate code and documentation from src/options
 	$(CARGO) xtask options
 
-header: ## include/mlx_engine.h from src/ffi
+header: ## generate include/mlx_engine.h from src/ffi
 	$(CARGO) xtask header
 
-install: ## header, libraries, MLX, pkg-config and CMake files, mlxe; PREFIX=/usr/local
+install: ## install header, libraries, MLX, pkg-config and CMake files, mlxe; PREFIX=/usr/local
 	$(CARGO) xtask install --prefix "$(PREFIX)"
 
-check-apple: ## what can be known of the Apple platforms without a Mac: docs/apple.md
+check-apple: ## what can be checked of the Apple platforms without a Mac: docs/apple.md
 	@$(call need,clang,clang)
 	@$(call need,zip,zip)
 	@$(call need,shasum,perl)
@@ -159,6 +159,6 @@ test-swift: nightly ## the Swift package, its examples and documentation; Thread
 	$(CARGO_TSAN) build --locked --target $(HOST) --package mlx-engine --no-default-features --lib
 	tools/swift/test.sh "$(TARGET)/debug" "$(TSAN_FOLDER)/$(HOST)/debug"
 
-bench-swift: ## what Swift streaming adds to the C API
+bench-swift: ## overhead of Swift streaming over the C API
 	$(CARGO) build --locked --release --package mlx-engine --lib
 	tools/swift/bench.sh "$(TARGET)/release"

@@ -22,7 +22,7 @@ use support::{TempDir, load, network, write_case};
 
 // The models themselves, on this thread.
 
-/// The logits behind these tokens, one a sequence.
+/// The logits after these tokens, one row per sequence.
 fn step(network: &dyn LanguageModel, tokens: &[u32], cache: &mut Cache) -> Vec<f32> {
     let tokens = Array::from_slice(tokens, &[tokens.len() as i32, 1]).unwrap();
     let logits = network.logits(&network.forward(&Inputs::tokens(tokens), cache).unwrap().hidden).unwrap();
@@ -30,7 +30,7 @@ fn step(network: &dyn LanguageModel, tokens: &[u32], cache: &mut Cache) -> Vec<f
     logits.astype(Dtype::F32).unwrap().to_vec().unwrap()
 }
 
-/// The cache behind a prompt, perhaps an empty one.
+/// The cache after a prompt, perhaps an empty one.
 fn prefilled(network: &dyn LanguageModel, prompt: &[u32], options: &CacheOptions) -> Cache {
     let mut cache = network.new_cache(options).unwrap();
     if !prompt.is_empty() {

@@ -55,7 +55,7 @@ fn compile(source: &str, program: &Path, link: Link) {
     };
     let deps = libraries();
     let mut command = Command::new(compiler);
-    // MLX lies where build.rs has put it, for programs in this folder as well as for those beside the library.
+    // MLX is where build.rs has put it, for programs in this folder as well as for those beside the library.
     let mlx = deps.join("../mlx-engine/mlx/lib");
     command.args([standard, "-g", "-D_GNU_SOURCE"]).args(WARNINGS);
     command.args(std::env::var("MLXE_TEST_CFLAGS").unwrap_or_default().split_whitespace());

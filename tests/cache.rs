@@ -1,4 +1,4 @@
-//! The caches of a trained model: what is saved, trimmed or kept apart goes on with the same logits.
+//! The caches of a trained model: what is saved, trimmed or forked continues with the same logits.
 
 mod support;
 
@@ -26,7 +26,7 @@ fn trained() -> Box<dyn LanguageModel> {
     registry::find("qwen3").unwrap().build(&config, &weights).unwrap().language().unwrap()
 }
 
-/// The logits behind the last of these tokens.
+/// The logits after the last of these tokens.
 fn feed(network: &dyn LanguageModel, cache: &mut Cache, tokens: &[u32]) -> Vec<f32> {
     let n = tokens.len() as i32;
     let input = Inputs::tokens(Array::from_slice(tokens, &[1, n]).unwrap());

@@ -145,7 +145,7 @@ fn statistics_and_prefill_add_up() {
 }
 
 #[test]
-fn stop_texts_end_the_answer_wherever_tokens_are_cut() {
+fn stop_strings_end_the_answer_wherever_tokens_are_cut() {
     let whole = answer(prompt("Tell me a story."), limited(120)).text;
     let words: Vec<&str> = whole.split(' ').collect();
     for stop in [words[5], &whole[20..24], "no such text", &whole[whole.len() / 2..whole.len() / 2 + 9]] {

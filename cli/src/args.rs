@@ -1,4 +1,4 @@
-//! The command line's grammar.
+//! The command-line arguments.
 
 use std::path::PathBuf;
 
@@ -22,35 +22,35 @@ pub struct Options {
 pub enum Command {
     /// Chat with a model in the terminal
     Run(RunArgs),
-    /// Generate behind a prompt and print the text
+    /// Generate after a prompt and print the text
     Generate(GenerateArgs),
     /// Write the logits of every position of a sequence to a file
     Logits(LogitsArgs),
-    /// Download a model, or what is missing or new of it
+    /// Download a model, or update one
     Pull(PullArgs),
-    /// Look for models on the Hub
+    /// Search the Hub for models
     Search(SearchArgs),
-    /// Say what a model takes in memory and whether it fits, without downloading it
+    /// Estimate how much memory a model takes and whether it fits, without downloading its weights
     Fit(FitArgs),
     /// List the models on the disk
     List(ListArgs),
-    /// Check models on the disk: files, sizes, checksums, leftovers
+    /// Verify models on the disk: files, sizes, checksums, leftovers
     Verify(VerifyArgs),
     /// Remove models from the disk
     Rm(RmArgs),
-    /// Remove the models that were not used for the longest time until the rest fits a budget
+    /// Remove models, least recently used first, until the rest fits a budget
     Prune(PruneArgs),
-    /// Take a folder with a model into the models directory
+    /// Import a folder with a model into the models directory
     Import(ImportArgs),
     /// Move all models to another directory
     Mv(MvArgs),
-    /// Load a model and show what happens
+    /// Load a model and show its progress
     Load(LoadArgs),
     /// Turn text into token ids
     Tokenize(TokenizeArgs),
     /// Render chat messages with a model's template
     Template(TemplateArgs),
-    /// Say what is known about a model; with an id, what of it is on the disk
+    /// Show facts about a model; with an id, about its files on the disk
     Info(InfoArgs),
     /// List the supported architectures
     Models(ModelsArgs),
@@ -61,7 +61,7 @@ pub enum Command {
 /// Which model, and how to load it.
 #[derive(Args, Clone)]
 pub struct ModelArgs {
-    /// A model's directory, or its id (organisation/name) on the Hugging Face Hub; what the cache lacks is downloaded
+    /// A model's directory, or its id (organisation/name) on the Hugging Face Hub; missing files are downloaded
     #[arg(long, short, value_name = "DIR|ID")]
     pub model: String,
     #[command(flatten)]
@@ -82,7 +82,8 @@ pub struct LoadingArgs {
 impl ModelArgs {
     /// What to load. `with_tokenizer` is false for commands that work with token ids only.
     pub fn configuration(&self, with_tokenizer: bool) -> crate::failure::Result<ModelConfiguration> {
-        // What exists is a directory; what looks like an id is one; the rest is reported as a missing directory.
+        // An existing path is a directory; otherwise what looks like an id is one; the rest is reported as a missing
+        // directory.
         let path = PathBuf::from(&self.model);
         let looks_like_id = !path.exists() && self.model.split('/').count() == 2 && !self.model.starts_with(['.', '/']);
         let mut options = self.how.load.options();
@@ -103,10 +104,10 @@ impl ModelArgs {
     }
 }
 
-/// Like [`ModelArgs`], where there need not be a model.
+/// Like [`ModelArgs`], for commands where the model is optional.
 #[derive(Args, Clone)]
 pub struct OptionalModelArgs {
-    /// Loads a model, from its directory or by its id, and says what is known about it
+    /// Loads a model, from its directory or by its id, and shows facts about it
     #[arg(long, short, value_name = "DIR|ID")]
     pub model: Option<String>,
     #[command(flatten)]
@@ -130,10 +131,10 @@ pub struct ListArgs {
 
 #[derive(Args)]
 pub struct VerifyArgs {
-    /// The model; all if not given
+    /// The model; all models if not given
     #[arg(value_name = "ID")]
     pub id: Option<String>,
-    /// Removes what is damaged, left over or of no use
+    /// Removes damaged, leftover and useless files
     #[arg(long)]
     pub fix: bool,
     #[command(flatten)]
@@ -160,13 +161,13 @@ pub struct RmArgs {
 
 #[derive(Args)]
 pub struct PruneArgs {
-    /// What all models together may take, e.g. 20G, 500M or 0
+    /// The space that all models together may take, e.g. 20G, 500M or 0
     #[arg(long, value_name = "SIZE", value_parser = crate::options::size)]
     pub budget: u64,
-    /// A model that stays; may be given several times
+    /// A model to keep; may be given several times
     #[arg(long, value_name = "ID")]
     pub keep: Vec<String>,
-    /// Only says what would go
+    /// Only shows what would be removed
     #[arg(long)]
     pub dry_run: bool,
     #[command(flatten)]
@@ -178,13 +179,13 @@ pub struct PruneArgs {
 
 #[derive(Args)]
 pub struct ImportArgs {
-    /// Has config.json, weights and tokenizer
+    /// The folder, with config.json, weights and tokenizer
     #[arg(value_name = "FOLDER")]
     pub folder: PathBuf,
-    /// The name it will have: organisation/name
+    /// The id it will have: organisation/name
     #[arg(value_name = "ID")]
     pub id: String,
-    /// Hard-links the weights instead of copying them, where the file system can
+    /// Hard-links the weights instead of copying them, where the file system allows
     #[arg(long)]
     pub link: bool,
     #[command(flatten)]
@@ -196,7 +197,7 @@ pub struct ImportArgs {
 
 #[derive(Args)]
 pub struct MvArgs {
-    /// Where the models will be
+    /// The new directory of the models
     #[arg(value_name = "DIR")]
     pub to: PathBuf,
     #[command(flatten)]
@@ -218,7 +219,7 @@ pub struct RunArgs {
     /// A JSON object of variables for the chat template, e.g. {"enable_thinking": false}
     #[arg(long, value_name = "JSON")]
     pub variables: Option<String>,
-    /// Ask this and end
+    /// Asks this one question and exits
     #[arg(value_name = "QUESTION")]
     pub question: Option<String>,
 }
@@ -231,7 +232,7 @@ pub struct GenerateArgs {
     pub generation: GenerationArgs,
     #[command(flatten)]
     pub prompt: PromptArgs,
-    /// Renders the prompt as a user's message with the chat template first
+    /// First renders the prompt as a user message with the chat template
     #[arg(long, conflicts_with = "tokens")]
     pub chat: bool,
     /// Prints one JSON object: text, tokens, statistics
@@ -257,7 +258,7 @@ pub struct LogitsArgs {
     /// The sequence as token ids
     #[arg(long, value_name = "1,2,3", value_delimiter = ',', required = true)]
     pub tokens: Vec<u32>,
-    /// A safetensors file to write, with the f32 tensor `logits`, one row a token
+    /// A safetensors file to write, with the f32 tensor `logits`, one row per token
     #[arg(long, short, value_name = "FILE")]
     pub out: PathBuf,
 }
@@ -269,7 +270,7 @@ pub struct LoadArgs {
     /// Prints every event as a line of JSON
     #[arg(long)]
     pub events: bool,
-    /// With --events: the coarse view, nine checkpoints
+    /// With --events: only the nine checkpoints of the coarse progress
     #[arg(long, requires = "events")]
     pub checkpoints: bool,
     /// Loads no tokenizer
@@ -284,7 +285,7 @@ pub struct TokenizeArgs {
     pub model: PathBuf,
     /// The text; standard input if not given
     pub text: Option<String>,
-    /// Does not add special tokens such as a beginning of sequence
+    /// Adds no special tokens such as beginning-of-sequence
     #[arg(long)]
     pub no_special: bool,
     /// Turns token ids (separated by commas or spaces) into text instead
@@ -308,20 +309,20 @@ pub struct TemplateArgs {
     /// A JSON object of variables for the template
     #[arg(long, value_name = "JSON")]
     pub variables: Option<String>,
-    /// The name of the template, where there are several
+    /// The name of the template, if there are several
     #[arg(long)]
     pub name: Option<String>,
-    /// Does not end the text where the answer begins
+    /// Does not end the text where the answer is to begin
     #[arg(long)]
     pub no_generation_prompt: bool,
-    /// Ends the text within the last message, to be continued
+    /// Leaves the last message open, to be continued
     #[arg(long)]
     pub continue_final_message: bool,
 }
 
 #[derive(Args)]
 pub struct InfoArgs {
-    /// A model's id: says what of it is on the disk, without loading it
+    /// A model's id: shows its files on the disk, without loading it
     #[arg(value_name = "ID", conflicts_with = "model")]
     pub id: Option<String>,
     #[command(flatten)]
@@ -356,46 +357,46 @@ pub struct SearchArgs {
     /// text-generation, image-text-to-text, ...
     #[arg(long)]
     pub task: Option<String>,
-    /// The library that models are made for; an empty text for any
+    /// The library that models are made for; an empty string for any
     #[arg(long, default_value = "mlx")]
     pub library: String,
     /// A tag; may be given several times
     #[arg(long)]
     pub tag: Vec<String>,
-    /// The code of a language (en, de, ...); may be given several times
+    /// A language code (en, de, ...); may be given several times
     #[arg(long)]
     pub language: Vec<String>,
     /// apache-2.0, mit, ...
     #[arg(long)]
     pub licence: Option<String>,
-    /// Only models that access must be asked for (true), or that are open (false)
+    /// Only models whose access must be requested (true), or that are open (false)
     #[arg(long, value_name = "BOOL")]
     pub gated: Option<bool>,
     /// model_type of the configuration: qwen3, ...
     #[arg(long)]
     pub architecture: Option<String>,
-    /// tiny (under 100M parameters), small (to 1B), medium (to 7B), large (to 13B) or xlarge
+    /// tiny (under 100M parameters), small (up to 1B), medium (up to 7B), large (up to 13B) or xlarge
     #[arg(long, value_name = "CLASS")]
     pub size: Option<String>,
-    /// Bits of the weights
+    /// Bits per weight
     #[arg(long)]
     pub bits: Option<u32>,
     /// text, image, audio, embedding or other
     #[arg(long)]
     pub modality: Option<String>,
-    /// Gigabytes (10^9 bytes) of weights at most
+    /// The most gigabytes (10^9 bytes) of weights
     #[arg(long, value_name = "GB")]
     pub max_size: Option<f64>,
-    /// Gigabytes (10^9 bytes) of estimated memory at most
+    /// The most gigabytes (10^9 bytes) of estimated memory
     #[arg(long, value_name = "GB")]
     pub fits: Option<f64>,
-    /// Downloads of the last month at least
+    /// The fewest downloads in the last month
     #[arg(long, value_name = "N")]
     pub min_downloads: Option<u64>,
-    /// Likes at least
+    /// The fewest likes
     #[arg(long, value_name = "N")]
     pub min_likes: Option<u64>,
-    /// Changed at this date or later
+    /// Modified on this date or later
     #[arg(long, value_name = "YYYY-MM-DD")]
     pub since: Option<String>,
     /// Only models that mlxe can run
@@ -404,10 +405,10 @@ pub struct SearchArgs {
     /// downloads, likes, trending, created, modified or quality
     #[arg(long, default_value = "downloads")]
     pub sort: String,
-    /// Results at most
+    /// The most results
     #[arg(long, short = 'n', default_value_t = 20, value_name = "N")]
     pub limit: usize,
-    /// Where the last page ended
+    /// The page to continue with, as the last one shows it
     #[arg(long)]
     pub page: Option<String>,
     #[command(flatten)]
@@ -419,22 +420,22 @@ pub struct SearchArgs {
 
 #[derive(Args)]
 pub struct FitArgs {
-    /// A model's directory, its id on the Hub, or its short name in the catalogue; without one, all of the catalogue
+    /// A model's directory, its id on the Hub, or its short name in the catalogue; without one, the whole catalogue
     #[arg(value_name = "DIR|ID|NAME")]
     pub model: Option<String>,
     /// With an id: branch, tag or commit
     #[arg(long)]
     pub revision: Option<String>,
-    /// Positions, prompt and answer together; the model's, but 4096 at most, if not given
+    /// Positions, prompt and answer together [default: the model's context length, at most 4096]
     #[arg(long, value_name = "N")]
     pub context: Option<u64>,
     /// Quantizes keys and values to this many bits
     #[arg(long, value_name = "BITS")]
     pub kv_bits: Option<u64>,
-    /// Keeps only this many positions of keys and values
+    /// Keeps only this many positions in the KV cache
     #[arg(long, value_name = "N")]
     pub max_kv_size: Option<u64>,
-    /// Where it is to run [default: the GPU if there is one, else the CPU]
+    /// The device it is to run on [default: the GPU if there is one, otherwise the CPU]
     #[arg(long, value_name = "NAME", value_parser = crate::options::choice::<Device>)]
     pub device: Option<Device>,
     #[command(flatten)]
@@ -455,19 +456,19 @@ pub struct ModelsArgs {
 pub struct BenchArgs {
     #[command(flatten)]
     pub model: ModelArgs,
-    /// Tokens of the prompt
+    /// Prompt tokens
     #[arg(long, default_value_t = 512, value_name = "N")]
     pub prompt_tokens: usize,
     /// Tokens to generate
     #[arg(long, default_value_t = 128, value_name = "N")]
     pub generate_tokens: u32,
-    /// Measured runs, behind one that is not
+    /// Measured runs, after one warm-up run
     #[arg(long, default_value_t = 3, value_name = "N")]
     pub runs: usize,
-    /// Streams at once; the rate of decoding is that of all together, while all of them decode
+    /// Concurrent streams; the decoding rate is that of all together, while all of them decode
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub batch: usize,
-    /// How tokens are chosen, for example {"temperature": 0.7, "top_p": 0.95}; the likeliest ones if not given
+    /// How tokens are chosen, for example {"temperature": 0.7, "top_p": 0.95} [default: greedy]
     #[arg(long, value_name = "JSON")]
     pub sampling: Option<String>,
     /// Prints JSON

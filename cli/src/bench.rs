@@ -1,4 +1,4 @@
-//! `mlxe bench`: how fast a model is here.
+//! `mlxe bench`: measures a model's speed.
 
 use std::sync::mpsc::{Sender, channel};
 use std::time::Instant;
@@ -18,13 +18,13 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// What one run showed.
+/// The results of one run.
 struct Run {
     /// Of the first stream.
     stats: GenerationStats,
-    /// Tokens of all prompts a second, from the start to the last first token.
+    /// Prompt tokens of all streams per second, from the start to the last first token.
     prefill_rate: f64,
-    /// Tokens of all streams a second, while all of them decoded.
+    /// Tokens of all streams per second, while all of them decoded.
     decode_rate: f64,
 }
 

@@ -9,7 +9,7 @@ use mlx_engine::load::{Checkpoints, LoadEvent, LoadingPhase};
 use crate::args::{LoadArgs, ModelArgs};
 use crate::failure::Result;
 
-/// Loads the model that the arguments name. On a terminal a bar shows how far it is.
+/// Loads the model that the arguments name. On a terminal a bar shows its progress.
 pub fn load(args: &ModelArgs, with_tokenizer: bool) -> Result<Model> {
     load_on(&Engine::new(&args.how.engine.options())?, args, with_tokenizer)
 }

@@ -46,7 +46,7 @@ fn main() -> ExitCode {
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever reads our output has had enough.
+        // The reader of our output has closed it.
         Err(failure) if failure.message.contains("Broken pipe") => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("mlxe: {}", failure.message);

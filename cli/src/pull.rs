@@ -1,4 +1,4 @@
-//! `mlxe pull`: downloads, with a bar for each file that is on its way.
+//! `mlxe pull`: downloads, with a bar for each file in progress.
 
 use std::io::Write;
 use std::time::Duration;
@@ -51,7 +51,7 @@ pub fn print(json: &Value) -> Result {
     Ok(out.flush()?)
 }
 
-/// The progress, and how far each file is.
+/// The progress, in total and of each file.
 fn to_json(download: &Download) -> Value {
     let files = download.files();
     let files = files.iter().map(|f| json!({"name": f.name, "size": f.size, "done": f.done}));
@@ -69,7 +69,7 @@ pub fn event(progress: &Progress) -> Value {
     json
 }
 
-/// A bar for the whole, and one for each file that is on its way. Nothing where standard error is no terminal.
+/// A bar for the whole, and one for each file in progress. Nothing where standard error is no terminal.
 struct Bars {
     all: MultiProgress,
     total: ProgressBar,
@@ -108,7 +108,7 @@ impl Bars {
                 let rate = indicatif::HumanBytes(progress.bytes_per_second as u64);
                 format!("{rate}/s, {} left", indicatif::HumanDuration(left))
             }
-            (None, None) => "looking at what is there".into(),
+            (None, None) => "checking the cache".into(),
         });
     }
 

@@ -28,7 +28,7 @@ pub fn run(args: &RunArgs) -> Result {
     }
     let terminal = std::io::stdin().is_terminal();
     if terminal {
-        eprintln!("{} on {}. /clear begins anew, /bye ends.", model.info().name, model.info().device);
+        eprintln!("{} on {}. /clear starts over, /bye quits.", model.info().name, model.info().device);
     }
     let mut lines = std::io::stdin().lock();
     loop {
@@ -51,7 +51,7 @@ pub fn run(args: &RunArgs) -> Result {
                         StopReason::Eos => String::new(),
                         other => format!(", ended by {}", other.name()),
                     };
-                    eprintln!("[{} tokens, {rate:.1} a second{ended}]", stats.generated_tokens);
+                    eprintln!("[{} tokens, {rate:.1} tokens/s{ended}]", stats.generated_tokens);
                 }
             }
         }

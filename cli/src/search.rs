@@ -11,7 +11,7 @@ use crate::args::SearchArgs;
 use crate::failure::Result;
 use crate::numbers::short_count;
 
-/// A word as JSON has it; the error lists the words that are possible.
+/// A value as JSON has it; the error lists the possible ones.
 fn word<T: DeserializeOwned>(name: &str, text: &str) -> Result<T> {
     let parsed = serde_json::from_value(Value::String(text.to_owned()));
     Ok(parsed.map_err(|e| Error::invalid_argument(format!("--{name}: {e}")))?)

@@ -31,7 +31,7 @@ fn watched<T: Serialize>(
     let bar = ProgressBar::new(0).with_style(style.expect("a valid template"));
     let mut shown: Option<(Instant, usize)> = None;
     let result = work(&mut |progress| {
-        // Often enough for people and programs; each file is told of.
+        // Often enough for people and programs; each file is reported.
         let recent =
             |(at, file): (Instant, usize)| file == progress.file_index && at.elapsed() < Duration::from_millis(50);
         if shown.is_some_and(recent) {
@@ -39,7 +39,7 @@ fn watched<T: Serialize>(
         }
         shown = Some((Instant::now(), progress.file_index));
         if json {
-            // Whoever reads has gone: the work ends, too.
+            // The reader has gone: the work ends too.
             return print(&event(progress)).map_err(|_| Error::cancelled());
         }
         bar.set_length(progress.bytes_total);
@@ -146,7 +146,7 @@ pub fn prune(args: &PruneArgs) -> Result {
             println!("{}: {} {word}", removed.id, HumanBytes(removed.bytes));
         }
         for id in &pruned.busy {
-            println!("{id}: in use, stays");
+            println!("{id}: in use, kept");
         }
         println!("{} left", HumanBytes(pruned.bytes));
     }
@@ -176,7 +176,7 @@ pub fn relocate(args: &MvArgs) -> Result {
     let moved = watched(args.json, |watch| storage.relocate(&args.to, watch))?;
     if !args.json {
         for id in &moved.stayed {
-            println!("{id}: in use, or another model of that name is there; stays");
+            println!("{id}: in use, or a model of that name is already there; not moved");
         }
         println!("{} models in {}", moved.moved.len(), moved.directory.display());
     }

@@ -28,7 +28,7 @@ pub fn tokenize(args: &TokenizeArgs) -> Result {
         let ids = text
             .split([',', ' ', '\n', '\t', '[', ']'])
             .filter(|piece| !piece.is_empty())
-            .map(|piece| piece.parse().map_err(|_| Error::invalid_argument(format!("{piece:?} is no token id"))))
+            .map(|piece| piece.parse().map_err(|_| Error::invalid_argument(format!("{piece:?} is not a token id"))))
             .collect::<std::result::Result<Vec<u32>, _>>()?;
         println!("{}", tokenizer.decode(&ids, args.no_special)?);
         return Ok(());

@@ -100,12 +100,12 @@ fn a_proxy_may_want_a_password() {
         let text = error.to_string();
         assert_eq!(error.kind(), ErrorKind::Network);
         assert!(text.contains(&proxy.address) && text.contains("name or password"), "{text}");
-        assert!(!text.contains("wrong") && !text.contains("tries"), "{text}");
+        assert!(!text.contains("wrong") && !text.contains("attempts"), "{text}");
         assert_eq!(server.seen().len(), before);
     }
     let gone = ProxyUrl::new("http://me:secret@127.0.0.1:1");
     let text = pull(&server, |o| HubOptions { proxy: Some(gone), ..o }).unwrap_err().to_string();
-    assert!(text.contains("http://127.0.0.1:1") && text.contains("tries") && !text.contains("secret"), "{text}");
+    assert!(text.contains("http://127.0.0.1:1") && text.contains("attempts") && !text.contains("secret"), "{text}");
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn certificates_are_checked() {
     for environment in [vec![("SSL_CERT_FILE", other.as_str())], vec![]] {
         let (worked, said) = pull_in(&server.endpoint, &environment);
         assert!(!worked && said.contains("certificate"), "{said}");
-        assert!(!said.contains("tries") && !said.contains("trying"), "it is of no use to try again: {said}");
+        assert!(!said.contains("attempts") && !said.contains("trying"), "it is of no use to try again: {said}");
     }
     assert_eq!(server.seen().len(), seen.len());
     // Through a tunnel the certificate is still the server's.

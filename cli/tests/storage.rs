@@ -184,7 +184,7 @@ fn a_full_disk_is_said_and_leaves_nothing() {
     let (dir, source) = (TempDir::new("storage"), TempDir::new("source"));
     write_model(source.path(), 4);
     // Too small from the beginning, and one that has room for bytes but not for files.
-    for (size, word) in [("size=20m", "are free"), ("size=200m,nr_inodes=14", "no room left")] {
+    for (size, word) in [("size=20m", "are free"), ("size=200m,nr_inodes=14", "no space left")] {
         let script = format!(
             "mount -t tmpfs -o {size} tmpfs \"$1\"; export MLXE_MODELS_DIR=\"$1\"; \
              \"$0\" import \"$2\" a/b || echo failed; \"$0\" list; \"$0\" verify; ls -A \"$1\"/.locks/mlx-engine/new || true"

@@ -22,7 +22,7 @@ fn not_cached<T>(id: &str) -> Result<T> {
     Err(Error::not_found(format!("{id} is not in the model cache, and this build has no downloads")))
 }
 
-/// A client that asks nobody.
+/// A client that sends no requests.
 #[derive(Clone)]
 pub struct Client(HubOptions);
 
@@ -155,7 +155,7 @@ impl Storage {
         Storage
     }
 
-    /// Always false: nobody else is kept away from a model.
+    /// Always false: no one else is kept away from a model.
     pub fn has(&self, _: &str) -> Result<bool> {
         Ok(false)
     }

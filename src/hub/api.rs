@@ -1,4 +1,4 @@
-//! What the Hub's API says of a model: its commit, its files.
+//! The Hub's API for a model: its commit and files.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use super::listing::{Listing, MAX_FILES, RepoFile};
 use crate::error::Result;
 use mlx_engine_base::progress::Retry;
 
-/// Pages of a listing at most.
+/// The most pages of a list of files.
 const MAX_PAGES: usize = 200;
 
 impl Client {
@@ -18,7 +18,7 @@ impl Client {
         let sha = json.get("sha").and_then(Value::as_str).unwrap_or_default();
         match sha.len() == 40 && sha.bytes().all(|b| b.is_ascii_hexdigit()) {
             true => Ok(sha.to_owned()),
-            false => Err(network(format!("{url}: the answer names no commit"))),
+            false => Err(network(format!("{url}: the response has no commit"))),
         }
     }
 
@@ -29,7 +29,9 @@ impl Client {
         for _ in 0..MAX_PAGES {
             let Some(url) = next else { return Ok(listing) };
             let (page, following) = self.json(&url, about, notice)?;
-            for entry in page.as_array().ok_or_else(|| network(format!("{url}: the answer is no list of files")))? {
+            for entry in
+                page.as_array().ok_or_else(|| network(format!("{url}: the response is not a list of files")))?
+            {
                 if let Some(file) = RepoFile::from_api(entry).map_err(|e| e.context(about.id))? {
                     listing.files.insert(file.path.clone(), file);
                 }

@@ -44,7 +44,7 @@ impl Repository {
         }
     }
 
-    /// Makes a whole blob visible in a snapshot.
+    /// Makes a complete blob visible in a snapshot.
     pub fn link(&self, commit: &str, path: &str, etag: &str) -> Result<()> {
         let pointer = self.pointer(commit, path);
         if pointer.is_file() {
@@ -64,7 +64,7 @@ impl Repository {
         }
     }
 
-    /// The lock of a blob, shared with the Python libraries; `None` while somebody else has it.
+    /// The lock of a blob, shared with the Python libraries; `None` while it is held elsewhere.
     pub fn try_lock(&self, etag: &str) -> Result<Option<File>> {
         let path = self.locks.join(format!("{etag}.lock"));
         create_folder_of(&path)?;
@@ -83,7 +83,7 @@ impl Repository {
     }
 }
 
-/// Creates the folder that a file will lie in.
+/// Creates the folder of a file.
 pub(super) fn create_folder_of(path: &Path) -> Result<()> {
     let folder = path.parent().unwrap_or(path);
     fs::create_dir_all(folder).map_err(|e| disk(folder, e))

@@ -163,7 +163,7 @@ pub(super) fn check_id(id: &str) -> Result<()> {
     let parts: Vec<&str> = id.split('/').collect();
     match parts.len() <= 2 && parts.iter().all(|p| part(p)) {
         true => Ok(()),
-        false => Err(Error::invalid_argument(format!("{id:?} is no model id (name or organisation/name)"))),
+        false => Err(Error::invalid_argument(format!("{id:?} is not a model id (name or organisation/name)"))),
     }
 }
 
@@ -175,7 +175,7 @@ pub(super) fn check_revision(revision: &str) -> Result<()> {
         && revision.split('/').all(|p| !p.is_empty() && p != "." && p != "..");
     match fine {
         true => Ok(()),
-        false => Err(Error::invalid_argument(format!("{revision:?} is no revision"))),
+        false => Err(Error::invalid_argument(format!("{revision:?} is not a valid revision"))),
     }
 }
 

@@ -13,7 +13,7 @@ enum State {
     Cancelled,
 }
 
-/// What its owner wants of a piece of work.
+/// The requested state of a piece of work.
 pub(super) struct Control {
     state: Mutex<State>,
     changed: Condvar,
@@ -61,7 +61,7 @@ impl Control {
         }
     }
 
-    /// Returns once the work may go on.
+    /// Returns once the work may continue.
     pub fn wait_while_paused(&self) -> Result<()> {
         let mut state = self.state.lock();
         while *state == State::Paused {

@@ -1,4 +1,4 @@
-//! The file system under the models directory: room, errors, backups.
+//! The file system of the models directory: free space, errors, backups.
 
 use std::fs;
 use std::io;
@@ -6,15 +6,15 @@ use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Room that is left on the disk.
+/// Space to leave free on the disk.
 const MARGIN: u64 = 32 << 20;
 
-/// An error of the disk: no room, no permission, or what the system says.
+/// A disk error: no space, no permission, or another error of the system.
 pub(super) fn disk(path: &Path, error: io::Error) -> Error {
     use io::ErrorKind as Io;
     let kind = match error.kind() {
         Io::StorageFull | Io::QuotaExceeded => {
-            return Error::new(ErrorKind::DiskFull, format!("no room left for {}", path.display())).with_source(error);
+            return Error::new(ErrorKind::DiskFull, format!("no space left for {}", path.display())).with_source(error);
         }
         Io::ReadOnlyFilesystem | Io::PermissionDenied => ErrorKind::Io,
         _ => return Error::io(path, error),
@@ -36,13 +36,13 @@ pub(super) fn check_room(folder: &Path, needed: u64, what: &str) -> Result<()> {
     }
 }
 
-/// Makes a rename last through a power cut, where the file system can.
+/// Makes a rename durable across a power failure, where the file system can.
 pub(super) fn sync_folder(folder: &Path) {
     let _ = fs::File::open(folder).and_then(|f| f.sync_all());
 }
 
-/// Creates the models directory. On Apple's systems backups leave it out: what can be downloaded again does not belong
-/// there, and apps are refused for it.
+/// Creates the models directory. On Apple's systems it is excluded from backups: data that can be downloaded again does
+/// not belong there, and apps are rejected for it.
 pub(super) fn prepare(root: &Path) -> Result<()> {
     if !root.is_dir() {
         fs::create_dir_all(root).map_err(|e| disk(root, e))?;

@@ -201,7 +201,7 @@ impl Shared {
             listing.small_files().into_iter().partition(|f| f.path == "config.json");
         if config.is_empty() {
             return Err(Error::unsupported(format!(
-                "{}: the repository has no config.json, so it is no model",
+                "{}: the repository has no config.json, so it is not a model",
                 self.id
             )));
         }

@@ -1,5 +1,4 @@
-//! What a model of the Hub is made of, without downloading it: its configuration, and the headers of its weight files by
-//! range requests.
+//! Reading a model's configuration and the headers of its weight files from the Hub by range requests.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -19,15 +18,15 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::files::{MAX_CONFIG, parse_json};
 use crate::shards::{INDEX, MAX_INDEX};
 
-/// What is asked for first: most headers are shorter.
+/// The size of the first request: most headers are shorter.
 const FIRST: u64 = 64 << 10;
 /// The longest header that is read; a tensor takes about 130 bytes.
 const MAX_HEADER: u64 = 32 << 20;
-/// Weight files of one model at most.
+/// The most weight files of one model.
 const MAX_WEIGHT_FILES: usize = 2000;
 
 impl Client {
-    /// Looks at a model without downloading it.
+    /// Describes a model without downloading it.
     ///
     /// # Errors
     /// If the id or the revision is malformed, the repository cannot be read or has no weights in safetensors format,
@@ -41,7 +40,7 @@ impl Client {
         let listing = self.files(&commit, about, &|_| ())?;
         let remote = Remote { client: self, id, commit: &commit, xet: Xet::new(self.clone(), id, &commit) };
         let Some(config) = listing.files.get("config.json") else {
-            return Err(Error::unsupported(format!("{id}: the repository has no config.json, so it is no model")));
+            return Err(Error::unsupported(format!("{id}: the repository has no config.json, so it is not a model")));
         };
         let text = remote.small(config, MAX_CONFIG)?;
         let config = parse_json(&text).map_err(|e| e.context(format!("{id}/config.json")))?;
@@ -99,7 +98,7 @@ impl Remote<'_> {
         })
     }
 
-    /// A server without ranges is listened to no longer than needed.
+    /// From a server without ranges no more is read than needed.
     fn plain_bytes(&self, file: &RepoFile, from: u64, to: u64) -> Result<Vec<u8>> {
         let client = self.client;
         let url = client.url(&format!("{}/resolve/{}/{}", self.id, self.commit, encode_path(&file.path)));
@@ -151,7 +150,7 @@ impl Remote<'_> {
             {
                 let header = self.header(file);
                 if header.is_err() {
-                    // The others need not begin.
+                    // The others need not start.
                     next.store(files.len(), Ordering::Relaxed);
                 }
                 *results[i].lock() = Some(header);

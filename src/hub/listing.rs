@@ -74,7 +74,7 @@ fn check_path(path: &str) -> Result<()> {
         true => Ok(()),
         false => Err(Error::new(
             crate::error::ErrorKind::Network,
-            format!("the repository lists the file name {path:?}, which would lead out of its folder"),
+            format!("the repository lists the file name {path:?}, which would be outside of its folder"),
         )),
     }
 }

@@ -1,11 +1,11 @@
-//! How fast bytes come.
+//! The pace of a connection.
 
 use std::time::{Duration, Instant};
 
-/// Bytes a second below which a connection counts as stalled.
+/// Bytes per second below which a connection counts as stalled.
 const SLOWEST: u64 = 1024;
 
-/// Watches over a connection that brings something now and then, but too little.
+/// Detects a connection that still delivers, but too slowly.
 pub(super) struct Pace {
     window: Duration,
     since: Instant,

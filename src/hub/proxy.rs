@@ -1,4 +1,4 @@
-//! Which proxy a request goes through.
+//! The proxy of a request.
 
 use std::net::IpAddr;
 
@@ -9,7 +9,7 @@ use super::options::HubOptions;
 use crate::env::{self, Variable};
 use crate::error::{Error, Result};
 
-/// The proxies of each scheme, and who is reached without one.
+/// The proxy for each scheme, and the hosts reached without one.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Proxies {
     pub http: Option<Proxy>,
@@ -17,7 +17,7 @@ pub(super) struct Proxies {
     direct: Vec<Direct>,
 }
 
-/// How a request leaves.
+/// The route of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Route {
     Direct,
@@ -28,9 +28,8 @@ pub(super) enum Route {
 }
 
 impl Proxies {
-    /// The one that the options name, which takes everything; else what the environment says, as curl and Python read
-    /// it: `https_proxy` or `http_proxy` by the scheme of the address, else `all_proxy`, small letters first, and
-    /// `no_proxy`.
+    /// The one from the options, for everything; otherwise from the environment, as curl and Python read it:
+    /// `https_proxy` or `http_proxy` by the scheme of the URL, otherwise `all_proxy`, lower case first, and `no_proxy`.
     pub fn of(options: &HubOptions) -> Result<Proxies> {
         match &options.proxy {
             Some(url) => {
@@ -79,13 +78,13 @@ impl Proxies {
 fn parse(name: &str, url: &str) -> Result<Proxy> {
     let bad = |_| {
         Error::invalid_argument(format!(
-            "{name} is no URL of a proxy: it should look like http://host:port, https://host:port or socks5://host:port"
+            "{name} is not a proxy URL: it should look like http://host:port, https://host:port or socks5://host:port"
         ))
     };
     Proxy::new(url).map_err(bad)
 }
 
-/// Who is reached without a proxy: one entry of `NO_PROXY`.
+/// An entry of `NO_PROXY`: hosts reached without a proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Direct {
     All,

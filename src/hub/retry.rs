@@ -1,4 +1,4 @@
-//! When and how to try again.
+//! When and how to retry.
 
 use std::time::Duration;
 
@@ -12,20 +12,20 @@ const LONGEST: Duration = Duration::from_secs(300);
 /// The longest wait of our own choice.
 const SLOWEST: Duration = Duration::from_secs(30);
 
-/// Why one try failed.
+/// Why one attempt failed.
 #[derive(Clone, Debug)]
 pub(super) struct Failure {
     pub error: Error,
-    /// Whether trying again may help.
+    /// Whether a retry may help.
     pub transient: bool,
-    /// What the server said about when (`Retry-After`).
+    /// When the server asked to retry (`Retry-After`).
     pub after: Option<Duration>,
     /// The HTTP status, if there was one.
     pub status: Option<u16>,
 }
 
 impl Failure {
-    /// A failure that trying again may mend.
+    /// A failure that may go away with a retry.
     pub fn transient(error: Error) -> Self {
         Failure { error, transient: true, after: None, status: None }
     }
@@ -64,12 +64,12 @@ impl Backoff {
         Backoff { first, limit, attempt: 0 }
     }
 
-    /// Something worked.
+    /// An attempt made progress.
     pub fn reset(&mut self) {
         self.attempt = 0;
     }
 
-    /// What to do about a failure: wait and try again, or give up with its error.
+    /// What to do about a failure: wait and retry, or give up with its error.
     pub fn next(&mut self, failure: Failure) -> Result<Retry, Error> {
         let wait = match failure.after {
             Some(after) if after > LONGEST => {
@@ -83,7 +83,7 @@ impl Backoff {
             return Err(failure.error);
         }
         if self.attempt >= self.limit {
-            return Err(failure.error.context(format!("given up after {} tries", self.attempt + 1)));
+            return Err(failure.error.context(format!("gave up after {} attempts", self.attempt + 1)));
         }
         self.attempt += 1;
         Ok(Retry { attempt: self.attempt, limit: self.limit, wait, reason: failure.error.to_string() })
@@ -113,7 +113,7 @@ mod tests {
             assert!((expected / 2..=expected).contains(&wait), "{wait} of {expected}");
         }
         let error = backoff.next(failure()).unwrap_err();
-        assert_eq!(error.message(), "given up after 5 tries: broken");
+        assert_eq!(error.message(), "gave up after 5 attempts: broken");
         backoff.reset();
         assert_eq!(backoff.next(failure()).unwrap().attempt, 1);
     }

@@ -4,9 +4,9 @@ use super::http::{Client, Subject, encode_segment, network};
 use super::search::{ModelSummary, SearchPage, SearchQuery, Sort};
 use crate::error::{Error, Result};
 
-/// Models that one request brings.
+/// Models per request.
 const PER_PAGE: usize = 100;
-/// Requests of one search at most: where few models match, it ends with a cursor to go on from.
+/// The most requests of one search: where few models match, it ends with a cursor to continue from.
 const MAX_REQUESTS: usize = 10;
 
 impl SearchQuery {
@@ -58,7 +58,7 @@ impl SearchQuery {
 }
 
 impl Client {
-    /// Looks for models. `supports` says whether a `model_type` can be run.
+    /// Searches for models. `supports` says whether a `model_type` is supported.
     ///
     /// # Errors
     /// If the query is malformed, or the Hub cannot be asked.
@@ -80,7 +80,8 @@ impl Client {
         let mut page = SearchPage::default();
         for _ in 0..MAX_REQUESTS {
             let (json, following) = self.json(&url, about, &|_| ())?;
-            let entries = json.as_array().ok_or_else(|| network("the Hub's answer is no list of models".into()))?;
+            let entries =
+                json.as_array().ok_or_else(|| network("the Hub's response is not a list of models".into()))?;
             for (i, entry) in entries.iter().enumerate().skip(skip) {
                 page.examined += 1;
                 let model = ModelSummary::from_api(entry, supports, today());

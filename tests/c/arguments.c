@@ -107,14 +107,14 @@ static void null_pointers(void) {
     mlxe_task_free(task);
 }
 
-/// A struct of this library with room behind it, as a newer header would have.
+/// A struct of this library with room after it, as a newer header would have.
 #define NEWER(type) \
     struct {        \
         type now;   \
         uint64_t later[2]; \
     }
 
-// Callers with an older or a newer header: nothing is written behind their struct, and it is accepted as it is.
+// Callers with an older or a newer header: nothing is written past their struct, and it is accepted as it is.
 static void init_sizes(void) {
     enum { FIRST = sizeof(mlxe_engine_options_t) };
     mlxe_engine_t *e = NULL;
@@ -251,7 +251,7 @@ static void options(void) {
     o = good;
     o.stop = &not_utf8;
     o.stop_count = 1;
-    rejects("a stop text that is not UTF-8", &o);
+    rejects("a stop string that is not UTF-8", &o);
     const uint32_t unknown[] = {1u << 30};
     FAILS(MLXE_ERROR_INVALID_ARGUMENT, mlxe_generate_start(model, unknown, 1, NULL, NULL, NULL));
     o = good;

@@ -38,7 +38,7 @@ static inline void check_code(mlxe_error_t *error, int32_t code, const char *tex
     mlxe_error_free(error);
 }
 
-/// A hub of its own. `token` may be NULL.
+/// A separate hub. `token` may be NULL.
 static inline mlxe_hub_t *open_hub(const char *endpoint, const char *directory, const char *token, bool offline) {
     mlxe_hub_options_t options;
     mlxe_hub_options_init(&options, sizeof options);

@@ -29,7 +29,7 @@ static bool stops(const mlxe_model_t *model) {
     return found;
 }
 
-/// The number behind a key of the JSON that describes a model.
+/// The number after a key of the JSON that describes a model.
 static int uses(const mlxe_hub_t *hub, mlxe_str_t id) {
     mlxe_string_t *json = NULL;
     OK(mlxe_hub_info(hub, id, &json));

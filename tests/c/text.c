@@ -1,4 +1,4 @@
-// Text in and out, on the trained model: encode, decode, templates, stop texts, bad bytes.
+// Text in and out, on the trained model: encode, decode, templates, stop strings, bad bytes.
 #include "check.h"
 
 static char *answer(const mlxe_model_t *model, const mlxe_tokens_t *prompt, const mlxe_generate_options_t *options,

@@ -41,14 +41,14 @@ pub fn size(text: &str) -> Result<u64, String> {
     };
     match number.trim().parse::<f64>() {
         Ok(n) if n >= 0.0 && n * unit < 1e18 => Ok((n * unit) as u64),
-        _ => Err(format!("{text:?} is no size such as 20G or 500M")),
+        _ => Err(format!("{text:?} is not a size such as 20G or 500M")),
     }
 }
 
 /// `ID=BIAS`
 fn token_value(text: &str) -> Result<(u32, f32), String> {
     let (token, value) = text.split_once('=').ok_or("not ID=BIAS, such as 42=-100")?;
-    let token = token.trim().parse().map_err(|e| format!("{token:?} is no token id: {e}"))?;
-    let value = value.trim().parse().map_err(|e| format!("{value:?} is no number: {e}"))?;
+    let token = token.trim().parse().map_err(|e| format!("{token:?} is not a token id: {e}"))?;
+    let value = value.trim().parse().map_err(|e| format!("{value:?} is not a number: {e}"))?;
     Ok((token, value))
 }

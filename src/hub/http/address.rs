@@ -1,4 +1,4 @@
-//! Addresses: whose they are, where redirects and pages lead, what may stand in them.
+//! URLs: their origin, targets of redirects and pages, and valid characters.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use ureq::http::header::{LINK, LOCATION};
@@ -13,7 +13,7 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 /// What must be escaped in a path.
 const PATH: &AsciiSet = &SEGMENT.remove(b'/');
 
-/// Scheme, host and port: who sees the token.
+/// Scheme, host and port: where the token may be sent.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Origin {
     pub(super) secure: bool,
@@ -53,7 +53,7 @@ pub(super) fn redirect(from: &Uri, headers: &HeaderMap) -> Result<String> {
     }
     let origin = target.parse::<Uri>().ok().as_ref().and_then(Origin::of);
     match origin {
-        None => Err(bad("a redirect to something that is no http or https URL")),
+        None => Err(bad("a redirect to something other than an http or https URL")),
         Some(o) if scheme == "https" && !o.secure => Err(bad("a redirect from https to http, not followed")),
         Some(_) => Ok(target),
     }

@@ -1,4 +1,4 @@
-//! Connections: one pool for each way out.
+//! Connections: one pool for each route.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use ureq::{Agent, Proxy};
 use super::super::options::HubOptions;
 use super::super::proxy::{Proxies, Route};
 
-/// The most header bytes of one answer; signed addresses take a few KiB.
+/// The most header bytes of one response; signed URLs take a few KiB.
 const MAX_HEADERS: usize = 64 << 10;
 
-/// The connections of each way out. Certificates are read once for each that is used.
+/// The connections of each route. Certificates are read once for each that is used.
 pub(super) struct Agents {
     direct: Agent,
     http: Agent,
@@ -47,7 +47,7 @@ fn agent(options: &HubOptions, proxy: Option<Proxy>) -> Agent {
         .http_status_as_error(false)
         .max_redirects(0)
         .max_redirects_will_error(false)
-        // Compressed answers have no length and no ranges.
+        // Compressed responses have no length and no ranges.
         .accept_encoding("identity")
         .max_response_header_size(MAX_HEADERS)
         .timeout_resolve(Some(options.connect))

@@ -1,4 +1,4 @@
-//! What went wrong on the way to a server, and what its refusals mean.
+//! Failures of requests, and the meaning of a server's refusals.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use super::{Client, Subject};
 use crate::error::{Error, ErrorKind};
 
 impl Client {
-    /// A failure on the way to a server.
+    /// A failure before a response arrived.
     pub(in super::super) fn network(&self, url: &str, error: ureq::Error) -> Failure {
         if let Err(stopped) = self.check() {
             return stopped;
@@ -32,7 +32,7 @@ impl Client {
                 }
             }
             ureq::Error::Timeout(ureq::Timeout::PerRead) => {
-                format!("no answer for {} s", self.inner.options.stall.as_secs_f32())
+                format!("no response for {} s", self.inner.options.stall.as_secs_f32())
             }
             other => match (certificate(other), other) {
                 (Some(wrong), _) => {
@@ -92,7 +92,7 @@ fn header<'a>(response: &'a Response<Body>, name: &str) -> &'a str {
     response.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default()
 }
 
-/// What a server says about its refusal: in a header, or in the `error` of a JSON answer.
+/// A server's reason for a refusal: in a header, or in the `error` of a JSON response.
 fn said(response: &mut Response<Body>) -> String {
     let mut said = header(response, "X-Error-Message").to_owned();
     if said.is_empty() {
@@ -109,8 +109,7 @@ fn said(response: &mut Response<Body>) -> String {
     said.chars().filter(|c| !c.is_control()).take(300).collect()
 }
 
-/// What is wrong with a server's certificate, or with those of the authorities on this machine. Trying again mends
-/// neither.
+/// What is wrong with a server's certificate, or with those of the authorities on this machine. Retrying fixes neither.
 fn certificate(error: &ureq::Error) -> Option<String> {
     use rustls::Error as Tls;
     let error = match error {

@@ -27,7 +27,7 @@ use agents::Agents;
 pub(super) use error::{io_text, network};
 pub(super) use failure::retry_after;
 
-/// The longest answer of an API that is read.
+/// The longest API response that is read.
 const MAX_JSON: u64 = 32 << 20;
 const MAX_REDIRECTS: usize = 10;
 
@@ -58,7 +58,7 @@ pub(super) struct Reply {
     pub response: Response<Body>,
     /// Where it came from, if that is not the endpoint.
     pub elsewhere: Option<String>,
-    /// The headers of the endpoint's own last answer: the answer itself, or the redirect away.
+    /// The headers of the endpoint's own last response: the response itself, or the redirect away.
     pub own: HeaderMap,
 }
 
@@ -69,7 +69,7 @@ impl Client {
     /// If the endpoint or the proxy is not a URL.
     pub fn new(options: HubOptions) -> Result<Client> {
         let endpoint = options.endpoint.trim_end_matches('/').to_owned();
-        let bad = || Error::invalid_argument(format!("the endpoint {endpoint:?} is no http or https URL"));
+        let bad = || Error::invalid_argument(format!("the endpoint {endpoint:?} is not an http or https URL"));
         let uri: Uri = endpoint.parse().map_err(|_| bad())?;
         if uri.query().is_some() || uri.authority().is_some_and(|a| a.as_str().contains('@')) {
             return Err(bad());
@@ -132,7 +132,7 @@ impl Client {
         authorization: Option<&str>,
     ) -> Result<Response<Body>, Failure> {
         if self.inner.options.offline {
-            return Err(Error::not_found(format!("{url}: not asked for, this is the offline mode")).into());
+            return Err(Error::not_found(format!("{url}: not requested: offline mode")).into());
         }
         let agent = self.inner.agents.lock().on(self.inner.proxies.route(&parsed(url)?)).clone();
         // Only then, so that closed connections are not replaced by new ones.
@@ -189,7 +189,7 @@ impl Client {
         })
     }
 
-    /// Whether an address that a server names may be asked: without TLS only if the endpoint has none either.
+    /// Whether a URL from a server may be requested: without TLS only if the endpoint has none either.
     pub(super) fn may_ask(&self, url: &str) -> bool {
         let origin = url.parse::<Uri>().ok().as_ref().and_then(Origin::of);
         url.len() <= MAX_URL && origin.is_some_and(|o| o.secure || !self.inner.origin.secure)
@@ -241,7 +241,7 @@ impl Client {
         self.inner.control.sleep(wait)
     }
 
-    /// Whether requests may go on. Those that a pause ends have not failed.
+    /// Whether requests may continue. Those that a pause ends have not failed.
     fn check(&self) -> Result<(), Failure> {
         self.inner.control.check()?;
         match self.inner.control.is_paused() {

@@ -144,7 +144,7 @@ impl SearchQuery {
         let long = |t: &String| t.len() > MAX_TEXT || t.chars().any(char::is_control);
         let lists = self.tags.iter().chain(&self.languages);
         if texts.into_iter().flatten().chain(lists).chain([&self.library]).any(long) {
-            return bad(format!("a text of the query is longer than {MAX_TEXT} bytes or has control characters"));
+            return bad(format!("a string in the query is longer than {MAX_TEXT} bytes or has control characters"));
         }
         if self.tags.len() + self.languages.len() > MAX_LIST {
             return bad(format!("more than {MAX_LIST} tags and languages"));

@@ -46,7 +46,7 @@ impl Storage {
     /// visible all at once. Importing the same files under the same name again is not an error.
     ///
     /// # Errors
-    /// If the folder is no model, the name is taken, the disk is full, or `watch` says so.
+    /// If the folder is no model, the name is taken, the disk is full, or `watch` returns an error.
     pub fn import(&self, import: &Import, watch: Watch<'_>) -> Result<StoredModel> {
         let repository = self.repository(&import.id)?;
         let files = needed(&import.folder, import.check)?;
@@ -167,7 +167,7 @@ fn check_weights(path: &Path, size: u64) -> Result<()> {
     let mut header = vec![0; length as usize];
     file.read_exact(&mut header).map_err(|_| bad("truncated within its header".into()))?;
     let header: BTreeMap<String, Value> =
-        serde_json::from_slice(&header).map_err(|e| bad("its header is no JSON".into()).with_source(e))?;
+        serde_json::from_slice(&header).map_err(|e| bad("its header is not JSON".into()).with_source(e))?;
     let end = |tensor: &Value| tensor.get("data_offsets")?.get(1)?.as_u64();
     let data = header.iter().filter(|(name, _)| *name != "__metadata__").filter_map(|(_, t)| end(t)).max().unwrap_or(0);
     let expected = data.saturating_add(length).saturating_add(8);

@@ -125,7 +125,7 @@ impl Storage {
         let usage = self.usage();
         let mut models = Vec::new();
         for id in self.ids()? {
-            // Somebody may remove it meanwhile.
+            // It may be removed meanwhile.
             if let Ok(model) = self.describe(&id, &usage) {
                 models.push(model);
             }
@@ -169,7 +169,7 @@ impl Storage {
         Ok(self.list()?.iter().map(|m| m.bytes).sum())
     }
 
-    /// Keeps a model from being removed or moved while it is read. `None` while somebody changes it.
+    /// Keeps a model from being removed or moved while it is read. `None` while it is being changed.
     ///
     /// # Errors
     /// If the id is malformed, or the directory fails.
@@ -263,7 +263,7 @@ fn folder_names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Counts what is done and tells it.
+/// Counts what is done and reports it.
 struct Meter<'a> {
     watch: Watch<'a>,
     progress: Progress,

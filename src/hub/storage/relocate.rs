@@ -19,17 +19,18 @@ pub struct Moved {
     pub directory: PathBuf,
     /// The models that are there now.
     pub moved: Vec<String>,
-    /// Models that stayed because somebody uses them at this moment, or because others of their names are there.
+    /// Models that stayed because they are in use, or because others of the same name are already there.
     pub stayed: Vec<String>,
 }
 
 impl Storage {
     /// Moves all models to another directory, one after the other: by a rename, or to another file system by a copy
-    /// that becomes visible when it is whole, before the original goes. Killed at any moment, each model is whole in
-    /// one place or in both, and moving again goes on. Whatever else lies in the directory stays.
+    /// that becomes visible when it is complete, before the original is removed. If the process is killed at any
+    /// moment, each model is complete in one place or in both, and moving again continues. Everything else in the
+    /// directory stays.
     ///
     /// # Errors
-    /// If either directory cannot be written to, the disk is full, or `watch` says so.
+    /// If either directory cannot be written to, the disk is full, or `watch` returns an error.
     pub fn relocate(&self, to: &Path, watch: Watch<'_>) -> Result<Moved> {
         prepare(to)?;
         let full = |p: &Path| fs::canonicalize(p).map_err(|e| Error::io(p, e));

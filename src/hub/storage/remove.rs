@@ -67,7 +67,7 @@ impl Storage {
             Some(commit) if before.revisions.len() > 1 => self.remove_revision(&repository, &before, &commit)?,
             _ => {
                 self.throw_away(&repository.root)?;
-                // The record is of no use any more; if it stays, nothing is lost.
+                // The record is useless now; if it stays, nothing is lost.
                 let _ = self.change_usage(|record| record.retain(|other, _| other != id));
             }
         }
@@ -93,7 +93,8 @@ impl Storage {
     /// Removes models, least recently used first, until the others fit a budget.
     ///
     /// # Errors
-    /// If the directory cannot be read or written to, or `watch` says so; what was removed by then is gone.
+    /// If the directory cannot be read or written to, or `watch` returns an error; what was removed by then is
+    /// gone.
     pub fn prune(&self, prune: &Prune, watch: Watch<'_>) -> Result<Pruned> {
         let mut models = self.list()?;
         let mut result = Pruned { bytes: models.iter().map(|m| m.bytes).sum(), ..Default::default() };

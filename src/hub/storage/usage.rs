@@ -47,7 +47,7 @@ impl Storage {
         }
     }
 
-    /// For tests, and for apps that keep a record of their own: sets when a model was last used.
+    /// For tests, and for apps that keep their own record: sets when a model was last used.
     pub fn set_last_used(&self, id: &str, at: SystemTime) -> Result<()> {
         self.change_usage(|record| record.entry(id.to_owned()).or_default().last_used = since_1970(at))
     }

@@ -77,7 +77,7 @@ impl Storage {
     /// processes have left. With `fix`, damaged, leftover and useless files are removed.
     ///
     /// # Errors
-    /// If the model is not there, somebody changes it (to be fixed: uses it), or `watch` says so.
+    /// If the model is not there, is being changed (with `fix`: is in use), or `watch` returns an error.
     pub fn verify(&self, id: Option<&str>, fix: bool, watch: Watch<'_>) -> Result<Verification> {
         let models = match id {
             Some(id) => vec![self.info(id)?],
@@ -112,7 +112,7 @@ impl Storage {
     }
 }
 
-/// Checks one model, while nobody changes it.
+/// Checks one model, while it cannot be changed.
 fn verify_one(
     id: &str,
     repository: &Repository,
@@ -150,7 +150,7 @@ fn verify_one(
     Ok(())
 }
 
-/// The files whose content is checked: blobs that are whole, and what lies in snapshots itself.
+/// The files whose content is checked: complete blobs, and regular files in snapshots.
 fn blobs_of(repository: &Repository) -> Vec<PathBuf> {
     let part = |p: &PathBuf| p.to_string_lossy().contains(".incomplete");
     let mut all: Vec<PathBuf> = files_below(&repository.root.join("blobs")).into_iter().filter(|p| !part(p)).collect();
@@ -224,7 +224,7 @@ impl Model<'_> {
             for path in self.needed(&commit) {
                 let path = folder.join(path);
                 if fs::symlink_metadata(&path).is_err() {
-                    self.report(&path, WhatIsWrong::Missing, "the model needs it, and it is not there");
+                    self.report(&path, WhatIsWrong::Missing, "the model needs it, and it is missing");
                 }
             }
         }
@@ -289,7 +289,7 @@ impl Model<'_> {
         Ok(read)
     }
 
-    /// What takes room and serves nobody.
+    /// Files that only take up space.
     fn check_rest(&mut self) {
         let running: HashSet<String> = self
             .repository
@@ -302,7 +302,7 @@ impl Model<'_> {
             let blob = name.split('.').next().unwrap_or_default();
             let partial = name.contains(".incomplete") && path.parent().is_some_and(|p| p.ends_with("blobs"));
             if partial && !running.contains(blob) {
-                self.report(&path, WhatIsWrong::Leftover, "a part of a download that nobody continues");
+                self.report(&path, WhatIsWrong::Leftover, "a part of a download that is no longer running");
             } else if !partial && name.ends_with(".tmp") {
                 self.report(&path, WhatIsWrong::Leftover, "left by a process that was killed");
             }

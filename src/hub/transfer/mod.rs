@@ -1,8 +1,8 @@
-//! One file on its way: ranges, what is there already, checksum, publication.
+//! The transfer of one file: ranges, resume, checksum, publication.
 //!
-//! Data is written in place into `blobs/{etag}.incomplete`. Which ranges of it are there stands in
-//! `{etag}.incomplete.json`, written often enough that a killed process loses at most a second. Only when the whole
-//! file is there and its checksum is right does it become a blob, and then visible in the snapshot.
+//! Data is written in place into `blobs/{etag}.incomplete`. Its completed ranges are recorded in
+//! `{etag}.incomplete.json`, written often enough that a killed process loses at most a second. Only when the file is
+//! complete and its checksum is right does it become a blob, and then visible in the snapshot.
 
 mod parts;
 mod receive;
@@ -31,16 +31,16 @@ use crate::error::{Error, Result};
 pub(super) use parts::Chunk;
 use parts::Parts;
 
-/// Bytes that are read and written at once, for each connection.
+/// Bytes read and written at once, per connection.
 const BUFFER: usize = 256 << 10;
 /// Bytes of one request at least and at most, in files larger than that.
 const CHUNK: (u64, u64) = (4 << 20, 32 << 20);
 /// Bytes after which earlier failures are forgotten.
 const PROGRESS: u64 = 64 << 10;
-/// How often a file is begun anew because its content turned out wrong.
+/// How often a file is restarted because its content turned out wrong.
 const RESTARTS: u32 = 2;
 
-/// One file on its way.
+/// The transfer of one file.
 pub(super) struct Transfer {
     pub file: RepoFile,
     client: Client,
@@ -52,13 +52,13 @@ pub(super) struct Transfer {
     /// Bytes that have arrived.
     pub done: AtomicU64,
     state: Mutex<State>,
-    /// One connection writes at a time: the kernel lets no more into a file, and those that it keeps out spin.
+    /// One connection writes at a time: the kernel admits only one writer per file, and the others spin.
     writing: Mutex<()>,
-    /// More bytes are there, or a checksum is, or the file is over.
+    /// Signals more bytes, a checksum, or the end of the file.
     moved: Condvar,
 }
 
-/// Where a file stands.
+/// The state of a file.
 ///
 /// ```text
 /// Waiting -> Fetching -> Checking -> Done
@@ -67,17 +67,17 @@ pub(super) struct Transfer {
 ///            Spoiled <------+   the content is
 /// ```
 ///
-/// From anywhere to `Done` where the cache turns out to have the file. What is spoiled a third time is an error.
+/// From anywhere to `Done` if the cache turns out to have the file. A file that is spoiled a third time is an error.
 #[derive(Default)]
 enum Step {
-    /// For its lock, which another download may have.
+    /// Waiting for its lock, which another download may hold.
     #[default]
     Waiting,
     /// It is open, and workers fetch its parts.
     Fetching,
-    /// What has arrived is of no use, and is thrown away once the last worker has left.
+    /// What has arrived is useless, and is discarded once the last worker has left.
     Spoiled(Error),
-    /// All is there; its checksum is waited for.
+    /// All bytes have arrived; the checksum is pending.
     Checking,
     /// It is visible in the snapshot.
     Done,
@@ -92,19 +92,19 @@ struct State {
     parts: Parts,
     source: Source,
     restarts: u32,
-    /// Counts the beginnings, so that a checksum of an earlier one is not used.
+    /// Counts the restarts, so that a checksum of an earlier attempt is not used.
     epoch: u64,
-    /// The checksum of this beginning.
+    /// The checksum of this attempt.
     digest: Option<(u64, Result<String>)>,
     saved: Option<Instant>,
 }
 
-/// What is known of where the file comes from.
+/// What is known about the source of the file.
 #[derive(Default)]
 struct Source {
-    /// No `Range` is asked for.
+    /// No `Range` is requested.
     plain: bool,
-    /// Where the endpoint sent us.
+    /// The target of the endpoint's redirect.
     location: Option<String>,
     /// The ETag there.
     remote: Option<String>,
@@ -128,7 +128,7 @@ impl State {
 pub(super) enum Claim {
     /// Fetch this range.
     Chunk(Chunk),
-    /// Nothing now: others work on it, here or in another process.
+    /// Nothing now: others are on it, here or in another process.
     Busy,
     /// Nothing any more.
     Done,
@@ -137,13 +137,13 @@ pub(super) enum Claim {
 /// How the attempt at a range ended.
 enum Attempt {
     Whole,
-    /// Somebody else does the rest.
+    /// Another worker does the rest.
     Abandoned,
 }
 
-/// Whom a worker tells what it does.
+/// Where a worker reports what it does.
 struct Told<'a> {
-    /// A failure that is being waited out, or that nothing is waited for any more.
+    /// A failure that is about to be retried, or the end of that wait.
     notice: &'a dyn Fn(Option<Retry>),
     /// Counts the bytes received.
     traffic: &'a AtomicU64,
@@ -171,14 +171,14 @@ impl Transfer {
         matches!(self.state.lock().step, Step::Done)
     }
 
-    /// Leaves an unfinished file to whoever comes next. Nobody works on it any more.
+    /// Leaves an unfinished file for later. No worker is on it any more.
     pub fn close(&self) {
         let mut state = self.state.lock();
         state.out = None;
         state.lock = None;
     }
 
-    /// Whether the file, or the blob it will point to, is there already.
+    /// Whether the file, or the blob it will point to, exists already.
     pub fn take_cached(&self) -> Result<bool> {
         let size = |path: PathBuf| fs::metadata(path).ok().filter(fs::Metadata::is_file).map(|m| m.len());
         let cached = size(self.repository.pointer(&self.commit, &self.file.path)) == Some(self.file.size);
@@ -192,7 +192,7 @@ impl Transfer {
         Ok(true)
     }
 
-    /// Bytes that still have to find room on the disk.
+    /// Bytes that still need space on the disk.
     pub fn missing_bytes(&self) -> u64 {
         use std::os::unix::fs::MetadataExt;
         let held = fs::metadata(self.incomplete()).map_or(0, |m| m.blocks() * 512);
@@ -209,7 +209,7 @@ impl Transfer {
                 let Some(lock) = self.repository.try_lock(self.file.etag())? else { return Ok(Claim::Busy) };
                 state.lock = Some(lock);
                 drop(state);
-                // Whoever had the lock before may have done the work.
+                // The previous holder of the lock may have done the work.
                 if self.take_cached()? {
                     return Ok(Claim::Done);
                 }
@@ -252,7 +252,7 @@ impl Transfer {
         self.repository.blob(&format!("{}.incomplete", self.file.etag()))
     }
 
-    /// Fetches a range, trying again where that may help.
+    /// Fetches a range, with retries.
     pub fn fetch(
         self: &Arc<Self>,
         mut chunk: Chunk,
@@ -274,7 +274,7 @@ impl Transfer {
             match outcome {
                 Ok(Attempt::Whole | Attempt::Abandoned) => break Ok(()),
                 Err(failure) => {
-                    // The address may be what is wrong: ask the endpoint again.
+                    // The URL may have expired: ask the endpoint again.
                     self.state.lock().source.location = None;
                     if let Err(error) = self.client.wait(&mut backoff, failure, notice) {
                         // What Xet storage does not deliver, plain HTTP may.
@@ -320,7 +320,7 @@ impl Transfer {
         self.receive(body, true, chunk, told)
     }
 
-    /// Once nobody works on the file any more: begins anew, or checks and publishes it.
+    /// Once no worker is on the file any more: restarts it, or verifies and publishes it.
     fn settle(self: &Arc<Self>) -> Result<()> {
         let mut state = self.state.lock();
         if !state.parts.is_idle() {
@@ -358,7 +358,7 @@ impl Transfer {
         self.publish()
     }
 
-    /// Throws everything away and begins anew, or gives up.
+    /// Discards everything and restarts, or gives up.
     fn restart(self: &Arc<Self>, state: &mut State, error: Error) -> Result<()> {
         self.forget();
         state.step = Step::Fetching;
@@ -371,17 +371,17 @@ impl Transfer {
         self.moved.notify_all();
         if state.restarts > RESTARTS {
             let _ = fs::remove_file(self.incomplete());
-            return Err(error.context(format!("given up after {} tries", state.restarts)));
+            return Err(error.context(format!("gave up after {} attempts", state.restarts)));
         }
         log::warn!("{error}; beginning anew");
         self.follow(state.epoch)
     }
 
-    /// The file is whole and right: shows it.
+    /// The file is complete and correct: publishes it.
     fn publish(&self) -> Result<()> {
         let blob = self.repository.blob(self.file.etag());
         let out = self.state.lock().out.clone();
-        // A name must not be there before its bytes are, whatever becomes of the power.
+        // A name must not appear before its bytes are on the disk, even if the power fails.
         out.map_or(Ok(()), |out| out.sync_all()).map_err(|e| disk(&blob, e))?;
         fs::rename(self.incomplete(), &blob).map_err(|e| disk(&blob, e))?;
         self.forget();

@@ -1,4 +1,4 @@
-//! Which parts of a file are there, which are on their way, and which nobody has begun.
+//! Which parts of a file have arrived, which are in flight, and which have not been started.
 
 use std::collections::VecDeque;
 
@@ -11,7 +11,7 @@ pub(in super::super) struct Chunk {
     pub(super) end: u64,
 }
 
-/// What a worker has of its range so far.
+/// The progress of a worker in its range.
 struct Active {
     id: u64,
     start: u64,
@@ -38,12 +38,12 @@ impl Parts {
         parts
     }
 
-    /// Queues what is missing, in pieces of `piece` bytes. Nobody works on the file.
+    /// Queues what is missing, in pieces of `piece` bytes. No worker is on the file.
     pub fn cut(&mut self, piece: u64) {
         self.queue = self.there.gaps(self.size, piece);
     }
 
-    /// Throws everything away. Nobody works on the file.
+    /// Discards everything. No worker is on the file.
     pub fn clear(&mut self, piece: u64) {
         self.there = Ranges::default();
         self.alone = None;
@@ -96,7 +96,7 @@ impl Parts {
         (chunk.at, chunk.end) = (0, self.size);
     }
 
-    /// Whether nobody works on the file.
+    /// Whether no worker is on the file.
     pub fn is_idle(&self) -> bool {
         self.active.is_empty()
     }
@@ -106,7 +106,7 @@ impl Parts {
         !self.queue.is_empty()
     }
 
-    /// All that is there, that of ranges under way included.
+    /// All bytes that have arrived, including those of ranges in flight.
     pub fn arrived(&self) -> Ranges {
         let mut there = self.there.clone();
         for part in &self.active {
@@ -115,7 +115,7 @@ impl Parts {
         there
     }
 
-    /// Bytes that are there, those of ranges under way not counted.
+    /// Bytes that have arrived, not counting ranges in flight.
     pub fn total(&self) -> u64 {
         self.there.total()
     }

@@ -1,4 +1,4 @@
-//! What arrives of a range, and where it goes.
+//! Receiving a range and writing it.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// How long bytes may wait in memory for more.
 const FLUSH: Duration = Duration::from_millis(100);
-/// How often the state of a file is written down.
+/// How often the state of a file is recorded.
 const SAVE: Duration = Duration::from_millis(500);
 
 impl Transfer {
@@ -32,7 +32,7 @@ impl Transfer {
         let mut announced = false;
         let out = {
             let state = self.state.lock();
-            // While the answer came, another connection may have done everything.
+            // Meanwhile another connection may have done everything.
             if state.has_abandoned(chunk) {
                 return Ok(Attempt::Abandoned);
             }
@@ -61,14 +61,14 @@ impl Transfer {
                 return Err(Failure::transient(network(format!("{}/{}: {what}", self.id, self.file.path))));
             }
         }
-        // Reading the end gives the connection back for the next range.
+        // Reading to the end returns the connection for the next range.
         if whole {
             let _ = body.read(&mut buffer[..1]);
         }
         Ok(Attempt::Whole)
     }
 
-    /// Whether what has arrived still counts; writes down what is there from time to time.
+    /// Whether what has arrived still counts; records the state from time to time.
     fn may_write(&self, chunk: &Chunk) -> Result<bool, Failure> {
         let control = self.client.control();
         control.check()?;

@@ -1,4 +1,4 @@
-//! One request for a range over plain HTTP, and whether its answer is what was asked for.
+//! One request for a range over plain HTTP, and validation of its response.
 
 use std::sync::atomic::Ordering;
 
@@ -47,7 +47,7 @@ impl Transfer {
     /// What an error status means here.
     fn refused(&self, failure: Failure, was_elsewhere: bool) -> Result<Attempt, Failure> {
         match failure.status {
-            // A signed address that has expired.
+            // A signed URL that has expired.
             Some(400 | 401 | 403 | 404 | 410) if was_elsewhere => Err(Failure { transient: true, ..failure }),
             // The server believes that the file is shorter. Asking for all of it shows who is right.
             Some(416) => {
@@ -60,7 +60,7 @@ impl Transfer {
         }
     }
 
-    /// Whether this is the file that was listed, and the same as in earlier answers.
+    /// Whether this is the file that was listed, and the same as in earlier responses.
     fn check_identity(&self, reply: &Reply, by_location: bool) -> Result<(), Failure> {
         let text = |headers: &HeaderMap, name: &str| headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
         let wrong = |what: String| Failure::transient(network(format!("{}/{}: {what}", self.id, self.file.path)));
@@ -86,7 +86,7 @@ impl Transfer {
         Ok(())
     }
 
-    /// The storage that the endpoint sends to has a name of its own for the file, which must stay the same.
+    /// The storage that the endpoint redirects to has its own name for the file, which must stay the same.
     fn check_elsewhere(&self, url: &str, etag: &str) {
         let etag = plain_etag(etag);
         let mut state = self.state.lock();

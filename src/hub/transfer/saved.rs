@@ -1,4 +1,4 @@
-//! What is written down of an unfinished file, for the next process.
+//! The recorded state of an unfinished file, for the next process.
 
 use std::fs;
 use std::path::PathBuf;
@@ -33,7 +33,7 @@ impl Transfer {
         state.saved = Some(Instant::now());
     }
 
-    /// Nothing of it is of use any more.
+    /// It is useless now.
     pub(super) fn forget(&self) {
         let _ = fs::remove_file(self.state_path());
     }

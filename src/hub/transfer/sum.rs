@@ -34,7 +34,7 @@ impl Transfer {
         Ok(sum.hex())
     }
 
-    /// Computes the checksum of a large file while it arrives, on a thread of its own.
+    /// Computes the checksum of a large file while it arrives, on its own thread.
     pub(super) fn follow(self: &Arc<Self>, epoch: u64) -> Result<()> {
         if self.file.size <= FOLLOWED {
             return Ok(());
@@ -51,7 +51,7 @@ impl Transfer {
         thread.map(drop).map_err(|e| Error::new(ErrorKind::Io, "cannot start a thread").with_source(e))
     }
 
-    /// `None` if the file is begun anew or given up meanwhile.
+    /// `None` if the file is restarted or abandoned meanwhile.
     fn follow_epoch(&self, epoch: u64) -> Result<Option<String>> {
         let mut sum = Checksum::of(&self.file);
         let mut at = 0;

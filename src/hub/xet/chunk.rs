@@ -1,4 +1,4 @@
-//! Chunks as they lie in a xorb: a header of 8 bytes, then the packed bytes. The format is in `xorb_chunk_format.rs` and
+//! Chunks as stored in a xorb: a header of 8 bytes, then the packed bytes. The format is in `xorb_chunk_format.rs` and
 //! `compression_scheme.rs` of `huggingface/xet-core`.
 
 use std::io::Read;
@@ -10,7 +10,7 @@ use crate::retry::Failure;
 
 /// Bytes of a chunk's header.
 pub(super) const HEADER: usize = 8;
-/// Bytes of a chunk at most, packed or not: twice what the format allows a chunk.
+/// The most bytes of a chunk, packed or not: twice what the format allows a chunk.
 const MAX_CHUNK: usize = 256 << 10;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub(super) struct Header {
     scheme: Scheme,
     /// Bytes that follow.
     pub packed: usize,
-    /// Bytes that they stand for.
+    /// Bytes after unpacking.
     pub unpacked: usize,
 }
 

@@ -1,4 +1,4 @@
-//! What went wrong on the way to Xet storage, and what its refusals mean.
+//! Failures of Xet storage, and the meaning of its refusals.
 
 use time::OffsetDateTime;
 use ureq::Body;
@@ -20,7 +20,7 @@ pub(super) fn in_context(failure: Failure, what: &str) -> Failure {
     Failure { error: failure.error.context(what), ..failure }
 }
 
-/// The meaning of a status of the storage service, or of where xorbs lie.
+/// The meaning of a status of the storage service, or of the storage of xorbs.
 pub(super) fn refused(response: &Response<Body>, url: &str) -> Failure {
     let status = response.status();
     let text = format!("{}: the server answered {}", short(url), status.as_u16());

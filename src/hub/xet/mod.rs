@@ -1,7 +1,7 @@
 //! Xet, the Hub's chunk storage: reading ranges of files from it.
 //!
-//! A file there is a row of terms, each some chunks of a xorb (a container of compressed chunks). For a range of a file
-//! the storage service says which terms it is made of and under which signed addresses their chunks lie. Protocol:
+//! A file there is a sequence of terms, each some chunks of a xorb (a container of compressed chunks). For a range of a
+//! file the storage service returns its terms and the signed URLs of their chunks. Protocol:
 //! <https://huggingface.co/docs/xet>, and `openapi/cas.openapi.yaml` in `huggingface/xet-core`.
 
 mod chunk;
@@ -26,7 +26,7 @@ use super::options::Token;
 use super::retry::Failure;
 use crate::error::{Error, ErrorKind};
 
-/// The longest answer of an API that is read: 32 MiB of a file have about 500 chunks, a signed address a KiB.
+/// The longest API response that is read: 32 MiB of a file have about 500 chunks, a signed URL a KiB.
 const MAX_ANSWER: u64 = 16 << 20;
 /// A token that is valid for less than this is replaced.
 const MARGIN: Duration = Duration::from_secs(30);
@@ -41,7 +41,7 @@ pub(super) struct Xet {
     given_up: Mutex<Option<Error>>,
 }
 
-/// What lets us ask the storage service.
+/// Access to the storage service.
 #[derive(Clone)]
 struct Access {
     url: String,
@@ -50,7 +50,7 @@ struct Access {
     expires: Duration,
 }
 
-/// The Hub's answer to who asks for access.
+/// The Hub's response to a request for access.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct AccessAnswer {
@@ -80,7 +80,7 @@ impl Xet {
             return false;
         }
         self.given_up.lock().get_or_insert_with(|| {
-            log::warn!("{error}; Xet storage is given up, the download goes on over plain HTTP");
+            log::warn!("{error}; the download falls back from Xet storage to plain HTTP");
             error.clone()
         });
         true
@@ -108,7 +108,7 @@ impl Xet {
         let status = response.status();
         if !status.is_success() {
             let failure = refused(&response, &url);
-            // The token may be what is wrong, although it has not expired.
+            // The token may be invalid although it has not expired.
             return Err(match status.as_u16() {
                 401 | 403 => {
                     self.access.lock().take_if(|a| a.token == access.token);
@@ -119,12 +119,12 @@ impl Xet {
         }
         let plan = Plan::new(self.json(response, &url)?, end - start).map_err(|e| e.context(short(&url)))?;
         match plan.fetches.iter().find(|f| !self.client.may_ask(&f.url)) {
-            Some(fetch) => Err(network(format!("{name} leads to {:?}, not followed", short(&fetch.url))).into()),
+            Some(fetch) => Err(network(format!("{name} points to {:?}, not followed", short(&fetch.url))).into()),
             None => Ok(plan),
         }
     }
 
-    /// The access there is, or a new one. Others wait meanwhile.
+    /// The current access, or a new one. Other callers wait meanwhile.
     fn access(&self) -> Result<Access, Failure> {
         let mut current = self.access.lock();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -137,7 +137,7 @@ impl Xet {
         let answer: AccessAnswer = self.json(reply.response, &url)?;
         let bad = |what: &str| Failure::from(network(format!("{}: {what}", short(&url))));
         if !self.client.may_ask(&answer.cas_url) {
-            return Err(bad(&format!("leads to {:?}, not followed", short(&answer.cas_url))));
+            return Err(bad(&format!("points to {:?}, not followed", short(&answer.cas_url))));
         }
         let token = Token::new(&answer.access_token).ok().flatten().ok_or_else(|| bad("no usable token"))?;
         let url = answer.cas_url.trim_end_matches('/').to_owned();

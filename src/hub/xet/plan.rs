@@ -1,4 +1,4 @@
-//! What a range of a file is made of, as the storage service says it (`QueryReconstructionResponse` in xet-core).
+//! The terms of a range of a file, from the storage service (`QueryReconstructionResponse` in xet-core).
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -8,11 +8,11 @@ use serde::Deserialize;
 use crate::error::{Error, Result};
 use crate::http::network;
 
-/// Terms of one range at most; 32 MiB in the smallest usual chunks of 8 KiB are a quarter of this.
+/// The most terms of one range; 32 MiB in the smallest usual chunks of 8 KiB are a quarter of this.
 const MAX_TERMS: usize = 16 << 10;
-/// Chunks of a xorb at most; the format says 8192.
+/// The most chunks of a xorb; the format allows 8192.
 const MAX_CHUNKS: u32 = 64 << 10;
-/// Bytes of a xorb at most, packed or not: twice what the format says.
+/// The most bytes of a xorb, packed or not: twice what the format allows.
 const MAX_XORB: u64 = 128 << 20;
 
 #[derive(Deserialize)]
@@ -43,7 +43,7 @@ struct Bounds<T> {
     end: T,
 }
 
-/// What a range of a file is made of.
+/// The terms of a range of a file.
 #[derive(Debug)]
 pub(super) struct Plan {
     /// Bytes of the first term that come before the range.
@@ -63,7 +63,7 @@ pub(super) struct Term {
     pub length: u64,
 }
 
-/// A request that brings chunks of a xorb.
+/// A request for chunks of a xorb.
 #[derive(Debug)]
 pub(super) struct Fetch {
     pub chunks: Range<u32>,
@@ -73,7 +73,7 @@ pub(super) struct Fetch {
 }
 
 impl Plan {
-    /// What is needed of an answer for a range of `wanted` bytes, checked.
+    /// The validated part of a response that a range of `wanted` bytes needs.
     pub fn new(answer: Answer, wanted: u64) -> Result<Plan> {
         let bad = |what: String| network(format!("a range of {wanted} bytes: {what}"));
         if answer.terms.len() > MAX_TERMS {

@@ -1,4 +1,4 @@
-//! The bytes of a range of a file, from the chunks that it is made of.
+//! The bytes of a range of a file, from its chunks.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -12,8 +12,8 @@ use crate::http::{Client, network, reader, short};
 use crate::pace::Pace;
 use crate::retry::Failure;
 
-/// Reads a range of a file. Each fetch is asked for once, and one at a time; chunks of it that the file needs again
-/// after those of another fetch are kept until then. Errors carry a [`Failure`].
+/// Reads a range of a file. Each fetch is requested once, one at a time; chunks of it that the file needs again after
+/// those of another fetch are kept until then. Errors carry a [`Failure`].
 pub(crate) struct FileReader {
     client: Client,
     name: String,
@@ -33,7 +33,7 @@ pub(crate) struct FileReader {
     at: usize,
 }
 
-/// A fetch that is under way.
+/// A fetch in flight.
 struct Open {
     fetch: usize,
     /// The chunk that comes next.
@@ -168,7 +168,7 @@ impl FileReader {
         Ok(())
     }
 
-    /// Reading the end of an answer gives its connection back.
+    /// Reading a response to the end returns its connection.
     fn finish(&mut self) {
         if let Some(mut open) = self.open.take()
             && open.next == self.plan.fetches[open.fetch].chunks.end
@@ -181,12 +181,12 @@ impl FileReader {
 impl Open {
     fn new(client: &Client, fetch: &Fetch, index: usize) -> Result<Open, Failure> {
         let (start, end) = fetch.bytes;
-        // The address is signed; no token belongs there.
+        // The URL is signed; no token belongs there.
         let response = client.request(&fetch.url, Some((start, end)), None)?;
         let status = response.status().as_u16();
         if status != 206 && status != 200 {
             let failure = refused(&response, &fetch.url);
-            // Another answer brings another address: this one may have expired.
+            // A new response has a new URL: this one may have expired.
             let expired = matches!(status, 400 | 401 | 403 | 404 | 410);
             return Err(Failure { transient: failure.transient || expired, ..failure });
         }

@@ -195,7 +195,7 @@ import Testing
         let model = try await Fixtures.model()
         let rocket = try await model.generate(.chat([.user("Show me a rocket emoji.")]))
         #expect(rocket.text == "Here you are: 🚀")
-        // Behind a repetition the model goes on with it: families joined by zero-width joiners, combining accents.
+        // After a repetition the model continues it: families joined by zero-width joiners, combining accents.
         for repeated in ["👩‍👩‍👧 e\u{301} 🇫🇮 ", "😀 日本 Tür "] {
             let prompt = String(repeating: repeated, count: 12)
             let parameters = GenerateParameters(maxTokens: 60)
@@ -228,7 +228,7 @@ import Testing
         let observer = GenerationObserver(onText: { heard.append($0) }, onDone: { _ in })
         let callbacks = observer.retainedCallbacks()
         for scalar in family.unicodeScalars {
-            // Each scalar in an event of its own, as tokens may well bring them.
+            // Each scalar in its own event, as tokens may well bring them.
             withStr(String(scalar)) { str in
                 var event = mlxe_generation_event_t()
                 (event.kind, event.text, event.text_len) = (MLXE_GENERATION_TOKEN, str.data, str.len)
