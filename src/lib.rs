@@ -1,7 +1,8 @@
 //! Find, load and run language and vision models on Apple's MLX.
 //!
-//! An [`engine`] owns all work with MLX. It [loads](load) a model from a directory or from the [`hub`], reporting what it
-//! is doing, and [generates](generate) tokens with it; a [`chat`] and a [`tokenizer`] stand between text and tokens.
+//! An [`engine`] owns all work with MLX. It [loads](load) a model from a directory or from the [`hub`], reporting what
+//! it is doing, and [generates](generate) tokens with it; a [`chat`] and a [`tokenizer`] translate between text and
+//! tokens.
 #![deny(unsafe_op_in_unsafe_fn)]
 
 pub mod chat;

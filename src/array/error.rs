@@ -30,7 +30,7 @@ pub(super) fn install_handler() {
 extern "C" fn on_error(message: *const c_char, _: *mut c_void) {
     // SAFETY: mlx-c passes a NUL-terminated string.
     let text = unsafe { CStr::from_ptr(message) }.to_string_lossy().into_owned();
-    // During thread shutdown the slot may be gone; then nobody is left to ask either.
+    // During thread shutdown the slot may be gone; then no one is left to read it either.
     let _ = MESSAGE.try_with(|slot| *slot.borrow_mut() = Some(text));
 }
 

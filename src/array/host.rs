@@ -71,7 +71,7 @@ impl<'a> View<'a> {
     }
 
     /// # Safety
-    /// `T` is the Rust type of `dtype`, and nobody writes to the array meanwhile.
+    /// `T` is the Rust type of `dtype`, and the array is not written to meanwhile.
     unsafe fn slice<T>(&self, len: usize) -> &'a [T] {
         match len {
             0 => &[],
@@ -164,8 +164,8 @@ impl<'a> View<'a> {
     /// Memory to write numbers to.
     ///
     /// # Safety
-    /// Nobody else uses the array's memory while the result lives: it is an output of the running operation, or a buffer
-    /// that only operations of one chain use.
+    /// The array's memory is not otherwise used while the result lives: it is an output of the running
+    /// operation, or a buffer that only operations of one chain use.
     pub unsafe fn floats_mut(&self) -> FloatsMut<'a> {
         assert!(self.is_contiguous(), "results are stored row by row");
         let n = self.len();

@@ -1,5 +1,4 @@
-//! MLX's memory: what it holds, and the limits on it. All figures are bytes, for the whole process. Weight files that are
-//! mapped count as held.
+//! MLX's memory and its limits. All figures are bytes, for the whole process. Mapped weight files count as held.
 
 use super::error::{check, install_handler};
 use super::{mapping, sys};
@@ -37,7 +36,7 @@ pub fn peak() -> usize {
     read(sys::mlx_get_peak_memory) + mapping::mapped_peak()
 }
 
-/// Makes [`peak`] start again from now.
+/// Restarts [`peak`] from now.
 pub fn reset_peak() {
     install_handler();
     // SAFETY: no arguments.
@@ -62,7 +61,7 @@ pub fn set_cache_limit(bytes: usize) -> Result<usize> {
     set(sys::mlx_set_cache_limit, bytes, "set_cache_limit")
 }
 
-/// Gives the memory kept for reuse back to the system.
+/// Returns the memory kept for reuse to the system.
 pub fn clear_cache() {
     install_handler();
     // SAFETY: no arguments.

@@ -1,14 +1,14 @@
 //! The safe layer over mlx-c, and its only user.
 //!
-//! An [`Array`] is a reference-counted handle of a lazy MLX array. Operations build a graph and return at once; nothing
-//! is computed before [`eval`] (or [`async_eval`]). Every operation returns [`Result`], and `+ - * /` also accept
-//! `Result`s on either side, so that formulas read like formulas and fail once, at the `?`.
+//! An [`Array`] is a reference-counted handle of a lazy MLX array. Operations build a graph and return immediately;
+//! nothing is computed before [`eval`] (or [`async_eval`]). Every operation returns [`Result`], and `+ - * /` also
+//! accept `Result`s on either side, so that formulas read like formulas and fail once, at the `?`.
 //!
 //! MLX's streams belong to the thread that made them, so arrays do too: [`Array`] is neither `Send` nor `Sync`, and the
 //! [engine](crate::engine) owns the one thread where they live. [`set_device`] chooses where that thread computes.
 //!
-//! When evaluation fails, MLX reports it once; the arrays that took part read back as garbage afterwards. Whoever gets
-//! an error of kind [`Mlx`](crate::ErrorKind::Mlx) must drop them, as the engine's tasks do.
+//! When evaluation fails, MLX reports it once; the arrays involved read back as garbage afterwards. After an error of
+//! kind [`Mlx`](crate::ErrorKind::Mlx) the caller must drop them, as the engine's tasks do.
 
 mod convert;
 mod cpu;
@@ -43,7 +43,7 @@ pub use ops::{Operand, arange, concatenate, full, stack, zeros};
 use crate::error::Result;
 use error::check;
 
-/// The MLX version that this build is made for.
+/// The MLX version that this build is for.
 pub const MLX_VERSION: &str = "0.32.2";
 
 /// A lazy, immutable, n-dimensional array of MLX. Cloning shares it.
@@ -148,7 +148,7 @@ pub fn eval<'a>(arrays: impl IntoIterator<Item = &'a Array>) -> Result<()> {
     check(unsafe { sys::mlx_eval(arrays.raw) }, "eval")
 }
 
-/// Starts computing the arrays and returns at once. A later [`eval`] or read waits for them.
+/// Starts computing the arrays and returns immediately. A later [`eval`] or read waits for them.
 #[track_caller]
 pub fn async_eval<'a>(arrays: impl IntoIterator<Item = &'a Array>) -> Result<()> {
     let arrays = ArrayVec::new(arrays)?;

@@ -309,7 +309,7 @@ impl Array {
         call!(mlx_pad(self.raw, &axis, 1, &before, 1, &after, 1, zero.raw, c"constant".as_ptr()))
     }
 
-    /// Matrix products of chosen matrices: `self[lhs[i]] @ other[rhs[i]]`. Without `lhs`, all of `self` in order.
+    /// Matmuls with selected matrices: `self[lhs[i]] @ other[rhs[i]]`. Without `lhs`, all of `self` in order.
     #[track_caller]
     pub fn gather_mm(&self, other: &Array, lhs: Option<&Array>, rhs: Option<&Array>, sorted: bool) -> Result<Array> {
         call!(mlx_gather_mm(self.raw, other.raw, or_null(lhs), or_null(rhs), sorted))

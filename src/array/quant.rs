@@ -149,7 +149,7 @@ impl Quantized {
         ))
     }
 
-    /// `x[lhs[i]] @ weight[rhs[i]]^T`: the products of a mixture of experts.
+    /// `x[lhs[i]] @ weight[rhs[i]]^T`: the matmuls of a mixture of experts.
     #[track_caller]
     pub fn gather_matmul_transposed(
         &self,

@@ -8,7 +8,8 @@ pub fn set(threads: usize) -> bool {
     pool::set_threads(threads)
 }
 
-/// How many threads CPU kernels use: what [`set`] said, else the environment variable `MLXE_THREADS`, else one a core.
+/// How many threads CPU kernels use: set by [`set`], otherwise by the environment variable `MLXE_THREADS`, otherwise
+/// one per core.
 pub fn count() -> usize {
     pool::threads()
 }

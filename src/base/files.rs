@@ -1,4 +1,4 @@
-//! Reading small files of a model directory, which is untrusted: every size is bounded before memory is taken.
+//! Reading small files of a model directory, which is untrusted: every size is bounded before memory is allocated.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Configuration files are small; this is far above any that was ever published.
+/// Configuration files are small; this is far larger than any published one.
 pub const MAX_CONFIG: u64 = 16 << 20;
 
 /// Whether a file that begins like this stands for another one, which Git LFS was to bring. The first 8 bytes do.
@@ -64,7 +64,7 @@ pub fn read_json_if_there(path: &Path) -> Result<Option<Value>> {
     }
 }
 
-/// JSON in place of what Python makes of numbers that are none, outside of strings.
+/// Replaces Python's `NaN` and `Infinity` outside of strings by valid JSON.
 fn with_plain_numbers(text: &str) -> String {
     const WORDS: [(&str, &str); 2] = [("NaN", "null"), ("Infinity", "1.7976931348623157e308")];
     let mut plain = String::with_capacity(text.len());

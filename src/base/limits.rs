@@ -1,10 +1,10 @@
-//! Limits of what a caller may ask for.
+//! Limits of options.
 
 use std::fmt::Display;
 
 use crate::error::{Error, Result};
 
-/// Refuses a value that is not right, naming it and what it must be.
+/// Refuses an invalid value, naming it and what it must be.
 ///
 /// # Errors
 /// [`InvalidArgument`](crate::error::ErrorKind::InvalidArgument)

@@ -16,7 +16,7 @@ pub struct Aligned {
     /// The first column of each sequence.
     starts: Vec<i32>,
     window: Option<i32>,
-    /// Makes states of what leaves.
+    /// Makes a state for a sequence that leaves.
     alone: Rc<Alone>,
 }
 
@@ -26,7 +26,7 @@ impl Aligned {
         Aligned { kv: plain.buffer, starts: vec![0], window: plain.window, alone: plain.alone }
     }
 
-    /// Adds the sequences of `other` behind these.
+    /// Appends the sequences of `other`.
     pub fn join(&mut self, mut other: Aligned) -> Result<()> {
         let (rows, more) = (self.starts.len() as i32, other.starts.len() as i32);
         let (own, its) = (self.kv.len(), other.kv.len());
@@ -84,7 +84,7 @@ impl Aligned {
         let [q, k, v] = fused::heads(op, qkv, at.offset)?;
         let from = self.seen_from();
         if from >= STEP {
-            // What has left the window for good.
+            // Columns that have left the window for good.
             let end = self.kv.len();
             let rest = |a: Array| a.slice_axis(2, from, end);
             if let Some((keys, values)) = self.kv.all()? {

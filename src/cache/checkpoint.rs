@@ -1,14 +1,14 @@
-//! Places in the life of a cache to which it can go back.
+//! Checkpoints, to which a cache can go back.
 
 use std::cell::Cell;
 use std::rc::{Rc, Weak};
 
 use super::state::State;
 
-/// Where a cache was.
+/// A checkpoint of a cache.
 pub struct Checkpoint {
     pub(super) positions: Vec<i32>,
-    /// Of what cannot be trimmed.
+    /// States that cannot be trimmed.
     pub(super) states: Vec<Option<Box<dyn State>>>,
     valid: Rc<Cell<bool>>,
 }
@@ -54,7 +54,7 @@ impl Marks {
         checkpoint.valid.get() && self.0.iter().any(own)
     }
 
-    /// What was remembered beyond these positions is gone, and so are checkpoints there.
+    /// Everything after these positions is gone, and so are checkpoints there.
     pub fn trimmed_to(&mut self, positions: &[i32]) {
         for mark in &self.0 {
             if let Some(valid) = mark.valid.upgrade()

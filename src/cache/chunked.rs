@@ -17,7 +17,7 @@ pub struct Chunked {
 }
 
 impl Chunked {
-    /// Nothing so far.
+    /// Empty.
     pub fn new(size: i32) -> Chunked {
         Chunked { size, first: 0, buffer: KvBuffer::default() }
     }

@@ -48,12 +48,12 @@ impl Growing {
         self.len
     }
 
-    /// The buffer, with room behind what is in it.
+    /// The buffer, with room after its contents.
     pub fn array(&self) -> Option<&Array> {
         self.buffer.as_ref()
     }
 
-    /// What is in it.
+    /// Its contents.
     pub fn all(&self) -> Result<Option<Array>> {
         self.buffer.as_ref().map(|buffer| buffer.slice_axis(-2, 0, self.len)).transpose()
     }

@@ -11,7 +11,7 @@ use crate::array::Array;
 use crate::array::fused::{self, At, Attention, KvBuffer, Mask};
 use crate::error::{Error, Result};
 
-/// Keys and values as they are, and what they become later.
+/// Keys and values as they are, until they are quantized.
 pub struct Kv {
     buffer: KvBuffer,
     quantization: Option<KvQuantization>,
@@ -20,7 +20,7 @@ pub struct Kv {
 }
 
 impl Kv {
-    /// Nothing so far; heads of keys and values have so many features.
+    /// Empty; with the sizes of the heads of keys and values.
     pub fn new(dims: [i32; 2], quantization: Option<KvQuantization>) -> Kv {
         Kv { buffer: KvBuffer::default(), quantization, dims }
     }
@@ -58,7 +58,7 @@ impl State for Kv {
     }
 
     fn checkpoint(&mut self) -> Result<Option<Box<dyn State>>> {
-        // What was quantized meanwhile is not what it was.
+        // What has been quantized since has lost its exact values.
         if self.quantization.is_some() { self.fork().map(Some) } else { Ok(None) }
     }
 
@@ -110,7 +110,7 @@ impl State for Kv {
         let alone = move |all| -> Result<Box<dyn State>> {
             Ok(Box::new(Kv { buffer: buffer_of(all)?, quantization: None, dims }))
         };
-        // What is going to be quantized is kept apart.
+        // States that are going to be quantized stay separate.
         Ok(self.quantization.is_none().then(|| Plain {
             buffer: self.buffer.fork(),
             window: None,

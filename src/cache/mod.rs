@@ -1,9 +1,9 @@
-//! What a model remembers of a sequence, and attention over it.
+//! KV caches and other per-sequence state, and attention over it.
 //!
-//! A [`Cache`] has slots, as many as the model asks for: a layer may have one, several or none, or share another's. What a
-//! slot remembers is a [`State`] of one of several kinds; it takes new keys and values and computes attention itself,
-//! because how keys are stored decides how they are multiplied. Where its sequences are, only the cache knows. Semantics as
-//! in mlx-lm 0.32.2 (`models/cache.py`).
+//! A [`Cache`] has slots, as many as the model asks for: a layer may have one, several or none, or share another's. The
+//! contents of a slot are a [`State`] of one of several kinds; it takes new keys and values and computes attention
+//! itself, because how keys are stored decides how they are multiplied. Only the cache knows the positions of its
+//! sequences. Semantics as in mlx-lm 0.32.2 (`models/cache.py`).
 #![forbid(unsafe_code)]
 
 mod aligned;
@@ -44,7 +44,7 @@ use saved::SavedCache;
 
 /// The states of one sequence, or of several that are decoded together.
 ///
-/// After an error it is not to be used.
+/// It must not be used after an error.
 pub struct Cache {
     specs: Vec<StateSpec>,
     options: CacheOptions,
@@ -96,7 +96,7 @@ impl Cache {
         self.slots.len()
     }
 
-    /// What a slot remembers.
+    /// The state of a slot.
     ///
     /// # Panics
     /// If there is no such slot, as indexing does.
@@ -129,8 +129,8 @@ impl Cache {
         Ok(())
     }
 
-    /// Forgets the last positions of each sequence, so many of each: what comes then gets the results that it would have
-    /// got if they had never been there. Returns false, changing nothing, where some slot can no longer do that.
+    /// Forgets the given number of last positions of each sequence: what follows gets the results that it would have
+    /// got if they had never been there. Returns false, changing nothing, if some slot can no longer do that.
     ///
     /// Everything computed from them must have been evaluated.
     pub fn trim(&mut self, counts: &[i32]) -> Result<bool> {
@@ -169,7 +169,7 @@ impl Cache {
         position == now || (self.positions.len() == 1 && (0..now).contains(&position) && can())
     }
 
-    /// Where it is now, for [`Cache::restore`], whatever comes after: the way back for states that cannot be trimmed.
+    /// A checkpoint of the present position, for [`Cache::restore`]: the way back for states that cannot be trimmed.
     pub fn checkpoint(&mut self) -> Result<Checkpoint> {
         let states = self.slots.iter_mut().map(|slot| slot.checkpoint()).collect::<Result<_>>()?;
         Ok(self.marks.add(self.positions.clone(), states))
@@ -189,7 +189,7 @@ impl Cache {
     /// checkpoint, both have processed the same. Only the caller knows whether that is so.
     ///
     /// # Errors
-    /// If the checkpoint is of a cache of another kind, or lies ahead.
+    /// If the checkpoint is of another kind of cache, or ahead of this one.
     pub fn rewind(&mut self, to: &mut Checkpoint) -> Result<()> {
         let ahead = self.positions.iter().zip(&to.positions).any(|(now, then)| now < then);
         if to.positions.len() != self.positions.len() || to.states.len() != self.slots.len() || ahead {
@@ -208,8 +208,7 @@ impl Cache {
         Ok(())
     }
 
-    /// Another cache of the same content; both go on for themselves. What is the same is shared until one of them changes
-    /// it.
+    /// A copy of the cache; both are independent from here on. Memory is shared until one of them changes it.
     pub fn fork(&mut self) -> Result<Cache> {
         Ok(Cache {
             specs: self.specs.clone(),
@@ -220,10 +219,9 @@ impl Cache {
         })
     }
 
-    /// Adds a sequence, of the same model and with the same options, behind those that are here. After an error neither is
-    /// to be used.
+    /// Appends a sequence of the same model with the same options. After an error neither may be used.
     pub fn push(&mut self, other: Cache, layout: Layout) -> Result<()> {
-        // Where something is going to be quantized, and so kept apart, everything is.
+        // If one state is going to be quantized, and so stays separate, all do.
         let layout = if self.options.quantization.is_some() { Layout::Rows } else { layout };
         if self.options != other.options || self.specs != other.specs || other.positions.len() != 1 {
             return Err(Error::internal("caches of different kinds cannot be joined"));
@@ -235,7 +233,7 @@ impl Cache {
         Ok(())
     }
 
-    /// Takes a sequence out; at least one stays. After an error the cache is not to be used.
+    /// Removes a sequence; at least one stays. After an error the cache must not be used.
     pub fn remove(&mut self, row: usize) -> Result<Cache> {
         let rows = self.positions.len();
         if row >= rows || rows < 2 {
@@ -254,7 +252,7 @@ impl Cache {
         Ok(Cache { specs: self.specs.clone(), options: self.options, positions, slots, marks: Marks::default() })
     }
 
-    /// Writes the cache of one sequence to a safetensors file, with notes of the caller's.
+    /// Writes the cache of one sequence to a safetensors file, with metadata from the caller.
     pub fn save(&mut self, path: &Path, notes: BTreeMap<String, String>) -> Result<()> {
         if self.positions.len() != 1 {
             return Err(Error::internal("several sequences are not saved together"));
@@ -264,7 +262,7 @@ impl Cache {
         SavedCache { position: self.positions[0], slots, notes }.write(path)
     }
 
-    /// Makes this empty cache what was saved of one of the same model with the same options. Returns the notes.
+    /// Restores a saved cache of the same model and options into this empty one. Returns the metadata.
     ///
     /// # Errors
     /// `Io`, and `InvalidArgument` if the file is broken or of another model or other options.
@@ -290,7 +288,7 @@ impl Cache {
     }
 }
 
-/// A state that remembers nothing yet.
+/// An empty state.
 fn empty(spec: &StateSpec, options: &CacheOptions) -> Box<dyn State> {
     match (spec, options.max_kv_size) {
         (StateSpec::Full { .. }, Some(size)) => Box::new(Rotating::new(size, KEPT)),

@@ -28,7 +28,7 @@ impl Part {
         self.biases.append(biases)
     }
 
-    /// The buffers themselves, with room behind what is in them.
+    /// The buffers, with room after their contents.
     fn whole(&self, scheme: Scheme) -> Result<Codes> {
         let buffer = |g: &Growing| g.array().cloned().ok_or_else(|| Error::internal("an empty cache was read"));
         let biases = Some(buffer(&self.biases)?);

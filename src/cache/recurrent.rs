@@ -8,7 +8,7 @@ use super::state::State;
 use crate::array::{Array, concatenate, zeros};
 use crate::error::{Error, Result};
 
-/// Named arrays, `[rows, ..]`. What they were before cannot be computed from what they are: going back needs a checkpoint.
+/// Named arrays, `[rows, ..]`. Earlier values cannot be computed from later ones: going back needs a checkpoint.
 pub struct Recurrent {
     specs: Vec<RecurrentSpec>,
     /// None at the beginning of a sequence.

@@ -25,7 +25,7 @@ pub struct Rotating {
 }
 
 impl Rotating {
-    /// Nothing so far.
+    /// Empty.
     pub fn new(size: i32, keep: i32) -> Rotating {
         Rotating { size, keep, held: 0, next: 0, state: None }
     }

@@ -1,4 +1,4 @@
-//! States of several sequences, each as it is.
+//! States of several sequences, stored separately.
 
 use super::mask::Visible;
 use super::saved::Saved;
@@ -7,7 +7,8 @@ use crate::array::fused::{self, At, Attention, KvBuffer, Mask};
 use crate::array::{Array, concatenate};
 use crate::error::{Error, Result};
 
-/// One state a sequence. Attention over plain keys and values of all of them is one operation where a back end has that.
+/// One state per sequence. Attention over plain keys and values of all of them is one operation where a back end has
+/// it.
 pub struct Rows(Vec<Box<dyn State>>);
 
 impl Rows {

@@ -17,9 +17,9 @@ use crate::error::{Error, Result};
 
 /// The version of the format.
 const VERSION: u32 = 1;
-/// Under which the metadata has the description.
+/// The metadata key of the description.
 const KEY: &str = "cache";
-/// No cache is larger.
+/// An upper bound for caches.
 const MAX_BYTES: u64 = 1 << 40;
 
 /// What one state writes: its kind, named arrays and named numbers.
@@ -110,7 +110,7 @@ impl Saved {
 pub(super) struct SavedCache {
     pub position: i32,
     pub slots: Vec<Saved>,
-    /// What the caller wrote beside it.
+    /// The caller's metadata.
     pub notes: BTreeMap<String, String>,
 }
 
@@ -140,7 +140,7 @@ const TYPES: [(Dtype, Type); 9] = [
 ];
 
 impl SavedCache {
-    /// Writes the file anew.
+    /// Rewrites the file.
     pub fn write(self, path: &Path) -> Result<()> {
         let mut bytes: Vec<(String, Type, Vec<usize>, Vec<u8>)> = Vec::new();
         let mut slots = Vec::new();
@@ -217,7 +217,7 @@ impl SavedCache {
 fn raw(array: &Array) -> Result<Vec<u8>> {
     match array.dtype() {
         Dtype::Bool => array.astype(Dtype::U8)?.to_vec(),
-        // Bytes along the last axis need one, and elements that lie side by side.
+        // Bytes along the last axis need one, and contiguous elements.
         _ => array.reshape(&[-1])?.contiguous()?.view(Dtype::U8)?.to_vec(),
     }
 }

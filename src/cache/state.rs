@@ -1,4 +1,4 @@
-//! What every kind of state can do.
+//! The interface of states.
 
 use std::any::Any;
 use std::rc::Rc;
@@ -9,27 +9,27 @@ use crate::array::Array;
 use crate::array::fused::{At, Attention, KvBuffer, Mask};
 use crate::error::{Error, Result};
 
-/// What one slot of a cache remembers, of one sequence or of several. It does not know at which positions its sequences
-/// are: the cache does, and says so.
+/// The contents of one slot of a cache, for one sequence or several. It does not know the positions of its sequences:
+/// the cache passes them in.
 ///
-/// After an error a state is not to be used.
+/// A state must not be used after an error.
 pub trait State {
-    /// What it is called in files and messages.
+    /// Its name in files and messages.
     fn kind(&self) -> &'static str;
 
-    /// Attends with new queries over what is remembered and over the new keys and values, which it remembers from now
-    /// on. All are as the projections made them, `[rows, length, heads * features]`, and so is the result.
+    /// Attends with new queries over the stored keys and values and the new ones, which it stores. All are as the
+    /// projections produced them, `[rows, length, heads * features]`, and so is the result.
     fn attend(&mut self, _: &Attention, _: [&Array; 3], _: &At<'_>) -> Result<Array> {
         Err(Error::internal(format!("attention over a state of the kind {}", self.kind())))
     }
 
-    /// Attends with the queries of another layer, as their projection made them, over what is remembered, and adds
+    /// Attends with the queries of another layer, as their projection produced them, over what is stored, and adds
     /// nothing: after [`State::attend`] in the same pass, with the same mask.
     fn attend_again(&mut self, _: &Attention, _: &Array, _: &At<'_>) -> Result<Array> {
         Err(Error::internal(format!("attention over a state of the kind {}", self.kind())))
     }
 
-    /// The causal mask that the `n` latest positions got, where each sequence has a state of its own.
+    /// The causal mask that the `n` latest positions got, where each sequence has its own state.
     fn mask_again(&self, n: i32) -> Result<Mask> {
         if n == 1 { Ok(Mask::None) } else { Ok(Mask::Causal) }
     }
@@ -39,12 +39,12 @@ pub trait State {
         Ok(Mask::None)
     }
 
-    /// What distinguishes its masks: in one step, states of which this is equal have the same.
+    /// What determines its masks: in one step, states with equal values have the same mask.
     fn reach(&self) -> Reach {
         Reach::All
     }
 
-    /// Whether what it holds is that of one sequence at `position`.
+    /// Whether its contents can be those of one sequence at `position`.
     fn can_be_at(&self, _position: i32) -> bool {
         false
     }
@@ -52,18 +52,18 @@ pub trait State {
     /// Whether it could forget the last `counts[row]` of the `positions[row]` positions of each sequence.
     fn can_trim(&self, counts: &[i32], positions: &[i32]) -> bool;
 
-    /// Forgets them. Only what [`State::can_trim`] allows.
+    /// Forgets them. Only where [`State::can_trim`] allows it.
     fn trim(&mut self, counts: &[i32]) -> Result<()>;
 
-    /// What brings it back to where it is, however much comes after; `None` where [`State::trim`] can do that.
+    /// What restores it to its present position, however much follows; `None` where [`State::trim`] can do that.
     fn checkpoint(&mut self) -> Result<Option<Box<dyn State>>> {
         self.fork().map(Some)
     }
 
-    /// Another of the same content; both go on for themselves.
+    /// A copy; both are independent from here on.
     fn fork(&mut self) -> Result<Box<dyn State>>;
 
-    /// What takes its place from now on, where the options say that this should change.
+    /// The state that replaces it from now on, if the options require that.
     fn settle(&mut self) -> Result<Option<Box<dyn State>>> {
         Ok(None)
     }
@@ -98,18 +98,18 @@ pub trait State {
         None
     }
 
-    /// Adds the state of another sequence behind those that are here; gives it back where it has to be kept apart.
+    /// Appends the state of another sequence; returns it if it has to be kept separate.
     fn push(&mut self, other: Box<dyn State>) -> Result<Option<Box<dyn State>>> {
         Ok(Some(other))
     }
 
-    /// Takes the sequence `row` out of several. What is left, even of one, takes others out in the same way.
+    /// Removes the sequence `row` from several. The rest, even of one, stays of this kind.
     fn take(&mut self, row: usize) -> Result<Box<dyn State>> {
         Err(Error::internal(format!("there is no sequence {row} that could leave")))
     }
 }
 
-/// Which keys a mask tells from others.
+/// Which keys a mask excludes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
     /// None.

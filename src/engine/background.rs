@@ -9,9 +9,9 @@ use super::panic::panic_error;
 use super::task::{Observer, Reporter, Task, enter_observed_thread};
 use crate::error::{Error, ErrorKind, Result};
 
-/// How often a cancel is looked for.
+/// How often a cancel is checked for.
 const TICK: Duration = Duration::from_millis(20);
-/// How long cancelled work may take to end by itself.
+/// How long cancelled work may take to end.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 fn spawn(name: &'static str, body: impl FnOnce() + Send + 'static) -> Result<()> {
@@ -26,14 +26,14 @@ fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
 /// Starts `work` on a thread of its own, on which the observer is called. `what` is what messages call the task.
 ///
 /// # Errors
-/// If the system gives no thread. The observer is dropped, `done` is not called.
+/// If no thread can be started. The observer is dropped, `done` is not called.
 pub(crate) fn background<E: 'static, T: Clone + Send + 'static>(
     what: &'static str,
     observer: impl Observer<E, T> + 'static,
     work: impl FnOnce(&mut Reporter<E, T>) -> Result<T> + Send + 'static,
 ) -> Result<Task<T>> {
     let (mut reporter, task) = Reporter::new(what, Box::new(observer));
-    // Handed over through a channel, so that it stays here where there is no thread.
+    // Passed through a channel, so that it stays here if no thread can be started.
     let (sender, receiver) = sync_channel::<Reporter<E, T>>(1);
     let started = spawn("mlx-background", move || {
         let Ok(mut reporter) = receiver.recv() else { return };

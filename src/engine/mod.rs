@@ -3,9 +3,9 @@
 //! MLX's streams and arrays belong to the thread that made them, so each [`Engine`] has one thread where all its arrays
 //! live. Handles send it jobs. A job advances in small steps (a few weight tensors, one chunk of a prompt, one token)
 //! and jobs take turns, so several tasks share the thread and a cancel takes effect within one step. Sequences of one
-//! model are decoded together, one token of each a step.
+//! model are decoded together, one token each per step.
 //!
-//! Observers of tasks are called on that thread: what takes long there delays every task of the engine.
+//! Observers of tasks are called on that thread: slow observers delay every task of the engine.
 #![forbid(unsafe_code)]
 
 mod background;
@@ -54,7 +54,7 @@ impl Engine {
     /// Starts an engine.
     ///
     /// # Errors
-    /// If MLX has no such device here, the system gives no thread, or `max_batch` is 0.
+    /// If MLX has no such device here, no thread can be started, or `max_batch` is 0.
     pub fn new(options: &EngineOptions) -> Result<Engine> {
         options.validate()?;
         let device = options.device.unwrap_or_else(Device::best);
@@ -66,17 +66,17 @@ impl Engine {
         Ok(Engine { inner: Arc::new(Inner { handle: Some(handle), device, max_batch, prefixes }) })
     }
 
-    /// Where this engine computes.
+    /// The device of this engine.
     pub fn device(&self) -> Device {
         self.inner.device
     }
 
-    /// Sequences that are decoded together at most.
+    /// The most sequences that are decoded together.
     pub fn max_batch(&self) -> usize {
         self.inner.max_batch
     }
 
-    /// Bytes of state that generations left and that are kept for later prompts.
+    /// Bytes of state from generations that are kept for later prompts.
     pub fn prefix_bytes(&self) -> usize {
         self.inner.prefixes.load(Ordering::Acquire)
     }

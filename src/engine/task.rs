@@ -1,4 +1,4 @@
-//! Long work: how it is watched, cancelled, paused and waited for.
+//! Tasks: how long work is observed, cancelled, paused and waited for.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -11,19 +11,19 @@ use parking_lot::{Condvar, Mutex};
 use super::exit::is_exiting;
 use crate::error::{Error, ErrorKind, Result};
 
-/// What an observer wants after an event.
+/// What to do after an event, as the observer decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Control {
-    /// Go on.
+    /// Continue.
     Continue,
     /// Cancel the task, as [`Task::cancel`] does.
     Cancel,
 }
 
-/// Watches a task. Called on the thread that does the work, never by two threads at once.
+/// Observes a task. Called on the thread that does the work, never by two threads at once.
 ///
-/// `done` is called exactly once and is the last call; then the observer is dropped. This holds for tasks that end
-/// well, fail, are cancelled, or panic.
+/// `done` is called exactly once and is the last call; then the observer is dropped. This holds for tasks that succeed,
+/// fail, are cancelled, or panic.
 pub trait Observer<E, T>: Send {
     /// Something happened.
     fn event(&mut self, event: &E) -> Control;
@@ -34,7 +34,7 @@ pub trait Observer<E, T>: Send {
     }
 }
 
-/// A closure watches events only.
+/// A closure observes events only.
 impl<E, T, F: FnMut(&E) -> Control + Send> Observer<E, T> for F {
     fn event(&mut self, event: &E) -> Control {
         self(event)
@@ -55,7 +55,7 @@ pub(crate) fn in_callback() -> bool {
     CALLS_OBSERVERS.get()
 }
 
-/// A piece of long work that was started. Dropping the handle neither cancels nor detaches anything: the work goes on.
+/// A piece of long work. Dropping the handle does not cancel it: the work continues.
 pub struct Task<T> {
     shared: Arc<Shared<T>>,
 }
@@ -91,7 +91,7 @@ impl<T: Clone> Task<T> {
         self.shared.paused.store(true, Ordering::Release);
     }
 
-    /// Lets a paused task go on.
+    /// Resumes a paused task.
     pub fn resume(&self) {
         self.shared.paused.store(false, Ordering::Release);
     }

@@ -17,14 +17,14 @@ const EXACT_ROWS: usize = 16;
 /// Sequences that are decoded together. Lives on the thread of its model. After an error its arrays are not to be trusted,
 /// and it must be dropped.
 ///
-/// A step computes sequences in sets, each in one pass of the model. Those that get one token each from the device are a
-/// set, and the step after theirs is under way before their tokens are read. On a GPU those that need the host are another,
-/// and each that may process several tokens is one of its own, so that nobody waits for their sake. On a CPU all that
-/// process one token are one set whatever they need, because a pass costs as much as reading the weights.
+/// A step computes sequences in sets, each in one pass of the model. Those that get one token each from the device are
+/// a set, whose next step is submitted before their tokens are read. On a GPU those that need the host are another, and
+/// each that may process several tokens is one of its own, so that the others need not wait for them. On a CPU all that
+/// process one token are one set, because a pass costs as much as reading the weights.
 pub struct Batch {
     network: Rc<dyn LanguageModel>,
     rows: Rows,
-    /// Tokens that are being computed: scheduled before those before them were read.
+    /// Tokens that are being computed: submitted before the previous ones were read.
     pending: Option<Pending>,
     layout: Layout,
     /// Whether the device also draws tokens.
@@ -35,7 +35,7 @@ pub struct Batch {
     fed: Vec<Option<Fed>>,
 }
 
-/// Several tokens that a sequence was fed, some of which may be taken back.
+/// Several tokens that a sequence was fed, some of which may be trimmed.
 struct Fed {
     tokens: Vec<u32>,
     before: Checkpoint,
@@ -78,7 +78,7 @@ impl Batch {
         Batch { network, rows: Rows::new(layout), pending: None, layout, draws, logits: Vec::new(), fed: Vec::new() }
     }
 
-    /// Whether a sequence can join now: not while a step is under way.
+    /// Whether a sequence can join now: not while a step is in flight.
     pub fn is_open(&self) -> bool {
         self.pending.is_none()
     }
@@ -88,7 +88,7 @@ impl Batch {
         self.draws
     }
 
-    /// Adds a sequence by its cache, behind those that are here.
+    /// Appends a sequence by its cache.
     pub fn join(&mut self, cache: Cache) -> Result<()> {
         if !self.is_open() {
             return Err(Error::internal("a sequence joined in the middle of a step"));
@@ -99,7 +99,7 @@ impl Batch {
         Ok(())
     }
 
-    /// Gives the sequence at `row` its cache back, also in a step under way: then that holds one position more.
+    /// Returns the cache of the sequence at `row`, even with a step in flight: the cache then holds one position more.
     pub fn leave(&mut self, row: usize) -> Result<Cache> {
         self.logits.remove(row);
         self.fed.remove(row);
@@ -133,13 +133,13 @@ impl Batch {
         cache.settle()
     }
 
-    /// One step: a turn of each sequence, in the order in which they joined. With `ahead` the step after it may be under way
-    /// when this returns.
+    /// One step: a turn of each sequence, in the order in which they joined. With `ahead` the step after it may be in
+    /// flight when this returns.
     pub fn step(&mut self, mut turns: Vec<Turn>, ahead: bool) -> Result<Step<'_>> {
         if turns.len() != self.rows.count() {
             return Err(Error::internal(format!("{} turns of {} sequences", turns.len(), self.rows.count())));
         }
-        // Where rows are put together anew in each step, a step under way is one of all of them.
+        // Where rows are regrouped in each step, a step in flight includes all of them.
         let ahead = ahead && (self.layout == Layout::Aligned || turns.iter().all(Turn::is_ahead));
         let sets = self.sets(&turns);
         // All are submitted before any is read.
@@ -171,7 +171,7 @@ impl Batch {
         Ok(Step { tokens, logits: &mut self.logits })
     }
 
-    /// Which sequences are computed together, those first that somebody waits for.
+    /// Which sequences are computed together, those being waited for first.
     fn sets(&self, turns: &[Turn]) -> Vec<Vec<usize>> {
         let mut sets: Vec<(Kind, Vec<usize>)> = Vec::new();
         for (row, turn) in turns.iter().enumerate() {
@@ -215,7 +215,7 @@ impl Batch {
         Ok(Answer::Ahead(tokens))
     }
 
-    /// Starts computing the tokens behind these, one a sequence.
+    /// Starts computing the tokens after these, one per sequence.
     fn schedule(&mut self, set: &[usize], tokens: &Array, turns: &mut [Turn]) -> Result<Array> {
         let logits = self.forward(set, &tokens.expand_dims(1)?, true)?;
         let next = chosen(&logits, set, turns)?.squeeze_axis(1)?;
@@ -263,7 +263,7 @@ impl Batch {
         Ok(Answer::Mixed { chosen, read })
     }
 
-    /// The logits behind these tokens, `[sequences, positions, vocabulary]`; with `last` of the last position only.
+    /// The logits after these tokens, `[sequences, positions, vocabulary]`; with `last` of the last position only.
     fn forward(&mut self, set: &[usize], tokens: &Array, last: bool) -> Result<Array> {
         let cache = self.rows.together(set)?;
         let hidden = self.network.forward(&Inputs::tokens(tokens.clone()), cache)?.hidden;
@@ -278,7 +278,7 @@ impl Batch {
 /// What a set has in common.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// They process so many tokens.
+    /// They process this many tokens.
     Positions(usize),
     /// The device chooses their tokens.
     Device,
@@ -289,7 +289,7 @@ enum Kind {
 }
 
 impl Kind {
-    /// Sequences of a set at most.
+    /// The most sequences of a set.
     fn most(self) -> usize {
         match self {
             Kind::Positions(n) if n > 1 => (EXACT_ROWS / n).max(1),
@@ -304,8 +304,8 @@ fn picked(a: &Array, rows: impl Iterator<Item = usize>) -> Result<Array> {
     a.take(&Array::from_slice(&rows, &[rows.len() as i32])?, 0)
 }
 
-/// The tokens that these sequences get by logits `[sequences, positions, vocabulary]`: `[sequences, positions]`. Only the
-/// likeliest ones of several positions can be had.
+/// The tokens that these sequences get by logits `[sequences, positions, vocabulary]`: `[sequences, positions]`. Only
+/// the argmaxes of several positions are available.
 fn chosen(logits: &Array, set: &[usize], turns: &mut [Turn]) -> Result<Array> {
     if set.iter().all(|&row| turns[row].seq.is_greedy()) {
         return fused::argmax(logits);
@@ -410,7 +410,7 @@ mod tests {
         assert_eq!(device, host);
     }
 
-    /// On a GPU those that need the host do not keep the others from having their next step under way.
+    /// On a GPU those that need the host do not keep the others from having their next step in flight.
     #[test]
     fn sequences_that_need_the_host_leave_the_others_their_step_ahead() {
         let network = table(300, 2.0);
@@ -447,7 +447,7 @@ mod tests {
         for (got, want) in all.tokens.iter().zip(&want) {
             assert!(got.len() >= 30 && *got == want[..got.len()]);
         }
-        // Whoever leaves has a cache of what was processed, in a step under way that of one token more.
+        // A sequence that leaves has a cache of what was processed, with one token more if a step is in flight.
         for (row, ahead) in [(4, 0), (2, 1), (1, 0), (0, 1), (0, 0)] {
             let (cache, tokens) = (all.batch.leave(row).unwrap(), all.tokens.remove(row));
             assert_eq!(cache.position() as usize, 3 + tokens.len() - 1 + ahead);

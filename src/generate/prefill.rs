@@ -1,4 +1,4 @@
-//! Prompts, chunk by chunk.
+//! Prefill: prompts, chunk by chunk.
 
 use std::rc::Rc;
 
@@ -12,9 +12,9 @@ use crate::models::{Inputs, LanguageModel};
 /// A prompt that is being processed. Lives on the thread of its model.
 pub struct Prefill {
     network: Rc<dyn LanguageModel>,
-    /// Behind what is processed.
+    /// The cache after the processed tokens.
     pub cache: Cache,
-    /// Of which this is the prompt.
+    /// The sequence whose prompt this is.
     pub sequence: Sequence,
     step: usize,
 }
@@ -31,24 +31,24 @@ impl Prefill {
         Ok(Prefill { network, cache, step: sequence.prefill_step().unwrap_or(default_step), sequence })
     }
 
-    /// Positions of a chunk.
+    /// Positions per chunk.
     pub fn step(&self) -> usize {
         self.step
     }
 
-    /// Whether what is computed depends on chunks, beyond rounding.
+    /// Whether results depend on chunks, beyond rounding.
     pub fn depends_on_chunks(&self) -> bool {
         self.network.depends_on_chunks() || *self.sequence.cache_options() != CacheOptions::default()
     }
 
-    /// Goes on from the state behind the first tokens of the prompt, in place of an empty one.
+    /// Continues from the state after the first tokens of the prompt, instead of an empty one.
     pub fn resume(&mut self, cache: Cache, reuse: Reuse) {
         self.cache = cache;
         self.sequence.reuse(reuse);
     }
 
-    /// Processes one chunk, or less where the position `until` comes first. Returns true when nothing is left but the last
-    /// token, with which decoding begins.
+    /// Processes one chunk, or less if the position `until` comes first. Returns true when only the last token is left,
+    /// with which decoding begins.
     pub fn advance(&mut self, until: Option<usize>, emit: Emit) -> Result<bool> {
         let left = self.sequence.unprocessed();
         let most = until.map_or(usize::MAX, |until| until - self.sequence.processed());

@@ -34,7 +34,7 @@ impl Proposer for PromptLookup {
         let last = &context[start..];
         // The latest occurrence before this one.
         let Some(at) = (0..start).rev().find(|&at| &context[at..at + n] == last) else { return Vec::new() };
-        // What follows it, over and over where that runs into the end.
+        // The tokens that follow it, repeated if they run into the end.
         context[at + n..].iter().cycle().take(self.max_tokens as usize).copied().collect()
     }
 }
@@ -52,7 +52,7 @@ mod tests {
         assert_eq!(proposed(3, 2, &[1, 2, 3, 4, 5, 9, 1, 2]), [3, 4, 5]);
         // The latest occurrence.
         assert_eq!(proposed(2, 1, &[7, 1, 7, 2, 5, 7]), [2, 5]);
-        // A period goes on.
+        // A repetition continues.
         assert_eq!(proposed(5, 2, &[8, 4, 5, 6, 4, 5, 6, 4, 5]), [6, 4, 5, 6, 4]);
         assert_eq!(proposed(4, 3, &[1, 1, 1, 1]), [1, 1, 1, 1]);
     }

@@ -37,7 +37,7 @@ pub struct Request {
     pub(super) guides: Guides,
     pub(super) sampler: Sampler,
     pub(super) eos: Vec<u32>,
-    /// How many tokens the model knows.
+    /// The size of the vocabulary.
     pub(super) vocabulary: u32,
     /// The most positions.
     pub(super) limit: usize,
@@ -75,7 +75,7 @@ impl Request {
     }
 }
 
-/// How keys and values are kept.
+/// How keys and values are stored.
 fn cache_options(options: &GenerateOptions) -> CacheOptions {
     let quantization = options.kv_bits.map(|bits| KvQuantization {
         bits,

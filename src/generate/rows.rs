@@ -3,8 +3,8 @@
 use crate::cache::{Cache, Layout};
 use crate::error::{Error, Result};
 
-/// Sequences that were last computed together share a cache, in which they stay until others are asked for: on a CPU it
-/// costs nothing to put them together in another way, on a GPU it copies.
+/// Sequences that were last computed together share a cache, in which they stay until another group is requested: on a
+/// CPU regrouping costs nothing, on a GPU it copies.
 pub(super) struct Rows {
     layout: Layout,
     groups: Vec<Group>,
@@ -25,13 +25,13 @@ impl Rows {
         self.count
     }
 
-    /// Adds a sequence behind those that are here.
+    /// Appends a sequence.
     pub fn push(&mut self, cache: Cache) {
         self.groups.push(Group { rows: vec![self.count], cache });
         self.count += 1;
     }
 
-    /// Takes a sequence out; those behind it move up.
+    /// Removes a sequence; later ones move up.
     pub fn remove(&mut self, row: usize) -> Result<Cache> {
         let cache = self.take(row)?;
         self.count -= 1;
@@ -39,12 +39,12 @@ impl Rows {
         Ok(cache)
     }
 
-    /// The cache of these sequences, in this order, and of no others. After an error none of them is to be trusted.
+    /// The cache of these sequences, in this order, and of no others. After an error none of them can be trusted.
     pub fn together(&mut self, rows: &[usize]) -> Result<&mut Cache> {
         if let Some(at) = self.groups.iter().position(|g| g.rows == rows) {
             return Ok(&mut self.groups[at].cache);
         }
-        // The largest part that is together already; a newcomer is pushed onto it.
+        // The largest part that is grouped already; newcomers are appended to it.
         let fits = |g: &Group| if rows.starts_with(&g.rows) { g.rows.len() } else { 0 };
         let base = (0..self.groups.len()).max_by_key(|&i| fits(&self.groups[i])).filter(|&i| fits(&self.groups[i]) > 0);
         let mut group = match base {
@@ -60,7 +60,7 @@ impl Rows {
         Ok(&mut self.groups.last_mut().expect("just pushed").cache)
     }
 
-    /// One sequence's own cache, out of the group that it is in.
+    /// One sequence's own cache, taken out of its group.
     fn take(&mut self, row: usize) -> Result<Cache> {
         let found = self.groups.iter().enumerate().find_map(|(i, g)| Some((i, g.rows.iter().position(|r| *r == row)?)));
         let (i, at) = found.ok_or_else(|| Error::internal(format!("there is no sequence {row}")))?;

@@ -1,4 +1,4 @@
-//! One answer: which tokens it has, what becomes of them, and when it ends.
+//! One answer: its tokens, its text, and when it ends.
 
 use std::time::Instant;
 
@@ -14,22 +14,22 @@ use crate::error::{Error, Result};
 /// Where events go.
 pub type Emit<'a> = &'a mut dyn FnMut(&GenerationEvent);
 
-/// What a step says of one or more positions.
+/// The results of a step for one or more positions.
 pub enum Next<'a> {
-    /// Tokens that were chosen on the device, one a position.
+    /// Tokens that were chosen on the device, one per position.
     Tokens(&'a [u32]),
-    /// Logits, which sampling changes, a row of the vocabulary a position.
+    /// Logits, which sampling modifies, one row per position.
     Logits(&'a mut [f32]),
 }
 
-/// What of a prompt need not be processed, because its state is known.
+/// The part of a prompt that need not be processed, because its state is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Reuse {
     /// Tokens.
     pub tokens: usize,
-    /// Tokens that the prompt has in common with something that was kept.
+    /// Tokens that the prompt has in common with a stored state.
     pub matched: usize,
-    /// Why there are no more.
+    /// Why no more were reused.
     pub end: ReuseEnd,
 }
 
@@ -45,7 +45,7 @@ pub struct Sequence {
     ended_by: Option<u32>,
     /// Tokens that the last turn proposed and that are not confirmed.
     drafts: Vec<u32>,
-    /// Whether the token taken last was proposed, so that what follows it is known as well.
+    /// Whether the last token was proposed, so that the logits after it are known too.
     confirmed: bool,
     proposed: usize,
     accepted: usize,
@@ -76,7 +76,7 @@ impl Sequence {
         }
     }
 
-    /// How its cache is kept.
+    /// Its cache options.
     pub fn cache_options(&self) -> &CacheOptions {
         &self.request.cache
     }
@@ -106,8 +106,8 @@ impl Sequence {
         self.history.iter().copied().chain(self.ended_by).collect()
     }
 
-    /// What is left of the prompt before its last token, which is left for the first decoding step: that needs its
-    /// logits alone.
+    /// The rest of the prompt without its last token, which is left for the first decoding step: only its logits are
+    /// needed.
     pub(super) fn unprocessed(&self) -> &[u32] {
         let prompt = &self.request.prompt;
         &prompt[self.processed..prompt.len() - 1]
@@ -126,7 +126,7 @@ impl Sequence {
         }
     }
 
-    /// Whether its tokens are the likeliest ones, which the device finds.
+    /// Whether its tokens are the argmax, which the device computes.
     pub(super) fn is_greedy(&self) -> bool {
         let sampler = &self.request.sampler;
         sampler.is_greedy() && !sampler.wants_logprobs() && self.request.guides.constraint.is_none()
@@ -137,7 +137,7 @@ impl Sequence {
         self.request.sampler.is_drawable() && self.request.guides.constraint.is_none()
     }
 
-    /// The draw of the token behind those that are drawn.
+    /// The draw of the token after those already drawn.
     pub(super) fn draw(&mut self) -> Draw {
         self.request.sampler.draw()
     }
@@ -147,14 +147,14 @@ impl Sequence {
         self.request.guides.proposer.is_some()
     }
 
-    /// It processes one token a step, whatever its proposer says: several at once would get other results.
+    /// It processes one token per step, whatever its proposer says: several at once would give different results.
     pub(super) fn propose_nothing(&mut self) {
         self.request.guides.proposer = None;
     }
 
     /// Asks the proposer for the next turn.
     pub fn propose(&mut self) {
-        // One token follows the last that is confirmed.
+        // One token follows the last confirmed one.
         let slack = self.slack().min(MAX_PROPOSED).min(self.room().saturating_sub(1));
         let Some(proposer) = &mut self.request.guides.proposer else { return };
         if slack == 0 {
@@ -172,8 +172,8 @@ impl Sequence {
         self.drafts = drafts;
     }
 
-    /// How many tokens may be fed beside the next one so that each gets what it would get after the one before it: none that
-    /// would have the cache quantized before its time, or that a bounded cache has no room for.
+    /// How many tokens may be fed in addition to the next one with the same results as one at a time: none that would
+    /// make the cache quantize early, or that a bounded cache has no room for.
     fn slack(&self) -> usize {
         let cache = &self.request.cache;
         let position = self.history.len() - 1;
@@ -207,11 +207,11 @@ impl Sequence {
         self.history.len() - self.request.prompt.len()
     }
 
-    /// Takes the next token into the answer: that of the first position of `next`, which loses it. Returns the statistics
-    /// when that was the last.
+    /// Appends the next token to the answer, taking it from the first position of `next`. Returns the statistics if it
+    /// was the last.
     ///
     /// A proposed token is confirmed by being chosen, so that an answer is, token by token and random number by random
-    /// number, the one without proposals. For a proposal that is certain this is the usual rule: it is kept with the
+    /// number, the one without proposals. For a deterministic proposal this is the usual rule: it is accepted with the
     /// probability that the model gives it, and otherwise replaced by one of the others in proportion to theirs.
     pub fn accept(&mut self, next: &mut Next, emit: Emit) -> Result<Option<GenerationStats>> {
         let token = match next {
@@ -250,12 +250,12 @@ impl Sequence {
         Ok(Some(self.end(reason, emit)))
     }
 
-    /// Whether the step said what follows the token taken last.
+    /// Whether the step gave the logits after the last token.
     pub fn knows_more(&self) -> bool {
         self.confirmed
     }
 
-    /// How many positions of the last turn are to be taken back, being those of tokens that were only proposed.
+    /// How many positions of the last turn have to be trimmed, because their tokens were only proposed.
     pub fn surplus(&mut self) -> usize {
         std::mem::take(&mut self.drafts).len()
     }
@@ -287,7 +287,7 @@ impl Sequence {
         Ok(TokenInfo { id: sampled.token, logprob, top: sampled.top })
     }
 
-    /// Ends the answer: what was held back comes out.
+    /// Ends the answer: text that was held back is emitted.
     pub fn end(&mut self, reason: StopReason, emit: Emit) -> GenerationStats {
         let mut rest = match &mut self.request.detokenizer {
             Some(detokenizer) if reason != StopReason::StopString => self.stops.push(&detokenizer.finish()),

@@ -1,6 +1,6 @@
-//! Stop texts that may span tokens.
+//! Stop strings, which may span tokens.
 
-/// Lets text through until a stop text appears, holding back what might be the beginning of one.
+/// Passes text through until a stop string appears, holding back what might be the beginning of one.
 #[derive(Default)]
 pub struct StopMatcher {
     stops: Vec<String>,
@@ -8,12 +8,12 @@ pub struct StopMatcher {
 }
 
 impl StopMatcher {
-    /// A matcher for these texts. Empty ones are ignored.
+    /// A matcher for these strings. Empty ones are ignored.
     pub fn new(stops: &[String]) -> Self {
         StopMatcher { stops: stops.iter().filter(|s| !s.is_empty()).cloned().collect(), held: String::new() }
     }
 
-    /// Takes new text. Returns what may be shown, and whether a stop text appeared.
+    /// Takes new text. Returns what may be shown, and whether a stop string appeared.
     pub fn push(&mut self, text: &str) -> (String, bool) {
         if self.stops.is_empty() {
             return (text.to_owned(), false);
@@ -28,13 +28,13 @@ impl StopMatcher {
         (std::mem::replace(&mut self.held, rest), false)
     }
 
-    /// What is held back when no more text comes.
+    /// What was held back, when no more text comes.
     pub fn finish(&mut self) -> String {
         std::mem::take(&mut self.held)
     }
 }
 
-/// The length of the longest end of `text` that is a true beginning of `stop`.
+/// The length of the longest suffix of `text` that is a proper prefix of `stop`.
 fn overlap(text: &str, stop: &str) -> usize {
     let longest = text.len().min(stop.len() - 1);
     (1..=longest)
@@ -76,7 +76,7 @@ mod tests {
         assert_eq!(run(&[], &["x"]), ("x".into(), false));
     }
 
-    /// However a text is cut into pieces, the result is that of the whole text.
+    /// The result does not depend on how a text is cut into pieces.
     #[test]
     fn does_not_depend_on_the_cut() {
         let text = "one two ÄÖ three twotwo END of END";

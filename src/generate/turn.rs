@@ -1,4 +1,4 @@
-//! What a step is asked to do for a sequence.
+//! What a step does for a sequence.
 
 use super::sequence::Sequence;
 
@@ -6,13 +6,13 @@ use super::sequence::Sequence;
 pub struct Turn<'a> {
     /// The sequence.
     pub seq: &'a mut Sequence,
-    /// Tokens to process, at least one. They follow what the sequence's cache remembers.
+    /// Tokens to process, at least one. They follow the positions in the sequence's cache.
     pub feed: Vec<u32>,
-    /// What is asked of them.
+    /// The results wanted.
     pub wants: Wants,
 }
 
-/// What a sequence wants of a step.
+/// The results that a sequence wants from a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wants {
     /// The token that follows each of those fed, chosen on the device.
@@ -29,7 +29,7 @@ impl Turn<'_> {
         let feed = seq.feed();
         let wants = match (seq.is_greedy(), feed.len()) {
             (true, _) => Wants::Token,
-            // What the device draws uses up random numbers, also for tokens that are not kept then.
+            // Draws on the device use up random numbers, even for tokens that are then discarded.
             (false, 1) if draws && seq.is_drawable() => Wants::Token,
             (false, 1) => Wants::Logits,
             (false, _) => Wants::AllLogits,

@@ -1,4 +1,4 @@
-//! What a first answer would otherwise wait for.
+//! The warm-up before the first answer.
 
 use super::sampling::{Draw, choose};
 use crate::array::{self, Array, Device, fused, memory};
@@ -6,9 +6,9 @@ use crate::cache::CacheOptions;
 use crate::error::Result;
 use crate::models::{Inputs, LanguageModel};
 
-/// Does what a first answer does, with tokens that mean nothing: on a GPU kernels are compiled and libraries set up now, so
-/// that the first answer takes no longer than the next. A CPU has nothing to warm up, so there one step is only put
-/// together, which still finds what cannot run.
+/// Runs a step with arbitrary tokens: on a GPU this compiles kernels and initialises libraries, so that the first
+/// answer takes no longer than later ones. A CPU needs no warm-up, so there the graph of a step is only built, which
+/// still finds what cannot run.
 pub fn warm_up(model: &dyn LanguageModel) -> Result<()> {
     let mut cache = model.new_cache(&CacheOptions::default())?;
     let on_gpu = array::device() == Device::Gpu;

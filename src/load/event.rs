@@ -13,7 +13,7 @@ use crate::progress::Progress;
 pub struct LoadEvent {
     /// What it is doing.
     pub phase: LoadingPhase,
-    /// About how far the whole load is, 0 to 1; never less than before, and 0 when it failed.
+    /// Estimated progress of the whole load, 0 to 1. Never decreases, except to 0 when the load fails.
     pub estimated_progress: f64,
     /// The coarse view: the last checkpoint that was reached.
     pub checkpoint: Checkpoint,
@@ -21,14 +21,14 @@ pub struct LoadEvent {
     pub progress: Option<Progress>,
     /// Why it failed, in the phase [`LoadingPhase::Failed`].
     pub failure: Option<LoadingError>,
-    /// Bytes that MLX holds, in the whole process.
+    /// Bytes that MLX holds in the whole process.
     pub memory_bytes: usize,
     /// Since the load began.
     pub elapsed: Duration,
 }
 
 impl LoadEvent {
-    /// A sentence for people. It also tells of a failure that is being waited out.
+    /// A sentence for people. It also mentions a failure that is about to be retried.
     pub fn description(&self) -> String {
         let none = Progress::default();
         let p = self.progress.as_ref().unwrap_or(&none);

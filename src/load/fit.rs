@@ -28,7 +28,7 @@ pub struct Fit {
     pub supported: bool,
     /// Why it cannot.
     pub reason: Option<String>,
-    /// Weights, counted as if none were quantized.
+    /// Number of parameters, quantized or not.
     pub parameters: u64,
     /// Bits of the most common quantization.
     pub bits: Option<u64>,

@@ -1,4 +1,4 @@
-//! Loading a model while telling the app exactly what is going on.
+//! Loading models, with exact progress.
 #![forbid(unsafe_code)]
 
 mod checkpoints;
@@ -45,16 +45,17 @@ pub enum ModelSource {
 pub struct ModelConfiguration {
     /// Where the model is.
     pub source: ModelSource,
-    /// How it is loaded. Where the model is, `source` says.
+    /// How it is loaded. `source` says where the model is.
     pub options: LoadOptions,
-    /// Where a model of the Hub lies and comes from, and whose catalogue counts. If not given, what the environment
-    /// says, with the built-in catalogue.
+    /// Where a model of the Hub is kept and comes from, and whose catalogue applies. If not given, the hub that the
+    /// environment describes, with the built-in catalogue.
     pub hub: Option<Hub>,
 }
 
 impl ModelConfiguration {
-    /// A model in a directory. One that lies in a models directory, as after a download, is treated as the model it is:
-    /// nobody removes it while it is read, its use is recorded, and it ends answers at what the catalogue has for it.
+    /// A model in a directory. A directory inside a models directory, as after a download, is treated as if the model
+    /// were loaded by id: it is locked while it is read, its use is recorded, and the `extra_eos` of its entry in the
+    /// catalogue apply.
     pub fn directory(path: impl Into<PathBuf>) -> Self {
         Self::new(ModelSource::Directory(path.into()))
     }

@@ -16,7 +16,7 @@ pub enum LoadingPhase {
     LoadingWeights,
     /// Reading the tokenizer.
     LoadingTokenizer,
-    /// Running the model once, so that the first answer is not slower than the next.
+    /// Running the model once, so that the first answer is not slower than later ones.
     InitializingModel,
     /// The model can be used.
     Ready,

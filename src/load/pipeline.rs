@@ -26,13 +26,13 @@ use crate::tokenizer::{Tokenizer, TokenizerOptions};
 use crate::weights::quantization::Quantization;
 use crate::weights::{Checkpoint, Parameter, Weights};
 
-/// Bytes of weights that are computed at once: what one step does, and what a cancel waits for at most.
+/// Bytes of weights that are computed at once: the work of one step, and the longest that a cancel waits.
 const GROUP_BYTES: usize = 64 << 20;
 
-/// How often progress within a file is looked at.
+/// How often progress within a file is checked.
 const TICK: Duration = Duration::from_millis(20);
 
-/// A load under way. Lives on the thread where the model will.
+/// A running load. Lives on the thread where the model will.
 pub struct Loader {
     configuration: ModelConfiguration,
     cancelled: Arc<AtomicBool>,
@@ -41,16 +41,16 @@ pub struct Loader {
     phase: LoadingPhase,
     estimated_progress: f64,
     checkpoints: Checkpoints,
-    /// What was told last of the download or the reading.
+    /// The last reported progress of the download or the reading.
     progress: Option<Progress>,
-    /// Where in a models directory it is; from the first step on.
+    /// Its location in a models directory; from the first step on.
     place: Option<Place>,
-    /// While the files of a models directory are read, nobody removes or moves them.
+    /// The lock that keeps the files of a models directory from being removed or moved while they are read.
     in_use: Option<InUse>,
     state: State,
 }
 
-/// What a load gives.
+/// The result of a load.
 pub struct Loaded {
     /// The model, for the thread it was loaded on.
     pub network: Rc<dyn LanguageModel>,
@@ -65,7 +65,7 @@ pub struct Loaded {
 /// Where events go.
 type Emit<'a> = &'a mut dyn FnMut(&LoadEvent);
 
-/// What the next step has to do.
+/// The next step.
 enum State {
     Configuration,
     Downloading(Download),
@@ -270,7 +270,7 @@ impl Loader {
         for token in &entry.extra_eos {
             match tokenizer.token_to_id(token) {
                 Some(id) => ids.push(id),
-                None => log::warn!("{id}: the catalogue's extra_eos {token:?} is no token of it"),
+                None => log::warn!("{id}: the catalogue's extra_eos {token:?} is not a token of it"),
             }
         }
         tokenizer.with_eos(&ids)

@@ -1,36 +1,36 @@
-//! What goes into a model, and what comes out.
+//! Inputs and outputs of a model.
 
 use crate::array::{Array, Dtype};
 pub use crate::cache::Visible;
 use crate::error::{Error, Result};
 
-/// One forward pass. [`Inputs::tokens`] is a piece of text; the fields say more.
+/// The inputs of a forward pass. [`Inputs::tokens`] is the usual case.
 #[derive(Clone, Debug)]
 pub struct Inputs {
-    /// What stands at each position.
+    /// The input at each position.
     pub content: Content,
     /// Where the positions are.
     pub positions: Positions,
     /// Which positions see which.
     pub visible: Visible,
-    /// Layers (from 0) whose results are handed out besides, see [`Output::taps`].
+    /// Layers (from 0) whose hidden states are returned too, see [`Output::taps`].
     pub taps: Vec<usize>,
 }
 
-/// What stands at each position.
+/// The input at each position.
 #[derive(Clone, Debug)]
 pub enum Content {
     /// Tokens, u32 `[rows, length]`.
     Tokens(Array),
     /// What enters the first layer, `[rows, length, hidden]`: as [`LanguageModel::embed`](super::LanguageModel::embed)
-    /// gives it, with the model's factor on embeddings already in it.
+    /// gives it, with the model's embedding scale already applied.
     Embeddings(Array),
 }
 
 /// Where the positions are.
 #[derive(Clone, Debug, Default)]
 pub enum Positions {
-    /// One after the other, after those that the cache remembers.
+    /// Consecutive, after those in the cache.
     #[default]
     Sequential,
     /// At these places, i32 `[axes, rows, length]`, none negative; `rows` may be 1 for all. More than one axis is for
@@ -38,22 +38,22 @@ pub enum Positions {
     Explicit(Array),
 }
 
-/// What a forward pass gives.
+/// The outputs of a forward pass.
 #[derive(Clone, Debug)]
 pub struct Output {
     /// The hidden states of the last layer after the final norm, `[rows, length, hidden]`.
     pub hidden: Array,
-    /// The hidden states that the layers asked for hand to the next, `[rows, length, hidden]`, in the order asked for.
+    /// The hidden states after the requested layers, `[rows, length, hidden]`, in the requested order.
     pub taps: Vec<Array>,
 }
 
 impl Inputs {
-    /// Tokens, u32 `[rows, length]`, which follow what the cache remembers.
+    /// Tokens, u32 `[rows, length]`, which follow the positions in the cache.
     pub fn tokens(tokens: Array) -> Inputs {
         Inputs::of(Content::Tokens(tokens))
     }
 
-    /// Embeddings, `[rows, length, hidden]`, which follow what the cache remembers.
+    /// Embeddings, `[rows, length, hidden]`, which follow the positions in the cache.
     pub fn embeddings(embeddings: Array) -> Inputs {
         Inputs::of(Content::Embeddings(embeddings))
     }
@@ -67,12 +67,12 @@ impl Inputs {
         Inputs { positions: Positions::Explicit(positions), ..self }
     }
 
-    /// With another visibility than causal.
+    /// With other than causal visibility.
     pub fn seeing(self, visible: Visible) -> Inputs {
         Inputs { visible, ..self }
     }
 
-    /// With the results of these layers.
+    /// With the hidden states of these layers.
     pub fn tapping(self, taps: Vec<usize>) -> Inputs {
         Inputs { taps, ..self }
     }

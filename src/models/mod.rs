@@ -67,9 +67,9 @@ pub trait Encoder {
     fn context_length(&self) -> Option<i32>;
 }
 
-/// The part of a model that sees: it makes of images what is spliced in between the embeddings of tokens.
+/// The vision tower of a model: it turns images into the embeddings that are spliced in between those of tokens.
 pub trait Tower {
-    /// Embeddings, `[positions, hidden]`, those of one image after those of another.
+    /// Embeddings, `[positions, hidden]`, image after image.
     fn embed(&self, images: &Images) -> Result<Array>;
 }
 

@@ -211,9 +211,7 @@ impl Network {
     pub fn language(self) -> Result<Box<dyn LanguageModel>> {
         match self {
             Network::Language(model) | Network::Vision(model, _) => Ok(model),
-            Network::Encoder(_) => {
-                Err(Error::unsupported("this model makes features of texts, it does not continue them"))
-            }
+            Network::Encoder(_) => Err(Error::unsupported("this model turns text into features and generates no text")),
         }
     }
 }
@@ -336,7 +334,7 @@ mod tests {
             let held = recipe.tensors.iter().filter(|t| !unused(&t.name));
             let want: u64 = held.map(|t| numbers(&t.shape)).sum();
             let mut got = row.shape(&recipe.config).unwrap().parameters();
-            // Whether it has an output layer of its own the checkpoint says.
+            // The checkpoint decides whether there is a separate output layer.
             if case == "gemma3_text-untied" {
                 got += numbers(&[96, 96]);
             }

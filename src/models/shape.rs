@@ -1,10 +1,10 @@
-//! The sizes of a model, from its configuration alone: what it takes in memory is estimated from them.
+//! The sizes of a model, from its configuration alone. Memory is estimated from them.
 
 use serde::Serialize;
 
 use crate::array::Device;
 
-/// What decides about a model's memory. The numbers come from a checked specification.
+/// What determines a model's memory. The numbers come from a checked specification.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ModelShape {
     /// Features of the residual stream.
@@ -17,7 +17,7 @@ pub struct ModelShape {
     pub embedding: String,
     /// Numbers in the weights outside of layers.
     pub parameters: u64,
-    /// One a layer.
+    /// One per layer.
     pub layers: Vec<LayerShape>,
     /// The default number of prompt positions per step.
     pub prefill_step: OnDevice,
@@ -28,28 +28,27 @@ pub struct ModelShape {
 pub struct LayerShape {
     /// Numbers in its weights.
     pub parameters: u64,
-    /// What it remembers.
+    /// Its state.
     pub state: StateShape,
-    /// Numbers for each position in what the operations of its mixer make, one after the other, before the output
-    /// layer.
+    /// Numbers per position in the successive activations of its mixer, before the output projection.
     pub mixer: Vec<u64>,
-    /// Numbers for each position between the first and the last operation of its feed-forward part.
+    /// Numbers per position between the first and the last operation of its feed-forward part.
     pub feed: OnDevice,
 }
 
-/// What a layer remembers of a sequence.
+/// The state of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum StateShape {
-    /// Nothing of its own.
+    /// No state.
     None,
-    /// As much at any length.
+    /// The same size at any length.
     Fixed {
         /// Its bytes.
         bytes: u64,
     },
     /// Keys and values.
     KeysAndValues {
-        /// Numbers for each position, which have the type of the activations or are quantized.
+        /// Numbers per position, in the type of the activations or quantized.
         each: u64,
         /// How many positions; all if none.
         window: Option<u64>,
@@ -81,7 +80,7 @@ impl OnDevice {
 }
 
 impl ModelShape {
-    /// With a part that sees, whose sizes these are. It works before the language model does.
+    /// With a vision tower of these sizes. It runs before the language model.
     pub(super) fn with_tower(mut self, tower: ModelShape) -> ModelShape {
         self.parameters = self.parameters.saturating_add(tower.parameters());
         self

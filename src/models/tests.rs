@@ -1,4 +1,4 @@
-//! The registry with models that only tests have.
+//! The registry with models for tests.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -129,7 +129,7 @@ fn an_encoder_is_a_row_of_its_own_kind() {
     assert_eq!(encoder.context_length(), recipe.config["max_position_embeddings"].as_i64().map(|n| n as i32));
     let inputs = Inputs::tokens(ids(&recipe.prompt)).seeing(Visible::Full);
     let once = encoder.encode(&inputs).unwrap().hidden.to_vec::<f32>().unwrap();
-    // It remembers nothing, and is what a model with memory makes of its first pass.
+    // It is stateless, and gives what a stateful model gives in its first pass.
     assert_eq!(encoder.encode(&inputs).unwrap().hidden.to_vec::<f32>().unwrap(), once);
     let model = find("llama").unwrap().build(&recipe.config, &open(dir.path())).unwrap().language().unwrap();
     let mut cache = model.new_cache(&CacheOptions::default()).unwrap();
@@ -140,7 +140,7 @@ fn an_encoder_is_a_row_of_its_own_kind() {
     assert!(network.language().is_err_and(|e| e.kind() == crate::ErrorKind::UnsupportedModel));
 }
 
-// A model that sees: a linear map of patches beside Llama.
+// A vision model: a linear map of patches, and Llama.
 
 struct Patches(Array);
 
@@ -185,7 +185,7 @@ fn a_model_that_sees_splices_images_into_text() {
         model.forward(&inputs, &mut cache).unwrap().hidden.to_vec::<f32>().unwrap()
     };
     let (a, b) = (run(0.5), run(-0.25));
-    // The text before the image knows nothing of it.
+    // The text before the image does not depend on it.
     assert!(fixture::relative_error(&a[..128], &b[..128]) < 1e-5);
     assert!(fixture::relative_error(&a[128..], &b[128..]) > 1e-2);
 }
@@ -214,8 +214,8 @@ fn checkpoints_with_other_names_are_renamed_first() {
     };
     assert!(build("llama", dir.path()).unwrap_err().message().contains("visual.weight"));
     build("test_renamed", dir.path()).unwrap();
-    // Two that become one are an error that names them.
+    // Two names that become one are an error that names both.
     let twice = open(dir.path()).rename(|_| Some("same".into())).unwrap_err();
-    assert!(twice.message().contains("same is there twice"), "{twice}");
+    assert!(twice.message().contains("same occurs twice"), "{twice}");
     assert!(names.contains(&"visual.weight".to_owned()));
 }

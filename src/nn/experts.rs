@@ -1,4 +1,4 @@
-//! The experts of a mixture: gated layers of which each position uses a few.
+//! The experts of a mixture: gated feed-forward layers, of which each position uses a few.
 
 use super::linear::weight;
 use super::{Activation, Router};
@@ -11,9 +11,9 @@ use crate::weights::{Matrix, Weights};
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExpertsSpec {
     /// How many there are.
-    pub count: i32,
+    pub num_experts: i32,
     /// Intermediate size of an expert.
-    pub size: i32,
+    pub intermediate_size: i32,
     /// `down(activation(gate(x)) * up(x))`
     pub activation: Activation,
     /// Whether all three projections have biases.
@@ -22,14 +22,14 @@ pub struct ExpertsSpec {
     pub names: ExpertNames,
 }
 
-/// Where the weights of experts are.
+/// Names of the weights of experts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExpertNames {
-    /// All of them stacked, as mlx-lm converts them: `{stacked}.{gate,up,down}_proj`.
+    /// Stacked, as mlx-lm converts them: `{stacked}.{gate,up,down}_proj`.
     pub stacked: &'static str,
-    /// One by one, as they are published: `{each}.{index}.{..}`.
+    /// Separately, as they are published: `{each}.{index}.{..}`.
     pub each: &'static str,
-    /// Gate, up and down of an expert that is stored for itself.
+    /// Gate, up and down of an expert that is stored separately.
     pub parts: [&'static str; 3],
 }
 
@@ -54,7 +54,7 @@ struct Stack {
 }
 
 impl Experts {
-    /// The experts of the mixture at `path`, stacked or one by one, whichever the checkpoint has.
+    /// The experts of the mixture at `path`, stacked or separate, whichever the checkpoint has.
     pub fn load(w: &Weights, path: &str, spec: &ExpertsSpec, hidden: i32) -> Result<Experts> {
         let names = &spec.names;
         let stack = |stacked: &str, part: usize, inputs: i32, outputs: i32| -> Result<Stack> {
@@ -62,12 +62,12 @@ impl Experts {
             let single = |i: i32| format!("{path}.{}.{i}.{}", names.each, names.parts[part]);
             let one_by_one = w.has(&format!("{}.weight", single(0)));
             let names = match one_by_one {
-                true => (0..spec.count).map(single).collect(),
+                true => (0..spec.num_experts).map(single).collect(),
                 false => Vec::new(),
             };
             let weight = match one_by_one {
                 true => w.stacked_matrices(&names, outputs, inputs)?,
-                false => w.matrices(&whole, spec.count, outputs, inputs)?,
+                false => w.matrices(&whole, spec.num_experts, outputs, inputs)?,
             };
             let bias = match (spec.bias, one_by_one) {
                 (false, _) => None,
@@ -75,20 +75,20 @@ impl Experts {
                     let names: Vec<String> = names.iter().map(|name| format!("{name}.bias")).collect();
                     Some(w.stacked(&names, &[outputs])?)
                 }
-                (true, false) => Some(w.tensor(&format!("{whole}.bias"), &[spec.count, outputs])?),
+                (true, false) => Some(w.tensor(&format!("{whole}.bias"), &[spec.num_experts, outputs])?),
             };
             Ok(Stack { weight, bias })
         };
         Ok(Experts {
             spec: spec.clone(),
-            gate: stack("gate_proj", 0, hidden, spec.size)?,
-            up: stack("up_proj", 1, hidden, spec.size)?,
-            down: stack("down_proj", 2, spec.size, hidden)?,
+            gate: stack("gate_proj", 0, hidden, spec.intermediate_size)?,
+            up: stack("up_proj", 1, hidden, spec.intermediate_size)?,
+            down: stack("down_proj", 2, spec.intermediate_size, hidden)?,
         })
     }
 
-    /// The weighted sum of the results of the experts that `router` chooses by its `logits`, `[batch, length, experts]`,
-    /// times a factor and added to a residual if one is given. `x` is `[batch, length, features]`.
+    /// The weighted sum of the results of the experts that `router` chooses by its `logits`, `[batch, length,
+    /// experts]`, scaled and added to a residual if one is given. `x` is `[batch, length, features]`.
     pub fn forward(
         &self,
         x: &Array,
@@ -101,7 +101,7 @@ impl Experts {
             transposed: None,
             bias: s.bias.as_ref(),
         });
-        let mixture = Mixture { count: self.spec.count, parts, act: self.spec.activation };
+        let mixture = Mixture { num_experts: self.spec.num_experts, parts, activation: self.spec.activation };
         if let Some(softmax) = router.softmax() {
             let routes = Routes::Largest { logits, top_k: router.top_k(), softmax };
             return fused::experts(&mixture, x, &routes, onto);
@@ -126,8 +126,8 @@ mod tests {
         let weight = |shape: &[i32]| Stack { weight: Matrix::Dense(numbers(shape, 1.0, 1)), bias: None };
         let experts = Experts {
             spec: ExpertsSpec {
-                count: 4,
-                size: 16,
+                num_experts: 4,
+                intermediate_size: 16,
                 activation: Activation::Relu,
                 bias: false,
                 names: ExpertNames::default(),

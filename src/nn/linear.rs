@@ -6,7 +6,7 @@ use crate::array::fused::{self, Epilogue, Part, Weight};
 use crate::error::{Error, Result};
 use crate::weights::{Matrix, Weights};
 
-/// What a layer reads: an array, normalised first where there is a norm.
+/// The input of a layer: an array, normalised first if there is a norm.
 #[derive(Clone, Copy)]
 pub struct Input<'a> {
     x: &'a Array,
@@ -14,12 +14,12 @@ pub struct Input<'a> {
 }
 
 impl<'a> Input<'a> {
-    /// An array as it is.
+    /// An array without a norm.
     pub fn plain(x: &'a Array) -> Input<'a> {
         Input { x, norm: None }
     }
 
-    /// What `norm` makes of an array.
+    /// An array to be normalised by `norm`.
     pub fn normed(x: &'a Array, norm: &'a Norm) -> Input<'a> {
         Input { x, norm: Some(norm) }
     }
@@ -59,9 +59,9 @@ impl Linear {
         only(products(Input::plain(x), [self], Epilogue::Store)?)
     }
 
-    /// `residual + factor * forward(x)`
-    pub fn forward_add(&self, x: &Array, residual: &Array, factor: Option<f32>) -> Result<Array> {
-        only(products(Input::plain(x), [self], Epilogue::Add { residual, factor })?)
+    /// `residual + scale * forward(x)`
+    pub fn forward_add(&self, x: &Array, residual: &Array, scale: Option<f32>) -> Result<Array> {
+        only(products(Input::plain(x), [self], Epilogue::Add { residual, scale })?)
     }
 
     /// `activation(forward(x))`
@@ -74,10 +74,10 @@ impl Linear {
     }
 }
 
-/// Products over one input, and what follows them.
-fn products<const N: usize>(x: Input<'_>, layers: [&Linear; N], then: Epilogue<'_>) -> Result<Vec<Array>> {
+/// Matmuls over one input, and their epilogue.
+fn products<const N: usize>(x: Input<'_>, layers: [&Linear; N], epilogue: Epilogue<'_>) -> Result<Vec<Array>> {
     let parts = layers.map(Linear::part);
-    fused::linear(&fused::Linear { x: x.x, norm: x.norm.map(Norm::description), parts: &parts, then })
+    fused::linear(&fused::Linear { x: x.x, norm: x.norm.map(Norm::description), parts: &parts, epilogue })
 }
 
 /// `N` linear maps of the same input, which our kernels take as parts of one operation.
@@ -121,7 +121,7 @@ impl<const N: usize> Joint<N> {
         Ok(Joint(Form::Parts(layers.try_into().map_err(|_| Error::internal("layers"))?)))
     }
 
-    /// `x` is `[.., inputs]`; one result a layer.
+    /// `x` is `[.., inputs]`; one result per layer.
     pub fn forward(&self, x: Input) -> Result<[Array; N]> {
         let results = match &self.0 {
             Form::Whole(layer, ends) => layer.forward(&x.array()?)?.split_at(ends, -1)?,
@@ -166,7 +166,7 @@ fn only(results: Vec<Array>) -> Result<Array> {
     results.into_iter().next().ok_or_else(|| Error::internal("a product without a result"))
 }
 
-/// A table with one row of features a token.
+/// A table with one row of features per token.
 pub struct Embedding {
     weight: Matrix,
 }
@@ -185,6 +185,6 @@ impl Embedding {
     /// The table used as the output layer: `x @ weight^T`.
     pub fn as_linear(&self, x: &Array) -> Result<Array> {
         let parts = [Part::of(weight(&self.weight))];
-        only(fused::linear(&fused::Linear { x, norm: None, parts: &parts, then: Epilogue::Store })?)
+        only(fused::linear(&fused::Linear { x, norm: None, parts: &parts, epilogue: Epilogue::Store })?)
     }
 }

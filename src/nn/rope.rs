@@ -17,7 +17,7 @@ pub struct RopeSpec {
     pub interleaved: bool,
     /// The base of the wavelengths.
     pub base: f32,
-    /// How positions are stretched.
+    /// How positions are scaled.
     pub scaling: RopeScaling,
 }
 
@@ -169,7 +169,7 @@ impl RopeScaling {
 }
 
 impl RopeSpec {
-    /// Computes what rotating needs, once.
+    /// Computes the description of the rotation, once.
     pub fn rotation(&self) -> Result<Rotation> {
         let dims = f64::from(self.dims);
         let base = f64::from(self.base);

@@ -1,4 +1,4 @@
-//! Which experts of a mixture each position uses, and how much each of them counts.
+//! Which experts of a mixture each position uses, with what weights.
 
 use super::Linear;
 use crate::array::fused::RouterSoftmax;
@@ -25,12 +25,12 @@ pub struct RouterSpec {
     pub scale: Option<f32>,
 }
 
-/// What becomes of a router's logits.
+/// How a router's logits become scores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Score {
     /// A softmax over all experts.
     Softmax,
-    /// Each for itself.
+    /// Each separately.
     Sigmoid,
 }
 
@@ -45,20 +45,20 @@ pub enum RouterBias {
     Choice(&'static str),
 }
 
-/// Experts in groups of consecutive ones, of which some are looked at.
+/// Groups of consecutive experts, of which only some are considered.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Groups {
     /// Groups.
     pub count: i32,
-    /// Groups that each position looks at.
+    /// How many groups each position considers.
     pub top_k: i32,
-    /// By what they are chosen.
+    /// The scores they are chosen by.
     pub score: GroupScore,
     /// The score of experts in other groups: implementations differ (0, or less than every score).
     pub excluded: f32,
 }
 
-/// What a group of experts is chosen by.
+/// How a group of experts is scored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupScore {
     /// Its best expert.
@@ -81,7 +81,7 @@ impl RouterSpec {
         }
     }
 
-    /// Refuses what cannot be chosen of `count` experts.
+    /// Refuses what is impossible with `count` experts.
     pub fn validate(&self, count: i32) -> Result<()> {
         let bad = |what: String| Err(Error::invalid_config(format!("config.json: {what}")));
         if !(1..=count).contains(&self.top_k) {
@@ -135,7 +135,7 @@ impl Router {
         self.spec.top_k
     }
 
-    /// The same in words that back ends know, where there are any.
+    /// The same as a description for back ends, if there is one.
     pub(super) fn softmax(&self) -> Option<RouterSoftmax> {
         let s = &self.spec;
         let plain = s.score == Score::Softmax && self.correction.is_none() && s.groups.is_none() && s.scale.is_none();
@@ -169,7 +169,7 @@ impl Router {
         Ok((experts, weights.astype(logits.dtype())?))
     }
 
-    /// The scores of experts in the best groups; others have what is said to exclude them.
+    /// The scores of experts in the best groups; others get a value that excludes them.
     fn of_groups(&self, choice: &Array, groups: Groups) -> Result<Array> {
         let (batch, length) = (choice.dim(0), choice.dim(1));
         let each = self.count / groups.count;

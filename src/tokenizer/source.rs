@@ -234,7 +234,7 @@ fn added_tokens(dir: &Path, config: &mut Map<String, Json>) -> Result<Vec<AddedT
         for (id, token) in listed {
             let parsed = id.parse::<u32>().ok().zip(added_token(token, false));
             let (id, token) = parsed
-                .ok_or_else(|| invalid(format!("tokenizer_config.json: added_tokens_decoder: {id}: is no token")))?;
+                .ok_or_else(|| invalid(format!("tokenizer_config.json: added_tokens_decoder: {id}: is not a token")))?;
             tokens.insert(id, token);
         }
         return Ok(tokens.into_values().collect());
@@ -244,7 +244,7 @@ fn added_tokens(dir: &Path, config: &mut Map<String, Json>) -> Result<Vec<AddedT
         config.iter().filter(|(key, _)| key.ends_with("_token")).filter_map(|(_, token)| content(token)).collect();
     for (token, id) in read_object(dir, "added_tokens.json")?.unwrap_or_default() {
         let id = id.as_u64().and_then(|id| u32::try_from(id).ok());
-        let id = id.ok_or_else(|| invalid(format!("added_tokens.json: {token}: is no id")))?;
+        let id = id.ok_or_else(|| invalid(format!("added_tokens.json: {token}: is not an id")))?;
         let is_special = special.contains(&token);
         tokens.insert(id, AddedToken::from(token, is_special));
     }
@@ -282,7 +282,7 @@ fn special_tokens(
         if let Some(token) = added_token(value, true).filter(|_| key.ends_with("_token")) {
             roles.insert(key.clone(), token);
         } else if ROLES.contains(&key.as_str()) && !value.is_null() {
-            return Err(Error::invalid_config(format!("tokenizer_config.json: {key}: is no token")));
+            return Err(Error::invalid_config(format!("tokenizer_config.json: {key}: is not a token")));
         }
     }
     let defaults = CLASS_DEFAULTS.iter().find(|(name, _)| *name == class).map_or(&[][..], |(_, roles)| roles);

@@ -127,7 +127,7 @@ impl Weights {
         for (name, tensor) in tensors.drain() {
             let Some(new) = f(&name) else { continue };
             if renamed.insert(new.clone(), tensor).is_some() {
-                return Err(Error::invalid_weights(format!("{new} is there twice, also as {name}")));
+                return Err(Error::invalid_weights(format!("{new} occurs twice, also as {name}")));
             }
         }
         *tensors = renamed;

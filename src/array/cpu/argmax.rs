@@ -1,4 +1,4 @@
-//! The largest numbers of rows.
+//! Argmax of rows.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

@@ -1,4 +1,4 @@
-//! Attention over keys and values that are given.
+//! Attention over given keys and values.
 
 use mlx_engine_kernels::{Attention as Work, Keys, Level, Over, Visible, attend};
 

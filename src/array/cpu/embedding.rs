@@ -38,7 +38,7 @@ mod tests {
     use super::*;
     use crate::array::quant::{Mode, Quantized, Scheme};
 
-    /// Every code with every scale, but those that stand for NaN or infinity.
+    /// Every code with every scale, except those that represent NaN or infinity.
     #[test]
     fn small_floats_read_as_mlx_reads_them() {
         for (mode, bits, group, scales) in

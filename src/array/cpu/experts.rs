@@ -46,7 +46,7 @@ fn run(
         i64::from(w.rows()) == i64::from(count) * i64::from(rows) && w.columns() == columns
     };
     let fits = rows == same
-        && count == op.count
+        && count == op.num_experts
         && sized(&gate, inner, features)
         && sized(&up, inner, features)
         && sized(&down, features, inner)
@@ -69,7 +69,7 @@ fn run(
         dtype = promoted(dtype, residual.dtype());
         inputs.push(residual);
     }
-    let (count, chosen, act) = (count as usize, chosen as usize, act(op.act));
+    let (count, chosen, act) = (count as usize, chosen as usize, act(op.activation));
     let (features, factor) = (features as usize, onto.map(|(_, factor)| factor));
     let work = move |ins: &[View<'_>], outs: &[View<'_>]| {
         let inputs = Inputs::new(ins);

@@ -1,4 +1,4 @@
-//! How weights lie among the inputs of an operation.
+//! How weights are laid out among the inputs of an operation.
 
 use std::cell::OnceCell;
 

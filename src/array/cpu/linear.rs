@@ -8,7 +8,7 @@ use crate::array::fused::terms::linear::{Epilogue, Linear};
 use crate::array::{Array, Dtype, host};
 use crate::error::Result;
 
-/// One operation for all parts and the epilogue. A norm before them is an operation of its own.
+/// One operation for all parts and the epilogue. A norm before them is a separate operation.
 pub fn linear(op: &Linear<'_>) -> Option<Result<Vec<Array>>> {
     if !active() || op.norm.is_some() {
         return None;
@@ -44,16 +44,16 @@ fn run(op: &Linear<'_>, stored: Vec<Stored>) -> Result<Vec<Array>> {
         shapes.push(shape.clone());
     }
     let (mut add, mut gate, mut activate) = (None, None, None);
-    match op.then {
+    match op.epilogue {
         Epilogue::Store => {}
         Epilogue::Activate(activation) => activate = Some(act(activation)),
-        Epilogue::Add { residual, factor } => {
+        Epilogue::Add { residual, scale } => {
             if shapes.len() != 1 || residual.shape() != shapes[0] {
                 return Err(unfit("linear", &[x, residual]));
             }
             dtype = promoted(dtype, residual.dtype());
             inputs.push(residual);
-            add = Some(factor.unwrap_or(1.0));
+            add = Some(scale.unwrap_or(1.0));
         }
         Epilogue::Gate(activation) => {
             if shapes.len() != 2 || shapes[0] != shapes[1] {
@@ -82,7 +82,7 @@ fn run(op: &Linear<'_>, stored: Vec<Stored>) -> Result<Vec<Array>> {
                 })
                 .collect();
             let last = match (add, gate) {
-                (Some(factor), _) => Last::Add(inputs.floats(at), factor),
+                (Some(scale), _) => Last::Add(inputs.floats(at), scale),
                 (_, Some(act)) => Last::Gate(act),
                 _ => activate.map_or(Last::Store, Last::Activate),
             };

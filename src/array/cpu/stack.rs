@@ -5,7 +5,7 @@ use super::inputs::one;
 use crate::array::{Array, host};
 use crate::error::Result;
 
-/// Arrays of one shape and type along a new first axis, wherever in memory they lie.
+/// Stacks arrays of one shape and type along a new first axis, wherever they are in memory.
 pub fn stack(arrays: &[Array]) -> Option<Result<Array>> {
     let first = arrays.first()?;
     let alike = arrays.iter().all(|a| a.shape() == first.shape() && a.dtype() == first.dtype());

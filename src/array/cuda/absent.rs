@@ -1,4 +1,4 @@
-//! Kernels where there is no CUDA.
+//! Stand-ins for kernels where there is no CUDA.
 
 use super::source::{Launch, Source};
 use crate::array::Array;

@@ -1,4 +1,4 @@
-//! Attention of one new position a sequence, over buffers that the kernel itself writes the new keys and values to.
+//! Attention of one new position per sequence, over buffers to which the kernel itself writes the new keys and values.
 
 use std::cell::RefCell;
 

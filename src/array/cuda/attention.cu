@@ -1,4 +1,4 @@
-// Attention of one new position a sequence, with what stands before it: norms and rotation of queries and keys, and
+// Attention of one new position per sequence, with what precedes it: norms and rotation of queries and keys, and
 // writing the new key and value into the cache. A block works on one query head of one sequence and a share of its keys
 // (gridDim.y shares); where there are several, the last block to finish combines them.
 //
@@ -36,7 +36,7 @@ __device__ inline void head_of(
     const float rs = rsqrtf(warp_sum(squares) / DIM + eps);
 #pragma unroll
     for (int i = 0; i < DIM / 32; i++) {
-      // Rounded as if the norm were an operation of its own.
+      // Rounded as if the norm were a separate operation.
       values[i] = float(T(values[i] * rs * float(weight[lane + 32 * i])));
     }
   }

@@ -1,4 +1,4 @@
-//! The kernel for attention of one new position a sequence.
+//! The kernel for attention of one new position per sequence.
 
 use std::rc::Rc;
 
@@ -10,7 +10,7 @@ use crate::array::fused::terms::attention::Attention;
 use crate::array::{Array, Dtype};
 use crate::error::Result;
 
-/// What attention needs beside its inputs, made once a layer.
+/// What attention needs in addition to its inputs, made once per layer.
 pub struct Prepared {
     pub dtype: Dtype,
     pub kernel: Rc<Kernel>,
@@ -35,7 +35,7 @@ impl Prepared {
     }
 }
 
-/// The kernel's text, with what it is made for.
+/// The kernel's source, with its parameters.
 pub fn body(op: &Attention) -> String {
     let rotation = op.rotation.as_ref();
     let eps = op.norms.rms().ok().flatten().map(|(eps, ..)| eps);

@@ -1,4 +1,4 @@
-//! What all kernels ask.
+//! Conditions common to all kernels.
 
 use std::sync::LazyLock;
 

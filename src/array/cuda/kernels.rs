@@ -7,8 +7,8 @@ use std::rc::Rc;
 
 use crate::error::Result;
 
-/// Kernels by what tells one from another. Each is compiled when it is first asked for; one that does not compile is not
-/// tried again, and the others do not care.
+/// Kernels by their keys. Each is compiled on first use; one that does not compile is not tried again, and the others
+/// are not affected.
 pub struct Kernels<K, T> {
     made: RefCell<HashMap<K, Option<Rc<T>>>>,
 }
@@ -20,7 +20,7 @@ impl<K, T> Default for Kernels<K, T> {
 }
 
 impl<K: Clone + Eq + Hash, T> Kernels<K, T> {
-    /// The kernel for `key`; `None` where it does not compile, which is said once. `name` says what it is for.
+    /// The kernel for `key`; `None` if it does not compile, which is logged once. `name` says what it is for.
     pub fn get(&self, key: &K, name: &str, compile: impl FnOnce() -> Result<T>) -> Option<Rc<T>> {
         if let Some(known) = self.made.borrow().get(key) {
             return known.clone();
@@ -55,7 +55,7 @@ mod tests {
         }
         assert_eq!(tried, 1);
         assert_eq!(kernels.get(&"good", "tests", || Ok(1)).as_deref(), Some(&1));
-        // What is there is not made again.
+        // Existing ones are not made again.
         assert_eq!(kernels.get(&"good", "tests", || Ok(2)).as_deref(), Some(&1));
         assert!(kernels.get(&"broken", "tests", || Ok(3)).is_none());
     }

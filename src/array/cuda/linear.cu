@@ -85,7 +85,7 @@ struct Weights {
           if constexpr (CODES) {
             load_words<N>(words[i][h] + c * N, from + c * group_words + t * N);
           } else {
-            // Four lanes read what lies side by side.
+            // Four lanes read contiguous memory.
 #pragma unroll
             for (int e = 0; e < N / 4; e++) {
               load_words<4>(words[i][h] + c * N + 4 * e, from + c * group_words + 16 * e + 4 * t);

@@ -1,8 +1,8 @@
-//! Products with weights, the norm before and what follows them.
+//! Linear layers, with the norm before and the epilogue after them.
 
 use super::common::{active, floats};
 use super::kernel::Kernel;
-use super::linear_kernel::{LinearKey, MAX_PARTS, ThenKey};
+use super::linear_kernel::{EpilogueKey, LinearKey, MAX_PARTS};
 use super::source::Launch;
 use crate::array::fused::terms::linear::{Epilogue, Linear};
 use crate::array::fused::terms::weight::{Part, Weight};
@@ -13,7 +13,7 @@ use crate::error::Result;
 /// Rows of input that the kernels take.
 pub const FEW: usize = 8;
 
-/// How a weight is stored, as far as the kernels know it: type, bits, columns with one scale.
+/// How a weight is stored, as far as the kernels care: type, bits, columns per scale.
 fn stored(weight: &Weight<'_>) -> Option<(Dtype, i32, i32)> {
     let (dtype, bits, group, columns) = match weight {
         // So many columns in one step, where they come to that.
@@ -33,7 +33,7 @@ pub fn supports(weight: &Weight<'_>) -> bool {
     active() && stored(weight).is_some()
 }
 
-/// Which kernel does an operation, and how.
+/// Selects the kernel of an operation and its parameters.
 pub(super) struct Plan {
     pub key: LinearKey,
     shapes: Vec<Vec<i32>>,
@@ -42,9 +42,9 @@ pub(super) struct Plan {
 
 /// `None` where no kernel fits.
 pub(super) fn plan(op: &Linear<'_>) -> Option<Plan> {
-    let Linear { x, parts, then, .. } = *op;
+    let Linear { x, parts, epilogue, .. } = *op;
     let norm = match op.norm {
-        // Another norm is an operation of its own.
+        // Any other norm is a separate operation.
         Some(norm) => Some(norm.rms()?),
         None => None,
     };
@@ -73,22 +73,22 @@ pub(super) fn plan(op: &Linear<'_>) -> Option<Plan> {
         *shape.last_mut()? = part.weight.rows();
         shapes.push(shape);
     }
-    let (then_key, joint) = match then {
-        Epilogue::Store => (ThenKey::Store, 1),
+    let (epilogue_key, joint) = match epilogue {
+        Epilogue::Store => (EpilogueKey::Store, 1),
         Epilogue::Activate(_) => return None,
-        Epilogue::Add { residual, factor } => {
-            let factor = factor.unwrap_or(1.0);
-            if parts.len() != 1 || !factor.is_finite() || !same(residual) || residual.shape() != shapes[0] {
+        Epilogue::Add { residual, scale } => {
+            let scale = scale.unwrap_or(1.0);
+            if parts.len() != 1 || !scale.is_finite() || !same(residual) || residual.shape() != shapes[0] {
                 return None;
             }
-            (ThenKey::Add(factor.to_bits()), 1)
+            (EpilogueKey::Add(scale.to_bits()), 1)
         }
         Epilogue::Gate(act) => {
             if parts.len() != 2 || shapes[0] != shapes[1] {
                 return None;
             }
             shapes.truncate(1);
-            (ThenKey::Gate(act), 2)
+            (EpilogueKey::Gate(act), 2)
         }
     };
     let tiles: usize = parts.iter().step_by(joint).map(|part| (part.weight.rows() as usize).div_ceil(16)).sum();
@@ -108,8 +108,17 @@ pub(super) fn plan(op: &Linear<'_>) -> Option<Plan> {
     // Two groups have their scales in one word.
     let chunk = if bits < 16 && groups % 2 == 0 && groups as usize >= 2 * warps { 2 } else { 1 };
     let norm_key = norm.map(|(eps, _)| eps.to_bits());
-    let key =
-        LinearKey { dtype, bits, group, chunk, warps, biases, parts: parts.len(), norm: norm_key, then: then_key };
+    let key = LinearKey {
+        dtype,
+        bits,
+        group,
+        chunk,
+        warps,
+        biases,
+        parts: parts.len(),
+        norm: norm_key,
+        epilogue: epilogue_key,
+    };
     Some(Plan { key, shapes, tiles })
 }
 
@@ -126,7 +135,7 @@ pub fn linear(op: &Linear<'_>) -> Option<Result<Vec<Array>>> {
         part.weight.push_to(&mut inputs);
         inputs.extend(part.bias);
     }
-    if let Epilogue::Add { residual, .. } = op.then {
+    if let Epilogue::Add { residual, .. } = op.epilogue {
         inputs.push(residual);
     }
     inputs.extend(op.norm.and_then(|norm| norm.weight.as_ref()));

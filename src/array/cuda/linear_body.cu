@@ -38,5 +38,5 @@
   const int feature = row + threadIdx.x % 16, n = threadIdx.x / 16;
   if (n < m && feature < rows) {
     const size_t at = (size_t)n * rows + feature;
-    THEN
+    EPILOGUE
   }

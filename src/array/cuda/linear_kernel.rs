@@ -1,4 +1,4 @@
-//! Kernels for products.
+//! Kernels for linear layers.
 
 use std::fmt::Write as _;
 use std::rc::Rc;
@@ -11,7 +11,7 @@ use crate::array::Dtype;
 use crate::array::fused::terms::activation::Activation;
 use crate::error::Result;
 
-/// What tells one kernel for products from another.
+/// The parameters of a kernel for linear layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LinearKey {
     pub dtype: Dtype,
@@ -25,16 +25,16 @@ pub struct LinearKey {
     pub parts: usize,
     /// The norm's epsilon, in bits.
     pub norm: Option<u32>,
-    pub then: ThenKey,
+    pub epilogue: EpilogueKey,
 }
 
 /// Matrices of one operation.
 pub const MAX_PARTS: usize = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ThenKey {
+pub enum EpilogueKey {
     Store,
-    /// The factor, in bits.
+    /// The scale, in bits.
     Add(u32),
     Gate(Activation),
 }
@@ -49,7 +49,7 @@ impl LinearKey {
         KERNELS.with(|known| known.get(self, "products", || self.build(compile)))
     }
 
-    /// The kernel's text: which matrices a block takes, and what becomes of its sums.
+    /// The kernel's source: which matrices a block takes, and what it does with its sums.
     pub fn build(&self, compile: impl FnOnce(&Source) -> Result<Kernel>) -> Result<Kernel> {
         let coded = self.bits < 16;
         let mut inputs = vec![("T", "x".to_owned())];
@@ -70,10 +70,10 @@ impl LinearKey {
             true => format!("({sum} + float(c{i}[feature]))"),
             false => sum.to_owned(),
         };
-        let (mut choose, mut then) = (String::new(), String::new());
+        let (mut choose, mut epilogue) = (String::new(), String::new());
         let mut tiles = 1;
-        match self.then {
-            ThenKey::Gate(act) => {
+        match self.epilogue {
+            EpilogueKey::Gate(act) => {
                 tiles = 2;
                 let act = match act {
                     Activation::Silu => "silu",
@@ -82,21 +82,21 @@ impl LinearKey {
                     Activation::Relu => "relu",
                 };
                 let _ = write!(choose, "mats[0] = {}; mats[1] = {};", matrix(0), matrix(1));
-                let _ = write!(then, "out0[at] = T({act}({}) * {});", biased(0, "total[0]"), biased(1, "total[1]"));
+                let _ = write!(epilogue, "out0[at] = T({act}({}) * {});", biased(0, "total[0]"), biased(1, "total[1]"));
             }
-            ThenKey::Add(factor) => {
+            EpilogueKey::Add(scale) => {
                 inputs.push(("T", "residual".into()));
-                let (factor, sum) = (f32::from_bits(factor), biased(0, "total[0]"));
+                let (scale, sum) = (f32::from_bits(scale), biased(0, "total[0]"));
                 let _ = write!(choose, "mats[0] = {};", matrix(0));
-                let _ = write!(then, "out0[at] = T(float(residual[at]) + {} * {sum});", literal(factor));
+                let _ = write!(epilogue, "out0[at] = T(float(residual[at]) + {} * {sum});", literal(scale));
             }
-            ThenKey::Store => {
+            EpilogueKey::Store => {
                 // Parts one after the other: each has whole tiles.
                 choose += "int part = 0;";
                 for i in 0..self.parts {
                     let more = i + 1 < self.parts;
                     let _ = write!(choose, "mats[0] = {};", matrix(i));
-                    let _ = write!(then, "if (part == {i}) out{i}[at] = T({});", biased(i, "total[0]"));
+                    let _ = write!(epilogue, "if (part == {i}) out{i}[at] = T({});", biased(i, "total[0]"));
                     if more {
                         let _ = write!(
                             choose,
@@ -126,7 +126,7 @@ impl LinearKey {
             literal(f32::from_bits(self.norm.unwrap_or(0))),
             include_str!("linear_body.cu")
                 .replace("CHOOSE", &choose)
-                .replace("THEN", &then)
+                .replace("EPILOGUE", &epilogue)
                 .replace("NORM_WEIGHT", if self.norm.is_some() { "norm" } else { "static_cast<const T*>(nullptr)" }),
         );
         compile(&Source {

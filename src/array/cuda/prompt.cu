@@ -12,7 +12,7 @@ template <typename T, int DIM>
 struct Tile {
   T rows[kTile][DIM + 8];
 
-  // Positions from `at` on; zeros behind the last one, because 0 times what lies there might not be 0.
+  // Positions from `at` on; zeros after the last one, because 0 times what is there might not be 0.
   __device__ inline void load(const T* from, int at, int total) {
     constexpr int PIECES = DIM / 8;
 #pragma unroll

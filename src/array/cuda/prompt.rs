@@ -17,7 +17,7 @@ use crate::error::Result;
 /// Queries of a block.
 const TILE: usize = 64;
 
-/// What tells one kernel from another; factors in bits.
+/// The parameters of a kernel; scales in bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
     dtype: Dtype,

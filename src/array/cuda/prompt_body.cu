@@ -12,7 +12,7 @@
   for (int s = 0; s < DIM / 16; s++) {
 #pragma unroll
     for (int i = 0; i < 4; i++) {
-      // Rows behind the last query are computed like it, and not stored.
+      // Rows after the last query are computed too, but not stored.
       const int row = min(first + r + 8 * (i % 2), length - 1), column = 16 * s + 8 * (i / 2) + 2 * t;
       query[s][i] = *reinterpret_cast<const uint32_t*>(queries + (size_t)row * DIM + column);
     }

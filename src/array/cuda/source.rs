@@ -1,8 +1,8 @@
-//! What a kernel is made of, and how it is run.
+//! The source of a kernel, and how it is launched.
 
 use crate::array::Dtype;
 
-/// The parts of a kernel's text.
+/// The parts of a kernel's source.
 pub struct Source<'a> {
     /// Its name in C.
     pub name: &'a str,
@@ -13,7 +13,7 @@ pub struct Source<'a> {
     pub outputs: &'a [(&'a str, String)],
     /// Names of the integers that follow.
     pub scalars: &'a [String],
-    /// What stands before it.
+    /// The code before it.
     pub header: &'a str,
     pub body: &'a str,
 }

@@ -11,7 +11,7 @@ pub fn folder() -> Option<PathBuf> {
     crate::env::engine_cache().map(|d| d.join("cuda"))
 }
 
-/// FNV-1a of what decides about the code; the file has the source itself.
+/// FNV-1a of what determines the code; the file has the source itself.
 pub fn file_name(source: &str, architecture: &str) -> String {
     let bytes = source.bytes().chain(MLX_VERSION.bytes());
     let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
@@ -21,7 +21,7 @@ pub fn file_name(source: &str, architecture: &str) -> String {
 /// Much more than a kernel has.
 const MAX_FILE: u64 = 4 << 20;
 
-/// The code that a file has for this source: it has the source, a NUL, and the code.
+/// The code in a file for this source: the file has the source, a NUL, and the code.
 pub fn read(path: &Path, source: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     fs::File::open(path).ok()?.take(MAX_FILE).read_to_end(&mut bytes).ok()?;

@@ -5,7 +5,7 @@ use super::attention_kernel;
 use super::common::active;
 use super::kernel::Kernel;
 use super::linear::{linear, plan};
-use super::linear_kernel::{LinearKey, ThenKey};
+use super::linear_kernel::{EpilogueKey, LinearKey};
 use crate::array::fused::{
     self, Activation, At, Attention, Epilogue, HeadNorms, KvBuffer, Linear, Mask, Norm, NormKind, Offset, Part,
     Rotation, Scores, Turns, Weight,
@@ -69,8 +69,12 @@ fn all_kernels_compile() {
     if !Kernel::can_compile() {
         return;
     }
-    let key = |bits, group, then| {
-        let parts = if matches!(then, ThenKey::Store) { 3 } else { 1 + usize::from(matches!(then, ThenKey::Gate(_))) };
+    let key = |bits, group, epilogue| {
+        let parts = if matches!(epilogue, EpilogueKey::Store) {
+            3
+        } else {
+            1 + usize::from(matches!(epilogue, EpilogueKey::Gate(_)))
+        };
         let norm = Some(1e-6f32.to_bits());
         LinearKey {
             dtype: Dtype::Bf16,
@@ -81,16 +85,16 @@ fn all_kernels_compile() {
             biases: [true, false, true],
             parts,
             norm,
-            then,
+            epilogue,
         }
     };
     let keys = [
-        key(4, 64, ThenKey::Gate(Activation::Silu)),
-        key(8, 32, ThenKey::Gate(Activation::GeluTanh)),
-        key(16, 32, ThenKey::Store),
-        key(16, 64, ThenKey::Store),
-        LinearKey { warps: 4, chunk: 2, ..key(4, 64, ThenKey::Gate(Activation::Silu)) },
-        LinearKey { dtype: Dtype::F16, norm: None, warps: 16, ..key(4, 128, ThenKey::Add(0.5f32.to_bits())) },
+        key(4, 64, EpilogueKey::Gate(Activation::Silu)),
+        key(8, 32, EpilogueKey::Gate(Activation::GeluTanh)),
+        key(16, 32, EpilogueKey::Store),
+        key(16, 64, EpilogueKey::Store),
+        LinearKey { warps: 4, chunk: 2, ..key(4, 64, EpilogueKey::Gate(Activation::Silu)) },
+        LinearKey { dtype: Dtype::F16, norm: None, warps: 16, ..key(4, 128, EpilogueKey::Add(0.5f32.to_bits())) },
     ];
     let attention = Attention::plain(8, 2, 64, Scores { scale: 0.125, softcap: Some(30.0) });
     for architecture in ["sm_80", "sm_90"] {
@@ -140,7 +144,7 @@ fn products_of_all_formats() {
                 let k = columns as usize;
                 let part = |i: usize, bias| Part { bias, ..Part::of(weight(i)) };
                 let parts = [part(0, None), part(1, Some(&bias)), part(2, None)];
-                let op = Linear { x: &x, norm: None, parts: &parts, then: Epilogue::Store };
+                let op = Linear { x: &x, norm: None, parts: &parts, epilogue: Epilogue::Store };
                 let out = linear(&op).unwrap().unwrap();
                 let biases = values(&bias);
                 for (i, out) in out.iter().enumerate() {
@@ -151,15 +155,15 @@ fn products_of_all_formats() {
                     close(out, &want, dtype, &what);
                 }
                 let residual = array(&[m, 1, 48], 6, dtype);
-                let then = Epilogue::Add { residual: &residual, factor: Some(0.5) };
-                let out = linear(&Linear { parts: &parts[..1], then, ..op }).unwrap().unwrap();
+                let epilogue = Epilogue::Add { residual: &residual, scale: Some(0.5) };
+                let out = linear(&Linear { parts: &parts[..1], epilogue, ..op }).unwrap().unwrap();
                 let want = products(&xs, &plain[0], k);
                 let want: Vec<f64> = want.iter().zip(values(&residual)).map(|(v, r)| r + 0.5 * v).collect();
                 close(&out[0], &want, dtype, &what);
                 let gate = [part(1, Some(&bias)), part(1, None)];
                 let before = Norm { kind: NormKind::Rms, eps: 1e-5, weight: Some(norm.clone()), bias: None };
-                let then = Epilogue::Gate(Activation::Silu);
-                let out = linear(&Linear { norm: Some(&before), parts: &gate, then, ..op }).unwrap().unwrap();
+                let epilogue = Epilogue::Gate(Activation::Silu);
+                let out = linear(&Linear { norm: Some(&before), parts: &gate, epilogue, ..op }).unwrap().unwrap();
                 let rounded = Array::from_slice(
                     &normalised(&xs, &values(&norm), 1e-5).iter().map(|v| *v as f32).collect::<Vec<_>>(),
                     &[m, columns],
@@ -264,11 +268,11 @@ fn a_kernel_that_does_not_compile_is_done_without() {
     let [x, w] = [(2, 7), (rows, 1)].map(|(rows, seed)| array(&[rows, columns], seed, dtype));
     let parts = [Part::of(Weight::Dense(&w))];
     let residual = array(&[2, rows], 6, dtype);
-    let then = Epilogue::Add { residual: &residual, factor: Some(0.25) };
-    let op = Linear { x: &x, norm: None, parts: &parts, then };
+    let epilogue = Epilogue::Add { residual: &residual, scale: Some(0.25) };
+    let op = Linear { x: &x, norm: None, parts: &parts, epilogue };
     assert!(plan(&op).unwrap().key.kernel(|_| Err(Error::mlx("the test's own error"))).is_none());
     assert!(linear(&op).is_none());
-    assert!(linear(&Linear { then: Epilogue::Store, ..op }).is_some(), "another kernel");
+    assert!(linear(&Linear { epilogue: Epilogue::Store, ..op }).is_some(), "another kernel");
     let out = fused::linear(&op).unwrap();
     let want = products(&values(&x), &values(&w), columns as usize);
     let want: Vec<f64> = want.iter().zip(values(&residual)).map(|(v, r)| r + 0.25 * v).collect();

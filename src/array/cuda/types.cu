@@ -33,7 +33,7 @@ struct Mma;
 
 template <>
 struct Mma<bf16> {
-  // 128 + code: bfloat16 has seven bits behind the point.
+  // 128 + code: bfloat16 has seven fraction bits.
   static constexpr uint32_t kOffsetBits = 0x43004300, kOnes = 0x3f803f80;
   static constexpr float kOffset = 128.0f;
   __device__ static void run(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
@@ -53,7 +53,7 @@ struct Mma<bf16> {
 
 template <>
 struct Mma<f16> {
-  // 1024 + code: half has ten bits behind the point.
+  // 1024 + code: half has ten fraction bits.
   static constexpr uint32_t kOffsetBits = 0x64006400, kOnes = 0x3c003c00;
   static constexpr float kOffset = 1024.0f;
   __device__ static void run(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {

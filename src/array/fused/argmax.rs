@@ -1,9 +1,10 @@
-//! The largest numbers of rows.
+//! Argmax of rows.
 
 use crate::array::{Array, cpu};
 use crate::error::Result;
 
-/// The place of the largest number along the last axis (the first of equals), u32 of the shape of `x` without that axis.
+/// The index of the largest number along the last axis (the first of equals), u32 of the shape of `x` without that
+/// axis.
 #[track_caller]
 pub fn argmax(x: &Array) -> Result<Array> {
     cpu::argmax(x).unwrap_or_else(|| x.argmax(-1, false))

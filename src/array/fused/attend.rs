@@ -1,4 +1,4 @@
-//! Attention of a layer over what it remembers, with what stands between the projections and it.
+//! Attention of a layer over its cache, with everything between it and the projections.
 
 use super::attention::attention;
 use super::buffer::KvBuffer;
@@ -12,9 +12,9 @@ use super::terms::offset::Offset;
 use crate::array::{Array, concatenate, cpu, cuda};
 use crate::error::{Error, Result};
 
-/// Appends the new keys and values to the buffers and attends over them. Queries, keys and values are as the projections
-/// made them, `[batch, length, heads * features]`; the result is `[batch, length, heads * value_dim]`. One buffer has
-/// all sequences, or each sequence has its own.
+/// Appends the new keys and values to the buffers and attends over them. Queries, keys and values are as the
+/// projections produced them, `[batch, length, heads * features]`; the result is `[batch, length, heads * value_dim]`.
+/// One buffer has all sequences, or each sequence has its own.
 #[track_caller]
 pub fn attend(op: &Attention, qkv: [&Array; 3], buffers: &mut [&mut KvBuffer], at: &At<'_>) -> Result<Array> {
     let alone = qkv[0].dim(1) == 1 && (at.held.is_some() || !matches!(at.mask, Mask::Array(_)));
@@ -160,11 +160,11 @@ mod tests {
             close(&its_keys, &keys, "keys");
             close(&its_values, &values, "values");
             if step == 2 {
-                // Memory of somebody else.
+                // Memory shared with another buffer.
                 buffer = KvBuffer::from_arrays(its_keys, its_values).unwrap();
             }
         }
-        // What was shared is as it was, though both went on.
+        // What was shared is unchanged, though both continued.
         let mut fork = buffer.fork();
         let before = buffer.all().unwrap().unwrap().0;
         let of = |features: i32, seed: u64| numbers(&[1, 1, features], seed);

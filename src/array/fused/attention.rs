@@ -1,4 +1,4 @@
-//! Attention over keys and values that are given.
+//! Attention over given keys and values.
 
 use super::terms::attention::{Past, Scores};
 use super::terms::mask::{Mask, causal_mask};

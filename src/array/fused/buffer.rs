@@ -10,7 +10,7 @@ pub const STEP: i32 = 256;
 ///
 /// [`attend`](super::attend) may write the buffers in place, which MLX does not know of: operations of that kind are
 /// ordered by arrays that they write for each other ([`Order`]), and everybody else waits for the last of them first.
-/// Memory is written in place only while nobody else has it: [`fork`](KvBuffer::fork) and [`all`](KvBuffer::all) share
+/// Memory is written in place only while it is not shared: [`fork`](KvBuffer::fork) and [`all`](KvBuffer::all) share
 /// it, and the next write makes a copy.
 ///
 /// What was computed from positions that [`trim`](KvBuffer::trim) forgets must have been evaluated before new ones take
@@ -19,17 +19,17 @@ pub const STEP: i32 = 256;
 pub struct KvBuffer {
     buffers: Option<(Array, Array)>,
     len: i32,
-    /// Whether the buffers' memory is nobody else's, and row-major.
+    /// Whether the buffers' memory is unshared and row-major.
     own: bool,
     order: Order,
 }
 
-/// What orders operations that write a buffer in place.
+/// The order of operations that write a buffer in place.
 #[derive(Clone, Default)]
 pub(in crate::array) struct Order {
-    /// There once the last of them is done.
+    /// Available once the last of them is done.
     pub written: Option<Array>,
-    /// Scratch memory that they share, if they need some.
+    /// Scratch memory that they share, if needed.
     pub counts: Option<Array>,
 }
 
@@ -62,7 +62,7 @@ impl KvBuffer {
         self.len = (self.len - n).max(0);
     }
 
-    /// What to compute so that everything appended is there.
+    /// The arrays to compute so that everything appended is available.
     pub fn arrays(&self) -> impl Iterator<Item = &Array> {
         self.buffers.iter().flat_map(|(k, v)| [k, v]).chain(&self.order.written)
     }
@@ -72,7 +72,7 @@ impl KvBuffer {
         self.buffers.iter().map(|(k, v)| k.nbytes() + v.nbytes()).sum()
     }
 
-    /// Another with the same positions; both go on for themselves.
+    /// Another buffer with the same positions; both are independent from here on.
     pub fn fork(&mut self) -> KvBuffer {
         self.own = false;
         let order = Order { written: self.order.written.clone(), counts: None };
@@ -109,7 +109,7 @@ impl KvBuffer {
         let write = |old: Array, new: &Array| {
             let mut stop = old.shape().to_vec();
             stop[2] = self.len + n;
-            // `old` is dropped before anything is computed, so that MLX writes in place where nobody else has it.
+            // `old` is dropped before anything is computed, so that MLX writes in place where it is not shared.
             old.slice_update(new, &[0, 0, self.len, 0], &stop)
         };
         self.buffers = Some((write(old_keys, keys)?, write(old_values, values)?));
@@ -161,7 +161,7 @@ impl KvBuffer {
         }
     }
 
-    /// Whether new ones are like those that are here.
+    /// Whether new keys and values have the same shape and type.
     fn check(&self, [rows, heads]: [i32; 2], sides: [(i32, Dtype); 2]) -> Result<()> {
         if let Some((keys, values)) = &self.buffers {
             let fits = |a: &Array, (dim, dtype): (i32, Dtype)| {
@@ -174,7 +174,7 @@ impl KvBuffer {
         Ok(())
     }
 
-    /// Memory of its own with room for `n` more.
+    /// Unshared memory with room for `n` more.
     fn grow(&mut self, [rows, heads, n]: [i32; 3], sides: [(i32, Dtype); 2]) -> Result<()> {
         let capacity = (self.len + n + STEP - 1) / STEP * STEP;
         let old = self.buffers.as_ref().filter(|_| self.len > 0).map(|(k, v)| [k, v]);

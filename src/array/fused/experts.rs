@@ -5,22 +5,22 @@ use super::terms::weight::{Part, Weight};
 use crate::array::{Array, Dtype, arange, cpu};
 use crate::error::{Error, Result};
 
-/// From how many uses of experts on they are sorted, as in mlx-lm (`switch_layers.py`).
+/// The number of expert uses from which they are sorted, as in mlx-lm (`switch_layers.py`).
 const SORTED: usize = 64;
 
-/// The weighted sum of the chosen experts' results for `x`, `[.., length, features]`; times a factor and added to a
-/// residual if one is given.
+/// The weighted sum of the chosen experts' results for `x`, `[.., length, features]`; scaled and added to a residual if
+/// one is given.
 pub fn experts(op: &Mixture<'_>, x: &Array, routes: &Routes<'_>, onto: Option<(&Array, Option<f32>)>) -> Result<Array> {
     if let Some(result) = cpu::experts(op, x, routes, onto) {
         return result;
     }
     let (experts, weights) = match *routes {
-        Routes::Largest { logits, top_k, softmax } => choose(op.count, logits, top_k, softmax)?,
+        Routes::Largest { logits, top_k, softmax } => choose(op.num_experts, logits, top_k, softmax)?,
         Routes::Chosen { experts, weights } => (experts.clone(), weights.clone()),
     };
     let y = (each(op, x, &experts)? * weights.expand_dims(-1))?.sum(-2, false)?;
     match onto {
-        Some((residual, Some(factor))) => residual + (y * factor),
+        Some((residual, Some(scale))) => residual + (y * scale),
         Some((residual, None)) => residual + y,
         None => Ok(y),
     }
@@ -58,7 +58,7 @@ fn each(op: &Mixture<'_>, x: &Array, experts: &Array) -> Result<Array> {
         (x.reshape(&[batch, length, 1, 1, features])?, experts.clone(), None)
     };
     let [gate, up, down] = &op.parts;
-    let gate = op.act.apply(&gathered(gate, &x, &used, sorted)?)?;
+    let gate = op.activation.apply(&gathered(gate, &x, &used, sorted)?)?;
     let y = gathered(down, &(gate * gathered(up, &x, &used, sorted)?)?, &used, sorted)?;
     let y = match places {
         Some(places) => y.take(&places, 0)?,
@@ -137,7 +137,7 @@ mod tests {
             let biases = [numbers(&[count, size], 0.1, 11), numbers(&[count, features], 0.1, 31)];
             let [gate, up, down] = &stacks;
             let parts = [gate.part(Some(&biases[0])), up.part(None), down.part(Some(&biases[1]))];
-            let op = Mixture { count, parts, act: Activation::Silu };
+            let op = Mixture { num_experts: count, parts, activation: Activation::Silu };
             // Few uses are not sorted, many are.
             for (batch, length) in [(1, 1), (2, 3), (2, 20)] {
                 let x = numbers(&[batch, length, features], 1.0, 1);

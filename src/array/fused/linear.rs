@@ -1,4 +1,4 @@
-//! Products with weights.
+//! Linear layers.
 
 use super::norm::norm;
 use super::terms::linear::{Epilogue, Linear};
@@ -6,9 +6,9 @@ use super::terms::weight::{Part, Weight};
 use crate::array::{Array, cpu, cuda};
 use crate::error::{Error, Result};
 
-/// One result a part, or one of all where the epilogue says so.
+/// One result per part, or one of all if the epilogue combines them.
 ///
-/// What no back end does as a whole is taken apart: the norm, then the epilogue, then the parts.
+/// What no back end does as a whole is split: first the norm, then the epilogue, then the parts.
 #[track_caller]
 pub fn linear(op: &Linear<'_>) -> Result<Vec<Array>> {
     if let Some(results) = cuda::linear(op).or_else(|| cpu::linear(op)) {
@@ -17,8 +17,8 @@ pub fn linear(op: &Linear<'_>) -> Result<Vec<Array>> {
     if let Some(before) = op.norm {
         return linear(&Linear { x: &norm(op.x, before)?, norm: None, ..*op });
     }
-    let products = || linear(&Linear { then: Epilogue::Store, ..*op });
-    match op.then {
+    let products = || linear(&Linear { epilogue: Epilogue::Store, ..*op });
+    match op.epilogue {
         Epilogue::Store => match op.parts {
             [part] => Ok(vec![product(op.x, part)?]),
             parts => {
@@ -27,10 +27,10 @@ pub fn linear(op: &Linear<'_>) -> Result<Vec<Array>> {
             }
         },
         Epilogue::Activate(act) => products()?.iter().map(|y| act.apply(y)).collect(),
-        Epilogue::Add { residual, factor } => {
+        Epilogue::Add { residual, scale } => {
             let y = only(products()?)?;
-            Ok(vec![match factor {
-                Some(factor) => (residual + (y * factor))?,
+            Ok(vec![match scale {
+                Some(scale) => (residual + (y * scale))?,
                 None => (residual + y)?,
             }])
         }

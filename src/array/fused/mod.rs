@@ -1,7 +1,7 @@
 //! Fused operations: what a layer does, in as few operations as this machine can.
 //!
-//! Each function takes a description in the words of [`terms`], tries the back ends in order (CUDA, CPU), and falls to
-//! MLX's own operations. All of them work everywhere; no caller knows which back end did the work.
+//! Each function takes a description made of [`terms`], tries the back ends in order (CUDA, CPU), and falls back to
+//! MLX's own operations. All of them work everywhere, and callers do not know which back end ran.
 
 mod argmax;
 mod attend;
@@ -39,18 +39,17 @@ pub use terms::weight::{Part, Weight};
 use super::device::{self, Device};
 use super::{cpu, cuda};
 
-/// Whether a matrix of several layers' rows is better taken apart: where several matrices over one input are one
-/// operation.
+/// Whether a fused projection is better split: where several matrices over one input are one operation.
 pub fn takes_parts(weight: &Weight<'_>) -> bool {
     (cpu::active() && cpu::supports(weight)) || cuda::supports(weight)
 }
 
-/// Whether attention of several sequences, each with a buffer of its own, is one operation.
+/// Whether attention of several sequences, each with its own buffer, is one operation.
 pub fn takes_rows_apart() -> bool {
     cpu::active()
 }
 
-/// Whether products of quantized weights in half precision are as good as their type: MLX's own are not on a CPU.
+/// Whether matmuls with quantized weights in half precision are as accurate as their type: MLX's own are not on a CPU.
 pub fn is_accurate_in_half() -> bool {
     device::device() == Device::Gpu || cpu::active()
 }

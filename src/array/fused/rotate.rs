@@ -24,7 +24,7 @@ pub fn rotate(x: &Array, rotation: &Rotation, offset: &Offset) -> Result<Array> 
             return fixed.map_or_else(|| Ok(x.clone()), |fixed| rotate(x, &fixed, offset));
         }
         (Turns::Dynamic { .. }, Offset::Each(offsets, _) | Offset::Explicit(offsets, _)) => {
-            // Each length has a base of its own.
+            // Each length has its own base.
             let row = |(n, i): (&i32, i32)| rotate(&x.slice_axis(0, i, i + 1)?, rotation, &Offset::Same(*n));
             return concatenate(&offsets.iter().zip(0..).map(row).collect::<Result<Vec<_>>>()?, 0);
         }

@@ -1,8 +1,8 @@
-//! States of sequences that have ended, from which new prompts go on.
+//! States of sequences that have ended, from which new prompts continue.
 //!
-//! Where results have to be exactly those without, on a CPU, a state is of use only behind whole chunks of a prompt: what
-//! follows is then computed from the same numbers in the same chunks. On a GPU every position is, but for caches whose
-//! contents depend on how a sequence was divided.
+//! Where results must be exactly those without reuse, on a CPU, a state is useful only at whole-chunk boundaries of a
+//! prompt: the rest is then computed from the same numbers in the same chunks. On a GPU every position is useful,
+//! except for caches whose contents depend on how a sequence was divided.
 
 mod state;
 mod store;
@@ -23,7 +23,7 @@ use store::{Kept, Kind, Mark, Marks, State, Store, Symbol};
 /// Positions between marks of states that cannot go back to any.
 const MARK_EVERY: usize = 1024;
 
-/// Bytes that may be kept where nobody says how many: an eighth of what is free, and of what MLX may take.
+/// The default number of bytes to keep: an eighth of what is free, and of what MLX may take.
 pub(super) fn default_budget() -> usize {
     let free = system::memory().map_or(0, |m| m.available as usize);
     free.min(limit()) / 8
@@ -37,7 +37,7 @@ fn limit() -> usize {
     }
 }
 
-/// How many bytes are kept, for everybody to see.
+/// How many bytes are kept, readable from any thread.
 pub(super) type Held = Arc<AtomicUsize>;
 
 /// The states that sequences of an engine left.
@@ -46,7 +46,7 @@ pub(super) struct Prefixes {
     held: Held,
 }
 
-/// Where the state of a sequence goes when it ends.
+/// How the state of a sequence is stored when it ends.
 pub(super) struct Trail {
     kind: Kind,
     /// Tokens of the prompt.
@@ -84,7 +84,7 @@ impl Prefixes {
         Prefixes { store: Store::new(budget), held }
     }
 
-    /// Lets a prompt go on from the longest beginning of it that is known.
+    /// Lets a prompt continue from its longest known prefix.
     pub fn resume(&mut self, model: u64, prefill: &mut Prefill) -> Result<Trail> {
         let cache = *prefill.sequence.cache_options();
         let exact = array::device() == Device::Cpu || prefill.depends_on_chunks();
@@ -100,7 +100,7 @@ impl Prefixes {
             prefill.sequence.reuse(Reuse { tokens: 0, matched: found.matched, end: found.end });
         }
         if self.store.is_on() && prefill.cache.needs_marks()? {
-            // At the end, and where others went on differently: more of them may.
+            // At the end, and where other prompts diverged: more of them may.
             let every = (1..).map(|i| kind.floor(i * MARK_EVERY)).take_while(|p| *p < key.len());
             let ends = [kind.floor(found.matched), kind.floor(key.len() - 1)];
             trail.wanted = every.chain(ends).filter(|p| *p > found.reused).collect();
@@ -110,7 +110,7 @@ impl Prefixes {
         Ok(trail)
     }
 
-    /// Keeps what a sequence leaves that has processed `tokens`.
+    /// Stores the state of a sequence that has processed `tokens`.
     pub fn keep(&mut self, trail: Trail, tokens: &[u32], state: Cache) {
         let Trail { kind, prompt, marks, .. } = trail;
         let store = &mut self.store;

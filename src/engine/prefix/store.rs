@@ -12,7 +12,7 @@ use crate::generate::ReuseEnd;
 /// images.
 pub type Symbol = u64;
 
-/// What a model remembers of a sequence.
+/// The state of a sequence.
 pub trait State: Sized {
     /// What has to be written down at a position so that a later state can go back to it.
     type Mark;
@@ -54,19 +54,19 @@ impl<M> Clone for Mark<M> {
     }
 }
 
-/// States are of use to each other only where all of this is the same.
+/// States are interchangeable only where all of this is equal.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Kind {
     /// The model's id.
     pub model: u64,
     /// How the state is kept.
     pub cache: CacheOptions,
-    /// Only states behind whole blocks of so many positions are of use, and were computed block by block.
+    /// Only states at whole blocks of this many positions are useful, and were computed block by block.
     pub block: Option<usize>,
 }
 
 impl Kind {
-    /// The last position up to `position` that is of use.
+    /// The last useful position up to `position`.
     pub fn floor(&self, position: usize) -> usize {
         self.block.map_or(position, |block| position / block * block)
     }

@@ -23,7 +23,7 @@ pub struct Draw {
 const LAST: f32 = 1.0 - f32::EPSILON;
 
 impl Draw {
-    /// One that uses every operation there is, to have them ready.
+    /// A draw that uses every operation, to warm them up.
     pub fn with_everything() -> Draw {
         Draw { temperature: 0.7, top_k: Some(40), top_p: Some(0.95), min_p: Some(0.05), at: 0.5 }
     }
@@ -55,8 +55,8 @@ impl Sampler {
     }
 }
 
-/// The chosen tokens, `[rows]` as u32, from logits `[rows, vocabulary]` and a draw for each row. A token that is not in the
-/// vocabulary stands for logits that cannot be sampled.
+/// The chosen tokens, `[rows]` as u32, from logits `[rows, vocabulary]` and a draw for each row. A token that is not in
+/// the vocabulary signals logits that cannot be sampled.
 pub fn choose(logits: &Array, draws: &[Draw]) -> Result<Array> {
     let x = logits.astype(Dtype::F32)?;
     let nothing = zeros(&[], Dtype::F32)?;
@@ -75,7 +75,7 @@ pub fn choose(logits: &Array, draws: &[Draw]) -> Result<Array> {
     let beyond = sums.greater(&(&total * &column(draws, |d| d.at)?)?)?;
     let tokens = beyond.astype(Dtype::U32)?.argmax(-1, true)?;
 
-    // NaN and infinities end in the sum, which is finite or minus infinity otherwise.
+    // NaN and infinities propagate to the sum, which is otherwise finite or minus infinity.
     let sound =
         x.sum(-1, true)?.less(&full(&[], f32::INFINITY, Dtype::F32)?)?.logical_and(&total.greater(&nothing)?)?;
     let none = Array::from_slice(&[x.dim(-1) as u32], &[1, 1])?;
@@ -87,7 +87,7 @@ fn column<T: Element>(draws: &[Draw], value: impl Fn(&Draw) -> T) -> Result<Arra
     Array::from_slice(&draws.iter().map(value).collect::<Vec<T>>(), &[draws.len() as i32, 1])
 }
 
-/// What the filters leave; `None` is everything.
+/// The tokens that pass the filters; `None` for all.
 fn kept(x: &Array, largest: &Array, draws: &[Draw]) -> Result<Option<Array>> {
     let vocabulary = x.dim(-1) as usize;
     let uses = |f: &dyn Fn(&Draw) -> bool| draws.iter().any(f);
@@ -109,17 +109,17 @@ fn kept(x: &Array, largest: &Array, draws: &[Draw]) -> Result<Option<Array>> {
     }
     let sorted = x.sort(-1)?;
     if nucleus {
-        // Of the tokens in ascending order those stay behind which the mass is less than `top_p` of the whole.
+        // In ascending order, tokens are kept after which less than `top_p` of the total mass remains.
         let mass = (&sorted - largest)?.exp()?.cumsum(-1)?;
         let whole = mass.slice_axis(-1, vocabulary as i32 - 1, vocabulary as i32)?;
         let outside = (&whole * &column(draws, |d| d.top_p.map_or(-1.0, |p| 1.0 - p))?)?;
         let inside = mass.greater(&outside)?;
         let least = sorted.where_(&inside, &full(&[], f32::INFINITY, Dtype::F32)?)?.min(-1, true)?;
-        // Rounding may put even the likeliest outside.
+        // Rounding may exclude even the most likely token.
         keep(x.greater_equal(&least.minimum(largest)?)?)?;
     }
     if top {
-        // Of those as likely as the last that stays, the lowest ids.
+        // Of tokens as likely as the last one kept, the lowest ids.
         let k = |d: &Draw| d.top_k.unwrap_or(vocabulary).min(vocabulary);
         let least = sorted.take_along_axis(&column(draws, |d| (vocabulary - k(d)) as u32)?, -1)?;
         let above = x.greater(&least)?;

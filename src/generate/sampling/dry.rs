@@ -21,7 +21,7 @@ pub(super) struct Dry {
     window: usize,
     /// Sorted, so that all sequences that begin with one token are neighbours.
     breakers: Vec<Vec<u32>>,
-    /// Scratch: `repeats[k]` is how many of the last tokens also stand `k` places before the end.
+    /// Scratch: `repeats[k]` is how many of the last tokens also occur `k` places before the end.
     repeats: Vec<usize>,
     /// Scratch: a token and the length of the repeat it would continue.
     continuations: Vec<(u32, usize)>,
@@ -107,7 +107,7 @@ impl Dry {
     }
 }
 
-/// For every `k`, how many of the last tokens stand, in the same order, also `k` places further back.
+/// For every `k`, how many of the last tokens occur, in the same order, `k` places further back.
 ///
 /// This is the Z-function of the reversed text (Gusfield, "Algorithms on Strings, Trees, and Sequences", 1.3).
 fn count_repeats(tokens: &[u32], repeats: &mut Vec<usize>) {
@@ -129,7 +129,7 @@ fn count_repeats(tokens: &[u32], repeats: &mut Vec<usize>) {
     }
 }
 
-/// Finds the token sequences in which each of the texts can occur.
+/// Finds the token sequences in which each of the strings can occur.
 ///
 /// A text may begin inside a token, so it has one sequence for every token that contains it or ends in a beginning of
 /// it; the rest of such a text is split by `encode` (without special tokens). `vocabulary` gives each token's id and
@@ -139,7 +139,7 @@ pub fn resolve_breakers<'a>(
     vocabulary: impl IntoIterator<Item = (u32, &'a [u8])>,
     mut encode: impl FnMut(&str) -> Result<Vec<u32>>,
 ) -> Result<Vec<Vec<u32>>> {
-    // How each text goes on after its first `n` bytes; the same for every token, so encoded once.
+    // The rest of each string after its first `n` bytes; the same for every token, so encoded once.
     let mut tails: Vec<Vec<Option<Vec<u32>>>> = texts.iter().map(|text| vec![None; text.len()]).collect();
     let mut sequences = Vec::new();
     for (token, bytes) in vocabulary {

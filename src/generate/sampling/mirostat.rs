@@ -23,7 +23,7 @@ impl Mirostat {
         (tau > 0.0).then(|| Mirostat { tau, eta: f64::from(params.mirostat_eta), mu: 2.0 * tau })
     }
 
-    /// The lowest logit whose surprise at this temperature is within the bound. It can lie above the largest logit.
+    /// The lowest logit whose surprise at this temperature is within the bound. It can be above the largest logit.
     pub fn floor(&self, logits: &[f32], stats: &Stats, temperature: f32) -> f32 {
         let mass = if temperature == 1.0 { stats.mass } else { softmax::mass(logits, stats.max, temperature) };
         (f64::from(stats.max) + f64::from(temperature) * (mass.ln() - self.mu * LN_2)) as f32

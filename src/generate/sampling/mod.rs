@@ -6,9 +6,9 @@
 //!    mlx-lm), then DRY. The log-probabilities reported are those of the logits at this point.
 //! 2. At temperature 0, the most likely token (of equal ones, the lowest id) is the answer.
 //! 3. With Mirostat, its cut at the given temperature replaces step 4.
-//! 4. Truncation: `top_n_sigma`, `typical_p`, `top_p`, `min_p`, XTC, `top_k`. The last four stand in the order of
-//!    mlx-lm, the first two before them as in llama.cpp. Probabilities are taken at temperature 1. `top_p`, `typical_p`
-//!    and XTC count probabilities relative to the tokens that the steps before them left.
+//! 4. Truncation: `top_n_sigma`, `typical_p`, `top_p`, `min_p`, XTC, `top_k`. The last four are in the order of mlx-lm,
+//!    the first two before them as in llama.cpp. Probabilities are taken at temperature 1. `top_p`, `typical_p` and XTC
+//!    count probabilities relative to the tokens that the steps before them left.
 //! 5. The temperature, and the draw.
 //!
 //! # Reproducibility
@@ -114,7 +114,7 @@ impl Sampler {
         self.temperature == 0.0 && self.penalties.is_empty() && self.dry.is_none()
     }
 
-    /// Whether the caller asked for log-probabilities ([`SamplingParams::logprobs`]).
+    /// Whether the caller requested log-probabilities ([`SamplingParams::logprobs`]).
     pub fn wants_logprobs(&self) -> bool {
         self.logprobs.is_some()
     }
@@ -233,7 +233,7 @@ fn uniform(rng: &mut ChaCha12Rng) -> f64 {
     (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// A seed nobody can guess: the standard library keys its hash maps from the system's entropy.
+/// An unpredictable seed: the standard library keys its hash maps from the system's entropy.
 fn entropy() -> u64 {
     RandomState::new().hash_one(std::time::SystemTime::now())
 }

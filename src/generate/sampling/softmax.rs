@@ -2,10 +2,10 @@
 
 use crate::{Error, Result};
 
-/// Values handled side by side. Fixed, so that sums are formed in the same order on every machine.
+/// Values processed in parallel. Fixed, so that sums are formed in the same order on every machine.
 const LANES: usize = 16;
 
-/// What one look at the logits tells.
+/// The results of one pass over the logits.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stats {
     /// The largest logit; finite.

@@ -139,8 +139,8 @@ impl Truncation {
         stats.mass = sum_of(out, |&(_, x)| exp(x - stats.max));
     }
 
-    /// mlx-lm's `apply_xtc`, where the draw said that it runs: of the tokens above the threshold only the least likely
-    /// stays. By p-e-w (text-generation-webui, pull request 6335).
+    /// mlx-lm's `apply_xtc`, if the draw enables it: of the tokens above the threshold only the least likely stays. By
+    /// p-e-w (text-generation-webui, pull request 6335).
     fn xtc(&self, stats: &Stats, out: &mut Candidates) {
         let mass = sum_of(out, |&(_, x)| exp(x - stats.max));
         let threshold = (self.xtc_threshold * mass).ln();
@@ -155,7 +155,7 @@ fn refill(scratch: &mut Vec<f32>, candidates: &Candidates) {
     scratch.extend(candidates.iter().map(|&(_, x)| x));
 }
 
-/// How many logits are compared at once before any of them is looked at.
+/// How many logits are compared at once before any of them is examined.
 const BLOCK: usize = 64;
 
 /// The tokens with a logit of at least `floor`.

@@ -1,5 +1,5 @@
-//! Deserialising what configurations really hold: `2048.0` where an integer is meant, `1` where a boolean is, `null`
-//! for what is not there.
+//! Deserialising what configurations really contain: `2048.0` for an integer, `1` for a boolean, `null` for a missing
+//! value.
 
 use serde::de::value::StringDeserializer;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IntoDeserializer, MapAccess, SeqAccess, Visitor};
@@ -9,7 +9,7 @@ use serde_json::{Error, Value};
 /// A value of a configuration.
 pub struct Lenient<'a>(pub &'a Value);
 
-/// The integers that a double tells apart.
+/// The range of integers that a double represents exactly.
 const LARGEST: f64 = 9_007_199_254_740_992.0;
 
 impl<'de> Deserializer<'de> for Lenient<'de> {

@@ -15,9 +15,9 @@ pub use normalize::normalize;
 
 /// Deserialises a configuration; an error names the key.
 ///
-/// A key that is null counts as absent, so that defaults apply; `2048.0` is an integer and 1 a boolean where one is
-/// meant. Keys that nobody asks for do not matter, so an architecture reads [`Common`] and what it has of its own from
-/// the same configuration. (`#[serde(flatten)]` would lose the key in errors, and what is meant.)
+/// A key that is null counts as absent, so that defaults apply; `2048.0` is accepted for an integer and 1 for a
+/// boolean. Unused keys are ignored, so an architecture reads [`Common`] and its own keys from the same configuration.
+/// (`#[serde(flatten)]` would lose the key in errors, and the leniency.)
 pub fn parse<T: DeserializeOwned>(config: &Value) -> Result<T> {
     serde_path_to_error::deserialize(Lenient(config)).map_err(|e| {
         let path = e.path().to_string();
@@ -26,7 +26,7 @@ pub fn parse<T: DeserializeOwned>(config: &Value) -> Result<T> {
     })
 }
 
-/// The configuration with values for what it leaves out.
+/// The configuration with defaults for missing keys.
 pub fn with_defaults(config: &Value, defaults: Value) -> Value {
     let (Value::Object(mut all), Some(own)) = (defaults, config.as_object()) else { return config.clone() };
     all.extend(own.iter().filter(|(_, value)| !value.is_null()).map(|(key, value)| (key.clone(), value.clone())));
@@ -44,7 +44,7 @@ pub struct Common {
     pub intermediate_size: i32,
     /// As many as attention heads where absent: [`Common::kv_heads`].
     pub num_key_value_heads: Option<i32>,
-    /// What heads share of `hidden_size` where absent: [`Common::head_dim`].
+    /// `hidden_size` divided by the heads where absent: [`Common::head_dim`].
     pub head_dim: Option<i32>,
     /// [`Common::rms_norm`].
     pub rms_norm_eps: Option<f32>,
@@ -59,7 +59,7 @@ pub struct Common {
     pub rope_traditional: bool,
     /// One block, or one for each type of layer: [`Common::rope`].
     rope_parameters: Option<Value>,
-    /// One a layer.
+    /// One per layer.
     pub layer_types: Option<Vec<String>>,
     pub sliding_window: Option<i32>,
 }
@@ -90,13 +90,13 @@ impl Common {
         Ok(NormSpec { kind: NormKind::Rms, eps: required("rms_norm_eps", self.rms_norm_eps)? })
     }
 
-    /// `num_hidden_layers`, bounded: it is multiplied with memory before any weight is looked at.
+    /// `num_hidden_layers`, bounded: it determines memory before any weight is checked.
     pub fn layer_count(&self) -> Result<usize> {
         layer_count(self.num_hidden_layers)
     }
 
-    /// The rotation of `head_dim` features, with a base for where the configuration names none. Where there is a
-    /// rotation for each type of layer, that of layers that see everything.
+    /// RoPE of `head_dim` features, with a base in case the configuration has none. If each type of layer has its own,
+    /// that of full-attention layers.
     pub fn rope(&self, head_dim: i32, base: Option<f32>) -> Result<RopeSpec> {
         match self.nested(FULL) {
             Some(block) => self.rope_from("rope_parameters.full_attention", block, head_dim, base),
@@ -108,7 +108,7 @@ impl Common {
         }
     }
 
-    /// The rotation of layers of a type, where they have one of their own.
+    /// RoPE of a type of layer, if it has its own.
     pub fn rope_of(&self, layer_type: &str, head_dim: i32, base: Option<f32>) -> Result<RopeSpec> {
         let block = self.nested(layer_type).unwrap_or(&Value::Null);
         self.rope_from(&format!("rope_parameters.{layer_type}"), block, head_dim, base)

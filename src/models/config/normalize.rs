@@ -2,10 +2,10 @@
 //!
 //! The rules are those by which transformers 5.24 reads older files (`RotaryEmbeddingConfigMixin`, `attribute_map`):
 //!
-//! - What `text_config` says of a text model stands at the top level.
-//! - The rotation is in `rope_parameters`, with `rope_type`, `rope_theta` and perhaps `partial_rotary_factor`: one block,
-//!   or one for each type of layer. `rope_theta`, `rope_scaling` and their relatives move there.
-//! - Of keys with several names all names are there.
+//! - The contents of `text_config` are at the top level.
+//! - The RoPE settings are in `rope_parameters`, with `rope_type`, `rope_theta` and perhaps `partial_rotary_factor`:
+//!   one block, or one for each type of layer. `rope_theta`, `rope_scaling` and their relatives move there.
+//! - Keys with several names are present under all of them.
 //! - Empty blocks are absent.
 
 use serde_json::{Map, Value, json};
@@ -22,7 +22,7 @@ const SYNONYMS: &[&[&str]] = &[
     &["dtype", "torch_dtype"],
 ];
 
-/// Blocks whose being empty means nothing else than their absence.
+/// Blocks that mean the same when empty as when absent.
 const BLOCKS: &[&str] = &["rope_scaling", "rope_parameters", "text_config", "quantization", "quantization_config"];
 
 /// The configuration in the one spelling that architectures read. Doing it twice changes nothing.
@@ -49,13 +49,13 @@ fn is_empty(value: &Value) -> bool {
     value.as_object().is_some_and(|map| map.is_empty())
 }
 
-/// Gathers what is said about the rotation.
+/// Collects the RoPE settings.
 fn rotation(map: &mut Block) {
     let scaling = map.remove("rope_scaling");
     let theta = first(map, &["rope_theta", "rotary_emb_base", "global_rope_theta"]);
     let local = first(map, &["rope_local_base_freq", "local_rope_theta"]);
     let part = first(map, &["partial_rotary_factor", "rotary_pct", "rope_pct"]);
-    // What is no object stays for the error that names it.
+    // What is not an object stays, for the error that names it.
     let block = match (map.remove("rope_parameters"), scaling) {
         (Some(Value::Object(block)), _) | (None, Some(Value::Object(block))) => block,
         (None, None) => Block::new(),
@@ -113,7 +113,7 @@ fn rotation(map: &mut Block) {
     }
 }
 
-/// Takes all of these keys out; the first that is there counts.
+/// Removes all of these keys and returns the first one present.
 fn first(map: &mut Block, keys: &[&str]) -> Option<Value> {
     keys.iter().filter_map(|key| map.remove(*key)).fold(None, |first, value| first.or(Some(value)))
 }

@@ -31,7 +31,7 @@ pub enum Slot {
     None,
 }
 
-/// A part of a layer with its norms.
+/// A sublayer with its norms.
 struct Part<T> {
     before: Option<Norm>,
     what: T,
@@ -53,10 +53,10 @@ impl<T> Part<T> {
         }
     }
 
-    /// Adds what `f` makes to `onto`, within the output layer where no norm comes between.
+    /// Adds the result of `f` to `onto`, in the epilogue of its output projection where no norm comes between.
     fn add(&self, onto: &Array, f: impl FnOnce(&T, Option<Residual>) -> Result<Array>) -> Result<Array> {
         let Some(after) = &self.after else {
-            return f(&self.what, Some(Residual { x: onto, factor: self.scale }));
+            return f(&self.what, Some(Residual { x: onto, scale: self.scale }));
         };
         let y = after.forward(&f(&self.what, None)?)?;
         match self.scale {
@@ -136,7 +136,7 @@ pub struct Masks<'a> {
     made: Vec<(Key, Mask)>,
 }
 
-/// What tells masks apart: how far a state reaches, or a layer without one.
+/// The key of a mask: how far a state reaches, or a layer without one.
 #[derive(Clone, Copy, PartialEq)]
 enum Key {
     Remembered(Reach),
@@ -148,7 +148,7 @@ impl<'a> Masks<'a> {
         Masks { length, visible, made: Vec::new() }
     }
 
-    /// The mask over a state. Its owner asks first, before it adds to it.
+    /// The mask over a state. Its owner requests it first, before adding to the state.
     pub fn over(&mut self, state: &dyn State) -> Result<Mask> {
         let (length, visible) = (self.length, self.visible);
         self.get(Key::Remembered(state.reach()), || state.mask(length, visible))

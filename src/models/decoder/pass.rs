@@ -1,4 +1,4 @@
-//! What the parts of a layer are given in a forward pass.
+//! The inputs of a layer's sublayers in a forward pass.
 
 use crate::array::Array;
 use crate::array::fused::{Mask, Offset};
@@ -6,7 +6,7 @@ use crate::cache::State;
 use crate::error::Result;
 use crate::nn::Linear;
 
-/// Where a mixer's memory of the sequence is.
+/// Where a mixer's state is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StateUse {
     /// It has its own.
@@ -17,13 +17,13 @@ pub enum StateUse {
     None,
 }
 
-/// What a mixer remembers of the sequence.
+/// The state of a mixer.
 pub enum Memory<'a> {
     /// Its own state, to which it adds.
     Own(&'a mut dyn State),
     /// That of an earlier layer, which has added to it in this pass.
     Shared(&'a mut dyn State),
-    /// Nothing: what it sees is in this pass.
+    /// None: what it sees is in this pass.
     None,
 }
 
@@ -33,18 +33,18 @@ pub struct At<'a> {
     pub mask: Mask,
 }
 
-/// What a part's result is added to: the residual stream, the result times a factor.
+/// Where the result of a sublayer is added: the residual stream, with a scale on the result.
 #[derive(Clone, Copy)]
 pub struct Residual<'a> {
     pub x: &'a Array,
-    pub factor: Option<f32>,
+    pub scale: Option<f32>,
 }
 
 impl Residual<'_> {
     /// The output layer's result, added where there is something to add it to.
     pub fn add(onto: Option<Residual>, output: &Linear, x: &Array) -> Result<Array> {
         match onto {
-            Some(residual) => output.forward_add(x, residual.x, residual.factor),
+            Some(residual) => output.forward_add(x, residual.x, residual.scale),
             None => output.forward(x),
         }
     }

@@ -40,9 +40,9 @@ pub struct DecoderSpec {
 pub enum Head {
     /// The embedding, transposed.
     Tied,
-    /// A matrix of its own.
+    /// A separate matrix.
     Separate,
-    /// A matrix of its own where the checkpoint has one, else the embedding.
+    /// A separate matrix if the checkpoint has one, otherwise the embedding.
     SeparateIfThere,
 }
 
@@ -121,7 +121,7 @@ impl<T> SubLayer<T> {
         SubLayer { before: None, what: what.into(), after: None, scale: None }
     }
 
-    /// With a norm of what it reads.
+    /// With a norm of its input.
     pub fn before(self, name: &'static str, spec: NormSpec) -> SubLayer<T> {
         SubLayer { before: Some(NormAt { name, spec }), ..self }
     }
@@ -131,7 +131,7 @@ impl<T> SubLayer<T> {
         SubLayer { after: Some(NormAt { name, spec }), ..self }
     }
 
-    /// With a factor.
+    /// With a scale.
     pub fn scaled(self, scale: f32) -> SubLayer<T> {
         SubLayer { scale: Some(scale), ..self }
     }
@@ -142,12 +142,12 @@ impl<T> SubLayer<T> {
 }
 
 impl LayerSpec {
-    /// One part after the other, with a state of its own.
+    /// One sublayer after the other, with its own state.
     pub fn new(attend: SubLayer<Mixer>, feed: SubLayer<Ffn>) -> LayerSpec {
         LayerSpec { attend, feed, flow: Flow::Sequential, state: StateUse::Own }
     }
 
-    /// With norms before both parts, under Llama's names.
+    /// With norms before both sublayers, under Llama's names.
     pub fn pre_norm(mixer: impl Into<Mixer>, ffn: impl Into<Ffn>, norm: NormSpec) -> LayerSpec {
         LayerSpec::new(
             SubLayer::bare(mixer).before("input_layernorm", norm),
@@ -155,7 +155,7 @@ impl LayerSpec {
         )
     }
 
-    /// With norms before and after both parts, under Gemma's names.
+    /// With norms before and after both sublayers, under Gemma's names.
     pub fn sandwich(mixer: impl Into<Mixer>, ffn: impl Into<Ffn>, norm: NormSpec) -> LayerSpec {
         LayerSpec::new(
             SubLayer::bare(mixer).before("input_layernorm", norm).after("post_attention_layernorm", norm),
@@ -163,7 +163,7 @@ impl LayerSpec {
         )
     }
 
-    /// What the layer needs to remember.
+    /// The state of the layer.
     pub fn cache(&self) -> Option<StateSpec> {
         (self.state == StateUse::Own).then(|| self.attend.what.spec().state())
     }
@@ -208,7 +208,7 @@ impl DecoderSpec {
         }
     }
 
-    /// The sizes, of a specification that was checked.
+    /// The sizes of a checked specification.
     pub fn shape(&self) -> ModelShape {
         let hidden = self.hidden_size as u64;
         let table = self.vocab_size as u64 * hidden;

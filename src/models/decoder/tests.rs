@@ -1,4 +1,4 @@
-//! What no architecture of the table does yet.
+//! Features that no architecture of the table uses yet.
 
 use super::*;
 use crate::array::{Dtype, set_device};

@@ -1,4 +1,4 @@
-//! Gemma 3, text only: windows on most layers, each kind of layer with a rotation of its own.
+//! Gemma 3, text only: sliding windows on most layers, each kind of layer with its own RoPE.
 
 use serde::Deserialize;
 use serde_json::{Value, json};

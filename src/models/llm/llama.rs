@@ -42,7 +42,7 @@ pub fn ffn(c: &Common) -> GatedSpec {
     GatedSpec { bias: c.mlp_bias, ..GatedSpec::new(c.intermediate_size, Activation::Silu) }
 }
 
-/// RMS norms; as in the reference the output layer is tied where nothing is said.
+/// RMS norms; as in the reference, the output layer is tied by default.
 pub fn decoder(c: &Common, layers: Vec<LayerSpec>) -> Result<DecoderSpec> {
     let head = Head::tied_if(c.tie_word_embeddings.unwrap_or(true));
     Ok(DecoderSpec {

@@ -28,8 +28,8 @@ pub fn spec(config: &Value) -> Result<DecoderSpec> {
     let head_dim = c.head_dim()?;
     let rope = c.rope(head_dim, Some(1e6))?;
     let experts = ExpertsSpec {
-        count: own.num_local_experts,
-        size: c.intermediate_size,
+        num_experts: own.num_local_experts,
+        intermediate_size: c.intermediate_size,
         activation: Activation::Silu,
         bias: false,
         names: ExpertNames { parts: ["w1", "w3", "w2"], ..ExpertNames::default() },

@@ -22,8 +22,8 @@ pub fn spec(config: &Value) -> Result<DecoderSpec> {
     let mut attention = llama::attention(&c)?;
     attention.qk_norm = QkNorm::Projection(c.rms_norm()?);
     let experts = ExpertsSpec {
-        count: own.num_experts,
-        size: c.intermediate_size,
+        num_experts: own.num_experts,
+        intermediate_size: c.intermediate_size,
         activation: Activation::Silu,
         bias: c.mlp_bias,
         names: ExpertNames::default(),

@@ -20,8 +20,8 @@ struct Config {
 pub fn spec(config: &Value) -> Result<DecoderSpec> {
     let c: Config = config::parse(config)?;
     let experts = ExpertsSpec {
-        count: c.num_experts,
-        size: c.moe_intermediate_size,
+        num_experts: c.num_experts,
+        intermediate_size: c.moe_intermediate_size,
         activation: Activation::Silu,
         bias: false,
         names: ExpertNames::default(),
@@ -35,6 +35,6 @@ pub fn spec(config: &Value) -> Result<DecoderSpec> {
     };
     let router = RouterSpec::softmax(c.num_experts_per_tok, false);
     let moe = MoeSpec { shared: Some(shared), ..MoeSpec::new(router, experts) };
-    // The reference has an output layer of its own whatever the configuration says.
+    // The reference has a separate output layer whatever the configuration says.
     Ok(DecoderSpec { head: Head::Separate, ..qwen2::decoder(config, |_| moe.into())? })
 }

@@ -26,8 +26,8 @@ pub fn spec(config: &Value) -> Result<DecoderSpec> {
         return Err(Error::invalid_config(format!("config.json: decoder_sparse_step is {step}, less than 1")));
     }
     let experts = ExpertsSpec {
-        count: c.num_experts,
-        size: c.moe_intermediate_size,
+        num_experts: c.num_experts,
+        intermediate_size: c.moe_intermediate_size,
         activation: Activation::Silu,
         bias: false,
         names: ExpertNames::default(),

@@ -6,16 +6,16 @@ use super::rotation::Rotation;
 use crate::array::Array;
 use crate::array::quant::Quantized;
 
-/// What becomes of scores before the softmax.
+/// What is applied to scores before the softmax.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scores {
-    /// Factor on them.
+    /// Their scale.
     pub scale: f32,
     /// They become `tanh(score / cap) * cap`.
     pub softcap: Option<f32>,
 }
 
-/// Attention of a layer, with what stands between the projections and it.
+/// Attention of a layer, with everything between it and the projections.
 pub struct Attention {
     /// Query heads.
     pub heads: i32,
@@ -25,13 +25,13 @@ pub struct Attention {
     pub key_dim: i32,
     /// Features of a head of values.
     pub value_dim: i32,
-    /// What becomes of scores.
+    /// What is applied to scores.
     pub scores: Scores,
     /// Norms of each head of queries and keys.
     pub norms: HeadNorms,
-    /// Rotation of queries and keys, after the norms.
+    /// Rotation (RoPE) of queries and keys, after the norms.
     pub rotation: Option<Rotation>,
-    /// What a back end made of it.
+    /// Data that a back end has prepared from it.
     pub memo: Memo,
 }
 

@@ -1,4 +1,4 @@
-//! Products with weights.
+//! Linear layers: matmuls with weights.
 
 use super::activation::Activation;
 use super::norm::Norm;
@@ -8,30 +8,30 @@ use crate::array::Array;
 /// `x @ weight^T + bias` for several weights over the same `x`, `[.., columns]`.
 #[derive(Clone, Copy)]
 pub struct Linear<'a> {
-    /// What is multiplied.
+    /// The input.
     pub x: &'a Array,
     /// Normalises `x` first.
     pub norm: Option<&'a Norm>,
     /// The weights.
     pub parts: &'a [Part<'a>],
-    /// What becomes of the products.
-    pub then: Epilogue<'a>,
+    /// What follows the matmuls.
+    pub epilogue: Epilogue<'a>,
 }
 
-/// What becomes of products.
+/// What follows a matmul before its result is stored.
 #[derive(Clone, Copy)]
 pub enum Epilogue<'a> {
-    /// One result a weight.
+    /// One result per weight.
     Store,
-    /// One result a weight: `act(product)`.
+    /// One result per weight: `activation(product)`.
     Activate(Activation),
-    /// Of one weight: `residual + factor * product`.
+    /// Of one weight: `residual + scale * product`.
     Add {
         /// Of the product's shape.
         residual: &'a Array,
         /// 1 if none.
-        factor: Option<f32>,
+        scale: Option<f32>,
     },
-    /// Of two weights, one result: `act(first) * second`.
+    /// Of two weights, one result: `activation(first) * second`.
     Gate(Activation),
 }

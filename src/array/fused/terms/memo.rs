@@ -1,14 +1,14 @@
-//! What a back end keeps with a description.
+//! Data that a back end stores with a description.
 
 use std::any::Any;
 use std::cell::OnceCell;
 
-/// What a back end made of a description when it first saw it. Only that back end knows what it is.
+/// Data that a back end has prepared from a description on first use. Only that back end knows its type.
 #[derive(Default)]
 pub struct Memo(OnceCell<Box<dyn Any>>);
 
 impl Memo {
-    /// What was kept; made now if nothing was. `None` where it cannot be made, or something else is kept.
+    /// The stored data, made now if there is none. `None` if it cannot be made, or has another type.
     pub(in crate::array) fn get_or_make<T: 'static>(&self, make: impl FnOnce() -> Option<T>) -> Option<&T> {
         if self.0.get().is_none() {
             let made = make()?;

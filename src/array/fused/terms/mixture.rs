@@ -4,16 +4,16 @@ use super::activation::Activation;
 use super::weight::Part;
 use crate::array::Array;
 
-/// Experts: gated layers of which each row uses a few.
+/// Experts: gated feed-forward layers, of which each row uses a few.
 #[derive(Clone, Copy)]
 pub struct Mixture<'a> {
     /// How many there are.
-    pub count: i32,
+    pub num_experts: i32,
     /// Gate, up and down of all experts with their biases: stacks of matrices, `[experts, rows, columns]`, and
     /// `[experts, rows]`.
     pub parts: [Part<'a>; 3],
-    /// `down(act(gate(x)) * up(x))`
-    pub act: Activation,
+    /// `down(activation(gate(x)) * up(x))`
+    pub activation: Activation,
 }
 
 /// Which experts a row uses, and the weights of their results.
@@ -37,7 +37,7 @@ pub enum Routes<'a> {
     },
 }
 
-/// Over which logits of a router the softmax goes whose values are the weights of the chosen experts.
+/// The logits over which the router's softmax is taken to weight the chosen experts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RouterSoftmax {
     /// Those of all experts.

@@ -1,5 +1,5 @@
-//! What fused operations are made of, in words that every back end knows: weights, norms, activations, epilogues,
-//! rotations, masks. Descriptions only: nothing here knows how anything is computed.
+//! The vocabulary of fused operations, shared by all back ends: weights, norms, activations, epilogues, rotations,
+//! masks. Descriptions only: nothing here computes anything.
 
 pub mod activation;
 pub mod at;

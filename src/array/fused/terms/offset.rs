@@ -15,7 +15,7 @@ pub enum Offset {
 }
 
 impl Offset {
-    /// For sequences that go on from these positions.
+    /// For sequences that continue from these positions.
     pub fn new(positions: Vec<i32>) -> Result<Offset> {
         match positions[..] {
             [first, ref rest @ ..] if rest.iter().any(|n| *n != first) => {
@@ -34,7 +34,7 @@ impl Offset {
     pub fn explicit(places: &Array, batch: i32) -> Result<Offset> {
         let &[axes, rows, _] = places.shape() else { return Err(Error::internal(format!("positions {places:?}"))) };
         if axes != 1 {
-            return Err(Error::unsupported(format!("positions with {axes} axes; this model's rotation has one")));
+            return Err(Error::unsupported(format!("positions with {axes} axes; this model's RoPE has one")));
         }
         let row: Vec<i32> = places.to_vec()?;
         if let Some(place) = row.iter().find(|place| **place < 0) {

@@ -10,7 +10,7 @@ pub enum Turns {
     Powers {
         /// The base.
         base: f32,
-        /// Factor on positions.
+        /// Scale of positions.
         scale: f32,
     },
     /// Pair `i` turns by `position / wavelengths[i]`. The same numbers as an array, f32 `[dims / 2]`.
@@ -34,14 +34,14 @@ pub struct Rotation {
     pub interleaved: bool,
     /// How far.
     pub turns: Turns,
-    /// Factor on the rotated features, where it is not 1.
+    /// Scale of the rotated features, if it is not 1.
     pub magnitude: Option<f32>,
-    /// What a back end made of it.
+    /// Data that a back end has prepared from it.
     pub memo: Memo,
 }
 
 impl Rotation {
-    /// One without a factor on the features.
+    /// Without a scale of the features.
     pub fn new(dims: i32, interleaved: bool, turns: Turns) -> Rotation {
         Rotation { dims, interleaved, turns, magnitude: None, memo: Memo::default() }
     }

@@ -30,7 +30,7 @@ impl<'a> Weight<'a> {
         }
     }
 
-    /// The arrays it is made of.
+    /// Its arrays.
     pub(in crate::array) fn push_to(&self, inputs: &mut Vec<&'a Array>) {
         match self {
             Weight::Dense(w) => inputs.push(w),
@@ -42,7 +42,7 @@ impl<'a> Weight<'a> {
     }
 }
 
-/// A matrix, and what is added to its products.
+/// A matrix and its bias.
 #[derive(Clone, Copy)]
 pub struct Part<'a> {
     /// `[rows, columns]`

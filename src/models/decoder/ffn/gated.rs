@@ -14,7 +14,7 @@ use crate::weights::Weights;
 pub struct GatedSpec {
     /// Where it is within the layer.
     pub name: &'static str,
-    /// Inner features.
+    /// Intermediate size.
     pub size: i32,
     /// The activation.
     pub activation: Activation,
@@ -33,10 +33,10 @@ pub enum GateUp {
     Separate {
         /// The gate.
         gate: &'static str,
-        /// The other.
+        /// The up projection.
         up: &'static str,
     },
-    /// One matrix, the rows of `gate` first.
+    /// One fused matrix, the rows of `gate` first.
     Fused(&'static str),
 }
 

@@ -1,4 +1,4 @@
-//! What all kinds of feed-forward parts have in common.
+//! The interface of feed-forward parts.
 
 use crate::array::Array;
 use crate::error::Result;
@@ -7,9 +7,9 @@ use crate::models::shape::OnDevice;
 use crate::nn::Input;
 use crate::weights::Weights;
 
-/// What a kind of feed-forward part says of itself.
+/// The specification of a feed-forward part.
 pub trait FfnSpec {
-    /// Refuses sizes that cannot be.
+    /// Refuses impossible sizes.
     fn validate(&self) -> Result<()>;
 
     /// Takes its weights from within the layer at `path`.
@@ -23,7 +23,7 @@ pub trait FfnSpec {
 pub struct FfnShape {
     /// Numbers in its weights.
     pub parameters: u64,
-    /// Inner features; of a mixture of experts all that its parts hand to each other.
+    /// Intermediate size; of a mixture of experts, everything that passes between its parts.
     pub inner: OnDevice,
 }
 

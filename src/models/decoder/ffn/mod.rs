@@ -1,5 +1,5 @@
-//! The feed-forward part, which works on each position separately. Each kind is a module with its specification, the
-//! names of its tensors and its share of a memory estimate.
+//! Feed-forward parts, which work on each position separately. Each kind is a module with its specification, its tensor
+//! names and its share of a memory estimate.
 
 mod gated;
 mod kind;
@@ -20,7 +20,7 @@ macro_rules! kinds {
         pub enum Ffn { $($name($spec)),+ }
 
         impl Ffn {
-            /// What its kind says of it.
+            /// Its specification.
             pub fn spec(&self) -> &dyn FfnSpec {
                 match self { $(Ffn::$name(spec) => spec),+ }
             }

@@ -1,4 +1,4 @@
-//! A router, the experts that it chooses, and perhaps one that all positions share.
+//! A router, the experts that it chooses, and optionally a shared expert.
 
 use super::gated::{Gated, GatedSpec};
 use super::kind::{Feed, FfnShape, FfnSpec};
@@ -26,13 +26,13 @@ pub struct MoeSpec {
 /// An expert that every position uses.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SharedExpert {
-    /// What it is, and where within the mixture.
+    /// The expert, and its name within the mixture.
     pub layer: GatedSpec,
-    /// What its result is multiplied with.
+    /// The scale of its result.
     pub gate: SharedGate,
 }
 
-/// What the result of a shared expert is multiplied with.
+/// The scale of a shared expert's result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SharedGate {
     /// Nothing.
@@ -50,9 +50,9 @@ impl MoeSpec {
 
 impl FfnSpec for MoeSpec {
     fn validate(&self) -> Result<()> {
-        size("num_experts (num_local_experts)", self.experts.count, 1 << 12)?;
-        self.router.validate(self.experts.count)?;
-        size("moe_intermediate_size", self.experts.size, 1 << 20)?;
+        size("num_experts (num_local_experts)", self.experts.num_experts, 1 << 12)?;
+        self.router.validate(self.experts.num_experts)?;
+        size("moe_intermediate_size", self.experts.intermediate_size, 1 << 20)?;
         match &self.shared {
             Some(shared) => size("shared_expert_intermediate_size", shared.layer.size, 1 << 24),
             None => Ok(()),
@@ -69,14 +69,14 @@ impl FfnSpec for MoeSpec {
             Ok(Shared { layer: spec.layer.build(hidden, &path, w)?, gate })
         };
         Ok(Box::new(Moe {
-            router: Router::load(w, &path, &self.router, hidden, self.experts.count)?,
+            router: Router::load(w, &path, &self.router, hidden, self.experts.num_experts)?,
             experts: Experts::load(w, &path, &self.experts, hidden)?,
             shared: self.shared.as_ref().map(shared).transpose()?,
         }))
     }
 
     fn shape(&self, hidden: u64) -> FfnShape {
-        let (count, size) = (self.experts.count as u64, self.experts.size as u64);
+        let (count, size) = (self.experts.num_experts as u64, self.experts.intermediate_size as u64);
         let bias = if self.experts.bias { 2 * size + hidden } else { 0 };
         let router = match self.router.bias {
             RouterBias::None => count * hidden,
@@ -89,7 +89,7 @@ impl FfnSpec for MoeSpec {
             parameters += shared.layer.shape(hidden).parameters + gate;
             inner += shared.layer.size as u64 + 2 * hidden;
         }
-        // What the chosen experts take in and make of it; on a CPU within one operation.
+        // Inputs and outputs of the chosen experts; on a CPU within one operation.
         let chosen = self.router.top_k as u64 * (2 * size + 2 * hidden);
         FfnShape { parameters, inner: OnDevice { cpu: inner, gpu: inner + chosen } }
     }
@@ -111,11 +111,11 @@ impl Feed for Moe {
         let x = x.array()?;
         let logits = self.router.logits(&x)?;
         let Some(shared) = &self.shared else {
-            return self.experts.forward(&x, &self.router, &logits, onto.map(|onto| (onto.x, onto.factor)));
+            return self.experts.forward(&x, &self.router, &logits, onto.map(|onto| (onto.x, onto.scale)));
         };
-        let factor = onto.and_then(|onto| onto.factor);
+        let scale = onto.and_then(|onto| onto.scale);
         let beside = shared.forward(&x, onto)?;
-        self.experts.forward(&x, &self.router, &logits, Some((&beside, factor)))
+        self.experts.forward(&x, &self.router, &logits, Some((&beside, scale)))
     }
 }
 
@@ -124,8 +124,8 @@ impl Shared {
         let Some(gate) = &self.gate else { return self.layer.forward(Input::plain(x), onto) };
         let y = (self.layer.forward(Input::plain(x), None)? * gate.forward(x)?.sigmoid())?;
         match onto {
-            Some(Residual { x, factor: Some(factor) }) => x + (y * factor),
-            Some(Residual { x, factor: None }) => x + y,
+            Some(Residual { x, scale: Some(scale) }) => x + (y * scale),
+            Some(Residual { x, scale: None }) => x + y,
             None => Ok(y),
         }
     }

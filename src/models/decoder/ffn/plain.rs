@@ -9,12 +9,12 @@ use crate::models::shape::OnDevice;
 use crate::nn::{Activation, Input, Linear};
 use crate::weights::Weights;
 
-/// Two maps with an activation between them.
+/// Two projections with an activation between them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlainSpec {
     /// Where it is within the layer.
     pub name: &'static str,
-    /// Inner features.
+    /// Intermediate size.
     pub size: i32,
     /// The activation.
     pub activation: Activation,

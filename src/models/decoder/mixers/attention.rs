@@ -25,37 +25,37 @@ pub struct AttentionSpec {
     pub bias: AttentionBias,
     /// Norms of queries and keys.
     pub qk_norm: QkNorm,
-    /// Rotary embedding; none where positions are not encoded.
+    /// RoPE; `None` where positions are not encoded.
     pub rope: Option<RopeSpec>,
     /// How many positions a query sees, itself included; all if none.
     pub window: Option<i32>,
-    /// Factor on the scores.
+    /// Scale of the scores.
     pub scale: f32,
     /// Scores become `tanh(scores / cap) * cap`.
     pub softcap: Option<f32>,
-    /// Where its weights are.
+    /// Names of its weights.
     pub names: AttentionNames,
 }
 
-/// Where the weights of an attention are.
+/// Names of the weights of an attention.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttentionNames {
     /// The attention within the layer; the others are within it.
     pub attention: &'static str,
-    /// The projections to queries, keys and values.
+    /// The q, k and v projections.
     pub qkv: QkvNames,
-    /// The projection of the result.
+    /// The output projection.
     pub output: &'static str,
     /// The norms of queries and keys.
     pub qk_norm: [&'static str; 2],
 }
 
-/// How the projections to queries, keys and values are stored.
+/// How the q, k and v projections are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QkvNames {
     /// One matrix each.
     Separate([&'static str; 3]),
-    /// One matrix, their rows one after the other.
+    /// One fused matrix: the rows of q, then k, then v.
     Fused(&'static str),
 }
 
@@ -76,9 +76,9 @@ impl Default for AttentionNames {
 pub enum AttentionBias {
     /// None.
     None,
-    /// On queries, keys and values.
+    /// On q, k and v.
     Qkv,
-    /// On those and on the output.
+    /// On q, k, v and the output.
     All,
 }
 
@@ -98,7 +98,7 @@ pub enum QkNorm {
     Head(NormSpec),
     /// Over all heads together.
     Projection(NormSpec),
-    /// Mean and variance over each head, then weights of its own for each head.
+    /// Mean and variance over each head, then separate weights for each head.
     EachHead {
         /// Added to the variance.
         eps: f32,
@@ -107,7 +107,7 @@ pub enum QkNorm {
     },
 }
 
-/// How weights that each head has of its own are stored.
+/// How weights that differ by head are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeadWeights {
     /// `{norm}.weight`, `[heads, head_dim]`.
@@ -117,7 +117,7 @@ pub enum HeadWeights {
 }
 
 impl AttentionSpec {
-    /// Attention without biases and norms that sees everything, scaled by `1 / sqrt(head_dim)`, with Llama's names.
+    /// Full attention without biases and norms, scaled by `1 / sqrt(head_dim)`, with Llama's names.
     pub fn new(heads: i32, kv_heads: i32, head_dim: i32, rope: RopeSpec) -> AttentionSpec {
         AttentionSpec {
             heads,
@@ -180,7 +180,7 @@ impl MixerSpec for AttentionSpec {
         Some(SharedKv { kv_heads: self.kv_heads, head_dim: self.head_dim, window: self.window })
     }
 
-    /// Where the base of the rotation is that of the last position.
+    /// Where the base of RoPE depends on the last position.
     fn depends_on_chunks(&self) -> bool {
         self.rope.as_ref().is_some_and(|rope| matches!(rope.scaling, RopeScaling::Dynamic { .. }))
     }
@@ -214,13 +214,13 @@ struct Attention {
     output: Linear,
     /// Norms of queries and keys over all heads together.
     norms: Option<(Norm, Option<Norm>)>,
-    /// What stands between the projections and the output.
+    /// Everything between the projections and the output.
     attention: fused::Attention,
 }
 
 enum Projections {
     All(Joint<3>),
-    /// Keys and values are another layer's.
+    /// Keys and values are those of another layer.
     Queries(Linear),
 }
 
@@ -258,7 +258,7 @@ impl Attention {
             QkNorm::None => {}
             QkNorm::Head(n) => {
                 let q: fused::Norm = Norm::load(w, &q_norm, head_dim, n)?.into();
-                // Where there are no keys, that of queries stands for theirs.
+                // Without keys, the norm of the queries serves for both.
                 let k = if shares { q.clone() } else { Norm::load(w, &k_norm, head_dim, n)?.into() };
                 attention.norms = HeadNorms::Same { q, k };
             }

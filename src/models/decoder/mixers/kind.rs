@@ -1,4 +1,4 @@
-//! What all kinds of mixers have in common.
+//! The interface of mixers.
 
 use crate::array::Array;
 use crate::cache::StateSpec;
@@ -8,18 +8,18 @@ use crate::models::shape::StateShape;
 use crate::nn::Input;
 use crate::weights::Weights;
 
-/// What a kind of mixer says of itself.
+/// The specification of a mixer.
 pub trait MixerSpec {
-    /// Refuses sizes that cannot be.
+    /// Refuses impossible sizes.
     fn validate(&self, state: StateUse) -> Result<()>;
 
     /// Takes its weights from within the layer at `path`.
     fn load(&self, hidden: i32, state: StateUse, path: &str, w: &Weights) -> Result<Box<dyn Mix>>;
 
-    /// What it remembers.
+    /// Its state.
     fn state(&self) -> StateSpec;
 
-    /// What mixers that read the same keys and values have in common; none where there are none to share.
+    /// What mixers that read the same keys and values have in common; `None` if there are none to share.
     fn shared(&self) -> Option<SharedKv>;
 
     /// Whether a position's result depends on how many are processed at once.
@@ -46,9 +46,9 @@ pub struct SharedKv {
 pub struct MixerShape {
     /// Numbers in its weights.
     pub parameters: u64,
-    /// What it remembers.
+    /// Its state.
     pub state: StateShape,
-    /// What its operations make.
+    /// Its activations.
     pub results: Vec<u64>,
 }
 

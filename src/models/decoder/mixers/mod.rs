@@ -1,5 +1,5 @@
-//! What moves information between the positions of a sequence. Each kind is a module with its specification, the names
-//! of its tensors, what it remembers and its share of a memory estimate.
+//! Mixers, which move information between the positions of a sequence. Each kind is a module with its specification,
+//! its tensor names, its state and its share of a memory estimate.
 
 mod attention;
 mod kind;
@@ -16,7 +16,7 @@ macro_rules! mixers {
         pub enum Mixer { $($name($spec)),+ }
 
         impl Mixer {
-            /// What its kind says of it.
+            /// Its specification.
             pub fn spec(&self) -> &dyn MixerSpec {
                 match self { $(Mixer::$name(spec) => spec),+ }
             }
