@@ -318,7 +318,6 @@ fn chosen(logits: &Array, set: &[usize], turns: &mut [Turn]) -> Result<Array> {
 mod tests {
     use super::*;
     use crate::array::{random, set_device};
-    use crate::cache::CacheOptions;
     use crate::generate::{GenerateOptions, GenerationEvent, Guides, ModelFacts, Prefill, Proposer, Request, Sequence};
     use crate::models::table::Table;
     use rand::rngs::StdRng;

@@ -9,11 +9,11 @@ use super::decoder::{Decoder, DecoderSpec, StateUse};
 use super::registry::{Architecture, Build, ByHand, Network, find};
 use super::shape::{ModelShape, OnDevice};
 use super::table::{PREFILL_STEP, Table};
-use super::{Encoder, Images, Inputs, LanguageModel, Output, Tower, Visible, config, llm};
+use super::{Encoder, Images, Inputs, LanguageModel, Tower, Visible, config, llm};
 use crate::array::io::ReadProgress;
 use crate::array::{Array, Device, Dtype, concatenate, set_device};
-use crate::cache::{Cache, CacheOptions};
-use crate::error::{Error, Result};
+use crate::cache::CacheOptions;
+use crate::error::Result;
 use crate::test_support::fixture::{self, RawTensor, Recipe, no_quantize};
 use crate::weights::{Checkpoint, Weights};
 
@@ -73,7 +73,7 @@ fn bigram_shape(config: &Value) -> Result<ModelShape> {
         embedding: "table".into(),
         parameters: n * n,
         layers: Vec::new(),
-        prefill_step: OnDevice::same(PREFILL_STEP),
+        prefill_step: OnDevice::same(PREFILL_STEP as u64),
     })
 }
 
