@@ -78,6 +78,21 @@ fn sampled(temperature: f32) -> GenerateOptions {
 }
 
 #[test]
+fn special_tokens_are_text_unless_skipped() {
+    let end = model().tokenizer().unwrap().eos_token().unwrap().to_owned();
+    let with = |skip_special_tokens| {
+        let options = GenerateOptions { max_tokens: Some(60), ignore_eos: true, ..Default::default() };
+        answer(prompt("What is the capital of France?"), GenerateOptions { skip_special_tokens, ..options })
+    };
+    let (kept, skipped) = (with(false), with(true));
+    assert_eq!(kept.tokens, skipped.tokens);
+    assert!(kept.text.contains(&end), "{:?}", kept.text);
+    assert!(!skipped.text.contains(&end), "{:?}", skipped.text);
+    // The token that ends an answer is no part of it.
+    assert!(!answer(prompt("What is the capital of France?"), limited(60)).text.contains(&end));
+}
+
+#[test]
 fn the_model_answers_its_questions() {
     let text = std::fs::read_to_string(fixture().join("questions.json")).unwrap();
     let questions: Vec<Value> = serde_json::from_str(&text).unwrap();

@@ -105,6 +105,30 @@ fn any_ids_decode_as_in_the_library() {
     }
 }
 
+/// Added tokens stand for their own text, also where all their characters are of the byte-level alphabet. (The library
+/// takes those for bytes: huggingface/tokenizers, issues 1392 and 1915.)
+#[test]
+fn added_tokens_decode_to_their_own_text() {
+    let fixture = tests().join("fixtures/tokenizers/byte_level");
+    let mut file: Value = serde_json::from_slice(&fs::read(fixture.join("tokenizer.json")).unwrap()).unwrap();
+    let added = file["added_tokens"].as_array_mut().unwrap();
+    let first = 100_000;
+    for (i, text) in ["café", "đem", "a b\n", "日本"].into_iter().enumerate() {
+        added.push(json!({
+            "id": first + i, "content": text, "special": false, "normalized": false,
+            "single_word": false, "lstrip": false, "rstrip": false,
+        }));
+    }
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("tokenizer.json"), file.to_string()).unwrap();
+    let tokenizer = Tokenizer::from_directory(dir.path(), TokenizerOptions::default()).unwrap();
+    let text = "un café đem, a b\n 日本!";
+    let encoded = tokenizer.encode(text, false).unwrap();
+    assert!(encoded.contains(&tokenizer.token_to_id("café").unwrap()), "{encoded:?}");
+    assert_eq!(tokenizer.decode(&encoded, true).unwrap(), text);
+    assert_eq!(stream(&tokenizer, &encoded, false), text);
+}
+
 #[test]
 fn streams_text_as_soon_as_it_is_certain() {
     let tokenizer = load("byte_level");

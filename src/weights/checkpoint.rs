@@ -91,7 +91,7 @@ impl WeightFile {
 fn supported_dtype(dtype: safetensors::Dtype) -> Result<(), String> {
     use safetensors::Dtype::*;
     match dtype {
-        BOOL | U8 | I8 | U16 | I16 | U32 | I32 | U64 | I64 | F16 | BF16 | F32 | C64 | F8_E4M3 => Ok(()),
+        BOOL | U8 | I8 | U16 | I16 | U32 | I32 | U64 | I64 | F16 | BF16 | F32 | C64 | F8_E4M3 | F8_E8M0 => Ok(()),
         other => Err(format!("holds {other:?}, which MLX cannot read")),
     }
 }
@@ -100,7 +100,8 @@ fn supported_dtype(dtype: safetensors::Dtype) -> Result<(), String> {
 fn plain_dtype(dtype: safetensors::Dtype) -> Option<Dtype> {
     use safetensors::Dtype::*;
     Some(match dtype {
-        U8 => Dtype::U8,
+        // MLX keeps eight-bit floats as their bytes.
+        U8 | F8_E4M3 | F8_E8M0 => Dtype::U8,
         I8 => Dtype::I8,
         U16 => Dtype::U16,
         I16 => Dtype::I16,
@@ -190,4 +191,43 @@ fn read_index(dir: &Path) -> Result<Option<String>> {
 fn file_names(dir: &Path) -> Result<Vec<String>> {
     let entries = std::fs::read_dir(dir).map_err(|e| Error::io(dir, e))?;
     Ok(entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_dtype_of_mlx_is_read() {
+        let read = |dtype: &str, size: usize| {
+            let header = format!(r#"{{"a": {{"dtype": "{dtype}", "shape": [2], "data_offsets": [0, {}]}}}}"#, 2 * size);
+            let bytes = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &vec![0; 2 * size]].concat();
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::write(dir.path().join("model.safetensors"), bytes).unwrap();
+            Checkpoint::open(dir.path()).map(|checkpoint| checkpoint.tensors["a"].bytes)
+        };
+        // Those of mlx-lm 0.32.2, tried one by one.
+        for (dtype, size) in [
+            ("BOOL", 1),
+            ("U8", 1),
+            ("I8", 1),
+            ("F8_E4M3", 1),
+            ("F8_E8M0", 1),
+            ("U16", 2),
+            ("I16", 2),
+            ("F16", 2),
+            ("BF16", 2),
+            ("U32", 4),
+            ("I32", 4),
+            ("F32", 4),
+            ("U64", 8),
+            ("I64", 8),
+            ("C64", 8),
+        ] {
+            assert_eq!(read(dtype, size).unwrap(), 2 * size as u64, "{dtype}");
+        }
+        for (dtype, size) in [("F64", 8), ("F8_E5M2", 1)] {
+            assert!(read(dtype, size).unwrap_err().to_string().contains(dtype), "{dtype}");
+        }
+    }
 }
