@@ -117,7 +117,7 @@ fn every_fault_ends_well_or_with_a_clear_error() {
         (At::Storage, Corrupt(70_000), 1, End::Fine),
         (At::Storage, Corrupt(70_000), always, End::Error(Network, "checksum")),
         (At::Storage, Stall(5000), 2, End::Fine),
-        (At::Storage, Stall(0), always, End::Error(Network, "no answer")),
+        (At::Storage, Stall(0), always, End::Error(Network, "no response")),
         (At::Storage, Drip(100), 2, End::Fine),
         (At::Storage, Drip(100), always, End::Error(Network, "bytes in")),
         (At::Storage, ChangeEtag, 1, End::Fine),

@@ -94,7 +94,7 @@ fn what_is_no_model_is_not_imported() {
     };
     refused("a/b", ErrorKind::NotFound, "no such folder");
     write_model(&folder, 1);
-    refused("../x", ErrorKind::InvalidArgument, "no model id");
+    refused("../x", ErrorKind::InvalidArgument, "is not a model id");
     fs::write(folder.join("config.json"), "{}").unwrap();
     refused("a/b", ErrorKind::InvalidConfig, "model_type");
     fs::write(folder.join("config.json"), r#"{"model_type": "llama"}"#).unwrap();
