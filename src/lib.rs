@@ -34,7 +34,7 @@ extern crate self as mlx_engine;
 #[path = "../tests/support/mod.rs"]
 mod test_support;
 
-use mlx_engine_base::{files, limits, shards};
+use mlx_engine_base::{files, fork, limits, shards, threads};
 
 pub use array::{Device, Dtype, memory};
 pub use mlx_engine_base::{env, error, progress};

@@ -209,6 +209,18 @@ fn leaving_at_any_moment() {
     }
 }
 
+/// Signals, forks, and the end of the process while a callback waits.
+#[test]
+fn processes() {
+    let dir = TempDir::new("process");
+    write_case("qwen3", dir.path(), 2);
+    let binary = dir.path().join("program");
+    compile("tests/c/process.c", &binary, Link::Shared);
+    for what in ["signals", "fork", "fork-first", "exit-in-callback"] {
+        run(Command::new(&binary).arg(dir.path()).arg(what).env("ASAN_OPTIONS", "detect_leaks=0"));
+    }
+}
+
 /// The examples compile as cleanly as the tests, and say what is wrong with their arguments.
 #[test]
 fn examples() {

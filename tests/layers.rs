@@ -184,14 +184,30 @@ fn circles_are_found() {
 }
 
 #[test]
-fn unsafe_code_has_three_homes() {
+fn unsafe_code_has_its_homes() {
     for (path, text) in sources() {
-        let home = matches!(module(&path), "array" | "kernels" | "ffi");
-        let forbids = text.contains("#![forbid(unsafe_code)]");
+        let home = matches!(module(&path), "array" | "kernels" | "ffi")
+            || matches!(path.as_str(), "base/threads.rs" | "base/fork.rs");
+        let forbids = text.contains("#![forbid(unsafe_code)]") || path == "base/lib.rs";
         let has = code(&text).any(|l| l.contains("unsafe ") && !l.contains("unsafe_code"));
         assert!(home || !has, "{path} has unsafe code");
         let top = (path.ends_with("/mod.rs") || path.ends_with("/lib.rs")) && path.matches('/').count() == 1;
         assert!(home || !top || forbids, "{path} does not forbid unsafe code");
+    }
+}
+
+/// Threads of ours must not take the host's signals, so only `base::threads` starts any.
+#[test]
+fn threads_start_without_signals() {
+    for (path, text) in sources() {
+        let text = text.split("#[cfg(test)]").next().unwrap();
+        if path == "base/threads.rs" || path.ends_with("tests.rs") {
+            continue;
+        }
+        let starts = ["thread::spawn(", "scope.spawn(", ".spawn_scoped(", "Builder::new().spawn("];
+        for line in code(text).filter(|line| starts.iter().any(|start| line.contains(start))) {
+            assert!(line.contains("threads::spawn(") || line.contains("without_signals(||"), "{path}: {line}");
+        }
     }
 }
 

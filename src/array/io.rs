@@ -19,6 +19,7 @@ use super::device::cpu_stream;
 use super::error::check;
 use super::{Array, Out, sys};
 use crate::error::{Error, Result};
+use crate::threads::without_signals;
 
 /// Bytes read between two looks at the cancel flag.
 pub(super) const CHUNK: usize = 4 << 20;
@@ -112,7 +113,7 @@ impl Reader {
         let part = out.len().div_ceil(threads);
         std::thread::scope(|scope| {
             for (i, piece) in out.chunks_mut(part).enumerate() {
-                scope.spawn(move || self.read_range(piece, offset + (i * part) as u64));
+                without_signals(|| scope.spawn(move || self.read_range(piece, offset + (i * part) as u64)));
             }
         });
     }

@@ -55,11 +55,13 @@ pub enum ErrorKind {
     DiskFull = 19,
     /// The same model is in use by other work, in this process or another.
     Busy = 20,
+    /// The process was forked from one that had made this, or an engine; it cannot be used here.
+    Forked = 21,
 }
 
 impl ErrorKind {
     /// Every kind, in the order of its code.
-    pub const ALL: [ErrorKind; 20] = [
+    pub const ALL: [ErrorKind; 21] = [
         ErrorKind::InvalidArgument,
         ErrorKind::NotFound,
         ErrorKind::Io,
@@ -80,6 +82,7 @@ impl ErrorKind {
         ErrorKind::AccessDenied,
         ErrorKind::DiskFull,
         ErrorKind::Busy,
+        ErrorKind::Forked,
     ];
 
     /// The number this kind has in the C API.

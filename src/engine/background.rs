@@ -2,22 +2,17 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{RecvTimeoutError, channel, sync_channel};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use super::panic::panic_error;
 use super::task::{Observer, Reporter, Task, enter_observed_thread};
 use crate::error::{Error, ErrorKind, Result};
+use crate::threads;
 
 /// How often a cancel is checked for.
 const TICK: Duration = Duration::from_millis(20);
 /// How long cancelled work may take to end.
 const PATIENCE: Duration = Duration::from_millis(100);
-
-fn spawn(name: &'static str, body: impl FnOnce() + Send + 'static) -> Result<()> {
-    let no_thread = |e| Error::new(ErrorKind::Io, "cannot start a thread").with_source(e);
-    thread::Builder::new().name(name.into()).spawn(body).map(drop).map_err(no_thread)
-}
 
 fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| Err(panic_error(&*payload)))
@@ -35,7 +30,7 @@ pub(crate) fn background<E: 'static, T: Clone + Send + 'static>(
     let (mut reporter, task) = Reporter::new(what, Box::new(observer));
     // Passed through a channel, so that it stays here if no thread can be started.
     let (sender, receiver) = sync_channel::<Reporter<E, T>>(1);
-    let started = spawn("mlx-background", move || {
+    let started = threads::spawn("mlx-background", None, move || {
         let Ok(mut reporter) = receiver.recv() else { return };
         enter_observed_thread();
         let result = guarded(|| work(&mut reporter));
@@ -65,7 +60,7 @@ impl<E, T: Clone> Reporter<E, T> {
         cancel: impl FnOnce(),
     ) -> Result<R> {
         let (sender, receiver) = channel();
-        spawn("mlx-request", move || {
+        threads::spawn("mlx-request", None, move || {
             let _ = sender.send(guarded(work));
         })?;
         let (mut cancel, mut until) = (Some(cancel), None);

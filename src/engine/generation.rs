@@ -34,7 +34,7 @@ impl Model {
         guides: Guides,
         observer: impl Observer<GenerationEvent, GenerationStats> + 'static,
     ) -> Result<Task<GenerationStats>> {
-        self.check_poison()?;
+        self.check_usable()?;
         let facts = ModelFacts {
             vocab_size: self.info().vocab_size,
             context_length: self.info().context_length,

@@ -35,7 +35,7 @@ impl Model {
     /// # Errors
     /// At once, without a task, if a token is not in the vocabulary or the result would not fit in memory.
     pub fn logits(&self, tokens: Vec<u32>) -> Result<Task<Arc<Logits>>> {
-        self.check_poison()?;
+        self.check_usable()?;
         let vocab_size = self.info().vocab_size;
         check_tokens(&tokens, vocab_size)?;
         if tokens.len() * vocab_size as usize > MAX_VALUES {

@@ -20,8 +20,8 @@ mod prefix;
 mod task;
 mod worker;
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 
 pub(crate) use background::background;
 pub use logits::Logits;
@@ -34,6 +34,7 @@ pub(crate) use worker::{Job, Step, Worker};
 
 use crate::array::Device;
 use crate::error::Result;
+use crate::fork::Process;
 use prefix::Held;
 use worker::Handle;
 
@@ -48,22 +49,28 @@ struct Inner {
     device: Device,
     max_batch: usize,
     prefixes: Held,
+    process: Process,
 }
 
 impl Engine {
     /// Starts an engine.
     ///
     /// # Errors
-    /// If MLX has no such device here, no thread can be started, or `max_batch` is 0.
+    /// If MLX has no such device here, the system has no thread, `max_batch` is 0, or the process was forked from one that had
+    /// made an engine.
     pub fn new(options: &EngineOptions) -> Result<Engine> {
         options.validate()?;
+        // MLX's threads and statics are those of the process that computed first.
+        static FIRST: OnceLock<Process> = OnceLock::new();
+        let process = *FIRST.get_or_init(Process::current);
+        process.check("an engine was made")?;
         let device = options.device.unwrap_or_else(Device::best);
         let max_batch = options.max_batch() as usize;
         let handle = Handle::acquire(device)?;
         let prefixes = Held::default();
         let budget = options.prefix_bytes.map_or_else(prefix::default_budget, |bytes| bytes as usize);
         handle.keep_prefixes(budget, prefixes.clone());
-        Ok(Engine { inner: Arc::new(Inner { handle: Some(handle), device, max_batch, prefixes }) })
+        Ok(Engine { inner: Arc::new(Inner { handle: Some(handle), device, max_batch, prefixes, process }) })
     }
 
     /// The device of this engine.
@@ -83,7 +90,14 @@ impl Engine {
 
     /// Frees what generations left, before anything that is started from now on. A model that is unloaded frees its own.
     pub fn clear_prefixes(&self) {
-        self.handle().clear_prefixes();
+        if self.inner.process.is_current() {
+            self.handle().clear_prefixes();
+        }
+    }
+
+    /// [`ErrorKind::Forked`](crate::ErrorKind::Forked) in a process that was forked after the engine was made.
+    pub(crate) fn check_process(&self) -> Result<()> {
+        self.inner.process.check("the engine was made")
     }
 
     /// Runs `start` on the engine's thread; the job it returns takes turns with the others.
@@ -93,7 +107,9 @@ impl Engine {
 
     /// Forgets a model once nothing uses it.
     pub(crate) fn unload(&self, id: u64) {
-        self.handle().unload(id);
+        if self.inner.process.is_current() {
+            self.handle().unload(id);
+        }
     }
 
     fn handle(&self) -> &Handle {
@@ -103,7 +119,7 @@ impl Engine {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if let Some(handle) = self.handle.take() {
+        if let Some(handle) = self.handle.take().filter(|_| self.process.is_current()) {
             handle.release();
         }
     }

@@ -34,7 +34,11 @@ impl Engine {
         configuration: ModelConfiguration,
         observer: impl Observer<LoadEvent, Model> + 'static,
     ) -> Task<Model> {
-        let (reporter, task) = Reporter::new("a load", Box::new(observer));
+        let (mut reporter, task) = Reporter::new("a load", Box::new(observer));
+        if let Err(error) = self.check_process() {
+            reporter.done(Err(error));
+            return task;
+        }
         let engine = self.clone();
         self.spawn(move |_| {
             let loader = Loader::new(configuration, reporter.cancel_flag(), reporter.pause_flag());
@@ -82,7 +86,9 @@ impl Model {
         self.inner.poisoned.store(true, Ordering::Release);
     }
 
-    pub(crate) fn check_poison(&self) -> Result<()> {
+    /// Whether it can compute: not after a panic, of which nothing is known, and not in a forked process.
+    pub(crate) fn check_usable(&self) -> Result<()> {
+        self.inner.engine.check_process()?;
         match self.inner.poisoned.load(Ordering::Acquire) {
             true => Err(Error::new(ErrorKind::Poisoned, "an earlier use of this model panicked; load it again")),
             false => Ok(()),

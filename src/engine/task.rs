@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::exit::is_exiting;
+use super::exit::{call_host, is_exiting};
 use crate::error::{Error, ErrorKind, Result};
+use crate::fork::Process;
 
 /// What to do after an event, as the observer decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +63,7 @@ pub struct Task<T> {
 
 struct Shared<T> {
     what: &'static str,
+    process: Process,
     cancelled: Arc<AtomicBool>,
     paused: Arc<AtomicBool>,
     result: Mutex<Option<Result<T>>>,
@@ -98,17 +100,24 @@ impl<T: Clone> Task<T> {
 
     /// Whether the task is over.
     pub fn is_done(&self) -> bool {
-        self.shared.result.lock().is_some()
+        // In a forked process nobody would unlock it.
+        !self.shared.process.is_current() || self.shared.result.lock().is_some()
+    }
+
+    fn check_process(&self) -> Result<()> {
+        self.shared.process.check("the task was started")
     }
 
     /// Waits for the end and returns the result. After it the observer is no longer called.
     ///
     /// # Errors
-    /// What the task failed with; [`ErrorKind::Reentrant`] when called from an observer.
+    /// What the task failed with; [`ErrorKind::Reentrant`] when called from an observer, [`ErrorKind::Forked`] in a process
+    /// that was forked after the start.
     pub fn wait(&self) -> Result<T> {
         if in_callback() {
             return Err(Error::new(ErrorKind::Reentrant, "waiting for a task inside a callback would never end"));
         }
+        self.check_process()?;
         let mut result = self.shared.result.lock();
         while result.is_none() {
             self.shared.done.wait(&mut result);
@@ -120,6 +129,9 @@ impl<T: Clone> Task<T> {
     pub fn wait_for(&self, at_most: Duration) -> Option<Result<T>> {
         if in_callback() {
             return Some(self.wait());
+        }
+        if let Err(error) = self.check_process() {
+            return Some(Err(error));
         }
         let mut result = self.shared.result.lock();
         if result.is_none() {
@@ -191,6 +203,7 @@ impl<E, T: Clone> Reporter<E, T> {
     pub fn new(what: &'static str, observer: Box<dyn Observer<E, T>>) -> (Self, Task<T>) {
         let shared = Arc::new(Shared {
             what,
+            process: Process::current(),
             cancelled: Arc::default(),
             paused: Arc::default(),
             result: Mutex::new(None),
@@ -202,7 +215,7 @@ impl<E, T: Clone> Reporter<E, T> {
     /// Tells the observer; its wish to cancel takes effect like any cancel.
     pub fn event(&mut self, event: &E) {
         if let Some(observer) = &mut self.observer
-            && observer.event(event) == Control::Cancel
+            && call_host(|| observer.event(event)) == Control::Cancel
         {
             self.shared.cancelled.store(true, Ordering::Release);
         }
@@ -245,8 +258,10 @@ impl<E, T: Clone> Reporter<E, T> {
         }
         // A panicking observer must not keep others waiting.
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            observer.done(&result);
-            drop(observer);
+            call_host(|| {
+                observer.done(&result);
+                drop(observer);
+            });
         }));
         *self.shared.result.lock() = Some(result);
         self.shared.done.notify_all();

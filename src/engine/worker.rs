@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::OnceLock;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
@@ -11,14 +12,16 @@ use once_cell::sync::Lazy;
 use parking_lot::Mutex;
 
 use super::decoding::{Decoding, Stream};
-use super::exit::begin_exit;
+use super::exit::{InHost, begin_exit};
 use super::panic::panic_error;
 use super::prefix::{Held, Prefixes};
 use super::task::enter_observed_thread;
 use crate::array::{Device, before_exit, memory, set_device, synchronize};
 use crate::cache::Cache;
 use crate::error::{Error, ErrorKind, Result};
+use crate::fork::Process;
 use crate::models::LanguageModel;
+use crate::threads;
 
 /// What one step of a job did.
 pub(crate) enum Step {
@@ -59,10 +62,18 @@ enum Message {
 static IDLE: Lazy<Mutex<Vec<Handle>>> = Lazy::new(Default::default);
 
 /// A thread, and the way to it.
-type Thread = (ThreadId, Sender<Message>);
+#[derive(Clone)]
+struct Thread {
+    id: ThreadId,
+    sender: Sender<Message>,
+    in_host: InHost,
+}
 
 /// All threads, for the end of the process.
 static THREADS: Lazy<Mutex<Vec<Thread>>> = Lazy::new(Default::default);
+
+/// The process of these threads.
+static STARTED_IN: OnceLock<Process> = OnceLock::new();
 
 /// How often jobs that wait for work elsewhere are asked, where there is nothing else to do.
 const NAP: Duration = Duration::from_millis(20);
@@ -70,20 +81,30 @@ const NAP: Duration = Duration::from_millis(20);
 /// How long the end of the process waits for steps under way.
 const EXIT_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How often it looks at threads that may be in a callback.
+const EXIT_TICK: Duration = Duration::from_millis(2);
+
 /// Stops all engines; without it they would use MLX while it is being destroyed.
 extern "C" fn stop_all() {
-    if !begin_exit() {
+    // In a forked process there are no threads to be stopped.
+    if !STARTED_IN.get().is_some_and(|process| process.is_current()) || !begin_exit() {
         return;
     }
-    let (stopped, is_stopped) = channel();
     // A callback that ends the process is on one of the threads, which therefore does nothing else any more.
     let here = thread::current().id();
-    let others = THREADS.lock().iter().filter(|(id, _)| *id != here).map(|(_, s)| s.clone()).collect::<Vec<_>>();
-    let waiting = others.iter().filter(|s| s.send(Message::Exit(stopped.clone())).is_ok()).count();
+    let others = THREADS.lock().iter().filter(|other| other.id != here).cloned().collect::<Vec<_>>();
+    let stopping = others.into_iter().filter_map(|other| {
+        let (stopped, is_stopped) = channel();
+        other.sender.send(Message::Exit(stopped)).ok()?;
+        Some((other.in_host, is_stopped))
+    });
     let until = Instant::now() + EXIT_PATIENCE;
-    for _ in 0..waiting {
-        if is_stopped.recv_timeout(until.saturating_duration_since(Instant::now())).is_err() {
-            return;
+    for (in_host, is_stopped) in stopping.collect::<Vec<_>>() {
+        // A thread in a callback stays there, so it need not be waited for.
+        while matches!(is_stopped.recv_timeout(EXIT_TICK), Err(RecvTimeoutError::Timeout)) && !in_host.get() {
+            if Instant::now() > until {
+                return;
+            }
         }
     }
 }
@@ -97,6 +118,7 @@ pub struct Handle {
 impl Handle {
     /// An idle thread for this device, or a new one.
     pub fn acquire(device: Device) -> Result<Handle> {
+        STARTED_IN.get_or_init(Process::current);
         let mut idle = IDLE.lock();
         if let Some(i) = idle.iter().position(|h| h.device == device) {
             return Ok(idle.swap_remove(i));
@@ -105,21 +127,19 @@ impl Handle {
         let (sender, receiver) = channel();
         let (ready, is_ready) = channel();
         let (again, to_stop) = (sender.clone(), sender.clone());
-        std::thread::Builder::new()
-            .name("mlx-engine".into())
-            .spawn(move || {
-                let result = set_device(device);
-                let failed = result.is_err();
-                if !failed {
-                    THREADS.lock().push((thread::current().id(), to_stop));
-                    before_exit(stop_all);
-                }
-                let _ = ready.send(result);
-                if !failed {
-                    Worker::default().run(&receiver, || Handle { device, sender: again.clone() });
-                }
-            })
-            .map_err(|e| Error::new(ErrorKind::Io, "cannot start the engine's thread").with_source(e))?;
+        threads::spawn("mlx-engine", None, move || {
+            let result = set_device(device);
+            let failed = result.is_err();
+            if !failed {
+                let in_host = InHost::of_this_thread();
+                THREADS.lock().push(Thread { id: thread::current().id(), sender: to_stop, in_host });
+                before_exit(stop_all);
+            }
+            let _ = ready.send(result);
+            if !failed {
+                Worker::default().run(&receiver, || Handle { device, sender: again.clone() });
+            }
+        })?;
         is_ready.recv().map_err(|_| Error::internal("the engine's thread ended while starting"))??;
         Ok(Handle { device, sender })
     }

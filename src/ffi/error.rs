@@ -63,6 +63,8 @@ pub const MLXE_ERROR_ACCESS_DENIED: i32 = 18;
 pub const MLXE_ERROR_DISK_FULL: i32 = 19;
 /// The same model is in use by other work, in this process or another.
 pub const MLXE_ERROR_BUSY: i32 = 20;
+/// The process was forked from one that had made this handle, or an engine; neither can be used here.
+pub const MLXE_ERROR_FORKED: i32 = 21;
 
 /// The error's code, one of MLXE_ERROR_*; MLXE_OK if `error` is NULL. Later versions may have more codes.
 ///

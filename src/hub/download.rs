@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use mlx_engine_base::progress::{Progress, Retry, Stage};
@@ -19,6 +18,7 @@ use super::transfer::{Claim, Transfer};
 use super::wanted::{Check, DownloadRequest};
 use super::xet::Xet;
 use crate::error::{Error, ErrorKind, Result};
+use crate::threads;
 
 /// How long a cancelled download may take to end before waiting callers are told that it is over. Connecting cannot be
 /// interrupted; its thread then ends later, without touching anything.
@@ -167,8 +167,7 @@ impl Drop for Download {
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
-    let thread = thread::Builder::new().name(name.into()).stack_size(512 << 10).spawn(work);
-    thread.map(drop).map_err(|e| Error::new(ErrorKind::Io, "cannot start a thread").with_source(e))
+    threads::spawn(name, Some(512 << 10), work)
 }
 
 impl Shared {

@@ -17,6 +17,7 @@ use super::xet::Xet;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{MAX_CONFIG, parse_json};
 use crate::shards::{INDEX, MAX_INDEX};
+use crate::threads::without_signals;
 
 /// The size of the first request: most headers are shorter.
 const FIRST: u64 = 64 << 10;
@@ -159,7 +160,8 @@ impl Remote<'_> {
         std::thread::scope(|scope| {
             for _ in 1..self.client.options().connections.clamp(1, 16).min(files.len()) {
                 // Fewer threads do as well.
-                let _ = std::thread::Builder::new().name("mlx-headers".into()).spawn_scoped(scope, work);
+                let thread = std::thread::Builder::new().name("mlx-headers".into());
+                let _ = without_signals(|| thread.spawn_scoped(scope, work));
             }
             work();
         });

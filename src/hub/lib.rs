@@ -56,7 +56,7 @@ mod xet;
 #[cfg_attr(feature = "network", allow(dead_code, reason = "only its own tests use it here"))]
 mod absent;
 
-use mlx_engine_base::{env, error, files, limits, shards};
+use mlx_engine_base::{env, error, files, limits, shards, threads};
 
 pub use cache::{Place, cache_dir, complete_snapshot, snapshot};
 pub use catalog::{Catalog, CatalogEntry};

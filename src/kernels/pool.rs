@@ -76,8 +76,7 @@ fn pool() -> &'static Pool {
             wake: Condvar::new(),
         }));
         for i in 1..threads {
-            let started = std::thread::Builder::new().name(format!("mlx-cpu-{i}")).spawn(move || worker(pool, i));
-            if let Err(e) = started {
+            if let Err(e) = mlx_engine_base::threads::spawn(&format!("mlx-cpu-{i}"), None, move || worker(pool, i)) {
                 log::warn!("kernels have {i} of {threads} threads: {e}");
                 break;
             }

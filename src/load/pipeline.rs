@@ -22,6 +22,7 @@ use crate::hub::{Download, DownloadRequest, InUse, Storage};
 use crate::models::LanguageModel;
 use crate::models::registry::{self, Architecture};
 use crate::progress::{Progress, Stage};
+use crate::threads;
 use crate::tokenizer::{Tokenizer, TokenizerOptions};
 use crate::weights::quantization::Quantization;
 use crate::weights::{Checkpoint, Parameter, Weights};
@@ -486,12 +487,9 @@ fn read_tokenizer(directory: Option<PathBuf>, eos: Vec<u32>) -> Result<Receiver<
         return Ok(receiver);
     };
     let options = TokenizerOptions { eos_token_ids: eos, ..Default::default() };
-    std::thread::Builder::new()
-        .name("mlx-tokenizer".into())
-        .spawn(move || {
-            let _ = sender.send(Tokenizer::from_directory(&directory, options).map(Some));
-        })
-        .map_err(|e| Error::new(ErrorKind::Io, "cannot start a thread").with_source(e))?;
+    threads::spawn("mlx-tokenizer", None, move || {
+        let _ = sender.send(Tokenizer::from_directory(&directory, options).map(Some));
+    })?;
     Ok(receiver)
 }
 

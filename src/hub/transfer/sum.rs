@@ -9,6 +9,7 @@ use super::super::checksum::Checksum;
 use super::super::disk::disk;
 use super::{BUFFER, Transfer};
 use crate::error::{Error, ErrorKind, Result};
+use crate::threads;
 
 /// Files whose checksum is computed while they arrive.
 const FOLLOWED: u64 = 4 << 20;
@@ -47,8 +48,7 @@ impl Transfer {
                 this.moved.notify_all();
             }
         };
-        let thread = std::thread::Builder::new().name("mlx-checksum".into()).spawn(run);
-        thread.map(drop).map_err(|e| Error::new(ErrorKind::Io, "cannot start a thread").with_source(e))
+        threads::spawn("mlx-checksum", None, run)
     }
 
     /// `None` if the file is restarted or abandoned meanwhile.

@@ -81,6 +81,8 @@ extension EngineError.Code {
     public static let diskFull = Self(MLXE_ERROR_DISK_FULL)
     /// The same model is in use by other work, in this process or another.
     public static let busy = Self(MLXE_ERROR_BUSY)
+    /// The process was forked from one that had made this object, or an engine; neither can be used here.
+    public static let forked = Self(MLXE_ERROR_FORKED)
 
     /// The codes that have names, which are printed instead of their numbers.
     static let names: [Self: String] = [
@@ -90,6 +92,7 @@ extension EngineError.Code {
         .reentrant: "reentrant", .panic: "panic", .poisoned: "poisoned", .network: "network",
         .contextFull: "contextFull", .internal: "internal",
         .accessDenied: "accessDenied", .diskFull: "diskFull", .busy: "busy",
+        .forked: "forked",
     ]
 }
 
