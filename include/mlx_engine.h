@@ -115,6 +115,9 @@
 /// The same model is in use by other work, in this process or another.
 #define MLXE_ERROR_BUSY 20
 
+/// The process was forked from one that had made this handle, or an engine; neither can be used here.
+#define MLXE_ERROR_FORKED 21
+
 /// No messages.
 #define MLXE_LOG_OFF 0
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::panic::panic_error;
 use super::task::{Observer, Reporter, Task, enter_observed_thread};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::threads;
 
 /// How often a cancel is checked for.

@@ -44,6 +44,7 @@ pub(super) fn call_host<T>(call: impl FnOnce() -> T) -> T {
         fn drop(&mut self) {
             self.0.0.store(false, Ordering::SeqCst);
             while is_exiting() {
+                self.0.0.store(true, Ordering::SeqCst);
                 thread::park();
             }
         }

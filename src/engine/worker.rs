@@ -18,7 +18,7 @@ use super::prefix::{Held, Prefixes};
 use super::task::enter_observed_thread;
 use crate::array::{Device, before_exit, memory, set_device, synchronize};
 use crate::cache::Cache;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::fork::Process;
 use crate::models::LanguageModel;
 use crate::threads;

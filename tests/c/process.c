@@ -1,5 +1,4 @@
 // What a host does with its process: `process MODEL signals|fork|fork-first|exit-in-callback`.
-#define _GNU_SOURCE
 #include <signal.h>
 #include <sys/wait.h>
 #include <time.h>

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::super::checksum::Checksum;
 use super::super::disk::disk;
 use super::{BUFFER, Transfer};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::threads;
 
 /// Files whose checksum is computed while they arrive.
