@@ -19,6 +19,10 @@
 //             if struct_size is impossible.
 // Threads.    "Any thread" means any thread at any time, several at once. Callbacks run on a thread of the library;
 //             blocking calls inside them fail with MLXE_ERROR_REENTRANT.
+// Processes.  Signals are the host's: the library's threads block all but those that the processor raises. A process that
+//             is forked after an engine was made can use neither it nor another one (MLXE_ERROR_FORKED); fork before,
+//             or start a program (posix_spawn, exec). exit() waits for steps under way, not for callbacks: a thread in
+//             one stays there.
 // Panics.     No panic crosses the C boundary: a bug in the library becomes MLXE_ERROR_PANIC.
 //
 // Generated from src/ffi by `cargo xtask header`. Do not edit.
