@@ -99,6 +99,12 @@ test-neon: nightly ## the CPU kernels for Arm, under QEMU (nightly compiler); ta
 parity: build $(VENV)/bin/python ## compare with mlx-lm on random checkpoints (SEEDS=5)
 	$(VENV)/bin/python tests/parity/parity.py target/release/mlxe --seeds $(or $(SEEDS),5)
 
+.PHONY: template-parity
+TEMPLATE_CASES := $(abspath $(TARGET))/template-cases.jsonl
+template-parity: $(VENV)/bin/python ## chat templates against Jinja2 as transformers sets it up (COUNT=6000 SEED=0)
+	$(VENV)/bin/python tests/parity/templates.py $(TEMPLATE_CASES) --count $(or $(COUNT),6000) --seed $(or $(SEED),0)
+	MLXE_TEMPLATE_CASES=$(TEMPLATE_CASES) $(CARGO) test --locked --workspace --test templates -- cases_render
+
 bench: build $(VENV)/bin/python ## speed compared with mlx-lm and llama.cpp (docs/benchmarks.md), of the C API and of the kernels
 	$(VENV)/bin/pip install --quiet --requirement benches/requirements.txt
 	$(VENV)/bin/python benches/side_by_side.py $(MLXE)

@@ -272,7 +272,12 @@ fn finds_chat_templates() {
     let more = ("additional_chat_templates/rag.jinja", "rag");
     assert_eq!(names(&[]), pairs(&[]));
     assert_eq!(names(&[config]), pairs(&[("default", "config")]));
-    assert_eq!(names(&[config, json]), pairs(&[("default", "json")]));
+    // The processor's template counts where there is a processor, or where the tokenizer has none.
+    let processor = ("preprocessor_config.json", "{}");
+    assert_eq!(names(&[json]), pairs(&[("default", "json")]));
+    assert_eq!(names(&[config, json]), pairs(&[("default", "config")]));
+    assert_eq!(names(&[config, json, processor]), pairs(&[("default", "json")]));
+    assert_eq!(names(&[config, processor]), pairs(&[("default", "config")]));
     assert_eq!(names(&[config, json, jinja]), pairs(&[("default", "jinja")]));
     assert_eq!(names(&[config, jinja, more]), pairs(&[("default", "jinja"), ("rag", "rag")]));
     let list = r#"{"chat_template": [{"name": "tool_use", "template": "t"}, {"name": "default", "template": "d"}]}"#;

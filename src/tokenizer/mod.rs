@@ -10,7 +10,6 @@ mod decoder;
 mod detokenizer;
 mod isolated;
 mod jinja;
-mod python;
 mod source;
 mod template;
 

@@ -365,8 +365,9 @@ fn add_bos_and_eos(
     Ok(())
 }
 
-/// The chat templates by name. Jinja files come first, as in transformers; then `chat_template.json`, which processors
-/// of images and sound come with; then the configuration.
+/// The chat templates by name. Jinja files come first, as in transformers; then the tokenizer's configuration.
+/// `chat_template.json` is the processor's of images and sound: where there is one, its template comes before the
+/// tokenizer's.
 fn templates(dir: &Path, config: &Map<String, Json>) -> Result<BTreeMap<String, String>> {
     let mut templates = BTreeMap::new();
     if let Some(source) = read_template(dir, "chat_template.jinja")? {
@@ -394,10 +395,15 @@ fn templates(dir: &Path, config: &Map<String, Json>) -> Result<BTreeMap<String, 
         return Ok(templates);
     }
     const JSON: &str = "chat_template.json";
-    if let Some(file) = read_json(dir, JSON, TEMPLATE_LIMIT)? {
-        return named_templates(file.get("chat_template").unwrap_or(&Json::Null), JSON);
+    let own = named_templates(config.get("chat_template").unwrap_or(&Json::Null), "tokenizer_config.json");
+    let has_processor = ["preprocessor_config.json", "processor_config.json"].iter().any(|f| dir.join(f).exists());
+    if !has_processor && !own.as_ref().is_ok_and(BTreeMap::is_empty) {
+        return own;
     }
-    named_templates(config.get("chat_template").unwrap_or(&Json::Null), "tokenizer_config.json")
+    let file = read_json(dir, JSON, TEMPLATE_LIMIT)?;
+    let processors =
+        named_templates(file.as_ref().and_then(|file| file.get("chat_template")).unwrap_or(&Json::Null), JSON)?;
+    if processors.is_empty() { own } else { Ok(processors) }
 }
 
 /// `chat_template` as the two JSON files have it: one source, an object of them, or a list of `{name, template}`.

@@ -3,14 +3,13 @@
 //! A template is untrusted code from a model's repository. It runs with a budget of instructions, a limit on nesting
 //! and a stack of its own, and sees nothing but what it is passed.
 
-use minijinja::Environment;
 use serde_json::{Map, Value as Json};
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use time::PrimitiveDateTime;
 
 use super::isolated::isolated;
-use super::jinja::{self, NOW, Now, Raised};
+use super::jinja::{Raised, Size, Template, from_json, is_space, json_size};
 use crate::{Error, ErrorKind, Result};
 
 /// The names that reasoning travels under; the first is the one that templates read today.
@@ -59,7 +58,7 @@ pub(super) struct ChatTemplates(BTreeMap<String, ChatTemplate>);
 #[derive(Debug)]
 struct ChatTemplate {
     source: String,
-    compiled: OnceLock<Result<Environment<'static>>>,
+    compiled: OnceLock<Result<Template>>,
 }
 
 impl FromIterator<(String, String)> for ChatTemplates {
@@ -90,14 +89,13 @@ impl ChatTemplates {
         let mut chat = Chat::new(messages, options)?;
         let job = || match self.choose(options)? {
             Chosen::Own(name, template) => {
-                let environment =
-                    template.compiled.get_or_init(|| jinja::compile(name, &template.source).map_err(template_error));
-                let environment = environment.as_ref().map_err(Clone::clone)?;
-                chat.render(environment, name, &template.source, options, special_tokens)
+                let compile = || Template::compile(name, &template.source).map_err(template_error);
+                let compiled = template.compiled.get_or_init(compile).as_ref().map_err(Clone::clone)?;
+                chat.render(compiled, &template.source, options, special_tokens)
             }
             Chosen::Inline(source) => {
-                let environment = jinja::compile("inline", source).map_err(template_error)?;
-                chat.render(&environment, "inline", source, options, special_tokens)
+                let compiled = Template::compile("inline", source).map_err(template_error)?;
+                chat.render(&compiled, source, options, special_tokens)
             }
         };
         isolated(ErrorKind::Template, "rendering the chat template", job)?
@@ -163,8 +161,7 @@ impl Chat {
 
     fn render(
         &mut self,
-        environment: &Environment,
-        name: &str,
+        template: &Template,
         source: &str,
         options: &TemplateOptions,
         special_tokens: &BTreeMap<String, String>,
@@ -173,24 +170,22 @@ impl Chat {
             Some(field) => Some(self.mark_end(field, source)?),
             None => None,
         };
-        let mut context: BTreeMap<&str, minijinja::Value> = BTreeMap::new();
-        context.extend(special_tokens.iter().map(|(name, token)| (name.as_str(), token.as_str().into())));
-        context.extend(options.variables.iter().map(|(name, value)| (name.as_str(), to_jinja(value))));
-        context.insert("messages", self.messages.iter().map(map_to_jinja).collect());
-        context.insert("tools", options.tools.as_ref().map_or(().into(), to_jinja));
-        context.insert("documents", options.documents.as_ref().map_or(().into(), to_jinja));
-        context.insert("add_generation_prompt", options.add_generation_prompt.into());
-        if let Some(now) = options.now {
-            context.insert(NOW, minijinja::Value::from_object(Now(now)));
-        }
-        let count = |list: &Option<Json>| list.as_ref().and_then(Json::as_array).map_or(0, Vec::len);
-        let mut environment = environment.clone();
-        environment
-            .set_fuel(Some(jinja::fuel(self.messages.len() + count(&options.tools) + count(&options.documents))));
-        let rendered = environment
-            .get_template(name)
-            .and_then(|template| template.render(minijinja::Value::from_pairs(context)))
-            .map_err(template_error)?;
+        let mut variables: BTreeMap<&str, minijinja::Value> = BTreeMap::new();
+        variables.extend(special_tokens.iter().map(|(name, token)| (name.as_str(), token.as_str().into())));
+        variables.extend(options.variables.iter().map(|(name, value)| (name.as_str(), from_json(value))));
+        let messages: Vec<Json> = std::mem::take(&mut self.messages).into_iter().map(Json::Object).collect();
+        let messages = Json::Array(messages);
+        let (tools, documents) = (options.tools.as_ref(), options.documents.as_ref());
+        variables.insert("messages", from_json(&messages));
+        variables.insert("tools", tools.map_or(().into(), from_json));
+        variables.insert("documents", documents.map_or(().into(), from_json));
+        variables.insert("add_generation_prompt", options.add_generation_prompt.into());
+        let inputs = || [Some(&messages), tools, documents].into_iter().flatten();
+        let size = Size {
+            bytes: source.len() + inputs().chain(options.variables.values()).map(json_size).sum::<usize>(),
+            items: inputs().filter_map(Json::as_array).map(Vec::len).sum(),
+        };
+        let rendered = template.render(variables, size, options.now).map_err(template_error)?;
         match to_continue {
             Some(text) => cut_at_mark(rendered, &text),
             None => Ok(rendered),
@@ -240,7 +235,7 @@ impl Chat {
 /// Cuts a rendering behind the text that is to be continued.
 fn cut_at_mark(mut rendered: String, text: &str) -> Result<String> {
     let tag = CONTINUE_TAG.trim_end();
-    let at = rendered.rfind(tag).filter(|_| rendered.contains(text.trim_matches(super::python::is_space)));
+    let at = rendered.rfind(tag).filter(|_| rendered.contains(text.trim_matches(is_space)));
     let Some(at) = at else {
         return Err(Error::template(
             "continue_final_message: the last message does not appear in what the chat template rendered",
@@ -250,7 +245,7 @@ fn cut_at_mark(mut rendered: String, text: &str) -> Result<String> {
     rendered.truncate(at);
     if !kept_space {
         // The template trimmed the message, so what stood before the tag goes as well.
-        rendered.truncate(rendered.trim_end_matches(super::python::is_space).len());
+        rendered.truncate(rendered.trim_end_matches(is_space).len());
     }
     Ok(rendered)
 }
@@ -269,25 +264,6 @@ fn normalized(message: &Map<String, Json>) -> Map<String, Json> {
         message.insert(REASONING[0].into(), reasoning);
     }
     message
-}
-
-fn to_jinja(value: &Json) -> minijinja::Value {
-    match value {
-        Json::Null => ().into(),
-        Json::Bool(value) => (*value).into(),
-        Json::Number(number) => match (number.as_i64(), number.as_u64()) {
-            (Some(number), _) => number.into(),
-            (_, Some(number)) => number.into(),
-            _ => number.as_f64().unwrap_or(f64::NAN).into(),
-        },
-        Json::String(text) => text.as_str().into(),
-        Json::Array(items) => items.iter().map(to_jinja).collect(),
-        Json::Object(map) => map_to_jinja(map),
-    }
-}
-
-fn map_to_jinja(map: &Map<String, Json>) -> minijinja::Value {
-    minijinja::Value::from_pairs(map.iter().map(|(key, value)| (key.as_str(), to_jinja(value))))
 }
 
 /// The engine's error as ours. What the template itself raised is the whole message.
