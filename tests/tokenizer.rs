@@ -129,6 +129,18 @@ fn added_tokens_decode_to_their_own_text() {
     assert_eq!(stream(&tokenizer, &encoded, false), text);
 }
 
+/// More white space than a pattern's matcher goes back over: what follows is still divided.
+#[test]
+fn a_million_blanks_do_not_stop_the_pattern() {
+    let dir = tests().join("fixtures/tiny-qwen3");
+    let tokenizer = Tokenizer::from_directory(&dir, TokenizerOptions::default()).unwrap();
+    let after = "12345 and more";
+    let wanted = tokenizer.encode(&format!(" {after}"), false).unwrap();
+    let long = tokenizer.encode(&format!("{}{after}", " ".repeat(1_300_000)), false).unwrap();
+    assert_eq!(long[long.len() - wanted.len()..], wanted, "{:?}", &long[long.len() - 20..]);
+    assert_eq!(tokenizer.decode(&long, false).unwrap().len(), 1_300_000 + after.len());
+}
+
 #[test]
 fn streams_text_as_soon_as_it_is_certain() {
     let tokenizer = load("byte_level");

@@ -10,6 +10,7 @@ mod decoder;
 mod detokenizer;
 mod isolated;
 mod jinja;
+mod parts;
 mod source;
 mod template;
 
@@ -18,10 +19,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use tokenizers::Encoding;
 
 use crate::{Error, ErrorKind, Result};
 use decoder::Pipeline;
 use isolated::isolated;
+use parts::parts;
 use template::ChatTemplates;
 
 pub use detokenizer::StreamingDetokenizer;
@@ -99,7 +102,15 @@ impl Tokenizer {
     ///
     /// [`ErrorKind::Tokenizer`] where the vocabulary has no way to write `text`.
     pub fn encode(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>> {
-        let encoding = self.inner.tokenizer.encode_fast(text, add_special_tokens);
+        let tokenizer = &self.inner.tokenizer;
+        let encoding = match parts(text)[..] {
+            [all] => tokenizer.encode_fast(all, add_special_tokens),
+            ref parts => parts
+                .iter()
+                .map(|part| tokenizer.encode_fast(*part, false))
+                .collect::<Result<Vec<_>, _>>()
+                .and_then(|parts| tokenizer.post_process(Encoding::merge(parts, false), None, add_special_tokens)),
+        };
         let encoding = encoding.map_err(|error| Error::tokenizer(format!("the text cannot be encoded: {error}")))?;
         Ok(encoding.get_ids().to_vec())
     }
