@@ -17,7 +17,7 @@ TSAN_FOLDER ?= $(TARGET)/tsan
 LINT_FOLDER ?= $(TARGET)/lint
 
 .PHONY: help demo test lint parity bench build header options install test-c nightly test-sanitizers test-asan test-valgrind \
-        test-tsan test-cuda test-neon test-swift bench-swift check-apple lint-workflows
+        test-tsan test-all test-swift-tsan test-cuda test-neon test-swift bench-swift check-apple lint-workflows
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -34,19 +34,19 @@ demo: build ## build everything, then ask the small model in the repository a qu
 	    -Ltarget/release -lmlx_engine -Wl,-rpath,'$(BESIDE)/../release'
 	target/demo/chat $(MODEL) "$(QUESTION)"
 
-test: lint ## all tests, the sanitizers included
+test: lint ## all tests but those of test-all
 	@$(call need,pkg-config,pkg-config)
 	@$(call need,cmake,cmake)
 	@$(call need,clang,clang)
-	@$(call need,zip,zip)
-	@$(call need,unzip,unzip)
-	@$(call need,shasum,perl)
 	$(CARGO) build --locked --workspace
 	MLXE_REQUIRE_TOOLS=1 MLXE_TEST_PROGRAMS="$(abspath $(TARGET))/debug" $(CARGO) test --locked --workspace
 	$(TARGET)/debug/xtask docs --check --from $(TARGET)/debug
-	$(MAKE) test-sanitizers
+	$(MAKE) test-asan
+	$(MAKE) test-valgrind
 	$(MAKE) test-swift
-	$(MAKE) check-apple
+
+# Each compiles the library again, for another target or with another compiler.
+test-all: test test-tsan test-swift-tsan check-apple ## also ThreadSanitizer, and the Apple platforms
 
 lint: ## formatting and lints, warnings denied
 	$(CARGO) fmt --all --check
@@ -127,6 +127,7 @@ install: ## install header, libraries, MLX, pkg-config and CMake files, mlxe; PR
 check-apple: ## what can be checked of the Apple platforms without a Mac: docs/apple.md
 	@$(call need,clang,clang)
 	@$(call need,zip,zip)
+	@$(call need,unzip,unzip)
 	@$(call need,shasum,perl)
 	NIGHTLY=$(NIGHTLY) $(CARGO) xtask check-apple
 
@@ -159,7 +160,12 @@ test-tsan: nightly ## the Rust library with ThreadSanitizer (nightly compiler)
 	$(CARGO_TSAN) test --target $(HOST) --package mlx-engine --no-default-features --test stress
 
 # Where there is no Swift 6, tools/swift makes a Debian root that has it, once; about 2 GB in the cache.
-test-swift: nightly ## the Swift package, its examples and documentation; ThreadSanitizer
+test-swift: ## the Swift package, its examples and documentation
+	@$(call need,clang,clang)
+	$(CARGO) build --locked --workspace
+	tools/swift/test.sh "$(TARGET)/debug"
+
+test-swift-tsan: nightly ## the same, and Swift's stress test with ThreadSanitizer (nightly compiler)
 	@$(call need,clang,clang)
 	$(CARGO) build --locked --workspace
 	$(CARGO_TSAN) build --locked --target $(HOST) --package mlx-engine --no-default-features --lib
