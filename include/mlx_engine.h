@@ -430,6 +430,8 @@ typedef struct mlxe_progress_t {
     double retry_seconds;
     /// While waiting to retry: what went wrong; otherwise NULL.
     const char *retry_reason;
+    /// What the task waits for another process to finish; NULL where it waits for none.
+    const char *waiting_for;
 } mlxe_progress_t;
 
 /// Callbacks of work on models, of a search or of an estimate. All functions may be NULL. They are called on a thread

@@ -17,9 +17,14 @@ impl Variable {
         trimmed(std::env::var(self.name).ok()?)
     }
 
-    /// Its value as a path; `None` if it is unset or empty.
+    /// A file or a folder; `None` also if it is empty. `~`, `$NAME` and `${NAME}` are expanded as the Hub's Python libraries
+    /// do it: not every place where variables are set has a shell.
     pub fn path(self) -> Option<PathBuf> {
-        std::env::var_os(self.name).filter(|v| !v.is_empty()).map(PathBuf::from)
+        let value = std::env::var_os(self.name).filter(|v| !v.is_empty())?;
+        match (self == HOME, value.to_str()) {
+            (false, Some(text)) => Some(expanded(text, |name| std::env::var(name).ok())),
+            _ => Some(PathBuf::from(value)),
+        }
     }
 
     /// Whether it is true: `1`, `ON`, `YES` or `TRUE`, in any case.
@@ -42,6 +47,11 @@ impl Variable {
         let text = |name: String| trimmed(get(&name)?).map(|text| (name, text));
         text(self.name.to_lowercase()).or_else(|| text(self.name.to_owned()))
     }
+}
+
+/// Unknown variables stay as they are.
+fn expanded(text: &str, get: impl Fn(&str) -> Option<String>) -> PathBuf {
+    shellexpand::full_with_context_no_errors(text, || get(HOME.name), &get).into_owned().into()
 }
 
 fn trimmed(text: String) -> Option<String> {
@@ -109,6 +119,24 @@ variables! {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_may_have_a_tilde_and_variables() {
+        let get = |name: &str| (name == "HOME" || name == "DISK").then(|| format!("/{}", name.to_lowercase()));
+        for (text, path) in [
+            ("~", "/home"),
+            ("~/models", "/home/models"),
+            ("$DISK/models", "/disk/models"),
+            ("${DISK}s/$HOME", "/disks//home"),
+            ("/a/~/b", "/a/~/b"),
+            ("~other/x", "~other/x"),
+            ("/a/$ABSENT/${ABSENT}", "/a/$ABSENT/${ABSENT}"),
+            ("/a b/ü", "/a b/ü"),
+            ("relative", "relative"),
+        ] {
+            assert_eq!(expanded(text, get), PathBuf::from(path), "{text}");
+        }
+    }
 
     #[test]
     fn each_variable_is_explained_once() {

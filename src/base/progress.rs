@@ -95,6 +95,8 @@ pub struct Progress {
     pub retry: Option<Retry>,
     /// Whether the work is paused.
     pub paused: bool,
+    /// What the work waits for another process to finish.
+    pub waiting: Option<String>,
 }
 
 impl Progress {
@@ -140,6 +142,7 @@ impl Progress {
             "retry_seconds": retry.map_or(0.0, |r| r.wait.as_secs_f64()),
             "retry_reason": retry.map(|r| &r.reason),
             "is_paused": self.paused,
+            "waiting_for": self.waiting,
         })
     }
 }

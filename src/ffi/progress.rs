@@ -59,6 +59,8 @@ pub struct mlxe_progress_t {
     pub retry_seconds: f64,
     /// While waiting to retry: what went wrong; otherwise NULL.
     pub retry_reason: *const c_char,
+    /// What the task waits for another process to finish; NULL where it waits for none.
+    pub waiting_for: *const c_char,
 }
 
 /// Room for what a progress points to.
@@ -67,6 +69,7 @@ pub(super) struct ProgressBuffer {
     stage: TextBuffer,
     file: TextBuffer,
     reason: TextBuffer,
+    waiting: TextBuffer,
 }
 
 impl ProgressBuffer {
@@ -99,6 +102,7 @@ impl ProgressBuffer {
             retry_limit: retry.map_or(0, |r| r.limit),
             retry_seconds: retry.map_or(0.0, |r| r.wait.as_secs_f64()),
             retry_reason: retry.map_or(std::ptr::null(), |r| self.reason.set(&r.reason)),
+            waiting_for: progress.waiting.as_ref().map_or(std::ptr::null(), |w| self.waiting.set(w)),
         }
     }
 }

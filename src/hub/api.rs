@@ -11,23 +11,40 @@ use mlx_engine_base::progress::Retry;
 const MAX_PAGES: usize = 200;
 
 impl Client {
-    /// The commit of a revision.
-    pub(super) fn commit(&self, about: Subject, notice: &dyn Fn(Option<Retry>)) -> Result<String> {
+    /// The commit of a revision, and the names of its files if the Hub tells them.
+    pub(super) fn commit(&self, about: Subject, notice: &dyn Fn(Option<Retry>)) -> Result<(String, Vec<String>)> {
         let url = self.url(&format!("api/models/{}/revision/{}", about.id, encode_segment(about.revision)));
         let (json, _) = self.json(&url, about, notice)?;
         let sha = json.get("sha").and_then(Value::as_str).unwrap_or_default();
+        let names = json.get("siblings").and_then(Value::as_array).into_iter().flatten();
+        let names = names.filter_map(|file| file.get("rfilename")?.as_str().map(str::to_owned)).collect();
         match sha.len() == 40 && sha.bytes().all(|b| b.is_ascii_hexdigit()) {
-            true => Ok(sha.to_owned()),
+            true => Ok((sha.to_owned(), names)),
             false => Err(network(format!("{url}: the response has no commit"))),
         }
     }
 
-    /// All files of a commit.
-    pub(super) fn files(&self, commit: &str, about: Subject, notice: &dyn Fn(Option<Retry>)) -> Result<Listing> {
+    /// All files of a commit. `names` are those that it must have.
+    pub(super) fn files(
+        &self,
+        commit: &str,
+        names: &[String],
+        about: Subject,
+        notice: &dyn Fn(Option<Retry>),
+    ) -> Result<Listing> {
         let mut listing = Listing::default();
         let mut next = Some(self.url(&format!("api/models/{}/tree/{commit}?recursive=true", about.id)));
         for _ in 0..MAX_PAGES {
-            let Some(url) = next else { return Ok(listing) };
+            let Some(url) = next else {
+                return match listing.lacks(names) {
+                    None => Ok(listing),
+                    Some(name) => Err(network(format!(
+                        "{}: the server's list of files is not whole: {name} is not in it, and {} files are",
+                        about.id,
+                        listing.files.len()
+                    ))),
+                };
+            };
             let (page, following) = self.json(&url, about, notice)?;
             for entry in
                 page.as_array().ok_or_else(|| network(format!("{url}: the response is not a list of files")))?

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::cache::Repository;
 use super::disk::disk;
 use super::listing::Listing;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::files::read_text;
 use crate::shards::{INDEX, MAX_INDEX};
 
@@ -26,12 +26,15 @@ impl Repository {
         write(&self.tree(commit), listing.to_json().to_string().as_bytes())
     }
 
-    /// Points a branch or tag to a commit.
+    /// Points a branch or tag to a commit. One that has no place beside another of a name like `a` and `a/b` has another.
     pub fn save_ref(&self, revision: &str, commit: &str) -> Result<()> {
-        let path = self.root.join("refs").join(revision);
-        match revision == commit || read_text(&path, 256).is_ok_and(|old| old == commit) {
-            true => Ok(()),
-            false => write(&path, commit.as_bytes()),
+        if revision == commit || self.noted(revision).is_ok_and(|old| old.as_deref() == Some(commit)) {
+            return Ok(());
+        }
+        let [path, other] = self.ref_paths(revision);
+        match write(&path, commit.as_bytes()) {
+            Err(_) if path.is_dir() || path.ancestors().skip(1).any(Path::is_file) => write(&other, commit.as_bytes()),
+            result => result,
         }
     }
 
@@ -46,22 +49,23 @@ impl Repository {
 
     /// Makes a complete blob visible in a snapshot.
     pub fn link(&self, commit: &str, path: &str, etag: &str) -> Result<()> {
-        let pointer = self.pointer(commit, path);
-        if pointer.is_file() {
+        let (blob, pointer) = (self.blob(etag), self.pointer(commit, path));
+        if same_file(&pointer, &blob) {
             return Ok(());
         }
         create_folder_of(&pointer)?;
-        // A link to nothing may be left over from a blob that was removed.
-        let _ = fs::remove_file(&pointer);
         let up = "../".repeat(path.matches('/').count() + 2);
-        let linked = std::os::unix::fs::symlink(format!("{up}blobs/{etag}"), &pointer)
+        // What is there may be a link to nothing, or damaged: readers see that or the right file.
+        let new = pointer.with_file_name(temporary(&pointer));
+        let linked = std::os::unix::fs::symlink(format!("{up}blobs/{etag}"), &new)
             // Some file systems have no symbolic links, some of those have hard ones.
-            .or_else(|_| fs::hard_link(self.blob(etag), &pointer))
-            .or_else(|_| fs::rename(self.blob(etag), &pointer));
-        match linked {
-            Err(_) if pointer.is_file() => Ok(()),
-            other => other.map_err(|e| Error::io(&pointer, e)),
-        }
+            .or_else(|_| fs::hard_link(&blob, &new))
+            .or_else(|_| fs::rename(&blob, &new))
+            .and_then(|()| fs::rename(&new, &pointer));
+        linked.map_err(|e| {
+            let _ = fs::remove_file(&new);
+            disk(&pointer, e)
+        })
     }
 
     /// The lock of a blob, shared with the Python libraries; `None` while it is held elsewhere.
@@ -89,17 +93,36 @@ pub(super) fn create_folder_of(path: &Path) -> Result<()> {
     fs::create_dir_all(folder).map_err(|e| disk(folder, e))
 }
 
+/// Whether both names lead to the same file.
+pub(super) fn same_file(a: &Path, b: &Path) -> bool {
+    let id = |path: &Path| fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));
+    id(a).is_some_and(|a| Some(a) == id(b))
+}
+
+/// The name of a file until it is whole. Git lets no branch end like that.
+pub(super) fn temporary(path: &Path) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    // A name may be as long as the file system allows already.
+    let name = path.file_name().and_then(|n| n.to_str()).filter(|n| n.len() < 200).unwrap_or("new");
+    format!("{name}.{}.{}.tmp.lock", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Whether a file has such a name, or one that earlier versions gave.
+pub(super) fn is_temporary(name: &str) -> bool {
+    let numbers =
+        |text: &str| text.rsplitn(3, '.').take(2).all(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
+    let old =
+        |name: &str| name.strip_suffix(".tmp").is_some_and(|rest| rest.matches('.').count() >= 2 && numbers(rest));
+    name.ends_with(".tmp.lock") || old(name)
+}
+
 /// Writes a small file so that readers see the old text or the new one.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
     create_folder_of(path)?;
-    let unique = format!("{}.{}.tmp", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".");
-    temporary.push(unique);
-    let result = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
+    let new = path.with_file_name(temporary(path));
+    let result = fs::write(&new, bytes).and_then(|()| fs::rename(&new, path));
     result.map_err(|e| {
-        let _ = fs::remove_file(&temporary);
+        let _ = fs::remove_file(&new);
         disk(path, e)
     })
 }

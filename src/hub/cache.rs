@@ -3,9 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::listing::Listing;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::listing::{Listing, RepoFile};
+use super::name::{ModelName, check_id, check_revision};
+use super::whole::{is_whole, may_be_whole};
 use crate::env::{self, Variable};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::files::read_text;
 use crate::shards::{INDEX, MAX_INDEX, Shards};
 
@@ -37,12 +41,11 @@ pub(super) fn home() -> Option<PathBuf> {
 
 /// The folder of a model in a cache. `revision` is a branch, a tag or a commit; `main` if not given.
 pub fn snapshot(cache: &Path, id: &str, revision: Option<&str>) -> Result<PathBuf> {
-    let revision = revision.unwrap_or("main");
-    let repository = Repository::new(cache, id)?;
-    check_revision(revision)?;
+    let (id, revision) = named(id, revision)?;
+    let repository = Repository::new(cache, &id)?;
     let missing =
         || Error::not_found(format!("{id} (revision {revision}) is not in the model cache {}", cache.display()));
-    let commit = repository.commit(revision)?.ok_or_else(missing)?;
+    let commit = repository.commit(&revision)?.ok_or_else(missing)?;
     let folder = repository.snapshot(&commit);
     match folder.is_dir() {
         true => Ok(folder),
@@ -55,11 +58,17 @@ pub fn snapshot(cache: &Path, id: &str, revision: Option<&str>) -> Result<PathBu
 /// # Errors
 /// If the id or the revision is malformed, or the cache cannot be read.
 pub fn complete_snapshot(cache: &Path, id: &str, revision: Option<&str>) -> Result<Option<PathBuf>> {
-    let revision = revision.unwrap_or("main");
-    let repository = Repository::new(cache, id)?;
-    check_revision(revision)?;
-    let Some(commit) = repository.commit(revision)? else { return Ok(None) };
+    let (id, revision) = named(id, revision)?;
+    let repository = Repository::new(cache, &id)?;
+    let Some(commit) = repository.commit(&revision)? else { return Ok(None) };
     Ok(repository.is_complete(&commit).then(|| repository.snapshot(&commit)))
+}
+
+/// The id and the revision of a name as people give it.
+fn named(id: &str, revision: Option<&str>) -> Result<(String, String)> {
+    let (id, revision) = ModelName::parse(id)?.with_revision(revision)?;
+    let revision = revision.unwrap_or_else(|| "main".into());
+    check_revision(&revision).map(|()| (id, revision))
 }
 
 /// A location in a models directory: which directory, and which model.
@@ -104,13 +113,28 @@ impl Repository {
 
     /// The commit that a branch or tag points to in this cache; anything else must be a commit itself.
     pub fn commit(&self, revision: &str) -> Result<Option<String>> {
-        let commit = match read_text(&self.root.join("refs").join(revision), 256) {
-            Ok(text) => text.trim().to_owned(),
-            Err(e) if e.kind() == ErrorKind::NotFound => revision.to_owned(),
-            Err(e) => return Err(e),
-        };
+        let commit = self.noted(revision)?.unwrap_or_else(|| revision.to_owned());
         check_revision(&commit)?;
         Ok(self.snapshot(&commit).is_dir().then_some(commit))
+    }
+
+    /// Where the commit of a branch or tag may be noted. Names that exclude each other as paths (`a` and `a/b`) or are too
+    /// long for one are below a name that no branch has, and that the Python libraries take for another branch.
+    pub(super) fn ref_paths(&self, revision: &str) -> [PathBuf; 2] {
+        let escaped = utf8_percent_encode(revision, NON_ALPHANUMERIC).to_string();
+        let refs = self.root.join("refs");
+        [refs.join(revision), refs.join("%").join(escaped)]
+    }
+
+    /// What is noted for a branch or tag. An empty file, as a full disk leaves it, says nothing.
+    pub(super) fn noted(&self, revision: &str) -> Result<Option<String>> {
+        for path in self.ref_paths(revision).iter().filter(|path| path.is_file()) {
+            match read_text(path, 256)?.trim() {
+                "" => {}
+                commit => return Ok(Some(commit.to_owned())),
+            }
+        }
+        Ok(None)
     }
 
     pub fn snapshot(&self, commit: &str) -> PathBuf {
@@ -124,20 +148,22 @@ impl Repository {
             return false;
         }
         let index = read_text(&folder.join(INDEX), MAX_INDEX).ok();
-        let there = |path: &str| folder.join(path).is_file();
         if let Some(listing) = self.listing(commit) {
+            let there = |f: &&RepoFile| is_whole(&folder.join(&f.path), f.size);
             let weights = listing.weight_files(index.as_deref());
-            return listing.small_files().iter().all(|f| there(&f.path))
-                && weights.is_ok_and(|files| files.iter().all(|f| there(&f.path)));
+            return listing.small_files().iter().all(there) && weights.is_ok_and(|files| files.iter().all(there));
         }
         // Who downloaded it kept no list of files: what is there, and an index, have to do.
         let names: Vec<String> = fs::read_dir(&folder)
             .into_iter()
             .flatten()
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-            .filter(|name| there(name))
+            .filter(|name| folder.join(name).is_file())
             .collect();
-        Shards::choose(names.iter().map(String::as_str), index.as_deref()).is_ok_and(|shards| !shards.files.is_empty())
+        let shards = Shards::choose(names.iter().map(String::as_str), index.as_deref());
+        let whole =
+            |shards: Shards| !shards.files.is_empty() && shards.files.iter().all(|f| may_be_whole(&folder.join(f)));
+        may_be_whole(&folder.join("config.json")) && shards.is_ok_and(whole)
     }
 
     /// The files of the commit, if it was ever listed.
@@ -151,47 +177,10 @@ impl Repository {
     }
 }
 
-/// `name` or `org/name`, of the characters that the Hub allows.
-pub(super) fn check_id(id: &str) -> Result<()> {
-    let part = |p: &str| {
-        !p.is_empty()
-            && p.len() <= 96
-            && !p.starts_with(['.', '-'])
-            && !p.contains("..")
-            && p.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
-    };
-    let parts: Vec<&str> = id.split('/').collect();
-    match parts.len() <= 2 && parts.iter().all(|p| part(p)) {
-        true => Ok(()),
-        false => Err(Error::invalid_argument(format!("{id:?} is not a model id (name or organisation/name)"))),
-    }
-}
-
-/// A relative path without `..`.
-pub(super) fn check_revision(revision: &str) -> Result<()> {
-    let fine = !revision.is_empty()
-        && revision.len() <= 256
-        && !revision.contains(['\\', '\0'])
-        && revision.split('/').all(|p| !p.is_empty() && p != "." && p != "..");
-    match fine {
-        true => Ok(()),
-        false => Err(Error::invalid_argument(format!("{revision:?} is not a valid revision"))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn refuses_ids_that_lead_elsewhere() {
-        for id in ["", "a/b/c", "../x", "a/..", "a//b", ".hidden", "a b", "org/na\0me"] {
-            assert!(check_id(id).is_err(), "{id:?}");
-        }
-        for id in ["gpt2", "mlx-community/Qwen3-4B-4bit", "a_b/c.d-e"] {
-            check_id(id).unwrap();
-        }
-    }
+    use crate::error::ErrorKind;
 
     #[test]
     fn the_models_directory_has_a_place_on_every_platform() {
@@ -228,6 +217,17 @@ mod tests {
         assert_eq!(Place::of(&link), Some(place));
         for elsewhere in [&cache, &repository, &repository.join("snapshots"), &cache.join("absent")] {
             assert_eq!(Place::of(elsewhere), None, "{}", elsewhere.display());
+        }
+        // What says nothing, and folders of other branches, are no branches.
+        std::fs::write(repository.join("refs/empty"), "").unwrap();
+        std::fs::create_dir_all(repository.join("refs/feature")).unwrap();
+        std::fs::write(repository.join("refs/feature/a"), "0123abc").unwrap();
+        std::fs::write(repository.join("refs/gone"), "fedcba").unwrap();
+        for revision in ["empty", "feature", "feature/a/b", "gone"] {
+            assert_eq!(snapshot(&cache, "org/name", Some(revision)).unwrap_err().kind(), ErrorKind::NotFound);
+        }
+        for name in ["org/name@feature/a", "https://huggingface.co/org/name/tree/main", "hf://org/name@0123abc"] {
+            assert_eq!(snapshot(&cache, name, None).unwrap(), found, "{name}");
         }
         for revision in ["../..", "evil"] {
             assert_eq!(snapshot(&cache, "org/name", Some(revision)).unwrap_err().kind(), ErrorKind::InvalidArgument);

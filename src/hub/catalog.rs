@@ -14,7 +14,7 @@ use std::sync::LazyLock;
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 
-use super::cache::check_id;
+use super::name::check_id;
 use crate::error::{Error, Result};
 
 /// The built-in entries.

@@ -26,6 +26,11 @@ impl Checksum {
         Checksum(context)
     }
 
+    /// Of the bytes alone, which some mirrors name files by.
+    pub fn sha1() -> Self {
+        Checksum(Context::new(&SHA1_FOR_LEGACY_USE_ONLY))
+    }
+
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }

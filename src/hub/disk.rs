@@ -31,8 +31,24 @@ pub(super) fn check_room(folder: &Path, needed: u64, what: &str) -> Result<()> {
         true => Ok(()),
         false => Err(Error::new(
             ErrorKind::DiskFull,
-            format!("{what} needs {needed} more bytes in {}, where {free} are free", folder.display()),
+            format!(
+                "{what} needs {} more in {}, where {} are free, of which {} are kept for the system",
+                human(needed),
+                folder.display(),
+                human(free),
+                human(MARGIN)
+            ),
         )),
+    }
+}
+
+/// A number of bytes as people read it.
+fn human(bytes: u64) -> String {
+    const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let unit = (bytes.max(1).ilog2() / 10) as usize;
+    match unit {
+        0 => format!("{bytes} B"),
+        _ => format!("{:.2} {}", bytes as f64 / (1u64 << (10 * unit)) as f64, UNITS[unit]),
     }
 }
 
@@ -99,6 +115,8 @@ mod tests {
         check_room(&folder, 1, "a model").unwrap();
         let error = check_room(&folder, u64::MAX / 2, "a model").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::DiskFull);
-        assert!(error.message().contains("a model"), "{error}");
+        let text = error.message();
+        assert!(text.contains("a model needs 8.00 EiB more") && text.contains("of which 32.00 MiB are kept"), "{text}");
+        assert_eq!([human(0), human(1023), human(1024), human(5 << 29)], ["0 B", "1023 B", "1.00 KiB", "2.50 GiB"]);
     }
 }

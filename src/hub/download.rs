@@ -1,19 +1,22 @@
 //! Downloading a model: what it needs and what is missing, over several connections.
 
+use std::cell::Cell;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use mlx_engine_base::progress::{Progress, Retry, Stage};
 use parking_lot::{Condvar, Mutex};
 
-use super::cache::{Repository, check_revision};
+use super::cache::Repository;
 use super::disk::{check_room, prepare, sync_folder};
 use super::http::{Client, Subject};
 use super::listing::{Listing, RepoFile};
+use super::name::{ModelName, check_revision};
 use super::options::HubOptions;
 use super::progress::{FileProgress, Speed};
+use super::retry::Failure;
 use super::transfer::{Claim, Transfer};
 use super::wanted::{Check, DownloadRequest};
 use super::xet::Xet;
@@ -40,6 +43,8 @@ struct Shared {
     transfers: Mutex<Vec<Arc<Transfer>>>,
     /// One slot for each worker, and one for the requests before them.
     retries: Mutex<Vec<Option<Retry>>>,
+    /// Another process has the model alone.
+    changing: AtomicBool,
     /// Bytes received, for the speed.
     traffic: AtomicU64,
     speed: Mutex<Speed>,
@@ -54,18 +59,21 @@ impl Download {
     /// # Errors
     /// If the id, the revision or the endpoint is malformed, or no thread can be started.
     pub fn start(options: HubOptions, request: DownloadRequest) -> Result<Download> {
-        let revision = request.revision.unwrap_or_else(|| "main".into());
+        let name = ModelName::parse_at(&request.id, &options.endpoint)?;
+        let (id, revision) = name.with_revision(request.revision.as_deref())?;
+        let revision = revision.unwrap_or_else(|| "main".into());
         check_revision(&revision)?;
         let shared = Arc::new(Shared {
-            repository: Repository::new(&options.cache, &request.id)?,
+            repository: Repository::new(&options.cache, &id)?,
             client: Client::new(options)?,
-            id: request.id,
+            id,
             revision,
             stage: Mutex::new(Stage::Listing),
             commit: Mutex::default(),
             xet: OnceLock::new(),
             transfers: Mutex::default(),
             retries: Mutex::default(),
+            changing: AtomicBool::new(false),
             traffic: AtomicU64::new(0),
             speed: Mutex::default(),
             failure: Mutex::default(),
@@ -187,14 +195,39 @@ impl Shared {
         prepare(&self.client.options().cache)?;
         // The model cannot be removed or moved meanwhile.
         let _in_use = loop {
-            match self.repository.share()? {
+            let guard = self.repository.share()?;
+            self.changing.store(guard.is_none(), Ordering::Relaxed);
+            match guard {
                 Some(guard) => break guard,
                 None => self.client.control().sleep(Duration::from_millis(20))?,
             }
         };
-        let commit = self.client.commit(self.about(), &|r| self.notice(0, r))?;
+        let (commit, names) = self.client.commit(self.about(), &|r| self.notice(0, r))?;
         *self.commit.lock() = Some(commit.clone());
-        let listing = self.list(&commit)?;
+        let (mut listing, kept) = match self.kept(&commit, &names) {
+            Some(listing) => (listing, true),
+            None => (self.list(&commit, &names)?, false),
+        };
+        self.fetch_small(&commit, &listing, check)?;
+        let mut index = self.repository.index(&commit)?;
+        if kept && listing.weight_files(index.as_deref()).is_err() {
+            // Whoever kept the list may have been told of a part of it only.
+            listing = self.list(&commit, &names)?;
+            self.fetch_small(&commit, &listing, None)?;
+            index = self.repository.index(&commit)?;
+        }
+        let weights = listing.weight_files(index.as_deref()).map_err(|e| e.context(&self.id))?;
+        *self.stage.lock() = Stage::Weights;
+        self.fetch(&commit, &weights)?;
+        let snapshot = self.repository.snapshot(&commit);
+        sync_folder(&self.repository.root.join("blobs"));
+        sync_folder(&snapshot);
+        self.repository.save_ref(&self.revision, &commit)?;
+        Ok(snapshot)
+    }
+
+    /// Configuration, tokenizer and templates. `config.json` comes first, and is checked.
+    fn fetch_small(self: &Arc<Self>, commit: &str, listing: &Listing, check: Option<Check>) -> Result<()> {
         *self.stage.lock() = Stage::Config;
         let (config, small): (Vec<&RepoFile>, Vec<&RepoFile>) =
             listing.small_files().into_iter().partition(|f| f.path == "config.json");
@@ -204,20 +237,11 @@ impl Shared {
                 self.id
             )));
         }
-        self.fetch(&commit, &config)?;
+        self.fetch(commit, &config)?;
         if let Some(check) = check {
-            check(&self.repository.pointer(&commit, "config.json"))?;
+            check(&self.repository.pointer(commit, "config.json"))?;
         }
-        self.fetch(&commit, &small)?;
-        let index = self.repository.index(&commit)?;
-        let weights = listing.weight_files(index.as_deref()).map_err(|e| e.context(&self.id))?;
-        *self.stage.lock() = Stage::Weights;
-        self.fetch(&commit, &weights)?;
-        let snapshot = self.repository.snapshot(&commit);
-        sync_folder(&self.repository.root.join("blobs"));
-        sync_folder(&snapshot);
-        self.repository.save_ref(&self.revision, &commit)?;
-        Ok(snapshot)
+        self.fetch(commit, &small)
     }
 
     /// The snapshot in the cache, or an error that says what to do.
@@ -247,12 +271,19 @@ impl Shared {
         retries[slot] = retry;
     }
 
-    /// All files of a commit. A commit never changes, so a listing that is there is right.
-    fn list(&self, commit: &str) -> Result<Listing> {
-        if let Some(listing) = self.repository.listing(commit) {
-            return Ok(listing);
-        }
-        let listing = self.client.files(commit, self.about(), &|r| self.notice(0, r))?;
+    /// The list of a commit's files that is kept, unless it was cut short: by a version that lost pages, or a server.
+    fn kept(&self, commit: &str, names: &[String]) -> Option<Listing> {
+        let listing = self.repository.listing(commit)?;
+        let known = !names.is_empty();
+        let fine = listing.files.contains_key("config.json")
+            && listing.lacks(names).is_none()
+            && (known || listing.has_tokenizer());
+        fine.then_some(listing)
+    }
+
+    /// All files of a commit, as the Hub lists them. A commit never changes, so the list is kept.
+    fn list(&self, commit: &str, names: &[String]) -> Result<Listing> {
+        let listing = self.client.files(commit, names, self.about(), &|r| self.notice(0, r))?;
         self.repository.save_listing(commit, &listing)?;
         Ok(listing)
     }
@@ -273,15 +304,26 @@ impl Shared {
             transfer.take_cached()?;
             new.push(Arc::new(transfer));
         }
-        self.transfers.lock().extend(new.iter().cloned());
+        {
+            let mut all = self.transfers.lock();
+            all.retain(|old| new.iter().all(|new| new.file.path != old.file.path));
+            all.extend(new.iter().cloned());
+        }
         let missing: Vec<Arc<Transfer>> = new.into_iter().filter(|t| !t.is_done()).collect();
         if missing.is_empty() {
             return Ok(());
         }
         let needed = missing.iter().map(|t| t.missing_bytes()).sum();
         check_room(&self.client.options().cache, needed, &self.id)?;
-        let pool = Arc::new(Pool { working: Mutex::new(0), changed: Condvar::new(), transfers: missing });
         let workers = self.client.options().connections.clamp(1, 64);
+        let crowd = Crowd { limit: workers, busy: 0, refused: Instant::now() };
+        let pool = Arc::new(Pool {
+            working: Mutex::new(0),
+            changed: Condvar::new(),
+            transfers: missing,
+            crowd: Mutex::new(crowd),
+            most: workers,
+        });
         for slot in 1..=workers {
             let (this, of) = (self.clone(), pool.clone());
             *pool.working.lock() += 1;
@@ -322,24 +364,38 @@ impl Shared {
         let notice = |retry| self.notice(slot, retry);
         loop {
             control.wait_while_paused()?;
-            let mut left = false;
-            let mut chunk = None;
-            for transfer in &pool.transfers {
-                match transfer.claim()? {
-                    Claim::Chunk(found) => {
-                        chunk = Some((transfer, found));
-                        break;
-                    }
-                    Claim::Busy => left = true,
-                    Claim::Done => {}
-                }
+            if pool.is_over() {
+                return Ok(());
             }
-            match (chunk, left) {
-                (Some((transfer, chunk)), _) => transfer.fetch(chunk, &notice, &self.traffic)?,
-                (None, true) => control.sleep(Duration::from_millis(20))?,
-                (None, false) => return Ok(()),
+            if !pool.enter() {
+                control.sleep(Duration::from_millis(20))?;
+                continue;
+            }
+            let result = self.work_once(pool, &notice);
+            pool.exit();
+            if !result? {
+                control.sleep(Duration::from_millis(20))?;
             }
         }
+    }
+
+    /// Fetches a range of the first file that has one; false if there is nothing to do now.
+    fn work_once(&self, pool: &Pool, notice: &dyn Fn(Option<Retry>)) -> Result<bool> {
+        for transfer in &pool.transfers {
+            if let Claim::Chunk(chunk) = transfer.claim()? {
+                let left = Cell::new(false);
+                let leaves = |failure: &Failure| {
+                    left.set(pool.leaves(failure));
+                    left.get()
+                };
+                transfer.fetch(chunk, notice, &self.traffic, &leaves)?;
+                if !left.get() {
+                    pool.worked();
+                }
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn files(&self) -> Vec<FileProgress> {
@@ -350,6 +406,16 @@ impl Shared {
             finished: t.is_done(),
         };
         self.transfers.lock().iter().map(file).collect()
+    }
+
+    /// What another process has to finish first.
+    fn waiting(&self) -> Option<String> {
+        if self.changing.load(Ordering::Relaxed) {
+            return Some(format!("{} is being removed or moved by another process", self.id));
+        }
+        let transfers = self.transfers.lock();
+        let elsewhere = transfers.iter().find(|t| !t.is_done() && t.is_elsewhere());
+        elsewhere.map(|t| format!("{} is being downloaded by another process", t.file.path))
     }
 
     fn progress(&self) -> Progress {
@@ -376,6 +442,7 @@ impl Shared {
             remaining: seconds.and_then(|s| Duration::try_from_secs_f64(s).ok()),
             retry: self.retries.lock().iter().flatten().max_by_key(|r| r.attempt).cloned(),
             paused: self.client.control().is_paused(),
+            waiting: self.waiting(),
         }
     }
 }
@@ -385,4 +452,57 @@ struct Pool {
     transfers: Vec<Arc<Transfer>>,
     working: Mutex<usize>,
     changed: Condvar,
+    crowd: Mutex<Crowd>,
+    /// The most connections at once.
+    most: usize,
+}
+
+/// How many connections the server takes at once, as far as is known.
+struct Crowd {
+    limit: usize,
+    busy: usize,
+    /// When it last refused one, or was last tried with one more.
+    refused: Instant,
+}
+
+/// After how much time without refusals a server is tried with one more connection.
+const CALM: Duration = Duration::from_secs(10);
+
+impl Pool {
+    fn is_over(&self) -> bool {
+        self.transfers.iter().all(|t| t.is_done())
+    }
+
+    /// Whether one more worker may be busy.
+    fn enter(&self) -> bool {
+        let mut crowd = self.crowd.lock();
+        let may = crowd.busy < crowd.limit;
+        crowd.busy += usize::from(may);
+        may
+    }
+
+    fn exit(&self) {
+        self.crowd.lock().busy -= 1;
+    }
+
+    /// Whether a worker gives up its connection because the server has enough of them. The last one waits instead.
+    fn leaves(&self, failure: &Failure) -> bool {
+        let mut crowd = self.crowd.lock();
+        let leaves = matches!(failure.status, Some(429 | 503)) && crowd.busy > 1;
+        if leaves {
+            crowd.limit = crowd.limit.min(crowd.busy - 1).max(1);
+            crowd.refused = Instant::now();
+            log::warn!("{failure}; going on with {} connections", crowd.limit);
+        }
+        leaves
+    }
+
+    /// A range has come.
+    fn worked(&self) {
+        let mut crowd = self.crowd.lock();
+        if crowd.limit < self.most && crowd.refused.elapsed() >= CALM {
+            crowd.limit += 1;
+            crowd.refused = Instant::now();
+        }
+    }
 }

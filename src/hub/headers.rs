@@ -8,9 +8,9 @@ use parking_lot::Mutex;
 use safetensors::tensor::Metadata;
 use ureq::http::header::CONTENT_RANGE;
 
-use super::cache::{check_id, check_revision};
-use super::http::{Client, Subject, encode_path, io_text, network, reader};
+use super::http::{Client, Subject, encode_path, io_text, is_encoded, network, reader};
 use super::listing::RepoFile;
+use super::name::{ModelName, check_revision};
 use super::remote::{RemoteModel, TensorHeader};
 use super::retry::Failure;
 use super::xet::Xet;
@@ -33,12 +33,13 @@ impl Client {
     /// If the id or the revision is malformed, the repository cannot be read or has no weights in safetensors format,
     /// or a file is not what it should be.
     pub fn inspect(&self, id: &str, revision: Option<&str>) -> Result<RemoteModel> {
-        let revision = revision.unwrap_or("main");
-        check_id(id)?;
+        let name = ModelName::parse_at(id, &self.options().endpoint)?;
+        let (id, revision) = name.with_revision(revision)?;
+        let (id, revision) = (id.as_str(), revision.as_deref().unwrap_or("main"));
         check_revision(revision)?;
         let about = Subject { id, revision, file: None };
-        let commit = self.commit(about, &|_| ())?;
-        let listing = self.files(&commit, about, &|_| ())?;
+        let (commit, names) = self.commit(about, &|_| ())?;
+        let listing = self.files(&commit, &names, about, &|_| ())?;
         let remote = Remote { client: self, id, commit: &commit, xet: Xet::new(self.clone(), id, &commit) };
         let Some(config) = listing.files.get("config.json") else {
             return Err(Error::unsupported(format!("{id}: the repository has no config.json, so it is not a model")));
@@ -105,8 +106,14 @@ impl Remote<'_> {
         let url = client.url(&format!("{}/resolve/{}/{}", self.id, self.commit, encode_path(&file.path)));
         let about = Subject { id: self.id, revision: self.commit, file: Some(&file.path) };
         let wrong = |what: &str| Failure::transient(network(format!("{}: {what}", about.name())));
+        let mut ranges = to > from;
         client.retrying(&|_| (), || {
-            let reply = client.get(&url, (to > from).then_some((from, to)), about)?;
+            let reply = client.get(&url, ranges.then_some((from, to)), about)?;
+            if reply.response.status() == 206 && is_encoded(reply.response.headers()) {
+                // A range of something else.
+                ranges = false;
+                return Err(wrong("the server sent a range of the compressed file"));
+            }
             let skip = match reply.response.status().as_u16() {
                 206 => {
                     let range = reply.response.headers().get(CONTENT_RANGE).and_then(|r| r.to_str().ok());

@@ -12,12 +12,14 @@ mod cache;
 mod catalog;
 mod handle;
 mod listing;
+mod name;
 mod options;
 mod progress;
 mod remote;
 mod request;
 mod search;
 mod wanted;
+mod whole;
 
 #[cfg(feature = "network")]
 mod api;
@@ -62,6 +64,7 @@ pub use cache::{Place, cache_dir, complete_snapshot, snapshot};
 pub use catalog::{Catalog, CatalogEntry};
 pub use handle::Hub;
 pub use listing::{Listing, RepoFile};
+pub use name::ModelName;
 pub use options::{HubOptions, ProxyUrl, Token};
 pub use progress::FileProgress;
 pub use remote::{RemoteModel, TensorHeader};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use serde_json::json;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::shards::Shards;
 
 /// More files than any model has.
@@ -32,17 +32,27 @@ impl RepoFile {
         self.sha256.as_deref().unwrap_or(&self.blob_id)
     }
 
-    /// Checks what will become file names, and drops a Xet hash that is none.
-    fn checked(mut self) -> Result<Self> {
-        check_path(&self.path)?;
+    /// Checks what will become file names, and drops a Xet hash that is none. `None` for what no model needs and what could
+    /// not be a file everywhere: the others are no worse for it.
+    fn checked(mut self) -> Result<Option<Self>> {
+        if leads_out(&self.path) {
+            return Err(network(format!(
+                "the repository lists the file name {:?}, which would be outside of its folder",
+                self.path
+            )));
+        }
         let hex = |text: &str, length| text.len() == length && text.bytes().all(|b| b.is_ascii_hexdigit());
         self.xet_hash = self.xet_hash.filter(|hash| hex(hash, 64));
-        match hex(&self.blob_id, 40) && self.sha256.as_deref().is_none_or(|s| hex(s, 64)) {
-            true => Ok(self),
-            false => Err(Error::new(
-                crate::error::ErrorKind::Network,
-                format!("{}: the server lists it with an impossible checksum", self.path),
-            )),
+        let named = hex(&self.blob_id, 40) && self.sha256.as_deref().is_none_or(|s| hex(s, 64));
+        match (named, is_plain(&self.path)) {
+            (true, true) => Ok(Some(self)),
+            (false, true) if may_be_needed(&self.path) => {
+                Err(network(format!("{}: the server lists it with an impossible checksum", self.path)))
+            }
+            _ => {
+                log::info!("{:?} is left out: no name or checksum that can be kept", self.path);
+                Ok(None)
+            }
         }
     }
 
@@ -53,30 +63,41 @@ impl RepoFile {
         }
         let text = |v: Option<&Value>| v.and_then(Value::as_str).map(str::to_owned);
         let lfs = entry.get("lfs");
-        let (Some(path), Some(size), Some(blob_id)) =
-            (text(entry.get("path")), entry.get("size").and_then(Value::as_u64), text(entry.get("oid")))
-        else {
-            return Err(Error::new(crate::error::ErrorKind::Network, "the server's list of files is malformed"));
+        let Some(path) = text(entry.get("path")) else {
+            return Err(network("the server's list of files is malformed: an entry without a path".into()));
+        };
+        let (Some(size), Some(blob_id)) = (entry.get("size").and_then(Value::as_u64), text(entry.get("oid"))) else {
+            return match may_be_needed(&path) || leads_out(&path) {
+                true => Err(network(format!("{path}: the server lists it without a size or a checksum"))),
+                false => Ok(None),
+            };
         };
         let sha256 = text(lfs.and_then(|l| l.get("oid")));
         let size = lfs.and_then(|l| l.get("size")).and_then(Value::as_u64).unwrap_or(size);
-        RepoFile { path, size, blob_id, sha256, xet_hash: text(entry.get("xetHash")) }.checked().map(Some)
+        RepoFile { path, size, blob_id, sha256, xet_hash: text(entry.get("xetHash")) }.checked()
     }
 }
 
-/// A relative path without `..`, of characters that are valid in file names everywhere.
-fn check_path(path: &str) -> Result<()> {
-    let fine = !path.is_empty()
-        && path.len() <= 1024
+fn network(message: String) -> Error {
+    Error::new(ErrorKind::Network, message)
+}
+
+/// Whether a path would lead out of the folder it is meant for, on any system.
+fn leads_out(path: &str) -> bool {
+    let drive = path.as_bytes().get(1) == Some(&b':') && path.contains(['\\', '/']);
+    path.is_empty() || path.starts_with(['/', '\\']) || drive || path.split(['/', '\\']).any(|p| p == "..")
+}
+
+/// Whether a path is made of characters that are valid in file names everywhere.
+fn is_plain(path: &str) -> bool {
+    path.len() <= 1024
         && !path.chars().any(|c| c.is_control() || "\\:".contains(c))
-        && path.split('/').all(|p| !p.is_empty() && p.len() <= 255 && p != "." && p != "..");
-    match fine {
-        true => Ok(()),
-        false => Err(Error::new(
-            crate::error::ErrorKind::Network,
-            format!("the repository lists the file name {path:?}, which would be outside of its folder"),
-        )),
-    }
+        && path.split('/').all(|p| !p.is_empty() && p.len() <= 255 && p != ".")
+}
+
+/// Whether a model may need a file with this path.
+pub(super) fn may_be_needed(path: &str) -> bool {
+    is_small_part(path) || path.ends_with(".safetensors") && !path.contains('/')
 }
 
 /// All files of a commit, by path.
@@ -103,7 +124,9 @@ impl Listing {
                 sha256: text("lfs_sha256"),
                 xet_hash: text("xet_hash"),
             };
-            files.insert(path.clone(), file.checked().ok()?);
+            if let Some(file) = file.checked().ok()? {
+                files.insert(path.clone(), file);
+            }
         }
         Some(Listing { files })
     }
@@ -122,6 +145,21 @@ impl Listing {
         };
         let files: serde_json::Map<_, _> = self.files.values().map(|f| (f.path.clone(), entry(f))).collect();
         json!({"format_version": 1, "files": files})
+    }
+
+    /// The first of these names of a commit's files that a model may need and that is not here: the list is cut short.
+    pub(super) fn lacks<'a>(&self, names: &'a [String]) -> Option<&'a str> {
+        let missing = |name: &&String| may_be_needed(name) && is_plain(name) && !self.files.contains_key(*name);
+        names.iter().find(missing).map(String::as_str)
+    }
+
+    /// Whether it has any tokenizer. A list that has none may have been cut short by whoever kept it.
+    pub(super) fn has_tokenizer(&self) -> bool {
+        let ends = [".tiktoken", ".model", ".spm", ".vocab"];
+        self.small_files().iter().any(|f| {
+            matches!(f.path.as_str(), "tokenizer.json" | "vocab.json" | "vocab.txt" | "tekken.json")
+                || ends.iter().any(|end| f.path.ends_with(end))
+        })
     }
 
     /// Configuration, tokenizer and templates: small, and needed before anything else. `config.json` comes first.
@@ -207,13 +245,31 @@ mod tests {
     #[test]
     fn names_that_lead_out_are_refused() {
         let entry = |path: &str| json!({"type": "file", "path": path, "size": 1, "oid": "0".repeat(40)});
-        for path in ["../x", "a/../../x", "/etc/passwd", "a//b", "", "C:\\x", "a\\..\\b", "a\0", "./a"] {
+        for path in ["../x", "a/../../x", "/etc/passwd", "", "C:\\x", "c:/x", "a\\..\\b", "\\\\host\\x"] {
             assert!(RepoFile::from_api(&entry(path)).is_err(), "{path:?}");
         }
         assert!(RepoFile::from_api(&entry("a/b.json")).unwrap().is_some());
-        let checksum = json!({"type": "file", "path": "a", "size": 1, "oid": "../../x"});
-        assert!(RepoFile::from_api(&checksum).is_err());
         assert_eq!(RepoFile::from_api(&json!({"type": "directory", "path": "a"})).unwrap(), None);
+    }
+
+    /// A plot with a time in its name is no reason to refuse a model.
+    #[test]
+    fn what_no_model_needs_may_have_any_name() {
+        let long = "x".repeat(256);
+        let entry = |path: &str| json!({"type": "file", "path": path, "size": 1, "oid": "0".repeat(40)});
+        for path in ["runs/12:30.png", "a\0", "a\nb", "a\\b", "./a", "a//b", &long, "notes: draft.json"] {
+            assert_eq!(RepoFile::from_api(&entry(path)).unwrap(), None, "{path:?}");
+        }
+        for bad in [json!({"oid": "../../x", "size": 1}), json!({"oid": "0".repeat(64), "size": 1}), json!({"size": 1})]
+        {
+            let with = |path: &str| {
+                let mut entry = bad.clone();
+                (entry["type"], entry["path"]) = (json!("file"), json!(path));
+                RepoFile::from_api(&entry)
+            };
+            assert_eq!(with("a.png").unwrap(), None);
+            assert!(with("config.json").unwrap_err().message().contains("config.json"));
+        }
     }
 
     #[test]

@@ -31,6 +31,11 @@ impl Token {
         }
     }
 
+    /// A text of a server without the token, which some repeat.
+    pub(super) fn hidden_in(&self, text: &str) -> String {
+        text.replace(&self.0, "(the token)")
+    }
+
     pub(super) fn bearer(&self) -> String {
         format!("Bearer {}", self.0)
     }

@@ -28,7 +28,7 @@ pub struct LoadEvent {
 }
 
 impl LoadEvent {
-    /// A sentence for people. It also mentions a failure that is about to be retried.
+    /// A sentence for people. It also mentions a failure that is about to be retried, and waiting for another process.
     pub fn description(&self) -> String {
         let none = Progress::default();
         let p = self.progress.as_ref().unwrap_or(&none);
@@ -46,12 +46,13 @@ impl LoadEvent {
             LoadingPhase::Ready => "Ready".into(),
             LoadingPhase::Failed => self.failure.as_ref().map_or("Failed".into(), |f| format!("Failed: {f}")),
         };
-        match &p.retry {
-            Some(r) => {
+        match (&p.waiting, &p.retry) {
+            (Some(waiting), _) => format!("{text}; waiting: {waiting}"),
+            (None, Some(r)) => {
                 let wait = r.wait.as_secs_f64();
                 format!("{text}; trying again in {wait:.1} s ({} of {}): {}", r.attempt, r.limit, r.reason)
             }
-            None => text,
+            (None, None) => text,
         }
     }
 

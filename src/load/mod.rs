@@ -24,7 +24,7 @@ pub(crate) use pipeline::{Loaded, Loader};
 use std::path::PathBuf;
 
 use crate::error::{Error, Result};
-use crate::hub::{Hub, Place};
+use crate::hub::{Hub, ModelName, Place};
 
 /// Where a model is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,7 +131,8 @@ impl ModelConfiguration {
         match &self.source {
             ModelSource::Directory(path) => Ok(Place::of(path)),
             ModelSource::Hub { id, .. } => {
-                Ok(Some(Place { directory: self.hub_or_env()?.directory().to_owned(), id: id.clone() }))
+                let id = ModelName::parse(id)?.id;
+                Ok(Some(Place { directory: self.hub_or_env()?.directory().to_owned(), id }))
             }
         }
     }

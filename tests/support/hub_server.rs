@@ -12,7 +12,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -190,6 +190,16 @@ pub enum Fault {
     WrongRange,
     /// The text instead of the answer.
     Garbage(String),
+    /// The `Link` header, with `HOST`, `PATH` and `QUERY` of the next page.
+    Link(String),
+    /// The list of files lacks this one.
+    Without(String),
+    /// An answer of this status with these headers and this text.
+    Says(u16, Vec<(&'static str, String)>, String),
+    /// The body in this `Content-Encoding`: of gzip a real one.
+    Encoded(&'static str),
+    /// A redirect to this path with the request's own behind it, and a query.
+    Via(&'static str, &'static str),
 }
 
 /// Which requests a fault hits.
@@ -246,6 +256,8 @@ struct Shared {
     sent: AtomicU64,
     /// Answers of the storage under way, and the most at once so far.
     busy: Mutex<(usize, usize)>,
+    /// More of them at once are refused.
+    limit: AtomicUsize,
     etags: AtomicU64,
     faulted: AtomicU32,
     stopped: AtomicBool,
@@ -289,7 +301,12 @@ impl HubServer {
                 file.xet = Some(xet.add(&content, chunks));
             }
         }
-        let shared = Arc::new(Shared { xet, xet_life: AtomicU64::new(3600), ..Shared::default() });
+        let shared = Arc::new(Shared {
+            xet,
+            xet_life: AtomicU64::new(3600),
+            limit: AtomicUsize::new(usize::MAX),
+            ..Shared::default()
+        });
         *shared.repos.lock().unwrap() = repos.into_iter().map(Arc::new).collect();
         let storage = listen(shared.clone(), Port::Storage, wrap.clone());
         *shared.storage.lock().unwrap() = storage;
@@ -319,6 +336,11 @@ impl HubServer {
     /// For how many seconds tokens for Xet storage claim to be valid.
     pub fn set_xet_life(&self, seconds: u64) {
         self.shared.xet_life.store(seconds, Ordering::Relaxed);
+    }
+
+    /// How many answers of the storage may be under way at once.
+    pub fn set_limit(&self, connections: usize) {
+        self.shared.limit.store(connections, Ordering::Relaxed);
     }
 
     pub fn seen(&self) -> Vec<Seen> {
@@ -414,10 +436,14 @@ fn serve(shared: &Shared, stream: impl Stream, host: &str, port: Port) -> io::Re
         let storage = port == Port::Storage;
         let request = Seen { method, path, port, storage, authorization, range };
         shared.seen.lock().unwrap().push(request.clone());
-        let answer = shared.answer(&request);
+        let mut answer = shared.answer(&request);
         if storage {
             let mut busy = shared.busy.lock().unwrap();
             *busy = (busy.0 + 1, busy.1.max(busy.0 + 1));
+            if busy.0 > shared.limit.load(Ordering::Relaxed) {
+                shared.faulted.fetch_add(1, Ordering::Relaxed);
+                answer = Answer::error(503, "", "too many connections");
+            }
         }
         let sent = shared.send(reader.get_mut(), host, &request, answer);
         if storage {
@@ -433,7 +459,7 @@ struct Answer {
     status: u16,
     headers: Vec<(String, String)>,
     body: Body,
-    fault: Option<Fault>,
+    fault: Option<Box<Fault>>,
 }
 
 enum Body {
@@ -455,6 +481,18 @@ impl Answer {
         answer
     }
 
+    /// The body as gzip, whatever the encoding is called.
+    fn encoded(self, encoding: &str) -> Self {
+        let bytes = match &self.body {
+            Body::Text(text) => text.clone(),
+            Body::Part(Content::Bytes(bytes), from, to) => bytes[*from as usize..*to as usize].to_vec(),
+            Body::Part(Content::File(path), from, to) => {
+                std::fs::read(path).unwrap()[*from as usize..*to as usize].to_vec()
+            }
+        };
+        Answer { body: Body::Text(gzip(&bytes)), ..self }.header("Content-Encoding", encoding)
+    }
+
     fn header(mut self, name: &str, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
@@ -474,7 +512,8 @@ impl Shared {
     fn answer(&self, request: &Seen) -> Answer {
         let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
         let parts: Vec<String> = path.trim_start_matches('/').split('/').map(decode).collect();
-        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        let via = parts.first().is_some_and(|p| p.starts_with("via "));
+        let parts: Vec<&str> = parts.iter().skip(usize::from(via)).map(String::as_str).collect();
         let at = match parts.as_slice() {
             ["xorb", ..] if request.storage => At::Xorb,
             _ if request.storage => At::Storage,
@@ -485,7 +524,7 @@ impl Shared {
         };
         // A chain of redirects carries how many are left in its query.
         let left = query.strip_prefix("left=").and_then(|n| n.split('-').next()?.parse::<u32>().ok());
-        let fault = if left.is_some() { None } else { self.take_fault(at) };
+        let fault = if left.is_some() || via { None } else { self.take_fault(at) };
         if let Some((status, n)) = match (&fault, left) {
             (Some(Fault::Redirects(status, n)), _) => Some((*status, *n)),
             (_, Some(n)) if n > 0 => {
@@ -510,6 +549,15 @@ impl Shared {
             Some(Fault::RedirectTo(url)) => {
                 return Answer { status: 302, ..Answer::json(&json!({})) }.header("Location", url);
             }
+            Some(Fault::Says(status, headers, text)) => {
+                let answer = Answer { status: *status, headers: Vec::new(), ..Answer::json(&json!({})) };
+                let answer = headers.iter().fold(answer, |answer, (name, value)| answer.header(name, value));
+                return Answer { body: Body::Text(text.clone().into_bytes()), ..answer };
+            }
+            Some(Fault::Via(prefix, query)) => {
+                return Answer { status: 302, ..Answer::json(&json!({})) }
+                    .header("Location", format!("/via {prefix}{path}?{query}"));
+            }
             Some(Fault::Garbage(text)) => {
                 return Answer { body: Body::Text(text.clone().into_bytes()), ..Answer::json(&json!({})) };
             }
@@ -520,13 +568,23 @@ impl Shared {
             At::XetToken => self.xet_token(request, &parts),
             At::Xet => self.xet_answer(request, &parts),
             At::Xorb => self.xorb(request, &parts, query, &fault),
-            At::Api => self.api(request, &parts, query),
+            At::Api => self.api(request, &parts, query, &fault),
             At::Resolve => self.resolve(request, &parts, &fault),
         };
         if let Some(Fault::HugeHeader(bytes)) = &fault {
             answer = answer.header("X-Huge", "x".repeat(*bytes));
         }
-        answer.fault = fault;
+        if let Some(Fault::Link(template)) = &fault {
+            for (_, value) in answer.headers.iter_mut().filter(|(name, _)| name == "Link") {
+                let next = value.split(['<', '>']).nth(1).unwrap().trim_start_matches("HOST").to_owned();
+                let (path, query) = next.split_once('?').unwrap();
+                *value = template.replace("PATH", path).replace("QUERY", query);
+            }
+        }
+        if let Some(Fault::Encoded(encoding)) = &fault {
+            answer = answer.encoded(encoding);
+        }
+        answer.fault = fault.map(Box::new);
         answer
     }
 
@@ -604,7 +662,7 @@ impl Shared {
         }
     }
 
-    fn api(&self, request: &Seen, parts: &[&str], query: &str) -> Answer {
+    fn api(&self, request: &Seen, parts: &[&str], query: &str, fault: &Option<Fault>) -> Answer {
         if parts == ["api", "models"] {
             return self.list(request, query);
         }
@@ -630,7 +688,9 @@ impl Shared {
                 }
                 let from: usize =
                     query.split('&').find_map(|p| p.strip_prefix("cursor=")?.parse().ok()).unwrap_or_default();
-                let entries = repo.files.iter().skip(from).take(PAGE).map(|(name, file)| {
+                let missing = |name: &str| matches!(fault, Some(Fault::Without(other)) if other == name);
+                let page = repo.files.iter().skip(from).take(PAGE).filter(|(name, _)| !missing(name));
+                let entries = page.map(|(name, file)| {
                     let mut entry = json!({"type": "file", "path": name, "size": file.size, "oid": file.sha1});
                     if let Some(sha256) = &file.sha256 {
                         entry["lfs"] = json!({"oid": sha256, "size": file.size, "pointerSize": 134});
@@ -810,8 +870,8 @@ impl Shared {
             Body::Text(text) => text.len() as u64,
             Body::Part(_, start, end) => end - start,
         };
-        let told = match answer.fault {
-            Some(Fault::WrongSize(by)) => length.saturating_add_signed(by),
+        let told = match answer.fault.as_deref() {
+            Some(Fault::WrongSize(by)) => length.saturating_add_signed(*by),
             _ => length,
         };
         let mut head = format!("HTTP/1.1 {} Whatever\r\nContent-Length: {told}\r\n", answer.status);
@@ -824,7 +884,7 @@ impl Shared {
         }
         let sent = match &answer.body {
             Body::Text(text) => stream.write_all(text).map(|()| text.len() as u64),
-            Body::Part(content, start, end) => self.send_part(stream, content, *start, *end, answer.fault.as_ref()),
+            Body::Part(content, start, end) => self.send_part(stream, content, *start, *end, answer.fault.as_deref()),
         }?;
         // After a wrong length nothing else can follow.
         Ok(sent == told)
@@ -891,6 +951,27 @@ impl Shared {
         }
         Ok(at - start)
     }
+}
+
+/// Gzip without compression.
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut out = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+    let mut pieces = bytes.chunks(0xffff).peekable();
+    if bytes.is_empty() {
+        out.extend([1, 0, 0, 0xff, 0xff]);
+    }
+    while let Some(piece) = pieces.next() {
+        out.push(u8::from(pieces.peek().is_none()));
+        out.extend((piece.len() as u16).to_le_bytes());
+        out.extend((!(piece.len() as u16)).to_le_bytes());
+        out.extend(piece);
+    }
+    let crc = bytes.iter().fold(!0u32, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg()))
+    });
+    out.extend((!crc).to_le_bytes());
+    out.extend((bytes.len() as u32).to_le_bytes());
+    out
 }
 
 fn decode(part: &str) -> String {

@@ -1,16 +1,17 @@
 //! Failures of requests, and the meaning of a server's refusals.
 
+use std::io::Read;
 use std::time::Duration;
 
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 use ureq::Body;
-use ureq::http::header::{DATE, RETRY_AFTER};
 use ureq::http::{HeaderMap, Response};
 
 use super::super::retry::Failure;
 use super::address::short;
+use super::encoding::{PAGE, is_page, reader};
 use super::error::{io_text, network};
 use super::{Client, Subject};
 use crate::error::{Error, ErrorKind};
@@ -48,14 +49,36 @@ impl Client {
         Failure { error, transient: !last, after: None, status: None }
     }
 
+    /// The failure behind an error while reading a body.
+    pub(in super::super) fn broken(&self, url: &str, error: std::io::Error) -> Failure {
+        let error = match error.downcast::<Failure>() {
+            Ok(failure) => return failure,
+            Err(error) => error,
+        };
+        match error.downcast::<ureq::Error>() {
+            Ok(error) => self.network(url, error),
+            Err(error) => Failure::transient(network(format!("{}: {}", short(url), io_text(&error)))),
+        }
+    }
+
     /// The meaning of an HTTP status.
-    pub(super) fn refused(&self, status: u16, response: &mut Response<Body>, url: &str, about: Subject) -> Failure {
-        let code = header(response, "X-Error-Code").to_owned();
+    pub(super) fn refused(&self, status: u16, response: Response<Body>, url: &str, about: Subject) -> Failure {
+        let code = header(&response, "X-Error-Code").to_owned();
         let after = retry_after(response.headers(), OffsetDateTime::now_utc());
-        let said = said(response);
+        let said = self.said(response);
         let error = self.meaning(status, &code, &said, url, about);
         let transient = matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504);
         Failure { error, transient, after: after.filter(|_| transient), status: Some(status) }
+    }
+
+    /// What a server says to a refusal, fit to be shown: short, without escape codes, and without the token.
+    fn said(&self, response: Response<Body>) -> String {
+        let said: String = words(response).chars().filter(|c| !c.is_control()).take(300).collect();
+        let said = match &self.inner.options.token {
+            Some(token) => token.hidden_in(&said),
+            None => said,
+        };
+        said.trim().trim_end_matches('.').to_owned()
     }
 
     fn meaning(&self, status: u16, code: &str, said: &str, url: &str, about: Subject) -> Error {
@@ -71,6 +94,15 @@ impl Client {
             (401 | 403, "GatedRepo", false) => denied(format!(
                 "{id} is gated: accept its terms at {page}, then give an access token (HF_TOKEN, or `hf auth login`)"
             )),
+            (401, "", true) if !said.is_empty() => denied(format!(
+                "{name}: {} refuses the access token: {said}. Give a valid one, or none for a public model (HF_TOKEN, or \
+                 `hf auth login`)",
+                short(url)
+            )),
+            (401, "", false) if !said.is_empty() => denied(format!(
+                "{name}: {} wants an access token (HF_TOKEN, or `hf auth login`), or the model does not exist: {said}",
+                short(url)
+            )),
             (401 | 404, "RepoNotFound", true) | (401, "", true) => denied(format!(
                 "{id} does not exist at {endpoint}, or it is private and the token's account cannot read it"
             )),
@@ -81,6 +113,7 @@ impl Client {
             (404, "RevisionNotFound", _) => {
                 Error::not_found(format!("{id} has no branch, tag or commit {}", about.revision))
             }
+            (511, _, _) => network(format!("{name}: {} answered 511: {PAGE}", short(url))),
             (404, _, _) => Error::not_found(format!("{name}: no such file at {endpoint}")),
             (401 | 403, _, _) => denied(format!("{name}: access denied by {} ({status} {said})", short(url))),
             _ => network(format!("{name}: the server answered {status} {said}").trim_end().to_owned()),
@@ -92,21 +125,22 @@ fn header<'a>(response: &'a Response<Body>, name: &str) -> &'a str {
     response.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default()
 }
 
-/// A server's reason for a refusal: in a header, or in the `error` of a JSON response.
-fn said(response: &mut Response<Body>) -> String {
-    let mut said = header(response, "X-Error-Message").to_owned();
-    if said.is_empty() {
-        said = response
-            .body_mut()
-            .with_config()
-            .limit(4 << 10)
-            .read_to_vec()
-            .ok()
-            .and_then(|text| serde_json::from_slice::<Value>(&text).ok())
-            .and_then(|json| json.get("error")?.as_str().map(str::to_owned))
-            .unwrap_or_default();
+/// A server's reason for a refusal: in a header, or in a JSON response.
+fn words(response: Response<Body>) -> String {
+    let said = header(&response, "X-Error-Message").to_owned();
+    if !said.is_empty() {
+        return said;
     }
-    said.chars().filter(|c| !c.is_control()).take(300).collect()
+    if is_page(response.headers()) {
+        return PAGE.to_owned();
+    }
+    let mut text = Vec::new();
+    let json = reader(response).take(4 << 10).read_to_end(&mut text).ok().and_then(|_| {
+        let json: Value = serde_json::from_slice(&text).ok()?;
+        let text = |v: &Value| v.as_str().or_else(|| v.get("message")?.as_str()).map(str::to_owned);
+        ["error", "message", "detail"].into_iter().find_map(|key| text(json.get(key)?))
+    });
+    json.unwrap_or_default()
 }
 
 /// What is wrong with a server's certificate, or with those of the authorities on this machine. Retrying fixes neither.
@@ -127,16 +161,51 @@ fn certificate(error: &ureq::Error) -> Option<String> {
     }
 }
 
-/// `Retry-After`: seconds, or a date, which is by the server's clock.
+/// When to come back: `Retry-After`, in seconds or as a date, which is by the server's clock; else what the headers of
+/// rate limits say of the limit that is used up.
 pub(in super::super) fn retry_after(headers: &HeaderMap, now: OffsetDateTime) -> Option<Duration> {
     let text = |name| headers.get(name).and_then(|v| v.to_str().ok()).map(str::trim);
     let date = |text: &str| OffsetDateTime::parse(text, &Rfc2822).ok();
-    let after = text(RETRY_AFTER)?;
-    if let Ok(seconds) = after.parse() {
-        return Some(Duration::from_secs(seconds));
+    let now = text("Date").and_then(date).unwrap_or(now);
+    if let Some(after) = text("Retry-After") {
+        match (after.parse::<f64>(), date(after)) {
+            (Ok(seconds), _) if (0.0..1e9).contains(&seconds) => return Some(Duration::from_secs_f64(seconds)),
+            (_, Some(date)) => return Some((date - now).try_into().unwrap_or_default()),
+            _ => {}
+        }
     }
-    let now = text(DATE).and_then(date).unwrap_or(now);
-    Some((date(after)? - now).try_into().unwrap_or_default())
+    let seconds = |text: &str| text.trim().trim_matches('"').parse::<u64>().ok();
+    let until = |n: u64| match n {
+        // Seconds since 1970, in the older headers.
+        n if n > 1_000_000_000 => n.saturating_sub(now.unix_timestamp().max(0) as u64),
+        n => n,
+    };
+    let reset = ["RateLimit-Reset", "X-RateLimit-Reset", "X-Rate-Limit-Reset"];
+    let reset = || reset.into_iter().find_map(|name| seconds(text(name)?)).map(until);
+    rate_limit(headers).or_else(reset).map(Duration::from_secs)
+}
+
+/// Seconds until the limits that are used up are renewed, of `RateLimit: "api";r=0;t=55` or, as an older draft had it,
+/// `limit=100, remaining=0, reset=55`.
+fn rate_limit(headers: &HeaderMap) -> Option<u64> {
+    let all = headers.get_all("RateLimit").iter().filter_map(|v| v.to_str().ok());
+    let mut waits = Vec::new();
+    for limit in all.flat_map(|value| match value.contains(';') {
+        true => value.split(',').collect(),
+        false => vec![value],
+    }) {
+        let number = |names: [&str; 2]| {
+            limit.split([';', ',']).find_map(|part| {
+                let (name, value) = part.split_once('=')?;
+                names.contains(&name.trim().to_ascii_lowercase().as_str()).then(|| value.trim().parse::<u64>().ok())?
+            })
+        };
+        if let Some(wait) = number(["t", "reset"]) {
+            waits.push((number(["r", "remaining"]).unwrap_or(0), wait));
+        }
+    }
+    let used_up = waits.iter().filter(|(left, _)| *left == 0).map(|(_, wait)| *wait).max();
+    used_up.or_else(|| waits.iter().map(|(_, wait)| *wait).max())
 }
 
 #[cfg(test)]
@@ -148,8 +217,8 @@ mod tests {
         let now = date("Sun, 06 Nov 1994 08:49:37 GMT");
         let wait = |after: &str, at: Option<&str>| {
             let mut headers = HeaderMap::new();
-            headers.insert(RETRY_AFTER, after.parse().unwrap());
-            at.map(|at| headers.insert(DATE, at.parse().unwrap()));
+            headers.insert("Retry-After", after.parse().unwrap());
+            at.map(|at| headers.insert("Date", at.parse().unwrap()));
             retry_after(&headers, now).map(|d| d.as_secs())
         };
         assert_eq!(wait("7", None), Some(7));
@@ -159,6 +228,28 @@ mod tests {
         for malformed in ["soon", "-1", "06/11/94", ""] {
             assert_eq!(wait(malformed, None), None, "{malformed}");
         }
+    }
+
+    #[test]
+    fn rate_limits_say_when_they_are_renewed() {
+        let now = date("Sun, 06 Nov 1994 08:49:37 GMT");
+        let wait = |all: &[(&'static str, &str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in all {
+                headers.append(*name, value.parse().unwrap());
+            }
+            retry_after(&headers, now).map(|d| d.as_secs())
+        };
+        let policy = ("RateLimit-Policy", "\"fixed window\";\"api\";q=500;w=300");
+        assert_eq!(wait(&[("RateLimit", "\"api\";r=0;t=55"), policy]), Some(55));
+        assert_eq!(wait(&[("RateLimit", "\"api\" ; r=3 ; t=9, \"resolvers\" ; r=0 ; t=7")]), Some(7));
+        assert_eq!(wait(&[("RateLimit", "\"a\";r=1;t=9"), ("RateLimit", "\"b\";r=0;t=8")]), Some(8));
+        assert_eq!(wait(&[("RateLimit", "limit=100, remaining=0, reset=50")]), Some(50));
+        assert_eq!(wait(&[("RateLimit-Remaining", "0"), ("RateLimit-Reset", "12")]), Some(12));
+        assert_eq!(wait(&[("X-RateLimit-Reset", "1700000030"), ("Date", "Tue, 14 Nov 2023 22:13:20 GMT")]), Some(30));
+        assert_eq!(wait(&[("Retry-After", "3"), ("RateLimit", "\"api\";r=0;t=55")]), Some(3));
+        assert_eq!(wait(&[("Retry-After", "soon"), ("RateLimit", "\"api\";r=0;t=55")]), Some(55));
+        assert_eq!(wait(&[policy]), None);
     }
 
     fn date(text: &str) -> OffsetDateTime {

@@ -2,6 +2,7 @@
 
 mod address;
 mod agents;
+mod encoding;
 mod error;
 mod failure;
 
@@ -24,6 +25,8 @@ use crate::error::{Error, ErrorKind, Result};
 use address::{MAX_URL, Origin, next_page, parsed, redirect};
 pub(super) use address::{encode_path, encode_segment, short};
 use agents::Agents;
+use encoding::{Encoding, looks_like_page};
+pub(super) use encoding::{PAGE, is_encoded, is_page, reader};
 pub(super) use error::{io_text, network};
 pub(super) use failure::retry_after;
 
@@ -56,7 +59,9 @@ pub(super) struct Subject<'a> {
 /// The response after all redirects.
 pub(super) struct Reply {
     pub response: Response<Body>,
-    /// Where it came from, if that is not the endpoint.
+    /// Where it came from.
+    pub url: String,
+    /// The same, if that is not the endpoint.
     pub elsewhere: Option<String>,
     /// The headers of the endpoint's own last response: the response itself, or the redirect away.
     pub own: HeaderMap,
@@ -160,13 +165,22 @@ impl Client {
             }
             let status = response.status().as_u16();
             match status {
-                200..=299 => return Ok(Reply { response, elsewhere: (!here).then_some(url), own }),
+                200..=299 => {
+                    if let Encoding::Unknown(encoding) = Encoding::of(response.headers()) {
+                        let (name, from) = (about.name(), short(&url));
+                        return Err(network(format!(
+                            "{name}: {from} sends it with the Content-Encoding {encoding:?}, though it was asked for none"
+                        ))
+                        .into());
+                    }
+                    return Ok(Reply { response, elsewhere: (!here).then(|| url.clone()), url, own });
+                }
                 301 | 302 | 303 | 307 | 308 => {
-                    url = redirect(&uri, response.headers())?;
+                    url = redirect(&url, response.headers())?;
                     // A short body is read, so that the connection can be used again.
                     let _ = response.body_mut().with_config().limit(16 << 10).read_to_vec();
                 }
-                _ => return Err(self.refused(status, &mut response, &url, about)),
+                _ => return Err(self.refused(status, response, &url, about)),
             }
         }
         Err(network(format!("{}: more than {MAX_REDIRECTS} redirects", about.name())).into())
@@ -180,11 +194,23 @@ impl Client {
         notice: &dyn Fn(Option<Retry>),
     ) -> Result<(Value, Option<String>)> {
         self.retrying(notice, || {
-            let mut reply = self.get(url, None, about)?;
-            let next = next_page(reply.response.headers()).filter(|n| self.is_own(n));
-            let text = reply.response.body_mut().with_config().limit(MAX_JSON).read_to_vec();
-            let text = text.map_err(|e| self.network(url, e))?;
-            let broken = |e: serde_json::Error| Failure::transient(network(format!("{}: no JSON: {e}", short(url))));
+            let reply = self.get(url, None, about)?;
+            let from = reply.url;
+            let page = || network(format!("{}: the response is not JSON: {PAGE} ({})", short(url), short(&from)));
+            if is_page(reply.response.headers()) {
+                return Err(page().into());
+            }
+            let next = next_page(url, &from, self.is_own(&from), reply.response.headers())?;
+            let mut text = Vec::new();
+            let read = reader(reply.response).take(MAX_JSON + 1).read_to_end(&mut text);
+            read.map_err(|e| self.broken(url, e))?;
+            if text.len() as u64 > MAX_JSON {
+                return Err(network(format!("{}: the response is larger than {MAX_JSON} bytes", short(url))).into());
+            }
+            let broken = |e: serde_json::Error| match looks_like_page(&text) {
+                true => Failure::transient(page()),
+                false => Failure::transient(network(format!("{}: the response is not JSON: {e}", short(url)))),
+            };
             Ok((serde_json::from_slice(&text).map_err(broken)?, next))
         })
     }
@@ -258,11 +284,6 @@ impl Subject<'_> {
             None => self.id.to_owned(),
         }
     }
-}
-
-/// A body's bytes as they come.
-pub(super) fn reader(response: Response<Body>) -> impl Read + Send {
-    response.into_body().into_with_config().limit(u64::MAX).reader()
 }
 
 #[cfg(test)]

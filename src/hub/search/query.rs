@@ -168,7 +168,7 @@ impl SearchQuery {
         let same = |wanted: &Option<String>, is: &Option<String>| wanted.is_none() || wanted == is;
         let modified = m.modified.as_ref().or(m.created.as_ref());
         same(&self.task, &m.task)
-            && same(&self.licence, &m.licence)
+            && self.licence.as_ref().is_none_or(|wanted| m.licences.iter().any(|l| l.eq_ignore_ascii_case(wanted)))
             && same(&self.architecture, &m.architecture)
             && self.gated.is_none_or(|gated| gated == m.gated)
             && self.size_class.is_none_or(|class| m.size_class == Some(class))

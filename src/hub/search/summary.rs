@@ -38,8 +38,10 @@ pub struct ModelSummary {
     /// Roughly what it takes in memory with a short context: its weights and a tenth, but 128 MiB at least. An estimate
     /// of the model itself (`mlxe fit`) is exact.
     pub memory_bytes: Option<u64>,
-    /// Its licence.
+    /// Its licence, or the first of several.
     pub licence: Option<String>,
+    /// All its licences.
+    pub licences: Vec<String>,
     /// Its language codes.
     pub languages: Vec<String>,
     /// Whether access must be requested.
@@ -78,8 +80,13 @@ impl ModelSummary {
         let tags = list(entry.get("tags"));
         let task = text(entry.get("pipeline_tag"));
         let card = entry.get("cardData");
-        let licence = tags.iter().find_map(|t| t.strip_prefix("license:").map(str::to_owned));
-        let licence = licence.or_else(|| text(card.and_then(|c| c.get("license"))));
+        let mut licences: Vec<String> =
+            tags.iter().filter_map(|t| t.strip_prefix("license:")).map(str::to_owned).collect();
+        for more in list(card.and_then(|c| c.get("license"))) {
+            if !licences.contains(&more) {
+                licences.push(more);
+            }
+        }
         let config = entry.get("config");
         let architecture = text(config.and_then(|c| c.get("model_type")));
         let weights = Weights::of(entry, &id, &tags);
@@ -105,7 +112,8 @@ impl ModelSummary {
             id,
             task,
             architecture,
-            licence,
+            licence: licences.first().cloned(),
+            licences,
             created,
             modified,
             tags,
@@ -156,6 +164,18 @@ mod tests {
         let m = summary(plain);
         assert_eq!((m.parameters, m.bits, m.weight_bytes), (Some(1010), Some(16), Some(2040)));
         assert_eq!(summary(json!({"id": "o/x-3B"})).weight_bytes, None);
+    }
+
+    #[test]
+    fn every_licence_counts() {
+        let m = summary(json!({"id": "o/x", "tags": ["license:mit", "mlx", "license:apache-2.0"],
+            "cardData": {"license": ["mit", "other"]}}));
+        assert_eq!((m.licence.as_deref(), m.licences.len()), (Some("mit"), 3));
+        let wants = |licence: &str| {
+            let query = super::super::SearchQuery { licence: Some(licence.into()), ..Default::default() };
+            query.accepts(&m)
+        };
+        assert!(wants("apache-2.0") && wants("other") && wants("MIT") && !wants("gpl-3.0"));
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! Importing a folder with a model into the models directory.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -13,6 +12,7 @@ use super::super::cache::Repository;
 use super::super::checksum::Checksum;
 use super::super::disk::{check_room, disk, prepare, sync_folder};
 use super::super::listing::{Listing, RepoFile};
+use super::super::whole::check_weights;
 use super::{Meter, Stage, Storage, StoredModel, Watch, files_below, lock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{read_json, read_text};
@@ -22,8 +22,6 @@ use crate::shards::{INDEX, MAX_INDEX};
 pub(super) const LOCK: &str = "lock";
 /// Bytes that are read and written at once.
 const BUFFER: usize = 1 << 20;
-/// The largest header of a safetensors file.
-const MAX_HEADER: u64 = 100 << 20;
 
 /// Checks a `config.json`.
 type Check<'a> = &'a dyn Fn(&Path) -> Result<()>;
@@ -152,29 +150,6 @@ fn needed(folder: &Path, check: Option<Check>) -> Result<Vec<(String, u64)>> {
 
 fn entry(path: &str, size: u64) -> RepoFile {
     RepoFile { path: path.into(), size, blob_id: String::new(), sha256: None, xet_hash: None }
-}
-
-/// Whether a weight file is as long as its header says.
-fn check_weights(path: &Path, size: u64) -> Result<()> {
-    let bad = |what: String| Error::invalid_weights(format!("{}: {what}", path.display()));
-    let mut file = File::open(path).map_err(|e| Error::io(path, e))?;
-    let mut length = [0; 8];
-    file.read_exact(&mut length).map_err(|_| bad("too short for a safetensors file".into()))?;
-    let length = u64::from_le_bytes(length);
-    if length > MAX_HEADER || length > size {
-        return Err(bad(format!("a header of {length} bytes")));
-    }
-    let mut header = vec![0; length as usize];
-    file.read_exact(&mut header).map_err(|_| bad("truncated within its header".into()))?;
-    let header: BTreeMap<String, Value> =
-        serde_json::from_slice(&header).map_err(|e| bad("its header is not JSON".into()).with_source(e))?;
-    let end = |tensor: &Value| tensor.get("data_offsets")?.get(1)?.as_u64();
-    let data = header.iter().filter(|(name, _)| *name != "__metadata__").filter_map(|(_, t)| end(t)).max().unwrap_or(0);
-    let expected = data.saturating_add(length).saturating_add(8);
-    match expected == size {
-        true => Ok(()),
-        false => Err(bad(format!("{size} bytes; its header says {expected}"))),
-    }
 }
 
 /// Copies or links one file to its blob.

@@ -13,7 +13,7 @@ mod remove;
 mod usage;
 mod verify;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -26,6 +26,7 @@ use serde_json::Value;
 
 use super::blobs::create_folder_of;
 use super::cache::{Repository, id_of};
+use super::name::ModelName;
 use super::progress::Speed;
 use crate::error::{Error, Result};
 use crate::files::{read_json, read_text};
@@ -36,9 +37,8 @@ pub use relocate::Moved;
 pub use remove::{Prune, Pruned, Removed};
 pub use verify::{Problem, Verification, WhatIsWrong};
 
-/// Files of one snapshot that are looked at, and how deep their folders go.
+/// Files of one model that are looked at.
 const MAX_FILES: usize = 100_000;
-const MAX_DEPTH: usize = 16;
 
 /// A models directory.
 #[derive(Clone, Debug)]
@@ -105,7 +105,7 @@ impl Storage {
     }
 
     fn repository(&self, id: &str) -> Result<Repository> {
-        Repository::new(&self.root, id)
+        Repository::new(&self.root, &ModelName::parse(id)?.id)
     }
 
     /// A fresh name in the folder `new` or `old`.
@@ -150,7 +150,7 @@ impl Storage {
     /// # Errors
     /// If it is not there.
     pub fn info(&self, id: &str) -> Result<StoredModel> {
-        self.describe(id, &self.usage())
+        self.describe(&ModelName::parse(id)?.id, &self.usage())
     }
 
     /// Whether anything of a model is there.
@@ -190,7 +190,7 @@ impl Storage {
         let folder = repository.root.join("refs");
         for file in files_below(&folder) {
             if let (Ok(name), Ok(commit)) = (file.strip_prefix(&folder), read_text(&file, 256)) {
-                refs.entry(commit.trim().to_owned()).or_default().push(name.display().to_string());
+                refs.entry(commit.trim().to_owned()).or_default().push(ref_of(name));
             }
         }
         let mut revisions = Vec::new();
@@ -210,15 +210,15 @@ impl Storage {
         revisions.sort_by(|a, b| (!a.complete, &a.commit).cmp(&(!b.complete, &b.commit)));
         let (mut bytes, mut partial_bytes, mut came, mut seen) = (0, 0, 0, HashSet::new());
         for path in files_below(&repository.root) {
-            let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
+            // Blobs may be links to where the Python libraries, or people, keep what several models share.
+            let (Ok(own), Ok(metadata)) = (fs::symlink_metadata(&path), fs::metadata(&path)) else { continue };
             if metadata.is_file() && seen.insert((metadata.dev(), metadata.ino())) {
-                // Files on their way have holes.
                 let partial = path.to_string_lossy().contains(".incomplete");
-                let held = if partial { metadata.len().min(metadata.blocks() * 512) } else { metadata.len() };
+                let held = held(&path, &metadata);
                 bytes += held;
                 partial_bytes += if partial { held } else { 0 };
             }
-            came = came.max(metadata.modified().map_or(0, record::since_1970));
+            came = came.max(own.modified().map_or(0, record::since_1970));
         }
         let usage = usage.get(id).copied().unwrap_or_default();
         let config = revisions.first().and_then(|r| read_json(&r.directory.join("config.json")).ok());
@@ -237,19 +237,51 @@ impl Storage {
     }
 }
 
+/// The branch or tag of a file in `refs`.
+fn ref_of(path: &Path) -> String {
+    let name = path.display().to_string();
+    // What has no place of its own name.
+    let escaped =
+        name.strip_prefix("%/").map(|n| percent_encoding::percent_decode_str(n).decode_utf8_lossy().into_owned());
+    escaped.unwrap_or(name)
+}
+
+/// Bytes of a file on the disk. Those on their way have holes.
+fn held(path: &Path, metadata: &fs::Metadata) -> u64 {
+    match path.to_string_lossy().contains(".incomplete") {
+        true => metadata.len().min(metadata.blocks() * 512),
+        false => metadata.len(),
+    }
+}
+
+/// Bytes that removing a folder frees: of its own files, those that have no name elsewhere.
+fn held_alone(folder: &Path) -> u64 {
+    if folder.is_symlink() {
+        return 0;
+    }
+    let mut names: HashMap<(u64, u64), (u64, u64, u64)> = HashMap::new();
+    for path in files_below(folder) {
+        let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
+        if metadata.is_file() {
+            let seen = names.entry((metadata.dev(), metadata.ino())).or_default();
+            *seen = (seen.0 + 1, metadata.nlink(), held(&path, &metadata));
+        }
+    }
+    names.values().filter(|(seen, names, _)| seen >= names).map(|(.., held)| held).sum()
+}
+
 /// Files and links in a folder and the folders in it. Links to folders are not followed.
 fn files_below(folder: &Path) -> Vec<PathBuf> {
-    fn walk(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
+    let (mut found, mut folders) = (Vec::new(), vec![folder.to_owned()]);
+    while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             match entry.file_type() {
-                Ok(kind) if kind.is_dir() && depth < MAX_DEPTH => walk(&entry.path(), depth + 1, found),
-                Ok(kind) if !kind.is_dir() && found.len() < MAX_FILES => found.push(entry.path()),
+                Ok(kind) if kind.is_dir() => folders.push(entry.path()),
+                Ok(_) if found.len() < MAX_FILES => found.push(entry.path()),
                 _ => {}
             }
         }
     }
-    let mut found = Vec::new();
-    walk(folder, 0, &mut found);
     found.sort_unstable();
     found
 }

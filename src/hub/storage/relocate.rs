@@ -2,11 +2,12 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::super::blobs::create_folder_of;
+use super::super::blobs::{create_folder_of, temporary};
 use super::super::disk::{check_room, disk, prepare, sync_folder};
 use super::import::Staging;
 use super::{Meter, Stage, Storage, Watch, files_below};
@@ -74,6 +75,14 @@ impl Storage {
             }
             return Ok(same);
         }
+        if from.root.is_symlink() {
+            let elsewhere = fs::canonicalize(&from.root).map_err(|e| Error::io(&from.root, e))?;
+            symlink(elsewhere, &to.root).map_err(|e| disk(&to.root, e))?;
+            fs::remove_file(&from.root).map_err(|e| disk(&from.root, e))?;
+            self.move_usage(target, id);
+            return Ok(true);
+        }
+        settle_links(&from.root)?;
         match fs::rename(&from.root, &to.root) {
             Ok(()) => {}
             Err(e) if e.kind() == std::io::ErrorKind::CrossesDevices => {
@@ -87,11 +96,38 @@ impl Storage {
             }
             Err(e) => return Err(disk(&to.root, e)),
         }
+        self.move_usage(target, id);
+        Ok(true)
+    }
+
+    fn move_usage(&self, target: &Storage, id: &str) {
         let usage = self.usage().get(id).copied();
         let _ = target.change_usage(|record| record.extend(usage.map(|u| (id.to_owned(), u))));
         let _ = self.change_usage(|record| record.retain(|other, _| other != id));
-        Ok(true)
     }
+}
+
+/// Makes links that lead out of a model independent of where it lies: files become its own, without a copy where the file
+/// system can, and links to folders absolute.
+fn settle_links(root: &Path) -> Result<()> {
+    let whole = fs::canonicalize(root).map_err(|e| Error::io(root, e))?;
+    for path in files_below(root) {
+        let (Ok(link), Ok(target)) = (fs::read_link(&path), fs::canonicalize(&path)) else { continue };
+        if target.starts_with(&whole) {
+            continue;
+        }
+        let new = path.with_file_name(temporary(&path));
+        let settled = match target.is_dir() {
+            true if link.is_absolute() => continue,
+            true => symlink(&target, &new),
+            false => fs::hard_link(&target, &new).or_else(|_| fs::copy(&target, &new).map(drop)),
+        };
+        settled.and_then(|()| fs::rename(&new, &path)).map_err(|e| {
+            let _ = fs::remove_file(&new);
+            disk(&path, e)
+        })?;
+    }
+    Ok(())
 }
 
 /// What a folder has, without reading it: names, sizes, and where links point.
@@ -112,7 +148,7 @@ fn copy_tree(from: &Path, to: &Path, meter: &mut Meter) -> Result<()> {
         let copy = to.join(name);
         create_folder_of(&copy)?;
         if let Ok(link) = fs::read_link(&path) {
-            std::os::unix::fs::symlink(link, &copy).map_err(|e| disk(&copy, e))?;
+            symlink(link, &copy).map_err(|e| disk(&copy, e))?;
             continue;
         }
         let mut source = File::open(&path).map_err(|e| Error::io(&path, e))?;

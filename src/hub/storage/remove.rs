@@ -2,13 +2,17 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::path::Path;
+use std::io::ErrorKind as Io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::super::blobs::is_temporary;
 use super::super::cache::Repository;
 use super::super::disk::disk;
-use super::{Meter, Stage, Storage, StoredModel, Watch, files_below, lock};
+use super::super::name::{ModelName, check_revision};
+use super::{Meter, Stage, Storage, StoredModel, Watch, files_below, held_alone, lock};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The result of removing a model.
@@ -50,12 +54,14 @@ impl Storage {
     /// # Errors
     /// If it is not there, is being downloaded or loaded ([`ErrorKind::Busy`]), or the directory cannot be written to.
     pub fn remove(&self, id: &str, revision: Option<&str>) -> Result<Removed> {
+        let (id, revision) = ModelName::parse(id)?.with_revision(revision)?;
+        let (id, revision) = (id.as_str(), revision.as_deref());
         self.info(id)?;
         let repository = self.repository(id)?;
         let commit = match revision {
             None => None,
             Some(revision) => {
-                super::super::cache::check_revision(revision)?;
+                check_revision(revision)?;
                 let missing = || Error::not_found(format!("{id} has no revision {revision} here"));
                 Some(repository.commit(revision)?.ok_or_else(missing)?)
             }
@@ -63,6 +69,7 @@ impl Storage {
         let _alone = repository.own(id)?;
         // Another process may have removed it first.
         let before = self.info(id)?;
+        let held = held_alone(&repository.root);
         match commit {
             Some(commit) if before.revisions.len() > 1 => self.remove_revision(&repository, &before, &commit)?,
             _ => {
@@ -71,16 +78,18 @@ impl Storage {
                 let _ = self.change_usage(|record| record.retain(|other, _| other != id));
             }
         }
-        let left = self.info(id).map_or(0, |m| m.bytes);
+        // What has a name elsewhere stays, so that its bytes are not free now.
+        let freed = held.saturating_sub(held_alone(&repository.root));
         self.sweep();
-        Ok(Removed { id: id.to_owned(), bytes: before.bytes.saturating_sub(left) })
+        Ok(Removed { id: id.to_owned(), bytes: freed })
     }
 
     /// First what points to the files, then the files: killed in between, [`verify`](Self::verify) finds the rest.
     fn remove_revision(&self, repository: &Repository, model: &StoredModel, commit: &str) -> Result<()> {
         for name in model.revisions.iter().filter(|r| r.commit == commit).flat_map(|r| &r.refs) {
-            let path = repository.root.join("refs").join(name);
-            fs::remove_file(&path).map_err(|e| disk(&path, e))?;
+            for path in repository.ref_paths(name).iter().filter(|path| path.is_file()) {
+                fs::remove_file(path).map_err(|e| disk(path, e))?;
+            }
         }
         self.throw_away(&repository.snapshot(commit))?;
         let _ = fs::remove_file(repository.root.join("trees").join(format!("{commit}.json")));
@@ -99,7 +108,8 @@ impl Storage {
         let mut models = self.list()?;
         let mut result = Pruned { bytes: models.iter().map(|m| m.bytes).sum(), ..Default::default() };
         models.sort_by_key(|m| m.last_used);
-        models.retain(|m| !prune.keep.contains(&m.id));
+        let kept = prune.keep.iter().map(|id| Ok(ModelName::parse(id)?.id)).collect::<Result<Vec<_>>>()?;
+        models.retain(|m| !kept.contains(&m.id));
         let mut meter = Meter::new(Stage::Removing, models.len(), result.bytes.saturating_sub(prune.budget), watch);
         for model in models {
             if result.bytes <= prune.budget {
@@ -107,7 +117,7 @@ impl Storage {
             }
             meter.file(&model.id, model.bytes)?;
             let removed = match prune.dry_run {
-                true => Ok(Removed { id: model.id.clone(), bytes: model.bytes }),
+                true => Ok(Removed { id: model.id.clone(), bytes: held_alone(&model.directory) }),
                 false => self.remove(&model.id, None),
             };
             match removed {
@@ -178,11 +188,47 @@ pub(super) struct Leftover {
     _alone: Option<lock::InUse>,
 }
 
-/// Complete blobs that no snapshot points to.
-pub(super) fn unreferenced(repository: &Repository) -> Vec<std::path::PathBuf> {
-    let links = files_below(&repository.root.join("snapshots"));
-    let used: HashSet<_> = links.iter().filter_map(|l| fs::canonicalize(l).ok()).collect();
-    let blobs = files_below(&repository.root.join("blobs")).into_iter();
-    let whole = blobs.filter(|b| !b.to_string_lossy().contains(".incomplete"));
-    whole.filter(|b| fs::canonicalize(b).is_ok_and(|b| !used.contains(&b))).collect()
+/// Complete blobs that no snapshot of the models directory leads to, by whatever links. None where that cannot be said.
+pub(super) fn unreferenced(repository: &Repository) -> Vec<PathBuf> {
+    let blobs = repository.root.join("blobs");
+    let Some(used) = used_beside(repository) else { return Vec::new() };
+    if blobs.is_symlink() {
+        // Who else puts files there is not known.
+        return Vec::new();
+    }
+    let whole = files_below(&blobs).into_iter().filter(|b| is_whole_blob(b));
+    // A file with more names than this one is in use elsewhere.
+    let unused = |m: fs::Metadata| m.is_file() && m.nlink() == 1 && !used.contains(&(m.dev(), m.ino()));
+    whole.filter(|blob| fs::metadata(blob).is_ok_and(unused)).collect()
+}
+
+/// Whether a file among the blobs is none on its way.
+pub(super) fn is_whole_blob(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    !name.contains(".incomplete") && !is_temporary(&name)
+}
+
+/// The files that the snapshots of all models beside this one, and its own, lead to. `None` if a folder cannot be read.
+fn used_beside(repository: &Repository) -> Option<HashSet<(u64, u64)>> {
+    let all = fs::read_dir(repository.root.parent()?).ok()?;
+    let mut folders = vec![repository.root.join("snapshots")];
+    folders.extend(all.flatten().map(|entry| entry.path().join("snapshots")));
+    let (mut used, mut seen) = (HashSet::new(), HashSet::new());
+    while let Some(folder) = folders.pop() {
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(e) if matches!(e.kind(), Io::NotFound | Io::NotADirectory) => continue,
+            Err(_) => return None,
+        };
+        for entry in entries {
+            let path = entry.ok()?.path();
+            match fs::metadata(&path) {
+                Ok(m) if m.is_dir() && seen.insert((m.dev(), m.ino())) => folders.push(path),
+                Ok(m) if !m.is_dir() => drop(used.insert((m.dev(), m.ino()))),
+                Err(e) if e.kind() != Io::NotFound => return None,
+                _ => {}
+            }
+        }
+    }
+    Some(used)
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use super::super::blobs::write;
+use super::super::name::ModelName;
 use super::Storage;
 use super::lock::lock;
 use super::record::{Record, Usage, since_1970};
@@ -38,8 +39,9 @@ impl Storage {
     /// Records that a model is used now. A read-only models directory keeps no record.
     pub fn mark_used(&self, id: &str) {
         let now = since_1970(SystemTime::now());
+        let id = ModelName::parse(id).map_or_else(|_| id.to_owned(), |name| name.id);
         let noted = self.change_usage(|record| {
-            let usage = record.entry(id.to_owned()).or_default();
+            let usage = record.entry(id.clone()).or_default();
             *usage = Usage { last_used: now.max(usage.last_used), uses: usage.uses + 1 };
         });
         if let Err(error) = noted {

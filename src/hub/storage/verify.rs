@@ -7,14 +7,16 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::super::blobs::is_temporary;
 use super::super::cache::Repository;
 use super::super::checksum::Checksum;
 use super::super::disk::disk;
 use super::super::listing::RepoFile;
-use super::remove::{Leftover, unreferenced};
+use super::super::whole::is_pointer;
+use super::remove::{Leftover, is_whole_blob, unreferenced};
 use super::{Meter, Stage, Storage, Watch, files_below, folder_names};
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::read_json;
+use crate::files::{read_json, read_text};
 
 /// What is wrong with a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -130,19 +132,21 @@ fn verify_one(
         return Ok(());
     }
     result.models.push(id.to_owned());
-    let mut found = Model { id, repository, listed: listed(repository), problems: Vec::new() };
+    let listed = listed(repository);
+    let mut found = Model { id, repository, listed, problems: Vec::new(), doubtful: Vec::new(), named_by_git: false };
     found.check_links();
     for blob in &blobs_of(repository) {
         result.bytes += found.check_content(blob, meter)?;
         result.files += 1;
     }
+    found.check_doubtful();
     found.check_rest();
     let mut problems = found.problems;
     if fix {
         problems.iter_mut().try_for_each(repair)?;
         // Links to damaged files are dangling now.
-        let links = files_below(&repository.root.join("snapshots"));
-        for link in links.iter().filter(|l| !l.exists()) {
+        let gone = |l: &&PathBuf| fs::metadata(l).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound);
+        for link in files_below(&repository.root.join("snapshots")).iter().filter(gone) {
             fs::remove_file(link).map_err(|e| disk(link, e))?;
         }
     }
@@ -152,19 +156,24 @@ fn verify_one(
 
 /// The files whose content is checked: complete blobs, and regular files in snapshots.
 fn blobs_of(repository: &Repository) -> Vec<PathBuf> {
-    let part = |p: &PathBuf| p.to_string_lossy().contains(".incomplete");
-    let mut all: Vec<PathBuf> = files_below(&repository.root.join("blobs")).into_iter().filter(|p| !part(p)).collect();
+    let mut all = files_below(&repository.root.join("blobs"));
+    all.retain(|path| is_whole_blob(path));
     let own = files_below(&repository.root.join("snapshots")).into_iter();
     all.extend(own.filter(|p| fs::symlink_metadata(p).is_ok_and(|m| m.is_file())));
     all
 }
 
-/// What the listings say of a file: by the name of its blob, and by its place in a snapshot.
+/// What the lists say of a file: by the name of its blob, by its place in a snapshot, and by where that leads, which is a
+/// blob of another name where a mirror's ETags are no checksums.
 fn listed(repository: &Repository) -> HashMap<PathBuf, RepoFile> {
     let mut all = HashMap::new();
     for commit in folder_names(&repository.root.join("snapshots")) {
         for file in repository.listing(&commit).into_iter().flat_map(|l| l.files.into_values()) {
-            all.insert(repository.pointer(&commit, &file.path), file.clone());
+            let pointer = repository.pointer(&commit, &file.path);
+            if let Ok(target) = fs::canonicalize(&pointer) {
+                all.entry(target).or_insert_with(|| file.clone());
+            }
+            all.insert(pointer, file.clone());
             all.insert(repository.blob(file.etag()), file);
         }
     }
@@ -190,6 +199,10 @@ struct Model<'a> {
     repository: &'a Repository,
     listed: HashMap<PathBuf, RepoFile>,
     problems: Vec<Problem>,
+    /// Blobs that no list has, and whose names may be checksums of git that they do not have.
+    doubtful: Vec<(PathBuf, String)>,
+    /// Whether a name of a blob is such a checksum.
+    named_by_git: bool,
 }
 
 impl Model<'_> {
@@ -203,14 +216,27 @@ impl Model<'_> {
 
     /// Names in snapshots: all that are needed are there, and lead somewhere within the model.
     fn check_links(&mut self) {
-        let root = fs::canonicalize(&self.repository.root).unwrap_or_default();
+        let full = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let root = full(&self.repository.root);
+        let (blobs, all) = (full(&self.repository.root.join("blobs")), self.repository.root.parent().map(full));
+        // Blobs may be kept elsewhere, by links from their folder, and what models share beside them.
+        let is_inside = |path: &Path, target: &Path| {
+            let link = fs::read_link(path).ok().and_then(|to| path.parent()?.join(to).parent().map(full));
+            target.starts_with(&root)
+                || link == Some(blobs.clone())
+                || all.as_ref().is_some_and(|all| target.starts_with(all))
+        };
         for commit in folder_names(&self.repository.root.join("snapshots")) {
             let folder = self.repository.snapshot(&commit);
             for path in files_below(&folder) {
                 match fs::canonicalize(&path) {
                     Err(_) => self.report(&path, WhatIsWrong::Dangling, "its content is gone"),
-                    Ok(target) if !target.starts_with(&root) => {
+                    Ok(target) if !is_inside(&path, &target) => {
                         self.report(&path, WhatIsWrong::Outside, "leads out of the model's folder");
+                    }
+                    Ok(_) if is_pointer(&path) => {
+                        let what = "is a Git LFS pointer, not the file itself";
+                        self.report(&path, WhatIsWrong::Unreadable, what);
                     }
                     // Whatever the checksum says: what is no JSON cannot be loaded.
                     Ok(_) if path == folder.join("config.json") => {
@@ -252,20 +278,21 @@ impl Model<'_> {
         };
         let size = file.metadata().map_err(|e| Error::io(path, e))?.len();
         meter.file(format!("{}/{name}", self.id), size)?;
-        let listed = self.listed.get(path).cloned();
-        if let Some(listed) = listed.as_ref().filter(|l| l.size != size) {
-            self.report(path, WhatIsWrong::Size, &format!("{size} bytes instead of {}", listed.size));
-            meter.add(size)?;
-            return Ok(0);
+        let full = || fs::canonicalize(path).ok();
+        let listed = self.listed.get(path).or_else(|| self.listed.get(&full()?)).cloned();
+        let in_blobs = path.starts_with(self.repository.root.join("blobs"));
+        // A blob whose name is its checksum is right whatever the lists say, and so is one that a list has by another.
+        let wanted: Vec<&str> =
+            in_blobs.then_some(name.as_str()).into_iter().chain(listed.as_ref().map(RepoFile::etag)).collect();
+        let of = |length| wanted.iter().any(|w| w.len() == length && w.bytes().all(|b| b.is_ascii_hexdigit()));
+        let mut sums = Vec::new();
+        if of(64) {
+            sums.push(Checksum::sha256());
         }
-        // Without a listing the name of a blob is its checksum, except on servers that name them otherwise.
-        let expected = listed.map_or(name, |l| l.etag().to_owned());
-        let mut sum = match expected.len() {
-            _ if !expected.bytes().all(|b| b.is_ascii_hexdigit()) => None,
-            64 => Some(Checksum::sha256()),
-            40 => Some(Checksum::git(size)),
-            _ => None,
-        };
+        let git = of(40).then_some(sums.len());
+        if git.is_some() {
+            sums.extend([Checksum::git(size), Checksum::sha1()]);
+        }
         let mut buffer = vec![0; 1 << 20];
         let mut read = 0;
         loop {
@@ -277,16 +304,41 @@ impl Model<'_> {
                     return Ok(read);
                 }
             };
-            if let Some(sum) = &mut sum {
-                sum.update(&buffer[..n]);
-            }
+            sums.iter_mut().for_each(|sum| sum.update(&buffer[..n]));
             read += n as u64;
             meter.add(n as u64)?;
         }
-        if let Some(found) = sum.map(Checksum::hex).filter(|found| *found != expected) {
-            self.report(path, WhatIsWrong::Checksum, &format!("damaged: its checksum is {found}"));
+        let found: Vec<String> = sums.into_iter().map(Checksum::hex).collect();
+        let is_right = found.iter().any(|sum| wanted.contains(&sum.as_str()));
+        let damaged = || format!("damaged: its checksum is {}", found[0]);
+        match listed {
+            _ if is_right => self.named_by_git |= in_blobs && git.is_some_and(|at| found[at] == name),
+            Some(listed) if listed.size != size => {
+                self.report(path, WhatIsWrong::Size, &format!("{size} bytes instead of {}", listed.size));
+            }
+            _ if found.is_empty() => {}
+            None if name.len() == 40 => self.doubtful.push((path.to_owned(), damaged())),
+            _ => self.report(path, WhatIsWrong::Checksum, &damaged()),
         }
         Ok(read)
+    }
+
+    /// Servers other than the Hub name blobs by ETags that look like its checksums and are none.
+    fn check_doubtful(&mut self) {
+        for (path, what) in std::mem::take(&mut self.doubtful) {
+            match self.named_by_git {
+                true => self.report(&path, WhatIsWrong::Checksum, &what),
+                false => log::info!("{}: nothing says what its checksum should be", path.display()),
+            }
+        }
+    }
+
+    /// Whether a file that is named like one on its way is a file of the model, or says where a branch is.
+    fn is_something(&self, path: &Path) -> bool {
+        let of_refs = path.strip_prefix(self.repository.root.join("refs")).is_ok();
+        let commit =
+            || read_text(path, 256).is_ok_and(|c| self.repository.snapshot(c.trim()).is_dir() && !c.trim().is_empty());
+        self.listed.contains_key(path) || of_refs && commit()
     }
 
     /// Files that only take up space.
@@ -303,7 +355,7 @@ impl Model<'_> {
             let partial = name.contains(".incomplete") && path.parent().is_some_and(|p| p.ends_with("blobs"));
             if partial && !running.contains(blob) {
                 self.report(&path, WhatIsWrong::Leftover, "a part of a download that is no longer running");
-            } else if !partial && name.ends_with(".tmp") {
+            } else if !partial && is_temporary(&name) && !self.is_something(&path) {
                 self.report(&path, WhatIsWrong::Leftover, "left by a process that was killed");
             }
         }

@@ -1,7 +1,7 @@
 //! The transfer of one file: ranges, resume, checksum, publication.
 //!
-//! Data is written in place into `blobs/{etag}.incomplete`. Its completed ranges are recorded in
-//! `{etag}.incomplete.json`, written often enough that a killed process loses at most a second. Only when the file is
+//! Data is written in place into `blobs/{etag}.mlxe.incomplete`. Its completed ranges are recorded in
+//! `{etag}.mlxe.incomplete.json`, written often enough that a killed process loses at most a second. Only when the file is
 //! complete and its checksum is right does it become a blob, and then visible in the snapshot.
 
 mod parts;
@@ -11,20 +11,23 @@ mod saved;
 mod sum;
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use mlx_engine_base::progress::Retry;
 use parking_lot::{Condvar, Mutex};
 
-use super::blobs::create_folder_of;
+use super::blobs::{create_folder_of, same_file};
 use super::cache::Repository;
+use super::checksum::Checksum;
 use super::disk::disk;
 use super::http::{Client, network};
 use super::listing::RepoFile;
+use super::ranges::Ranges;
 use super::retry::Failure;
+use super::whole::{is_pointer, is_whole};
 use super::xet::Xet;
 use crate::error::{Error, Result};
 
@@ -37,6 +40,13 @@ const BUFFER: usize = 256 << 10;
 const CHUNK: (u64, u64) = (4 << 20, 32 << 20);
 /// Bytes after which earlier failures are forgotten.
 const PROGRESS: u64 = 64 << 10;
+/// Between etag and ending of an unfinished file: `{etag}.incomplete` is the Python libraries', which take its length for what
+/// is there.
+const OURS: &str = "mlxe";
+/// What servers without Git LFS deliver in place of a file.
+const POINTER: &str = "delivers a Git LFS pointer in place of the file";
+/// The largest file whose checksum is compared where nothing else keeps it from being changed.
+const QUICK: u64 = 4 << 20;
 /// How often a file is restarted because its content turned out wrong.
 const RESTARTS: u32 = 2;
 
@@ -54,6 +64,8 @@ pub(super) struct Transfer {
     state: Mutex<State>,
     /// One connection writes at a time: the kernel admits only one writer per file, and the others spin.
     writing: Mutex<()>,
+    /// Another process has its lock.
+    elsewhere: AtomicBool,
     /// Signals more bytes, a checksum, or the end of the file.
     moved: Condvar,
 }
@@ -106,8 +118,6 @@ struct Source {
     plain: bool,
     /// The target of the endpoint's redirect.
     location: Option<String>,
-    /// The ETag there.
-    remote: Option<String>,
 }
 
 impl State {
@@ -163,6 +173,7 @@ impl Transfer {
             done: AtomicU64::new(0),
             state: Mutex::default(),
             writing: Mutex::default(),
+            elsewhere: AtomicBool::new(false),
             moved: Condvar::new(),
         }
     }
@@ -180,16 +191,49 @@ impl Transfer {
 
     /// Whether the file, or the blob it will point to, exists already.
     pub fn take_cached(&self) -> Result<bool> {
-        let size = |path: PathBuf| fs::metadata(path).ok().filter(fs::Metadata::is_file).map(|m| m.len());
-        let cached = size(self.repository.pointer(&self.commit, &self.file.path)) == Some(self.file.size);
-        if !cached {
-            if size(self.repository.blob(self.file.etag())) != Some(self.file.size) {
+        let blob = self.repository.blob(self.file.etag());
+        let pointer = self.repository.pointer(&self.commit, &self.file.path);
+        if !self.is_right(&pointer, &blob) {
+            if !is_whole(&blob, self.file.size) {
                 return Ok(false);
             }
             self.repository.link(&self.commit, &self.file.path, self.file.etag())?;
         }
+        self.clear_away();
         self.end();
         Ok(true)
+    }
+
+    /// Whether a file of the snapshot is what it should be. One that is no link, as on file systems without them, has a
+    /// name under which people edit it.
+    fn is_right(&self, pointer: &Path, blob: &Path) -> bool {
+        if !is_whole(pointer, self.file.size) {
+            return false;
+        }
+        let own = fs::symlink_metadata(pointer).is_ok_and(|m| m.is_file());
+        if !own || self.file.size > QUICK || same_file(pointer, blob) {
+            return true;
+        }
+        let mut sum = Checksum::of(&self.file);
+        fs::read(pointer).is_ok_and(|bytes| {
+            sum.update(&bytes);
+            sum.hex() == self.file.etag()
+        })
+    }
+
+    /// Another program has brought the file: what we have of it is of no use, unless a process of ours is at it.
+    fn clear_away(&self) {
+        if self.incomplete().exists() {
+            let locked = self.state.lock().lock.is_some();
+            if locked || matches!(self.repository.try_lock(self.file.etag()), Ok(Some(_))) {
+                self.discard();
+            }
+        }
+    }
+
+    /// Whether another process is downloading the file.
+    pub fn is_elsewhere(&self) -> bool {
+        self.elsewhere.load(Ordering::Relaxed)
     }
 
     /// Bytes that still need space on the disk.
@@ -205,9 +249,15 @@ impl Transfer {
         match &state.step {
             Step::Done => return Ok(Claim::Done),
             Step::Checking | Step::Spoiled(_) => return Ok(Claim::Busy),
+            // Another worker of ours has just got the lock.
+            Step::Waiting if state.lock.is_some() => return Ok(Claim::Busy),
             Step::Waiting => {
-                let Some(lock) = self.repository.try_lock(self.file.etag())? else { return Ok(Claim::Busy) };
-                state.lock = Some(lock);
+                let lock = self.repository.try_lock(self.file.etag())?;
+                self.elsewhere.store(lock.is_none(), Ordering::Relaxed);
+                if lock.is_none() {
+                    return Ok(Claim::Busy);
+                }
+                state.lock = lock;
                 drop(state);
                 // The previous holder of the lock may have done the work.
                 if self.take_cached()? {
@@ -229,18 +279,33 @@ impl Transfer {
 
     /// Opens the incomplete file and finds out what is in it.
     fn open(self: &Arc<Self>, state: &mut State) -> Result<()> {
-        let path = self.incomplete();
-        create_folder_of(&path)?;
-        let failed = |e| disk(&path, e);
-        let out = File::options().create(true).read(true).write(true).truncate(false).open(&path).map_err(failed)?;
-        let kept = out.metadata().map_err(failed)?.len() == self.file.size;
-        let there = if kept { self.saved_ranges().unwrap_or_default() } else { Default::default() };
-        out.set_len(self.file.size).map_err(failed)?;
+        create_folder_of(&self.incomplete())?;
+        let taken = self.take_over();
+        let (out, length) = self.create()?;
+        let is_new = taken.is_some();
+        let there = match taken {
+            Some(taken) => taken,
+            None if length == self.file.size => self.saved_ranges().unwrap_or_default(),
+            None => Ranges::default(),
+        };
         state.parts = Parts::new(self.file.size, there, self.piece(state));
         self.done.store(state.parts.total(), Ordering::Relaxed);
         state.out = Some(Arc::new(out));
         state.step = Step::Fetching;
+        if is_new {
+            self.save(state);
+        }
         self.follow(state.epoch)
+    }
+
+    /// The incomplete file, as long as the whole, and its length before.
+    fn create(&self) -> Result<(File, u64)> {
+        let path = self.incomplete();
+        let failed = |e| disk(&path, e);
+        let out = File::options().create(true).read(true).write(true).truncate(false).open(&path).map_err(failed)?;
+        let length = out.metadata().map_err(failed)?.len();
+        out.set_len(self.file.size).map_err(failed)?;
+        Ok((out, length))
     }
 
     /// Bytes of one request.
@@ -249,18 +314,21 @@ impl Transfer {
     }
 
     fn incomplete(&self) -> PathBuf {
-        self.repository.blob(&format!("{}.incomplete", self.file.etag()))
+        self.repository.blob(&format!("{}.{OURS}.incomplete", self.file.etag()))
     }
 
-    /// Fetches a range, with retries.
+    /// Fetches a range, with retries. `leaves` says of a failure whether the rest of the range is left to others.
     pub fn fetch(
         self: &Arc<Self>,
         mut chunk: Chunk,
         notice: &dyn Fn(Option<Retry>),
         traffic: &AtomicU64,
+        leaves: &dyn Fn(&Failure) -> bool,
     ) -> Result<()> {
         let told = Told { notice, traffic };
         let mut backoff = self.client.backoff();
+        // A server that says when to come back is believed once.
+        let mut told_to_wait = false;
         let result = loop {
             let from = chunk.at;
             let hash = self.xet_hash();
@@ -273,7 +341,13 @@ impl Transfer {
             }
             match outcome {
                 Ok(Attempt::Whole | Attempt::Abandoned) => break Ok(()),
+                // The server wants fewer connections, and others have some: they go on without this one.
+                Err(failure) if (failure.after.is_none() || told_to_wait) && leaves(&failure) => {
+                    self.state.lock().parts.give_back(&chunk);
+                    break Ok(());
+                }
                 Err(failure) => {
+                    told_to_wait |= failure.after.is_some();
                     // The URL may have expired: ask the endpoint again.
                     self.state.lock().source.location = None;
                     if let Err(error) = self.client.wait(&mut backoff, failure, notice) {
@@ -347,6 +421,12 @@ impl Transfer {
         state.step = Step::Checking;
         drop(state);
         let found = self.digest()?;
+        if is_pointer(&self.incomplete()) {
+            // Its list says so, too: the next time brings the same.
+            self.discard();
+            let from = &self.client.options().endpoint;
+            return Err(network(format!("{}/{}: {from} {POINTER}", self.id, self.file.path)));
+        }
         let expected = self.file.etag();
         if found != expected {
             let error = network(format!(
@@ -370,20 +450,35 @@ impl Transfer {
         self.done.store(0, Ordering::Relaxed);
         self.moved.notify_all();
         if state.restarts > RESTARTS {
-            let _ = fs::remove_file(self.incomplete());
+            self.discard();
             return Err(error.context(format!("gave up after {} attempts", state.restarts)));
         }
         log::warn!("{error}; beginning anew");
         self.follow(state.epoch)
     }
 
+    fn discard(&self) {
+        let _ = fs::remove_file(self.incomplete());
+        self.forget();
+    }
+
     /// The file is complete and correct: publishes it.
-    fn publish(&self) -> Result<()> {
+    fn publish(self: &Arc<Self>) -> Result<()> {
         let blob = self.repository.blob(self.file.etag());
         let out = self.state.lock().out.clone();
         // A name must not appear before its bytes are on the disk, even if the power fails.
         out.map_or(Ok(()), |out| out.sync_all()).map_err(|e| disk(&blob, e))?;
-        fs::rename(self.incomplete(), &blob).map_err(|e| disk(&blob, e))?;
+        match fs::rename(self.incomplete(), &blob) {
+            // Another program has cleaned up meanwhile.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                let (out, _) = self.create()?;
+                let mut state = self.state.lock();
+                state.out = Some(Arc::new(out));
+                let error = Error::io(self.incomplete(), e).context("removed while it was downloaded");
+                return self.restart(&mut state, error);
+            }
+            other => other.map_err(|e| disk(&blob, e))?,
+        }
         self.forget();
         self.repository.link(&self.commit, &self.file.path, self.file.etag())?;
         self.end();

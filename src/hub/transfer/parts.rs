@@ -59,6 +59,13 @@ impl Parts {
         Some(Chunk { id, at, end })
     }
 
+    /// What a worker that is about to leave has not fetched goes to the next.
+    pub fn give_back(&mut self, chunk: &Chunk) {
+        if self.counts(chunk) && self.alone.is_none() && chunk.at < chunk.end {
+            self.queue.push_front((chunk.at, chunk.end));
+        }
+    }
+
     /// Whether what this worker fetches still counts.
     pub fn counts(&self, chunk: &Chunk) -> bool {
         self.alone.is_none_or(|id| id == chunk.id) && self.active.iter().any(|a| a.id == chunk.id)
@@ -144,6 +151,17 @@ mod tests {
         parts.cut(40);
         let rest: Vec<(u64, u64)> = std::iter::from_fn(|| parts.claim()).map(|c| (c.at, c.end)).collect();
         assert_eq!(rest, [(15, 55), (55, 95), (95, 100)]);
+    }
+
+    #[test]
+    fn what_a_worker_gives_back_comes_next() {
+        let mut parts = Parts::new(100, Ranges::default(), 40);
+        let mut first = parts.claim().unwrap();
+        advance(&mut parts, &mut first, 15);
+        parts.give_back(&first);
+        parts.leave(&first);
+        let next = parts.claim().unwrap();
+        assert_eq!((next.at, next.end, parts.total()), (15, 40, 15));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::super::disk::disk;
-use super::super::http::{io_text, network};
+use super::super::http::network;
 use super::super::pace::Pace;
 use super::super::retry::Failure;
 use super::{Attempt, BUFFER, Chunk, Told, Transfer};
@@ -97,15 +97,7 @@ impl Transfer {
     }
 
     fn broken(&self, error: io::Error, chunk: &Chunk) -> Failure {
-        let name = format!("{}/{} at byte {}", self.id, self.file.path, chunk.at);
-        let error = match error.downcast::<Failure>() {
-            Ok(failure) => return failure,
-            Err(error) => error,
-        };
-        match error.downcast::<ureq::Error>() {
-            Ok(error) => self.client.network(&name, error),
-            Err(error) => Failure::transient(network(format!("{name}: {}", io_text(&error)))),
-        }
+        self.client.broken(&format!("{}/{} at byte {}", self.id, self.file.path, chunk.at), error)
     }
 }
 

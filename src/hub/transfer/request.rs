@@ -1,13 +1,16 @@
 //! One request for a range over plain HTTP, and validation of its response.
 
+use std::io::Read;
 use std::sync::atomic::Ordering;
 
 use ureq::http::HeaderMap;
 
-use super::super::http::{Reply, Subject, encode_path, network, reader};
+use super::super::http::{PAGE, Reply, Subject, encode_path, is_encoded, is_page, network, reader, short};
 use super::super::retry::Failure;
-use super::{Attempt, Chunk, Told, Transfer};
-use crate::error::Result;
+use super::super::whole::MAX_POINTER;
+use super::{Attempt, Chunk, POINTER, Told, Transfer};
+use crate::error::{Error, Result};
+use crate::files::is_lfs_pointer;
 
 impl Transfer {
     /// One request for the rest of a range.
@@ -31,17 +34,42 @@ impl Transfer {
             Err(failure) => return self.refused(failure, location.is_some()),
         };
         self.check_identity(&reply, location.is_some())?;
-        match reply.response.status().as_u16() {
-            206 => self.check_range(reply.response.headers(), chunk)?,
-            _ => {
-                self.check_length(reply.response.headers())?;
-                if !self.go_alone(chunk) {
-                    return Ok(Attempt::Abandoned);
-                }
-            }
+        let (status, encoded) = (reply.response.status().as_u16(), is_encoded(reply.response.headers()));
+        if status == 206 && encoded {
+            // A range of something else. All of it can be decoded.
+            let mut state = self.state.lock();
+            state.source.plain = true;
+            state.spoil(self.wrong("the server sent a range of the compressed file"));
+            return Ok(Attempt::Abandoned);
         }
-        let whole = reply.response.status().as_u16() == 206 || chunk.end == self.file.size;
+        let fits = match status {
+            206 => self.check_range(reply.response.headers(), chunk),
+            _ if encoded => Ok(()),
+            _ => self.check_length(reply.response.headers()),
+        };
+        if let Err(failure) = fits {
+            return Err(self.something_else(reply).unwrap_or(failure));
+        }
+        if status != 206 && !self.go_alone(chunk) {
+            return Ok(Attempt::Abandoned);
+        }
+        let whole = status == 206 || chunk.end == self.file.size;
         self.receive(reader(reply.response), whole, chunk, told)
+    }
+
+    /// What came in place of the file, where that can be told. Trying again brings the same.
+    fn something_else(&self, reply: Reply) -> Option<Failure> {
+        let from = short(&reply.url);
+        if is_page(reply.response.headers()) {
+            return Some(self.wrong(&format!("{PAGE} ({from})")).into());
+        }
+        let mut text = Vec::new();
+        let begins = reader(reply.response).take(MAX_POINTER).read_to_end(&mut text).is_ok() && is_lfs_pointer(&text);
+        begins.then(|| self.wrong(&format!("{from} {POINTER}")).into())
+    }
+
+    fn wrong(&self, what: &str) -> Error {
+        network(format!("{}/{}: {what}", self.id, self.file.path))
     }
 
     /// What an error status means here.
@@ -69,35 +97,14 @@ impl Transfer {
             if let Some(commit) = text(own, "X-Repo-Commit").filter(|c| *c != self.commit) {
                 return Err(wrong(format!("the server sends commit {commit} instead of {}", self.commit)));
             }
-            let linked = text(own, "X-Linked-Etag").or_else(|| text(own, "ETag").filter(|_| reply.elsewhere.is_none()));
-            let is_sum = |e: &String| matches!(e.len(), 40 | 64) && e.bytes().all(|b| b.is_ascii_hexdigit());
-            let expected = self.file.etag();
-            if let Some(etag) = linked.map(|e| plain_etag(&e)).filter(is_sum).filter(|e| *e != expected) {
-                return Err(wrong(format!("the server's ETag is {etag}, its list of files says {expected}")));
-            }
             let size = text(own, "X-Linked-Size").and_then(|s| s.parse::<u64>().ok());
             if let Some(size) = size.filter(|s| *s != self.file.size) {
                 return Err(wrong(format!("the server says {size} bytes, its list of files {}", self.file.size)));
             }
         }
-        if let (Some(url), Some(etag)) = (&reply.elsewhere, text(reply.response.headers(), "ETag")) {
-            self.check_elsewhere(url, &etag);
-        }
+        // ETags say nothing: mirrors have their own, and the nodes of a CDN each another. The checksum does.
+        self.state.lock().source.location.clone_from(&reply.elsewhere);
         Ok(())
-    }
-
-    /// The storage that the endpoint redirects to has its own name for the file, which must stay the same.
-    fn check_elsewhere(&self, url: &str, etag: &str) {
-        let etag = plain_etag(etag);
-        let mut state = self.state.lock();
-        state.source.location = Some(url.to_owned());
-        let known = state.source.remote.replace(etag.clone());
-        if let Some(known) = known.filter(|known| *known != etag) {
-            state.spoil(network(format!(
-                "{}/{}: the file changed while it was downloaded (ETag {known}, now {etag})",
-                self.id, self.file.path
-            )));
-        }
     }
 
     fn check_range(&self, headers: &HeaderMap, chunk: &Chunk) -> Result<(), Failure> {
@@ -136,8 +143,4 @@ impl Transfer {
         self.done.store(0, Ordering::Relaxed);
         true
     }
-}
-
-fn plain_etag(etag: &str) -> String {
-    etag.trim_start_matches("W/").trim_matches('"').to_owned()
 }

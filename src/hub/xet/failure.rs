@@ -5,16 +5,8 @@ use ureq::Body;
 use ureq::http::{self, Response};
 
 use crate::error::{Error, ErrorKind};
-use crate::http::{Client, io_text, network, retry_after, short};
+use crate::http::{network, retry_after, short};
 use crate::retry::Failure;
-
-/// The failure behind an error while reading a body.
-pub(super) fn broken(client: &Client, url: &str, error: std::io::Error) -> Failure {
-    match error.downcast::<ureq::Error>() {
-        Ok(error) => client.network(url, error),
-        Err(error) => Failure::transient(network(format!("{}: {}", short(url), io_text(&error)))),
-    }
-}
 
 pub(super) fn in_context(failure: Failure, what: &str) -> Failure {
     Failure { error: failure.error.context(what), ..failure }

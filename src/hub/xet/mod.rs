@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use ureq::Body;
 use ureq::http::Response;
 
-use self::failure::{broken, in_context, refused};
+use self::failure::{in_context, refused};
 use self::plan::Plan;
 use self::reader::FileReader;
 use super::http::{Client, Subject, network, short};
@@ -149,7 +149,7 @@ impl Xet {
     fn json<T: DeserializeOwned>(&self, response: Response<Body>, url: &str) -> Result<T, Failure> {
         let mut text = Vec::new();
         let mut body = super::http::reader(response).take(MAX_ANSWER + 1);
-        body.read_to_end(&mut text).map_err(|e| broken(&self.client, url, e))?;
+        body.read_to_end(&mut text).map_err(|e| self.client.broken(url, e))?;
         if text.len() as u64 > MAX_ANSWER {
             return Err(network(format!("{}: an endless answer", short(url))).into());
         }

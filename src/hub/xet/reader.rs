@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use ureq::http::header::CONTENT_RANGE;
 
 use super::chunk::{HEADER, Header, Unpacker};
-use super::failure::{broken, in_context, refused};
+use super::failure::{in_context, refused};
 use super::plan::{Fetch, Plan};
 use crate::http::{Client, network, reader, short};
 use crate::pace::Pace;
@@ -202,10 +202,10 @@ impl Open {
     fn fill(&mut self, client: &Client, url: &str, mut buffer: &mut [u8]) -> Result<(), Failure> {
         while !buffer.is_empty() {
             let n = match self.body.read(buffer) {
-                Ok(0) => return Err(broken(client, url, io::ErrorKind::UnexpectedEof.into())),
+                Ok(0) => return Err(client.broken(url, io::ErrorKind::UnexpectedEof.into())),
                 Ok(n) => n,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(e) => return Err(broken(client, url, e)),
+                Err(e) => return Err(client.broken(url, e)),
             };
             buffer = &mut buffer[n..];
             self.pace.add(n).map_err(|what| Failure::transient(network(format!("{}: {what}", short(url)))))?;

@@ -75,6 +75,8 @@ public struct ModelProgress: Sendable, Hashable {
     public var retry: Retry?
     /// Whether the work is paused.
     public var isPaused: Bool
+    /// What the work waits for another process to finish; nil if it waits for none.
+    public var waitingFor: String?
 
     /// Fraction that is done, 0 to 1.
     public var fractionCompleted: Double {
@@ -102,5 +104,6 @@ extension ModelProgress {
                 reason: reason)
         }
         isPaused = progress.is_paused
+        waitingFor = text(progress.waiting_for)
     }
 }

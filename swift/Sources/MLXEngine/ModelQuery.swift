@@ -122,8 +122,10 @@ public struct ModelSummary: Sendable, Hashable, Decodable, Identifiable {
     public let weightBytes: UInt64?
     /// Roughly what it takes in memory with a short context; ``ModelHub/estimate(id:revision:for:)`` is exact.
     public let memoryBytes: UInt64?
-    /// Its licence.
+    /// Its licence, or the first of several.
     public let licence: String?
+    /// All its licences.
+    public let licences: [String]
     /// Its language codes.
     public let languages: [String]
     /// Whether access must be requested.
@@ -146,7 +148,7 @@ public struct ModelSummary: Sendable, Hashable, Decodable, Identifiable {
     public let tags: [String]
 
     enum CodingKeys: String, CodingKey {
-        case id, author, task, library, modality, architecture, supported, parameters, bits, licence, languages, gated
+        case id, author, task, library, modality, architecture, supported, parameters, bits, licence, licences, languages, gated
         case `private`, downloads, likes, trending, created, modified, quality, tags
         case sizeClass = "size_class"
         case weightBytes = "weight_bytes"
