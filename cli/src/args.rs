@@ -82,12 +82,9 @@ pub struct LoadingArgs {
 impl ModelArgs {
     /// What to load. `with_tokenizer` is false for commands that work with token ids only.
     pub fn configuration(&self, with_tokenizer: bool) -> crate::failure::Result<ModelConfiguration> {
-        // An existing path is a directory; otherwise what looks like an id is one; the rest is reported as a missing
-        // directory.
         let path = PathBuf::from(&self.model);
-        let looks_like_id = !path.exists() && self.model.split('/').count() == 2 && !self.model.starts_with(['.', '/']);
         let mut options = self.how.load.options();
-        let hub = match looks_like_id {
+        let hub = match names_model(&self.model) {
             true => {
                 options.id = Some(self.model.clone());
                 Some(self.how.hub.hub()?)
@@ -102,6 +99,14 @@ impl ModelArgs {
         }
         Ok(ModelConfiguration { hub, ..ModelConfiguration::from_options(options)? })
     }
+}
+
+/// Whether a text names a model of the Hub. What exists is a directory; what looks like an id, or an address, is one; the rest
+/// is reported as a missing directory.
+pub fn names_model(text: &str) -> bool {
+    let is_name = || mlx_engine::hub::ModelName::parse(text).is_ok_and(|name| name.id.contains('/'));
+    let looks_like_id = text.split('/').count() == 2 || text.contains("://") || is_name();
+    !std::path::Path::new(text).exists() && looks_like_id && !text.starts_with(['.', '/'])
 }
 
 /// Like [`ModelArgs`], for commands where the model is optional.

@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::args::BenchArgs;
 use crate::failure::Result;
 use crate::load::load_on;
+use crate::out::say;
 
 /// The middle of sorted values.
 fn median(mut values: Vec<f64>) -> f64 {
@@ -97,7 +98,7 @@ pub fn bench(args: &BenchArgs) -> Result {
     let first_token = middle(|r| r.stats.time_to_first_token.unwrap_or(f64::NAN));
     let load_seconds = model.info().load_seconds;
     if args.json {
-        println!(
+        say!(
             "{}",
             json!({
                 "prompt_tokens": args.prompt_tokens,
@@ -115,13 +116,13 @@ pub fn bench(args: &BenchArgs) -> Result {
         );
         return Ok(());
     }
-    println!("load                 {load_seconds:.3} s");
-    println!("time to first token  {first_token:.4} s  ({} tokens)", args.prompt_tokens);
+    say!("load                 {load_seconds:.3} s");
+    say!("time to first token  {first_token:.4} s  ({} tokens)", args.prompt_tokens);
     if args.batch > 1 {
-        println!("streams at once      {}", args.batch);
+        say!("streams at once      {}", args.batch);
     }
-    println!("prefill              {prompt_rate:.1} tokens/s");
-    println!("decode               {decode_rate:.1} tokens/s");
-    println!("peak memory          {}", indicatif::HumanBytes(memory::peak() as u64));
+    say!("prefill              {prompt_rate:.1} tokens/s");
+    say!("decode               {decode_rate:.1} tokens/s");
+    say!("peak memory          {}", indicatif::HumanBytes(memory::peak() as u64));
     Ok(())
 }

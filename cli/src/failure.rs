@@ -1,4 +1,9 @@
 //! Errors of the program.
+//!
+//! Exit codes: 0 where all went well, also if whoever read the output has left; 1 where something failed; 2 for a command line
+//! that cannot be carried out; 130 for what was cancelled.
+
+use std::io::ErrorKind as Io;
 
 use mlx_engine::ErrorKind;
 
@@ -7,10 +12,17 @@ pub type Result<T = ()> = std::result::Result<T, Failure>;
 
 /// Why a command failed.
 pub struct Failure {
-    /// For the user.
+    /// For the user; nothing if there is nothing to say.
     pub message: String,
     /// The exit code.
     pub code: u8,
+}
+
+impl Failure {
+    /// Whoever read the output has left.
+    pub fn unread() -> Failure {
+        Failure { message: String::new(), code: 0 }
+    }
 }
 
 impl From<mlx_engine::Error> for Failure {
@@ -26,6 +38,9 @@ impl From<mlx_engine::Error> for Failure {
 
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
-        Failure { message: error.to_string(), code: 1 }
+        match error.kind() {
+            Io::BrokenPipe => Failure::unread(),
+            _ => Failure { message: error.to_string(), code: 1 },
+        }
     }
 }

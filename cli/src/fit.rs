@@ -9,18 +9,17 @@ use mlx_engine::hub::Catalog;
 use mlx_engine::load::fit::{self, Fit};
 use mlx_engine::load::{EstimateOptions, ModelConfiguration};
 
-use crate::args::FitArgs;
+use crate::args::{FitArgs, names_model};
 use crate::failure::Result;
 use crate::numbers::short_count;
+use crate::out::say;
 
 pub fn fit(args: &FitArgs) -> Result {
     let Some(name) = &args.model else { return catalogue(args.json) };
     let path = Path::new(name);
     let configuration = match (path.exists(), Catalog::default().find(name)) {
         (false, Some(entry)) => ModelConfiguration::hub(&args.hub.hub()?, entry.id, args.revision.clone()),
-        (false, None) if name.split('/').count() == 2 && !name.starts_with(['.', '/']) => {
-            ModelConfiguration::hub(&args.hub.hub()?, name, args.revision.clone())
-        }
+        (false, None) if names_model(name) => ModelConfiguration::hub(&args.hub.hub()?, name, args.revision.clone()),
         _ => ModelConfiguration::directory(path),
     };
     let options = EstimateOptions {
@@ -33,13 +32,13 @@ pub fn fit(args: &FitArgs) -> Result {
     let device = args.device.unwrap_or_else(Device::best);
     let found = fit::fit(&configuration, device, &options)?;
     match args.json {
-        true => println!("{}", serde_json::to_string(&found).map_err(|e| Error::internal(e.to_string()))?),
-        false => show(&found),
+        true => say!("{}", serde_json::to_string(&found).map_err(|e| Error::internal(e.to_string()))?),
+        false => show(&found)?,
     }
     Ok(())
 }
 
-fn show(fit: &Fit) {
+fn show(fit: &Fit) -> Result {
     let or_none = |value: Option<String>| value.unwrap_or_else(|| "-".into());
     let bytes = |n: u64| HumanBytes(n).to_string();
     let runs = match &fit.reason {
@@ -68,15 +67,16 @@ fn show(fit: &Fit) {
         ("fits", verdict.to_owned()),
         ("longest context", or_none(fit.largest_context.map(|n| n.to_string()))),
     ] {
-        println!("{name:16} {value}");
+        say!("{name:16} {value}");
     }
+    Ok(())
 }
 
 /// All well-known models, by their round figures.
 fn catalogue(as_json: bool) -> Result {
     let all = fit::catalogue(&Catalog::default());
     if as_json {
-        println!("{}", serde_json::to_string(&all).map_err(|e| Error::internal(e.to_string()))?);
+        say!("{}", serde_json::to_string(&all).map_err(|e| Error::internal(e.to_string()))?);
         return Ok(());
     }
     for known in all {
@@ -87,7 +87,7 @@ fn catalogue(as_json: bool) -> Result {
             None => "",
         };
         let (entry, bytes) = (known.entry, HumanBytes(known.weight_bytes).to_string());
-        println!("{:20} {:52} {bytes:>11}  {verdict}", entry.short_name, entry.id);
+        say!("{:20} {:52} {bytes:>11}  {verdict}", entry.short_name, entry.id);
     }
     Ok(())
 }

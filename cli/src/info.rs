@@ -7,6 +7,8 @@ use crate::args::{InfoArgs, ModelsArgs};
 use crate::failure::Result;
 use crate::load::load;
 use crate::numbers::short_count;
+use crate::out::{print, say};
+use crate::storage::value;
 
 pub fn info(args: &InfoArgs) -> Result {
     if let Some(id) = &args.id {
@@ -17,8 +19,7 @@ pub fn info(args: &InfoArgs) -> Result {
     let model = load(&given.ok_or_else(missing)?, true)?;
     let info = model.info();
     if args.json {
-        println!("{}", serde_json::to_string(info).map_err(|e| mlx_engine::Error::internal(e.to_string()))?);
-        return Ok(());
+        return print(&value(info)?);
     }
     let or_none = |value: Option<String>| value.unwrap_or_else(|| "-".into());
     let quantization =
@@ -38,20 +39,20 @@ pub fn info(args: &InfoArgs) -> Result {
         ("device", info.device.into()),
         ("loaded in", format!("{:.2} s", info.load_seconds)),
     ] {
-        println!("{name:14} {value}");
+        say!("{name:14} {value}");
     }
     Ok(())
 }
 
 pub fn models(args: &ModelsArgs) -> Result {
     if args.json {
-        println!("{}", registry::to_json());
+        say!("{}", registry::to_json());
         return Ok(());
     }
     for row in registry::ARCHITECTURES {
         match row.alias_of() {
-            Some(of) => println!("{:16} {} (as {of})", row.model_type, row.kind().name()),
-            None => println!("{:16} {}", row.model_type, row.kind().name()),
+            Some(of) => say!("{:16} {} (as {of})", row.model_type, row.kind().name()),
+            None => say!("{:16} {}", row.model_type, row.kind().name()),
         }
     }
     Ok(())

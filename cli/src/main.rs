@@ -9,6 +9,7 @@ mod info;
 mod load;
 mod numbers;
 mod options;
+mod out;
 mod pull;
 mod run;
 mod search;
@@ -46,10 +47,11 @@ fn main() -> ExitCode {
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        // The reader of our output has closed it.
-        Err(failure) if failure.message.contains("Broken pipe") => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("mlxe: {}", failure.message);
+            // Whoever reads our output may have had enough; that is no failure.
+            if !failure.message.is_empty() {
+                eprintln!("mlxe: {}", out::clean(&failure.message));
+            }
             ExitCode::from(failure.code)
         }
     }

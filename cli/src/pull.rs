@@ -1,6 +1,6 @@
 //! `mlxe pull`: downloads, with a bar for each file in progress.
 
-use std::io::Write;
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::args::PullArgs;
 use crate::failure::Result;
+use crate::out::{Notices, clean, notice, print, say};
 
 /// How often progress is shown.
 const TICK: Duration = Duration::from_millis(100);
@@ -18,6 +19,7 @@ pub fn pull(args: &PullArgs) -> Result {
     let request = DownloadRequest::new(&args.id, args.revision.clone());
     let download = args.hub.hub()?.download(request)?;
     let mut bars = Bars::new();
+    let mut notices = (!args.json && !std::io::stderr().is_terminal()).then(Notices::default);
     let mut last = Value::Null;
     let result = loop {
         let result = download.wait_for(TICK);
@@ -30,6 +32,9 @@ pub fn pull(args: &PullArgs) -> Result {
         } else {
             bars.show(&download);
         }
+        if let Some(notices) = &mut notices {
+            notices.tell(&download.progress());
+        }
         if let Some(result) = result {
             break result;
         }
@@ -39,16 +44,10 @@ pub fn pull(args: &PullArgs) -> Result {
     match args.json {
         true => print(&json!({"event": "done", "id": args.id, "commit": download.commit(), "directory": folder})),
         false => {
-            println!("{}", folder.display());
+            say!("{}", folder.display());
             Ok(())
         }
     }
-}
-
-pub fn print(json: &Value) -> Result {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{json}")?;
-    Ok(out.flush()?)
 }
 
 /// The progress, in total and of each file.
@@ -102,8 +101,8 @@ impl Bars {
         }
         self.total.set_length(progress.bytes_total);
         self.total.set_position(progress.bytes_done);
-        self.total.set_message(match (&progress.retry, progress.remaining) {
-            (Some(retry), _) => format!("trying again ({} of {}): {}", retry.attempt, retry.limit, retry.reason),
+        self.total.set_message(match (notice(&progress), progress.remaining) {
+            (Some(notice), _) => clean(notice),
             (None, Some(left)) => {
                 let rate = indicatif::HumanBytes(progress.bytes_per_second as u64);
                 format!("{rate}/s, {} left", indicatif::HumanDuration(left))

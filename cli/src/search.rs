@@ -10,6 +10,8 @@ use serde_json::Value;
 use crate::args::SearchArgs;
 use crate::failure::Result;
 use crate::numbers::short_count;
+use crate::out::{clean, print, say};
+use crate::storage::value;
 
 /// A value as JSON has it; the error lists the possible ones.
 fn word<T: DeserializeOwned>(name: &str, text: &str) -> Result<T> {
@@ -52,16 +54,23 @@ pub fn search(args: &SearchArgs) -> Result {
     };
     let page = fit::search(&args.hub.hub()?.client()?, &query)?;
     if args.json {
-        println!("{}", serde_json::to_string(&page).map_err(|e| Error::internal(e.to_string()))?);
-        return Ok(());
+        return print(&value(&page)?);
     }
     let or_none = |value: Option<String>| value.unwrap_or_else(|| "-".into());
-    println!(
-        "{:52} {:>8} {:>5} {:>11} {:>10} {:>7} {:>5}  runs",
-        "id", "params", "bits", "memory", "downloads", "likes", "score"
-    );
+    if !page.models.is_empty() {
+        say!(
+            "{:52} {:>8} {:>5} {:>11} {:>10} {:>7} {:>5}  runs",
+            "id",
+            "params",
+            "bits",
+            "memory",
+            "downloads",
+            "likes",
+            "score"
+        );
+    }
     for m in &page.models {
-        println!(
+        say!(
             "{:52} {:>8} {:>5} {:>11} {:>10} {:>7} {:>5}  {}{}",
             m.id,
             or_none(m.parameters.map(short_count)),
@@ -78,8 +87,12 @@ pub fn search(args: &SearchArgs) -> Result {
             if m.gated { ", gated" } else { "" }
         );
     }
+    if page.models.is_empty() {
+        let more = if page.next.is_some() { "; there may be more" } else { "" };
+        eprintln!("No model found among {} that the Hub named{more}.", page.examined);
+    }
     if let Some(next) = &page.next {
-        eprintln!("More: --page '{next}'");
+        eprintln!("More: --page '{}'", clean(next));
     }
     Ok(())
 }

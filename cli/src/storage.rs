@@ -12,13 +12,14 @@ use serde_json::{Value, json};
 use crate::args::{ImportArgs, ListArgs, MvArgs, PruneArgs, RmArgs, VerifyArgs};
 use crate::failure::{Failure, Result};
 use crate::options::HubFlags;
-use crate::pull::{event, print};
+use crate::out::{print, say};
+use crate::pull::event;
 
 fn storage(hub: &HubFlags) -> Result<Storage> {
     Ok(hub.hub()?.storage())
 }
 
-fn value(of: impl Serialize) -> Result<Value> {
+pub fn value(of: impl Serialize) -> Result<Value> {
     serde_json::to_value(of).map_err(|e| Error::internal(e.to_string()).into())
 }
 
@@ -30,6 +31,7 @@ fn watched<T: Serialize>(
     let style = ProgressStyle::with_template("{bar:24} {bytes:>10} of {total_bytes:>10}  {msg}");
     let bar = ProgressBar::new(0).with_style(style.expect("a valid template"));
     let mut shown: Option<(Instant, usize)> = None;
+    let mut unread = false;
     let result = work(&mut |progress| {
         // Often enough for people and programs; each file is reported.
         let recent =
@@ -40,7 +42,10 @@ fn watched<T: Serialize>(
         shown = Some((Instant::now(), progress.file_index));
         if json {
             // The reader has gone: the work ends too.
-            return print(&event(progress)).map_err(|_| Error::cancelled());
+            return print(&event(progress)).map_err(|failure| {
+                unread = failure.message.is_empty();
+                Error::cancelled()
+            });
         }
         bar.set_length(progress.bytes_total);
         bar.set_position(progress.bytes_done);
@@ -49,6 +54,9 @@ fn watched<T: Serialize>(
         Ok(())
     });
     bar.finish_and_clear();
+    if unread {
+        return Err(Failure::unread());
+    }
     let result = result?;
     if json {
         print(&json!({"event": "done", "result": value(&result)?}))?;
@@ -72,10 +80,10 @@ pub fn list(args: &ListArgs) -> Result {
     for model in &models {
         let state = if model.complete { "" } else { "  incomplete" };
         let bytes = HumanBytes(model.bytes).to_string();
-        println!("{:width$}  {bytes:>10}  {:>16}{state}", model.id, ago(model));
+        say!("{:width$}  {bytes:>10}  {:>16}{state}", model.id, ago(model));
     }
     let total = HumanBytes(models.iter().map(|m| m.bytes).sum());
-    println!("{} models, {total} in {}", models.len(), storage.root().display());
+    say!("{} models, {total} in {}", models.len(), storage.root().display());
     Ok(())
 }
 
@@ -92,18 +100,11 @@ pub fn info(hub: &HubFlags, id: &str, json: bool) -> Result {
         ("on disk", HumanBytes(model.bytes).to_string()),
         ("last used", format!("{}, {} times", ago(&model), model.uses)),
     ] {
-        println!("{name:14} {value}");
+        say!("{name:14} {value}");
     }
     for r in &model.revisions {
         let state = if r.complete { "" } else { ", incomplete" };
-        println!(
-            "{:14} {} {} ({} files, {}{state})",
-            "revision",
-            r.commit,
-            r.refs.join(" "),
-            r.files,
-            HumanBytes(r.bytes)
-        );
+        say!("{:14} {} {} ({} files, {}{state})", "revision", r.commit, r.refs.join(" "), r.files, HumanBytes(r.bytes));
     }
     Ok(())
 }
@@ -113,9 +114,9 @@ pub fn verify(args: &VerifyArgs) -> Result {
     let found = watched(args.json, |watch| storage.verify(args.id.as_deref(), args.fix, watch))?;
     if !args.json {
         for problem in &found.problems {
-            println!("{}{}", problem.message, if problem.fixed { " (removed)" } else { "" });
+            say!("{}{}", problem.message, if problem.fixed { " (removed)" } else { "" });
         }
-        println!("{} models, {} files, {}", found.models.len(), found.files, HumanBytes(found.bytes));
+        say!("{} models, {} files, {}", found.models.len(), found.files, HumanBytes(found.bytes));
     }
     match found.sound {
         true => Ok(()),
@@ -130,7 +131,7 @@ pub fn remove(args: &RmArgs) -> Result {
         let removed = storage.remove(id, args.revision.as_deref())?;
         match args.json {
             true => print(&value(removed)?)?,
-            false => println!("{id}: {} freed", HumanBytes(removed.bytes)),
+            false => say!("{id}: {} freed", HumanBytes(removed.bytes)),
         }
     }
     Ok(())
@@ -143,12 +144,12 @@ pub fn prune(args: &PruneArgs) -> Result {
     if !args.json {
         let word = if args.dry_run { "would be freed" } else { "freed" };
         for removed in &pruned.removed {
-            println!("{}: {} {word}", removed.id, HumanBytes(removed.bytes));
+            say!("{}: {} {word}", removed.id, HumanBytes(removed.bytes));
         }
         for id in &pruned.busy {
-            println!("{id}: in use, kept");
+            say!("{id}: in use, kept");
         }
-        println!("{} left", HumanBytes(pruned.bytes));
+        say!("{} left", HumanBytes(pruned.bytes));
     }
     match pruned.within_budget {
         true => Ok(()),
@@ -166,7 +167,7 @@ pub fn import(args: &ImportArgs) -> Result {
     };
     let model = watched(args.json, |watch| storage.import(&import, watch))?;
     if !args.json {
-        println!("{}: {} in {}", model.id, HumanBytes(model.bytes), model.directory.display());
+        say!("{}: {} in {}", model.id, HumanBytes(model.bytes), model.directory.display());
     }
     Ok(())
 }
@@ -176,9 +177,9 @@ pub fn relocate(args: &MvArgs) -> Result {
     let moved = watched(args.json, |watch| storage.relocate(&args.to, watch))?;
     if !args.json {
         for id in &moved.stayed {
-            println!("{id}: in use, or a model of that name is already there; not moved");
+            say!("{id}: in use, or a model of that name is already there; not moved");
         }
-        println!("{} models in {}", moved.moved.len(), moved.directory.display());
+        say!("{} models in {}", moved.moved.len(), moved.directory.display());
     }
     match moved.stayed.is_empty() {
         true => Ok(()),

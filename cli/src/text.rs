@@ -1,6 +1,6 @@
 //! `mlxe tokenize` and `mlxe template`
 
-use std::io::Read;
+use std::io::{Read, Write};
 
 use mlx_engine::Error;
 use mlx_engine::tokenizer::{TemplateChoice, TemplateOptions, Tokenizer, TokenizerOptions};
@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::args::{TemplateArgs, TokenizeArgs};
 use crate::failure::{Failure, Result};
+use crate::out::say;
 
 /// The argument, or all of standard input.
 fn text_or_stdin(argument: Option<&String>) -> Result<String> {
@@ -30,15 +31,15 @@ pub fn tokenize(args: &TokenizeArgs) -> Result {
             .filter(|piece| !piece.is_empty())
             .map(|piece| piece.parse().map_err(|_| Error::invalid_argument(format!("{piece:?} is not a token id"))))
             .collect::<std::result::Result<Vec<u32>, _>>()?;
-        println!("{}", tokenizer.decode(&ids, args.no_special)?);
+        writeln!(std::io::stdout().lock(), "{}", tokenizer.decode(&ids, args.no_special)?)?;
         return Ok(());
     }
     let ids = tokenizer.encode(&text, !args.no_special)?;
     if args.json {
         let tokens: Vec<Option<String>> = ids.iter().map(|&id| tokenizer.id_to_token(id)).collect();
-        println!("{}", json!({"ids": ids, "tokens": tokens}));
+        say!("{}", json!({"ids": ids, "tokens": tokens}));
     } else {
-        println!("{}", ids.iter().map(u32::to_string).collect::<Vec<_>>().join(","));
+        say!("{}", ids.iter().map(u32::to_string).collect::<Vec<_>>().join(","));
     }
     Ok(())
 }
@@ -72,6 +73,5 @@ pub fn template(args: &TemplateArgs) -> Result {
         variables,
         ..Default::default()
     };
-    print!("{}", tokenizer.apply_chat_template(&messages, &options)?);
-    Ok(())
+    Ok(write!(std::io::stdout().lock(), "{}", tokenizer.apply_chat_template(&messages, &options)?)?)
 }
