@@ -75,14 +75,23 @@ $(HUB_VENV)/bin/python: tests/parity/requirements-hub.txt
 	$(HUB_VENV)/bin/pip install --quiet --requirement tests/parity/requirements-hub.txt
 	@touch $@
 
+# Older versions of the client: major ones.
+HUB_VERSIONS := 0 1
+$(HUB_VENV)-%/bin/python: tests/parity/requirements-hub-%.txt
+	python3 -m venv $(HUB_VENV)-$*
+	$(HUB_VENV)-$*/bin/pip install --quiet --requirement $<
+	@touch $@
+
 HUB_SERVER := $(TARGET)/release/hub-server
 MLXE       := $(TARGET)/release/mlxe
 .PHONY: hub-parity hub-bench hub-server
 hub-server:
 	$(CARGO) build --locked --release --package hub-server
 
-hub-parity: build hub-server $(HUB_VENV)/bin/python ## check the official Python client against the tests' Hub server and our cache
+hub-parity: build hub-server $(HUB_VENV)/bin/python $(HUB_VERSIONS:%=$(HUB_VENV)-%/bin/python) ## the official Python client's versions against the tests' Hub server and our cache
 	$(HUB_VENV)/bin/python tests/parity/hub.py $(HUB_SERVER) $(MLXE)
+	for python in $(HUB_VENV) $(HUB_VERSIONS:%=$(HUB_VENV)-%); do \
+	    $$python/bin/python tests/parity/hub_versions.py $(HUB_SERVER) $(MLXE) || exit 1; done
 
 hub-bench: build hub-server $(HUB_VENV)/bin/python ## downloads compared with the official Python client
 	$(HUB_VENV)/bin/python benches/hub.py $(HUB_SERVER) $(MLXE)
