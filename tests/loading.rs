@@ -568,7 +568,8 @@ fn a_missing_shard_is_named() {
 fn an_index_that_is_not_of_these_files_does_not_matter() {
     let _alone = alone();
     let engine = cpu_engine();
-    let changes: &[(&str, fn(&Path))] = &[
+    type Change = fn(&Path);
+    let changes: &[(&str, Change)] = &[
         ("leads out", |d| edit(d, INDEX, |i| i["weight_map"]["model.norm.weight"] = json!("../../secret.safetensors"))),
         ("promises more", |d| {
             edit(d, INDEX, |i| i["weight_map"]["model.ghost"] = json!("model-00001-of-00003.safetensors"))
