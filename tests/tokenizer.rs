@@ -129,6 +129,26 @@ fn added_tokens_decode_to_their_own_text() {
     assert_eq!(stream(&tokenizer, &encoded, false), text);
 }
 
+/// What Python writes where JSON has no number, and files that a tokenizer works without.
+#[test]
+fn side_files_need_not_be_perfect() {
+    let fixture = tests().join("fixtures/tokenizers/byte_level");
+    let dir = tempfile::tempdir().unwrap();
+    fs::copy(fixture.join("tokenizer.json"), dir.path().join("tokenizer.json")).unwrap();
+    let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
+    let open = || Tokenizer::from_directory(dir.path(), TokenizerOptions::default());
+    write("tokenizer_config.json", "{\"model_max_length\": Infinity, \"x\": [NaN, -Infinity]}");
+    write("special_tokens_map.json", "{\"eos_token\": \"a\",}");
+    write("added_tokens.json", "[");
+    open().unwrap();
+    write("tokenizer_config.json", "{\"model_max_length\": 5,}");
+    let error = open().err().unwrap().to_string();
+    assert!(error.contains("tokenizer_config.json"), "{error}");
+    write("tokenizer_config.json", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n");
+    let error = open().err().unwrap().to_string();
+    assert!(error.contains("Git LFS pointer"), "{error}");
+}
+
 /// More white space than a pattern's matcher goes back over: what follows is still divided.
 #[test]
 fn a_million_blanks_do_not_stop_the_pattern() {
@@ -221,7 +241,6 @@ impl Directory {
         assert!(error.to_string().contains(what), "{error}");
     }
 }
-
 const TINY: &str = r#"{"version": "1.0", "model": {"type": "WordLevel", "vocab": {"a": 0, "b": 1}, "unk_token": "a"}}"#;
 
 #[test]

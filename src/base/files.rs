@@ -35,15 +35,20 @@ pub fn read_json(path: &Path) -> Result<Value> {
     parse_json(&text).map_err(|e| e.context(path.file_name().unwrap_or_default().to_string_lossy()))
 }
 
-/// Parses JSON whose top level is an object. `NaN` is read as null, `Infinity` as the largest double, which as f32 is
-/// infinite: Python writes them, and published configurations have them.
-pub fn parse_json(text: &str) -> Result<Value> {
-    let value: Value = serde_json::from_str(text)
-        .or_else(|e| serde_json::from_str(&with_plain_numbers(text)).map_err(|_| e))
-        .map_err(|e| match is_lfs_pointer(text.as_bytes()) {
+/// Parses JSON. `NaN` is read as null, `Infinity` as the largest double, which as f32 is infinite: Python writes them, and
+/// published configurations have them.
+pub fn parse_value(text: &str) -> Result<Value> {
+    serde_json::from_str(text).or_else(|e| serde_json::from_str(&with_plain_numbers(text)).map_err(|_| e)).map_err(
+        |e| match is_lfs_pointer(text.as_bytes()) {
             true => Error::invalid_config("is a Git LFS pointer, not the file itself; `git lfs pull` brings that"),
             false => Error::invalid_config(e.to_string()),
-        })?;
+        },
+    )
+}
+
+/// [`parse_value`] of what must be an object.
+pub fn parse_json(text: &str) -> Result<Value> {
+    let value = parse_value(text)?;
     match value.is_object() {
         true => Ok(value),
         false => Err(Error::invalid_config("the top level is not a JSON object")),

@@ -7,6 +7,7 @@ use std::io::Read;
 use std::path::Path;
 use tokenizers::{AddedToken, Tokenizer};
 
+use crate::files::parse_value;
 use crate::{Error, ErrorKind, Result};
 
 const MIB: u64 = 1 << 20;
@@ -140,8 +141,20 @@ fn read_bytes(dir: &Path, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
 
 fn read_json(dir: &Path, name: &str, limit: u64) -> Result<Option<Json>> {
     let Some(bytes) = read_bytes(dir, name, limit)? else { return Ok(None) };
-    let parsed = serde_json::from_slice(&bytes);
-    parsed.map(Some).map_err(|error| Error::invalid_config(dir.join(name).display().to_string()).with_source(error))
+    let broken = |why: String| Error::invalid_config(format!("{}: {why}", dir.join(name).display()));
+    let text = std::str::from_utf8(&bytes).map_err(|error| broken(error.to_string()))?;
+    parse_value(text).map(Some).map_err(|error| broken(error.message().to_owned()))
+}
+
+/// The object in a file that a tokenizer works without: where it is broken that is a warning.
+fn read_optional(dir: &Path, name: &str) -> Result<Map<String, Json>> {
+    match read_object(dir, name) {
+        Err(error) if error.kind() == ErrorKind::InvalidConfig => {
+            log::warn!("not used: {error}");
+            Ok(Map::new())
+        }
+        other => Ok(other?.unwrap_or_default()),
+    }
 }
 
 fn read_object(dir: &Path, name: &str) -> Result<Option<Map<String, Json>>> {
@@ -239,10 +252,10 @@ fn added_tokens(dir: &Path, config: &mut Map<String, Json>) -> Result<Vec<AddedT
         }
         return Ok(tokens.into_values().collect());
     }
-    config.extend(read_object(dir, "special_tokens_map.json")?.unwrap_or_default());
+    config.extend(read_optional(dir, "special_tokens_map.json")?);
     let special: Vec<String> =
         config.iter().filter(|(key, _)| key.ends_with("_token")).filter_map(|(_, token)| content(token)).collect();
-    for (token, id) in read_object(dir, "added_tokens.json")?.unwrap_or_default() {
+    for (token, id) in read_optional(dir, "added_tokens.json")? {
         let id = id.as_u64().and_then(|id| u32::try_from(id).ok());
         let id = id.ok_or_else(|| invalid(format!("added_tokens.json: {token}: is not an id")))?;
         let is_special = special.contains(&token);
