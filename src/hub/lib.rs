@@ -58,7 +58,9 @@ mod xet;
 #[cfg_attr(feature = "network", allow(dead_code, reason = "only its own tests use it here"))]
 mod absent;
 
-use mlx_engine_base::{env, error, files, limits, shards, threads};
+#[cfg(feature = "network")]
+use mlx_engine_base::threads;
+use mlx_engine_base::{env, error, files, limits, shards};
 
 pub use cache::{Place, cache_dir, complete_snapshot, snapshot};
 pub use catalog::{Catalog, CatalogEntry};
