@@ -148,8 +148,8 @@ public struct ModelSummary: Sendable, Hashable, Decodable, Identifiable {
     public let tags: [String]
 
     enum CodingKeys: String, CodingKey {
-        case id, author, task, library, modality, architecture, supported, parameters, bits, licence, licences, languages, gated
-        case `private`, downloads, likes, trending, created, modified, quality, tags
+        case id, author, task, library, modality, architecture, supported, parameters, bits, licence, licences
+        case languages, gated, `private`, downloads, likes, trending, created, modified, quality, tags
         case sizeClass = "size_class"
         case weightBytes = "weight_bytes"
         case memoryBytes = "memory_bytes"
