@@ -60,8 +60,8 @@ fn a_killed_download_goes_on_where_it_was() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     plain::check_snapshots(cache.path(), true);
     let total: u64 = plain::files().iter().filter(|(n, _)| plain::needed(n)).map(|(_, b)| b.len() as u64).sum();
-    // The listings, and what came after progress was last written down: that is twice a second.
-    assert!(server.sent() <= total - kept + 250_000, "{} bytes sent of {total}, {kept} were there", server.sent());
+    // And the listings.
+    assert!(server.sent() <= total - kept + 10_000, "{} bytes sent of {total}, {kept} were there", server.sent());
     let last: serde_json::Value =
         serde_json::from_str(String::from_utf8(output.stdout).unwrap().lines().last().unwrap()).unwrap();
     assert_eq!((&last["event"], last["commit"].as_str()), (&"done".into(), Some(server.repo(ID).commit())));
@@ -84,7 +84,8 @@ fn two_processes_download_the_same_model() {
 #[test]
 fn a_killed_download_from_xet_storage_goes_on_where_it_was() {
     let (server, cache) = (in_xet::server(), TempDir::new("xet"));
-    server.set_rate(1 << 20);
+    // A connection's, and so low that what half a second brings on all of them is little.
+    server.set_rate(1 << 18);
     for _ in 0..2 {
         let mut child = pull(&server, cache.path()).spawn().unwrap();
         let begin = server.sent();
