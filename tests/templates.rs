@@ -236,6 +236,69 @@ fn deep_values_do_no_harm() {
 }
 
 /// A budget that fits a conversation fits a large schema too.
+/// Whatever takes a number, or a long text many times, asks before it takes the memory; nothing ends by a panic.
+#[test]
+fn numbers_of_a_template_do_not_exhaust_the_memory() {
+    let long = "{% set t = 'ab\\n' * 1000000 %}";
+    let nested = format!("{}1{}", "[".repeat(60), "]".repeat(60));
+    for source in [
+        "{{ '%100000000000d' | format(1) }}".to_owned(),
+        "{{ '%.100000000000f' | format(1.5) }}".into(),
+        "{{ '%.99999f' | format(1.5) }}".into(),
+        "{{ '%.99999d' | format(1) }}".into(),
+        "{{ '%*d' % (10**12, 1) }}".into(),
+        "{{ '%.*e' % (10**12, 1) }}".into(),
+        "{{ '%.*g' | format(-5, 1) if false else '%.99999g' | format(0.00001) }}".into(),
+        "{{ '{:100000000000}'.format(1) }}".into(),
+        "{{ '{:.100000000000f}'.format(1.0) }}".into(),
+        "{{ '{:.70000}'.format(1.0) }}".into(),
+        "{{ '{:>{}}'.format('a', 10**12) }}".into(),
+        "{{ 'x' * 10**12 }}".into(),
+        "{{ 10**12 * 'x' }}".into(),
+        "{{ [1] * 10**12 }}".into(),
+        "{{ (1,) * 10**12 }}".into(),
+        "{{ 'a'.ljust(10**12) }}".into(),
+        "{{ 'a'.rjust(10**12, 'b') }}".into(),
+        "{{ 'a'.center(10**12) }}".into(),
+        "{{ 'a'.zfill(10**12) }}".into(),
+        "{{ 'a\\tb'.expandtabs(10**12) }}".into(),
+        "{{ 'a' | center(10**12) }}".into(),
+        "{{ 'a\\nb' | indent(10**12) }}".into(),
+        "{{ [1] | batch(10**12, 0) | list }}".into(),
+        "{{ [1] | slice(10**12, 0) | list }}".into(),
+        "{{ range(10**12) | list }}".into(),
+        "{{ range(10**30) | list }}".into(),
+        format!("{long}{{{{ t.replace('a', t) }}}}"),
+        format!("{long}{{{{ t | replace('', t) }}}}"),
+        format!("{long}{{{{ t.join(t) }}}}"),
+        format!("{long}{{{{ t | join(t) }}}}"),
+        format!("{long}{{{{ t | indent(t) }}}}"),
+        format!("{long}{{{{ t | wordwrap(1, wrapstring=t) }}}}"),
+        format!("{long}{{{{ t | list | length }}}}"),
+        format!("{long}{{{{ {nested} | tojson(indent=t) }}}}"),
+        format!("{long}{{{{ range(1000) | list | tojson(separators=(t, ':')) }}}}"),
+        format!("{long}{{% for i in range(100000) %}}{{{{ t }}}}{{% endfor %}}"),
+        "{% set ns = namespace(t='ab') %}{% for i in range(64) %}{% set ns.t = ns.t ~ ns.t %}{% endfor %}{{ ns.t }}"
+            .into(),
+        "{% set ns = namespace(t=[1]) %}{% for i in range(64) %}{% set ns.t = ns.t + ns.t %}{% endfor %}".into(),
+    ] {
+        let error = apply(&source, &hello(), &TemplateOptions::default()).expect_err(&source);
+        assert_eq!(error.kind(), ErrorKind::Template, "{source}: {error}");
+        assert!(!error.message().contains("a library failed"), "{source}: {error}");
+    }
+    // What is large and reasonable is rendered, and what is clamped is not refused.
+    for (source, length) in [
+        ("{{ '%60000d' | format(1) }}", 60_000),
+        ("{{ 'a'.ljust(100000) }}", 100_000),
+        ("{{ 'x' * 1000000 }}", 1_000_000),
+        ("{{ [1] | tojson(indent=10**9) }}", 1_005),
+        ("{{ 'ab' | truncate(10**12) }}", 2),
+        ("{{ 1.5 | round(10**12) }}", 3),
+    ] {
+        assert_eq!(apply(source, &hello(), &TemplateOptions::default()).unwrap().len(), length, "{source}");
+    }
+}
+
 #[test]
 fn large_inputs_are_rendered() {
     let property = |i: usize| (format!("p{i}"), json!({"type": "object", "properties": {"a": {"type": "string"}}}));

@@ -69,10 +69,10 @@ impl Json {
                 {
                     out.push('[');
                     for (i, item) in seq.items.iter().enumerate() {
-                        self.separate(i, depth + 1, out);
+                        self.separate(i, depth + 1, out)?;
                         self.write(item, depth + 1, out)?;
                     }
-                    self.close(']', seq.items.is_empty(), depth, out);
+                    self.close(']', seq.items.is_empty(), depth, out)?;
                 } else if let Some(dict) = value.downcast_object_ref::<Dict>() {
                     let mut pairs = Vec::with_capacity(dict.pairs.len());
                     for (key, item) in &dict.pairs {
@@ -83,12 +83,12 @@ impl Json {
                     }
                     out.push('{');
                     for (i, (key, item)) in pairs.iter().enumerate() {
-                        self.separate(i, depth + 1, out);
+                        self.separate(i, depth + 1, out)?;
                         self.write_str(key, out);
                         out.push_str(&self.key_separator);
                         self.write(item, depth + 1, out)?;
                     }
-                    self.close('}', pairs.is_empty(), depth, out);
+                    self.close('}', pairs.is_empty(), depth, out)?;
                 } else {
                     return fail(format!("Object of type {} is not JSON serializable", type_name(value)));
                 }
@@ -97,25 +97,31 @@ impl Json {
         Ok(())
     }
 
-    fn separate(&self, at: usize, depth: usize, out: &mut String) {
+    fn separate(&mut self, at: usize, depth: usize, out: &mut String) -> Result<()> {
         if at > 0 {
             out.push_str(&self.item_separator);
         }
-        self.new_line(depth, out);
+        self.new_line(depth, out)
     }
 
-    fn close(&self, bracket: char, empty: bool, depth: usize, out: &mut String) {
+    fn close(&mut self, bracket: char, empty: bool, depth: usize, out: &mut String) -> Result<()> {
         if !empty {
-            self.new_line(depth, out);
+            self.new_line(depth, out)?;
         }
         out.push(bracket);
+        Ok(())
     }
 
-    fn new_line(&self, depth: usize, out: &mut String) {
+    /// An indent may be long, and there are as many as the nesting is deep: paid for before they are written.
+    fn new_line(&mut self, depth: usize, out: &mut String) -> Result<()> {
         if let Some(indent) = &self.indent {
+            let bytes = indent.len().saturating_mul(depth);
+            budget::bytes(bytes)?;
+            self.paid += bytes;
             out.push('\n');
             out.extend(std::iter::repeat_n(indent.as_str(), depth));
         }
+        Ok(())
     }
 
     fn write_str(&self, text: &str, out: &mut String) {

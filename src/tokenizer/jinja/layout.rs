@@ -14,8 +14,9 @@ pub(super) struct Spec {
     pub precision: Option<usize>,
 }
 
-/// More digits than this no template needs, and more width no line.
-const LIMIT: usize = 100_000;
+/// More digits than this no template needs, and more width no line. Rust formats at most 65,535 digits, and `general` may
+/// ask for a few more than it is given.
+const LIMIT: usize = 65_000;
 
 pub(super) fn radix(kind: char, number: i128) -> (&'static str, String) {
     let number = number.unsigned_abs();

@@ -34,6 +34,8 @@ fn add(a: &Value, b: &Value) -> Result<Option<Value>> {
     if let (Some(x), Some(y)) = (a.as_str(), b.as_str()) {
         if a.is_safe() || b.is_safe() {
             let escaped = |value: &Value, text: &str| if value.is_safe() { text.to_owned() } else { escape(text) };
+            // Before it is made: escaping makes up to five characters of one.
+            budget::bytes(x.len() + y.len())?;
             let markup = escaped(a, x) + &escaped(b, y);
             budget::bytes(markup.len())?;
             return Ok(Some(Value::from_safe_string(markup)));

@@ -250,8 +250,9 @@ pub(super) fn iterate(value: &Value) -> Result<Vec<Value>> {
     let items = match value.kind() {
         ValueKind::Undefined => Vec::new(),
         ValueKind::String => {
-            let mut buffer = [0; 4];
-            value.as_str().unwrap_or_default().chars().map(|c| Value::from(&*c.encode_utf8(&mut buffer))).collect()
+            let (text, mut buffer) = (value.as_str().unwrap_or_default(), [0; 4]);
+            budget::items(text.len() / 4)?;
+            text.chars().map(|c| Value::from(&*c.encode_utf8(&mut buffer))).collect()
         }
         _ => {
             if let Some(seq) = value.downcast_object_ref::<Seq>() {

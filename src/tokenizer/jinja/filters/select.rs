@@ -5,7 +5,7 @@ use minijinja::Value;
 use super::super::args::{Args, given, str_of};
 use super::super::base::{Result, fail};
 use super::super::value::{generator, iterate, type_name};
-use super::super::{access, predicates, print};
+use super::super::{access, budget, predicates, print};
 
 /// An attribute as filters take it: `"a.0.b"`, or a number.
 pub(super) struct Path(Vec<Value>);
@@ -16,6 +16,7 @@ impl Path {
             None if attribute.is_undefined() => fail("the attribute is undefined"),
             None => Ok(Path(vec![attribute.clone()])),
             Some(path) => {
+                budget::items(path.matches('.').count())?;
                 let is_index = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
                 let part = |part: &str| match part.parse::<i64>() {
                     Ok(index) if is_index(part) => Value::from(index),

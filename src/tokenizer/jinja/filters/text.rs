@@ -131,7 +131,7 @@ pub(super) fn truncate(value: Value, args: Args) -> Result<Value> {
     let end = end.unwrap_or("...".into());
     let end = str_of(&end)?;
     let leeway = int_or(given(leeway).as_ref(), 5)?;
-    let keep = limit - end.chars().count() as i64;
+    let keep = limit.saturating_sub(end.chars().count() as i64);
     if keep < 0 || leeway < 0 {
         return fail(format!("expected length >= {}, got {limit}", end.chars().count()));
     }

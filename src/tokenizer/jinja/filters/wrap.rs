@@ -5,8 +5,8 @@ use minijinja::Value;
 use super::super::args::{Args, given, int_or, str_of};
 use super::super::base::{Result, fail};
 use super::super::methods::split_lines;
-use super::super::print;
 use super::super::value::text as paid;
+use super::super::{budget, print};
 
 pub(super) fn wordcount(value: Value, args: Args) -> Result<Value> {
     args.none("wordcount")?;
@@ -29,7 +29,10 @@ pub(super) fn wordwrap(value: Value, args: Args) -> Result<Value> {
     let width = width as usize;
     let mut lines = Vec::new();
     for line in split_lines(str_of(&value)?, false) {
-        lines.push(wrap(line, width, break_long, break_hyphens).join(separator));
+        let parts = wrap(line, width, break_long, break_hyphens);
+        // A long separator between many lines is more than either of them.
+        budget::bytes(separator.len().saturating_mul(parts.len()))?;
+        lines.push(parts.join(separator));
     }
     paid(lines.join(separator))
 }

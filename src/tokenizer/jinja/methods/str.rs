@@ -44,6 +44,7 @@ pub(super) fn call(text: &str, name: &str, args: Args) -> Result<Value> {
             let [keep] = args.bind(name, ["keepends"], 0)?;
             strings(split_lines(text, truth(keep.as_ref())))
         }
+            budget::items(text.len() / 8)?;
         "partition" | "rpartition" => {
             let sep = args.one(name)?;
             let sep = str_of(&sep)?;
