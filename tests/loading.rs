@@ -595,6 +595,48 @@ fn an_index_that_is_not_of_these_files_does_not_matter() {
     }
 }
 
+/// What waits for a writer, or never ends, where a file of the model should be: refused by name, at once.
+#[test]
+fn only_regular_files_are_read() {
+    let _alone = alone();
+    let engine = cpu_engine();
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-qwen3");
+    let files = [
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        INDEX,
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "chat_template.jinja",
+    ];
+    for name in files {
+        for kind in ["a FIFO", "a directory", "a device", "a socket"] {
+            let dir = TempDir::new("irregular");
+            for entry in std::fs::read_dir(&fixture).unwrap().map(Result::unwrap) {
+                std::fs::copy(entry.path(), dir.path().join(entry.file_name())).unwrap();
+            }
+            let path = dir.path().join(name);
+            let _ = std::fs::remove_file(&path);
+            let mut socket = None;
+            match kind {
+                "a FIFO" => assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success()),
+                "a directory" => std::fs::create_dir(&path).unwrap(),
+                "a device" => std::os::unix::fs::symlink("/dev/zero", &path).unwrap(),
+                _ => socket = Some(std::os::unix::net::UnixListener::bind(&path).unwrap()),
+            }
+            let task = engine.load(ModelConfiguration::directory(dir.path()), |_: &LoadEvent| Control::Continue);
+            let result =
+                task.wait_for(Duration::from_secs(30)).unwrap_or_else(|| panic!("{name} as {kind} is waited for"));
+            let error = result.err().unwrap_or_else(|| panic!("{name} as {kind} is read"));
+            assert_eq!(error.kind(), ErrorKind::Io, "{error}");
+            let wanted = format!("{name}: is {kind}, not a regular file");
+            assert!(error.to_string().contains(&wanted), "{error}");
+            drop(socket);
+        }
+    }
+}
+
 #[test]
 fn pointers_of_git_lfs_are_called_so() {
     let _alone = alone();

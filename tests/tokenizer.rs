@@ -262,7 +262,7 @@ fn broken_files_are_named() {
     with("tokenizer_config.json", r#"{"added_tokens_decoder": {"x": {"content": "c"}}}"#)
         .refuse(ErrorKind::InvalidConfig, "added_tokens_decoder: x");
     with("added_tokens.json", r#"{"t": -1}"#).refuse(ErrorKind::InvalidConfig, "added_tokens.json: t");
-    with("tokenizer_config.json/x", "").refuse(ErrorKind::Io, "is not a file");
+    with("tokenizer_config.json/x", "").refuse(ErrorKind::Io, "is a directory, not a regular file");
     with("chat_template.jinja", &"x".repeat((4 << 20) + 1)).refuse(ErrorKind::Io, "larger than 4 MiB");
     let ctc = TINY.replace(
         "{\"version\"",

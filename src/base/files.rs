@@ -1,8 +1,9 @@
 //! Reading small files of a model directory, which is untrusted: every size is bounded before memory is allocated.
 #![forbid(unsafe_code)]
 
-use std::fs::File;
+use std::fs::{self, File, FileType, OpenOptions};
 use std::io::Read;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
 use serde_json::Value;
@@ -18,9 +19,40 @@ pub fn is_lfs_pointer(beginning: &[u8]) -> bool {
     beginning.len() >= 8 && POINTER.starts_with(&beginning[..beginning.len().min(POINTER.len())])
 }
 
+/// Opens a file of a model to be read. What is no regular file is refused: opening a FIFO would wait for a writer, and
+/// reading a device need not end.
+///
+/// # Errors
+/// [`NotFound`](ErrorKind::NotFound) or [`Io`](ErrorKind::Io); the message names the file.
+pub fn open(path: &Path) -> Result<File> {
+    let refuse = |kind: FileType| {
+        Err(Error::new(ErrorKind::Io, format!("{}: is {}, not a regular file", path.display(), describe(kind))))
+    };
+    // Opening a device may do something, so it is looked at first; it may be replaced in between, so the look is repeated
+    // at what was opened, and opening does not wait.
+    let found = fs::metadata(path).map_err(|e| Error::io(path, e))?;
+    if !found.is_file() {
+        return refuse(found.file_type());
+    }
+    let options = libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = OpenOptions::new().read(true).custom_flags(options).open(path).map_err(|e| Error::io(path, e))?;
+    let opened = file.metadata().map_err(|e| Error::io(path, e))?;
+    if opened.is_file() { Ok(file) } else { refuse(opened.file_type()) }
+}
+
+fn describe(kind: FileType) -> &'static str {
+    match kind {
+        kind if kind.is_dir() => "a directory",
+        kind if kind.is_fifo() => "a FIFO",
+        kind if kind.is_socket() => "a socket",
+        kind if kind.is_char_device() || kind.is_block_device() => "a device",
+        _ => "something else",
+    }
+}
+
 /// Reads a UTF-8 file of at most `limit` bytes.
 pub fn read_text(path: &Path, limit: u64) -> Result<String> {
-    let file = File::open(path).map_err(|e| Error::io(path, e))?;
+    let file = open(path)?;
     let mut text = String::new();
     let read = file.take(limit + 1).read_to_string(&mut text).map_err(|e| Error::io(path, e))?;
     if read as u64 > limit {
@@ -98,6 +130,30 @@ fn with_plain_numbers(text: &str) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    /// Each is refused by what it is, at once.
+    #[test]
+    fn only_regular_files_are_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir(at("directory")).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(at("fifo")).status().unwrap();
+        assert!(made.success());
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", at("device")).unwrap();
+        for (name, what) in
+            [("directory", "a directory"), ("fifo", "a FIFO"), ("socket", "a socket"), ("device", "a device")]
+        {
+            let error = open(&at(name)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Io, "{error}");
+            assert!(error.message().ends_with(&format!("{name}: is {what}, not a regular file")), "{error}");
+            assert_eq!(read_text(&at(name), 10).unwrap_err().message(), error.message());
+        }
+        fs::write(at("file"), "text").unwrap();
+        std::os::unix::fs::symlink(at("file"), at("link")).unwrap();
+        assert_eq!(read_text(&at("link"), 4).unwrap(), "text");
+        assert_eq!(open(&at("none")).unwrap_err().kind(), ErrorKind::NotFound);
+    }
 
     #[test]
     fn numbers_that_are_none_are_read() {

@@ -4,7 +4,6 @@
 //! version, the position, and for each slot its kind and its numbers.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -176,7 +175,7 @@ impl SavedCache {
     /// `Io`, and `InvalidArgument` if it is not such a file.
     pub fn read(path: &Path) -> Result<SavedCache> {
         let bad = |what: String| Error::invalid_argument(format!("{}: {what}", path.display()));
-        let mut file = File::open(path).map_err(|e| Error::io(path, e))?;
+        let mut file = crate::files::open(path)?;
         let size = file.metadata().map_err(|e| Error::io(path, e))?.len();
         if size > MAX_BYTES {
             return Err(bad(format!("{size} bytes are too many for a cache")));

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::files::is_lfs_pointer;
+use crate::files::{is_lfs_pointer, open};
 
 /// The largest header of a safetensors file.
 const MAX_HEADER: u64 = 100 << 20;
@@ -31,12 +31,12 @@ pub(super) fn may_be_whole(path: &Path) -> bool {
 pub(super) fn is_pointer(path: &Path) -> bool {
     let small = path.metadata().is_ok_and(|m| m.is_file() && m.len() < MAX_POINTER);
     let mut text = Vec::new();
-    small && File::open(path).is_ok_and(|f| f.take(MAX_POINTER).read_to_end(&mut text).is_ok()) && is_lfs_pointer(&text)
+    small && open(path).is_ok_and(|f| f.take(MAX_POINTER).read_to_end(&mut text).is_ok()) && is_lfs_pointer(&text)
 }
 
 /// Whether weights end before what their header describes. `None` where they have no header.
 fn is_cut(path: &Path, size: u64) -> Option<bool> {
-    let mut file = File::open(path).ok()?;
+    let mut file = open(path).ok()?;
     let mut length = [0; 8];
     if file.read_exact(&mut length).is_err() {
         return Some(true);
@@ -65,7 +65,7 @@ fn described(header: &BTreeMap<String, Value>, length: u64) -> u64 {
 /// Refuses weights that are not as long as their header says.
 pub(super) fn check_weights(path: &Path, size: u64) -> Result<()> {
     let bad = |what: String| Error::invalid_weights(format!("{}: {what}", path.display()));
-    let mut file = File::open(path).map_err(|e| Error::io(path, e))?;
+    let mut file = open(path)?;
     if is_pointer(path) {
         return Err(bad("is a Git LFS pointer, not the file itself; `git lfs pull` brings that".into()));
     }

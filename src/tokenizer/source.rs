@@ -2,12 +2,12 @@
 
 use serde_json::{Map, Value as Json, json};
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read;
 use std::path::Path;
 use tokenizers::{AddedToken, Tokenizer};
 
-use crate::files::parse_value;
+use crate::files::{self, parse_value};
 use crate::{Error, ErrorKind, Result};
 
 const MIB: u64 = 1 << 20;
@@ -120,21 +120,16 @@ fn bad_tokenizer(dir: &Path, error: tokenizers::Error) -> Error {
 /// The bytes of a file; `None` where there is none. Refuses files over `limit` bytes and what is no regular file.
 fn read_bytes(dir: &Path, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
     let path = dir.join(name);
-    let found = match fs::metadata(&path) {
-        Ok(found) => found,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Error::io(&path, error)),
+    let file = match files::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
     };
-    let refuse = |why: String| Err(Error::new(ErrorKind::Io, format!("{}: {why}", path.display())));
-    if !found.is_file() {
-        return refuse("is not a file".into());
-    }
     let mut bytes = Vec::new();
-    let file = File::open(&path).map_err(|error| Error::io(&path, error))?;
-    // Bounded again, because the file may grow in between.
     file.take(limit + 1).read_to_end(&mut bytes).map_err(|error| Error::io(&path, error))?;
     if bytes.len() as u64 > limit {
-        return refuse(format!("is larger than {} MiB", limit / MIB));
+        let why = format!("{}: is larger than {} MiB", path.display(), limit / MIB);
+        return Err(Error::new(ErrorKind::Io, why));
     }
     Ok(Some(bytes))
 }

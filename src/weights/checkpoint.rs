@@ -52,7 +52,7 @@ impl WeightFile {
     fn open(path: PathBuf) -> Result<(WeightFile, Metadata)> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let bad = |what: String| Error::invalid_weights(format!("{name}: {what}"));
-        let mut file = File::open(&path).map_err(|e| Error::io(&path, e))?;
+        let mut file = crate::files::open(&path)?;
         let size = file.metadata().map_err(|e| Error::io(&path, e))?.len();
         let mut header = vec![0; 8];
         file.read_exact(&mut header).map_err(|_| bad(format!("{size} bytes are too few for a safetensors file")))?;

@@ -15,7 +15,7 @@ use super::super::listing::{Listing, RepoFile};
 use super::super::whole::check_weights;
 use super::{Meter, Stage, Storage, StoredModel, Watch, files_below, lock};
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::{read_json, read_text};
+use crate::files::{open, read_json, read_text};
 use crate::shards::{INDEX, MAX_INDEX};
 
 /// Locked while its folder is being built.
@@ -159,7 +159,7 @@ fn take(folder: &Path, path: &str, size: u64, link: bool, new: &Repository, mete
     let temporary = new.blob("copy.incomplete");
     create_folder_of(&temporary)?;
     let linked = link && large && fs::canonicalize(&source).is_ok_and(|s| fs::hard_link(s, &temporary).is_ok());
-    let mut from = File::open(&source).map_err(|e| Error::io(&source, e))?;
+    let mut from = open(&source)?;
     let mut to = match linked {
         true => None,
         false => Some(File::create(&temporary).map_err(|e| disk(&temporary, e))?),

@@ -12,6 +12,7 @@ use super::super::disk::{check_room, disk, prepare, sync_folder};
 use super::import::Staging;
 use super::{Meter, Stage, Storage, Watch, files_below};
 use crate::error::{Error, ErrorKind, Result};
+use crate::files::open;
 
 /// What moving gave.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -151,7 +152,7 @@ fn copy_tree(from: &Path, to: &Path, meter: &mut Meter) -> Result<()> {
             symlink(link, &copy).map_err(|e| disk(&copy, e))?;
             continue;
         }
-        let mut source = File::open(&path).map_err(|e| Error::io(&path, e))?;
+        let mut source = open(&path)?;
         let mut out = File::create(&copy).map_err(|e| disk(&copy, e))?;
         loop {
             let n = source.read(&mut buffer).map_err(|e| Error::io(&path, e))?;

@@ -1,7 +1,7 @@
 //! Verifying the models directory.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ use super::super::whole::is_pointer;
 use super::remove::{Leftover, is_whole_blob, unreferenced};
 use super::{Meter, Stage, Storage, Watch, files_below, folder_names};
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::{read_json, read_text};
+use crate::files::{open, read_json, read_text};
 
 /// What is wrong with a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -269,7 +269,7 @@ impl Model<'_> {
     /// Size and checksum. Returns the bytes read.
     fn check_content(&mut self, path: &Path, meter: &mut Meter) -> Result<u64> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let mut file = match File::open(path) {
+        let mut file = match open(path) {
             Ok(file) => file,
             Err(e) => {
                 self.report(path, WhatIsWrong::Unreadable, &e.to_string());
