@@ -43,11 +43,11 @@ fn chat(directory: &str, question: &str) -> Result<ExitCode> {
     let engine = Engine::new(&EngineOptions::default())?;
     let model = engine.load(ModelConfiguration::directory(directory), progress()).wait()?;
 
-    // The question becomes the prompt that the model was trained on, and that becomes tokens.
+    // The question becomes the prompt that the model was trained on. What looks like a control token in it stays text.
     let tokenizer = model.tokenizer().ok_or_else(|| Error::not_found("the model has no tokenizer"))?;
     let messages = json!([{"role": "user", "content": question}]);
-    let prompt = tokenizer.apply_chat_template(&messages, &TemplateOptions::default())?;
-    let tokens = tokenizer.encode(&prompt, false)?;
+    let template = TemplateOptions { add_generation_prompt: true, ..Default::default() };
+    let tokens = tokenizer.encode_chat(&messages, &template)?;
 
     let options =
         GenerateOptions { max_tokens: Some(512), temperature: Some(0.7), top_p: Some(0.9), ..Default::default() };

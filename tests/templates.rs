@@ -46,6 +46,7 @@ fn options(given: &Map<String, Value>) -> TemplateOptions {
         continue_final_message: take("continue_final_message")
             .map(|field| field.as_str().unwrap_or("content").to_owned()),
         template: TemplateChoice::Auto,
+        special_tokens_in_data: false,
         variables,
         now: Some(datetime!(2024-07-09 08:05:03)),
     }
@@ -235,7 +236,6 @@ fn deep_values_do_no_harm() {
     }
 }
 
-/// A budget that fits a conversation fits a large schema too.
 /// Whatever takes a number, or a long text many times, asks before it takes the memory; nothing ends by a panic.
 #[test]
 fn numbers_of_a_template_do_not_exhaust_the_memory() {
@@ -299,6 +299,7 @@ fn numbers_of_a_template_do_not_exhaust_the_memory() {
     }
 }
 
+/// A budget that fits a conversation fits a large schema too.
 #[test]
 fn large_inputs_are_rendered() {
     let property = |i: usize| (format!("p{i}"), json!({"type": "object", "properties": {"a": {"type": "string"}}}));

@@ -51,10 +51,10 @@ impl ChatSession {
         self.messages.push(json!({"role": role, "content": content.into()}));
     }
 
-    /// The token ids that ask the model for the next answer.
+    /// The token ids that ask the model for the next answer. Special tokens in messages are text; see
+    /// [`Tokenizer::encode_chat`].
     pub fn prompt(&self) -> Result<Vec<u32>> {
         let messages = Value::Array(self.messages.clone());
-        let text = self.tokenizer.apply_chat_template(&messages, &self.template)?;
-        self.tokenizer.encode(&text, false)
+        self.tokenizer.encode_chat(&messages, &self.template)
     }
 }

@@ -156,6 +156,28 @@ impl Pipeline {
         self.push(if spelled { token.bytes().map(byte_level_char).collect() } else { token }, out);
     }
 
+    /// The bytes that a piece adds to a text, not at its beginning.
+    pub fn bytes_of(&self, piece: &str, added: bool) -> Vec<u8> {
+        let has = |is: fn(&PieceStep) -> bool| self.pieces.iter().any(is);
+        if has(|step| matches!(step, PieceStep::ByteLevel { .. })) {
+            let spelled = piece.chars().map(byte_level_byte).collect::<Option<Vec<u8>>>().filter(|_| !added);
+            return spelled.unwrap_or_else(|| piece.as_bytes().to_vec());
+        }
+        if has(|step| matches!(step, PieceStep::ByteFallback { .. }))
+            && let Some(byte) = fallback_byte(piece).filter(|_| !added)
+        {
+            return vec![byte];
+        }
+        let text = |pieces: &[&str]| {
+            let (mut pipeline, mut out) = (self.clone(), String::new());
+            pieces.iter().for_each(|piece| pipeline.push((*piece).to_owned(), &mut out));
+            pipeline.finish(&mut out);
+            out
+        };
+        let (before, all) = (text(&["a"]), text(&["a", piece]));
+        all.strip_prefix(&before).unwrap_or(&all).as_bytes().to_vec()
+    }
+
     pub fn push(&mut self, piece: String, out: &mut String) {
         run_pieces(&mut self.pieces, piece, &mut |piece| run_text(&mut self.text, &piece, out));
     }

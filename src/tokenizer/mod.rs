@@ -8,9 +8,12 @@
 
 mod decoder;
 mod detokenizer;
+mod encode;
 mod isolated;
 mod jinja;
 mod parts;
+mod plain;
+mod protect;
 mod source;
 mod template;
 
@@ -18,13 +21,13 @@ use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
-use tokenizers::Encoding;
+use std::sync::{Arc, OnceLock};
 
 use crate::{Error, ErrorKind, Result};
 use decoder::Pipeline;
 use isolated::isolated;
-use parts::parts;
+use plain::{Plain, Specials};
+use protect::{Place, has_special, marked, unmarked};
 use template::ChatTemplates;
 
 pub use detokenizer::StreamingDetokenizer;
@@ -54,6 +57,9 @@ struct Inner {
     templates: ChatTemplates,
     /// The decoder at its start, to be cloned.
     pipeline: Pipeline,
+    specials: Specials,
+    /// For text whose special tokens are text, once there is some.
+    plain: OnceLock<Result<Plain>>,
 }
 
 impl Tokenizer {
@@ -74,6 +80,8 @@ impl Tokenizer {
         };
         let pipeline = Pipeline::new(source.tokenizer.get_decoder(), source.clean_up)?;
         let inner = Inner {
+            specials: Specials::of(&source.tokenizer),
+            plain: OnceLock::new(),
             tokenizer: source.tokenizer,
             special_tokens: source.special_tokens,
             templates: templates.into_iter().collect(),
@@ -102,17 +110,29 @@ impl Tokenizer {
     ///
     /// [`ErrorKind::Tokenizer`] where the vocabulary has no way to write `text`.
     pub fn encode(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>> {
-        let tokenizer = &self.inner.tokenizer;
-        let encoding = match parts(text)[..] {
-            [all] => tokenizer.encode_fast(all, add_special_tokens),
-            ref parts => parts
-                .iter()
-                .map(|part| tokenizer.encode_fast(*part, false))
-                .collect::<Result<Vec<_>, _>>()
-                .and_then(|parts| tokenizer.post_process(Encoding::merge(parts, false), None, add_special_tokens)),
-        };
-        let encoding = encoding.map_err(|error| Error::tokenizer(format!("the text cannot be encoded: {error}")))?;
-        Ok(encoding.get_ids().to_vec())
+        encode::encode(&self.inner.tokenizer, &[text], add_special_tokens)
+    }
+
+    /// The ids of text in which special tokens are text: `<|im_end|>` becomes what spells it, not the token that ends a
+    /// message. Added tokens that are not special (`<think>` in many models) are tokens here too, as in transformers with
+    /// `split_special_tokens`.
+    ///
+    /// The first text that has any makes a copy of the tokenizer, which takes as much memory again.
+    ///
+    /// # Errors
+    ///
+    /// As [`encode`](Self::encode).
+    pub fn encode_plain(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>> {
+        let specials = &self.inner.specials;
+        match specials.find(text).is_empty() && !specials.are_normalized() {
+            true => self.encode(text, add_special_tokens),
+            false => self.plain()?.encode(text, &[], specials, add_special_tokens),
+        }
+    }
+
+    fn plain(&self) -> Result<&Plain> {
+        let make = || Plain::new(&self.inner.tokenizer, self.unk_id());
+        self.inner.plain.get_or_init(make).as_ref().map_err(Clone::clone)
     }
 
     /// The ids of a prompt that may or may not be a rendered chat template: special tokens are added unless `text`
@@ -127,16 +147,62 @@ impl Tokenizer {
 
     /// Renders messages and encodes the result, without adding special tokens that the template did not write.
     ///
+    /// Special tokens in messages, tools and documents are text, so that `<|im_end|>` in a message cannot end it:
+    /// [`encode_plain`](Self::encode_plain) says what that means, and
+    /// [`special_tokens_in_data`](TemplateOptions::special_tokens_in_data) turns it off.
+    ///
     /// # Errors
     ///
     /// As [`apply_chat_template`](Self::apply_chat_template) and [`encode`](Self::encode).
     pub fn encode_chat(&self, messages: &Json, options: &TemplateOptions) -> Result<Vec<u32>> {
-        self.encode(&self.apply_chat_template(messages, options)?, false)
+        let text = self.apply_chat_template(messages, options)?;
+        let specials = &self.inner.specials;
+        let mut data = [Some(messages), options.tools.as_ref(), options.documents.as_ref()].into_iter().flatten();
+        // A tokenizer may have no special tokens in texts at all.
+        let all_plain = self.inner.tokenizer.get_encode_special_tokens();
+        if options.special_tokens_in_data || all_plain || !data.any(|value| has_special(value, specials)) {
+            return self.encode(&text, false);
+        }
+        let render = |place| {
+            let mark = |value: &Json| marked(value, specials, place);
+            let marked = TemplateOptions {
+                tools: options.tools.as_ref().map(mark),
+                documents: options.documents.as_ref().map(mark),
+                ..options.clone()
+            };
+            let rendered = self.inner.templates.apply(&mark(messages), &marked, &self.inner.special_tokens, true)?;
+            Ok::<_, Error>(unmarked(rendered, &text, specials))
+        };
+        let (text, own) = match render(Place::Outside) {
+            Ok(found) if found.0 == text => found,
+            // The template looks at the text more closely: it is not shown the tokens.
+            _ => render(Place::Inside)?,
+        };
+        self.plain()?.encode(&text, &own, specials, false)
     }
 
     /// The id of a token as it is spelled in the vocabulary.
     pub fn token_to_id(&self, token: &str) -> Option<u32> {
         self.inner.tokenizer.token_to_id(token)
+    }
+
+    /// The bytes that a token adds to a text, not at its beginning; they need not be UTF-8. Those of a special token are
+    /// its name. `None` where there is no such token.
+    pub fn token_bytes(&self, id: u32) -> Option<Vec<u8>> {
+        Some(match self.piece(id, false)? {
+            Piece::Added(token) => self.pipeline().bytes_of(&token, true),
+            Piece::Plain(token) => self.pipeline().bytes_of(&token, false),
+        })
+    }
+
+    /// The ids of all special tokens, in ascending order.
+    pub fn special_token_ids(&self) -> &[u32] {
+        self.inner.specials.ids()
+    }
+
+    /// The id of the token with a role, as [`special_tokens`](Self::special_tokens) names them: `bos_token`, ...
+    pub fn role_id(&self, role: &str) -> Option<u32> {
+        self.token_to_id(self.special(role)?)
     }
 
     /// The token of an id as it is spelled in the vocabulary, which need not be the text it decodes to.
@@ -233,7 +299,7 @@ impl Tokenizer {
     /// [`ErrorKind::Template`] where there is no such template, where it is malformed, runs too long, or refuses the
     /// messages: then the message is the template's own.
     pub fn apply_chat_template(&self, messages: &Json, options: &TemplateOptions) -> Result<String> {
-        self.inner.templates.apply(messages, options, &self.inner.special_tokens)
+        self.inner.templates.apply(messages, options, &self.inner.special_tokens, false)
     }
 
     fn pipeline(&self) -> &Pipeline {

@@ -45,6 +45,9 @@ pub struct TemplateOptions {
     pub continue_final_message: Option<String>,
     /// Which template to use.
     pub template: TemplateChoice,
+    /// [`encode_chat`](super::Tokenizer::encode_chat) takes special tokens in messages, tools and documents for tokens,
+    /// as it takes those of the template. For data that is trusted, and has them on purpose.
+    pub special_tokens_in_data: bool,
     /// More variables, such as `enable_thinking`. They take precedence over the special tokens of the same name.
     pub variables: Map<String, Json>,
     /// The local time that `strftime_now` prints; `None` is now.
@@ -79,23 +82,25 @@ impl ChatTemplates {
         self.0.get(name).map(|template| template.source.as_str())
     }
 
-    /// Renders `messages`. `special_tokens` are the variables the tokenizer contributes (`bos_token` and the like).
+    /// Renders `messages`. `special_tokens` are the variables the tokenizer contributes (`bos_token` and the like);
+    /// `is_marked` says that there are marks in the data.
     pub fn apply(
         &self,
         messages: &Json,
         options: &TemplateOptions,
         special_tokens: &BTreeMap<String, String>,
+        is_marked: bool,
     ) -> Result<String> {
         let mut chat = Chat::new(messages, options)?;
         let job = || match self.choose(options)? {
             Chosen::Own(name, template) => {
                 let compile = || Template::compile(name, &template.source).map_err(template_error);
                 let compiled = template.compiled.get_or_init(compile).as_ref().map_err(Clone::clone)?;
-                chat.render(compiled, &template.source, options, special_tokens)
+                chat.render(compiled, &template.source, options, special_tokens, is_marked)
             }
             Chosen::Inline(source) => {
                 let compiled = Template::compile("inline", source).map_err(template_error)?;
-                chat.render(&compiled, source, options, special_tokens)
+                chat.render(&compiled, source, options, special_tokens, is_marked)
             }
         };
         isolated(ErrorKind::Template, "rendering the chat template", job)?
@@ -165,6 +170,7 @@ impl Chat {
         source: &str,
         options: &TemplateOptions,
         special_tokens: &BTreeMap<String, String>,
+        is_marked: bool,
     ) -> Result<String> {
         let to_continue = match &options.continue_final_message {
             Some(field) => Some(self.mark_end(field, source)?),
@@ -185,7 +191,7 @@ impl Chat {
             bytes: source.len() + inputs().chain(options.variables.values()).map(json_size).sum::<usize>(),
             items: inputs().filter_map(Json::as_array).map(Vec::len).sum(),
         };
-        let rendered = template.render(variables, size, options.now).map_err(template_error)?;
+        let rendered = template.render(variables, size, options.now, is_marked).map_err(template_error)?;
         match to_continue {
             Some(text) => cut_at_mark(rendered, &text),
             None => Ok(rendered),

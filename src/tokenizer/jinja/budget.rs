@@ -25,6 +25,7 @@ const ITEM: u64 = 24;
 thread_local! {
     static STEPS_LEFT: Cell<u64> = const { Cell::new(0) };
     static BYTES_LEFT: Cell<u64> = const { Cell::new(0) };
+    static IS_MARKED: Cell<bool> = const { Cell::new(false) };
     static NOW: Cell<Option<PrimitiveDateTime>> = const { Cell::new(None) };
     static NAMESPACES: RefCell<Vec<Arc<Namespace>>> = const { RefCell::new(Vec::new()) };
 }
@@ -40,10 +41,11 @@ pub(crate) fn steps_for(bytes: usize, items: usize) -> u64 {
 }
 
 impl Budget {
-    pub fn new(bytes: usize, items: usize, now: Option<PrimitiveDateTime>) -> Self {
+    pub fn new(bytes: usize, items: usize, now: Option<PrimitiveDateTime>, is_marked: bool) -> Self {
         STEPS_LEFT.set(steps_for(bytes, items));
         BYTES_LEFT.set(BYTES.saturating_add(BYTES_PER_BYTE.saturating_mul(bytes as u64)));
         NOW.set(now);
+        IS_MARKED.set(is_marked);
         Budget(())
     }
 }
@@ -88,6 +90,11 @@ pub(super) fn namespace(namespace: Namespace) -> Value {
     let namespace = Arc::new(namespace);
     NAMESPACES.with_borrow_mut(|all| all.push(Arc::clone(&namespace)));
     Value::from_dyn_object(namespace)
+}
+
+/// Whether the data of this rendering has marks, which the template must not notice.
+pub(super) fn is_marked() -> bool {
+    IS_MARKED.get()
 }
 
 /// The moment of this rendering.

@@ -97,8 +97,9 @@ impl Template {
         variables: BTreeMap<&str, Value>,
         size: Size,
         now: Option<PrimitiveDateTime>,
+        is_marked: bool,
     ) -> Result<String> {
-        let _budget = Budget::new(size.bytes, size.items, now);
+        let _budget = Budget::new(size.bytes, size.items, now, is_marked);
         let mut environment = self.environment.clone();
         environment.set_fuel(Some(budget::steps_for(size.bytes, size.items)));
         let mut out = Bounded(Vec::new());

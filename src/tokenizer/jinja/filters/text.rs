@@ -49,7 +49,7 @@ pub(super) fn trim(value: Value, args: Args) -> Result<Value> {
     let text = print::str(&value)?;
     let chars = given(chars);
     let text = methods::strip(&text, "strip", chars.as_ref().map(str_of).transpose()?);
-    paid(text.to_owned())
+    paid(text.into_owned())
 }
 
 pub(super) fn center(value: Value, args: Args) -> Result<Value> {

@@ -1,7 +1,9 @@
 //! The methods of `str`.
 
 use minijinja::Value;
+use std::borrow::Cow;
 
+use super::super::super::protect::is_mark;
 use super::super::args::{Args, given, int_or, str_of, truth};
 use super::super::base::{Result, fail, is_space};
 use super::super::braces;
@@ -25,7 +27,7 @@ pub(super) fn call(text: &str, name: &str, args: Args) -> Result<Value> {
         "strip" | "lstrip" | "rstrip" => {
             let [set] = args.bind(name, [""], 0)?;
             let set = given(set);
-            paid(strip(text, name, set.as_ref().map(str_of).transpose()?).to_owned())
+            paid(strip(text, name, set.as_ref().map(str_of).transpose()?).into_owned())
         }
         "removeprefix" => paid(text.strip_prefix(str_of(&args.one(name)?)?).unwrap_or(text).to_owned()),
         "removesuffix" => paid(text.strip_suffix(str_of(&args.one(name)?)?).unwrap_or(text).to_owned()),
@@ -42,9 +44,9 @@ pub(super) fn call(text: &str, name: &str, args: Args) -> Result<Value> {
         }
         "splitlines" => {
             let [keep] = args.bind(name, ["keepends"], 0)?;
+            budget::items(text.len() / 8)?;
             strings(split_lines(text, truth(keep.as_ref())))
         }
-            budget::items(text.len() / 8)?;
         "partition" | "rpartition" => {
             let sep = args.one(name)?;
             let sep = str_of(&sep)?;
@@ -77,7 +79,8 @@ pub(super) fn call(text: &str, name: &str, args: Args) -> Result<Value> {
         }
         "startswith" | "endswith" => {
             let [wanted, start, end] = args.bind(name, ["", "", ""], 1)?;
-            let part = window(text, given(start), given(end))?;
+            let text = without_marks(text);
+            let part = window(&text, given(start), given(end))?;
             let wanted = wanted.unwrap_or_default();
             let fits = |wanted: &Value| -> Result<bool> {
                 let wanted = str_of(wanted)?;
@@ -162,10 +165,26 @@ fn window(text: &str, start: Option<Value>, end: Option<Value>) -> Result<Option
     Ok(Some((start as usize, &text[byte(start)..byte(end)])))
 }
 
-pub(crate) fn strip<'a>(text: &'a str, name: &str, set: Option<&str>) -> &'a str {
+pub(crate) fn strip<'a>(text: &'a str, name: &str, set: Option<&str>) -> Cow<'a, str> {
     let drop = |c: char| set.map_or_else(|| is_space(c), |set| set.contains(c));
-    let text = if name == "rstrip" { text } else { text.trim_start_matches(drop) };
-    if name == "lstrip" { text } else { text.trim_end_matches(drop) }
+    if !(budget::is_marked() && text.contains(is_mark)) {
+        let text = if name == "rstrip" { text } else { text.trim_start_matches(drop) };
+        return Cow::Borrowed(if name == "lstrip" { text } else { text.trim_end_matches(drop) });
+    }
+    // Marks are no text: what is stripped may lie beyond them, and they stay.
+    let skip = |c: char| drop(c) || is_mark(c);
+    let rest = if name == "rstrip" { text } else { text.trim_start_matches(skip) };
+    let before = &text[..text.len() - rest.len()];
+    let middle = if name == "lstrip" { rest } else { rest.trim_end_matches(skip) };
+    let marks = |text: &str| text.chars().filter(|&c| is_mark(c)).collect::<String>();
+    Cow::Owned(marks(before) + middle + &marks(&rest[middle.len()..]))
+}
+
+fn without_marks(text: &str) -> Cow<'_, str> {
+    match budget::is_marked() && text.contains(is_mark) {
+        true => Cow::Owned(text.replace(is_mark, "")),
+        false => Cow::Borrowed(text),
+    }
 }
 
 pub(crate) fn replace(text: &str, old: &str, new: &str, count: i64) -> Result<Value> {
