@@ -62,7 +62,7 @@
 /// An argument is missing, malformed or out of range.
 #define MLXE_ERROR_INVALID_ARGUMENT 1
 
-/// A file, directory, model or other named object does not exist.
+/// A file (weights included), directory, model or other named object does not exist.
 #define MLXE_ERROR_NOT_FOUND 2
 
 /// The operating system refused to read, write or create something.
@@ -74,7 +74,7 @@
 /// The model_type, or a feature that a model needs, is not supported.
 #define MLXE_ERROR_UNSUPPORTED_MODEL 5
 
-/// Weight files are missing, truncated, overlapping, or do not fit the model.
+/// Weight files are broken, truncated or overlapping, lack tensors, or do not fit the model.
 #define MLXE_ERROR_INVALID_WEIGHTS 6
 
 /// A tokenizer cannot be read, or text cannot be encoded or decoded.
@@ -145,6 +145,18 @@
 
 /// Metal on Apple silicon, CUDA where the CUDA build of MLX is loaded.
 #define MLXE_DEVICE_GPU 2
+
+/// A task of a later version's kind.
+#define MLXE_TASK_OTHER 0
+
+/// A load: mlxe_task_model() returns its result.
+#define MLXE_TASK_LOAD 1
+
+/// A generation: mlxe_task_stats() returns its result.
+#define MLXE_TASK_GENERATION 2
+
+/// Work on models, a search or an estimate: mlxe_task_result() returns its result.
+#define MLXE_TASK_HUB 3
 
 /// Continue. Returned by callbacks.
 #define MLXE_CONTINUE 0
@@ -262,13 +274,19 @@ typedef struct mlxe_engine_t mlxe_engine_t;
 /// An error: a code, and a message for people. Owned by the caller that receives it; free with mlxe_error_free().
 typedef struct mlxe_error_t mlxe_error_t;
 
-/// A generation whose events are pulled one at a time, for programs without callbacks. Free with
+/// A generation whose events are pulled one at a time, for programs without callbacks and for event loops. Free with
 /// mlxe_generation_free(), which cancels it.
 typedef struct mlxe_generation_t mlxe_generation_t;
+
+/// Events of work on models, of a search or of an estimate that are pulled. Free with mlxe_hub_events_free().
+typedef struct mlxe_hub_events_t mlxe_hub_events_t;
 
 /// A models directory, how to reach the Hub, and a catalogue of well-known models. Functions that find, load or manage
 /// models take one. Free with mlxe_hub_free(); tasks do not need it.
 typedef struct mlxe_hub_t mlxe_hub_t;
+
+/// Events of a load that are pulled. Free with mlxe_load_events_free().
+typedef struct mlxe_load_events_t mlxe_load_events_t;
 
 /// A loaded model. Free with mlxe_model_free(); generations keep it alive, so handles can be freed in any order.
 typedef struct mlxe_model_t mlxe_model_t;
@@ -277,9 +295,9 @@ typedef struct mlxe_model_t mlxe_model_t;
 typedef struct mlxe_string_t mlxe_string_t;
 
 /// Long-running work: a load, a generation, a search, an estimate, a download or other work on models. It can be
-/// cancelled, waited for and freed; its result is passed to on_done and returned by the function for its kind:
-/// mlxe_task_model(), mlxe_task_stats() or mlxe_task_result(). Free with mlxe_task_free(), which neither cancels nor
-/// waits.
+/// cancelled, waited for and freed; its result is passed to on_done and returned by the function for its kind
+/// (mlxe_task_kind()): mlxe_task_model(), mlxe_task_stats() or mlxe_task_result(). Free with mlxe_task_free(), which
+/// neither cancels nor waits.
 typedef struct mlxe_task_t mlxe_task_t;
 
 /// A tokenizer. Immutable. Free with mlxe_tokenizer_free().
@@ -394,7 +412,7 @@ typedef struct mlxe_hub_options_t {
 } mlxe_hub_options_t;
 
 /// Progress of a download, of other work on models, or of reading weights. Valid during the call it is passed to, as is
-/// everything it points to. Ignore stages you do not know.
+/// everything it points to; mlxe_progress_clone() keeps it. Ignore stages you do not know.
 typedef struct mlxe_progress_t {
     /// sizeof the struct in the library; later versions append fields.
     size_t struct_size;
@@ -471,8 +489,8 @@ typedef struct mlxe_load_options_t {
     struct mlxe_str_t tokenizer_directory;
 } mlxe_load_options_t;
 
-/// What a load is doing. Valid during the call it is passed to, as is everything it points to. Ignore phases you do not
-/// know.
+/// What a load is doing. Valid during the call it is passed to, as is everything it points to;
+/// mlxe_load_event_clone() keeps it. Ignore phases you do not know.
 typedef struct mlxe_load_event_t {
     /// sizeof the struct in the library; later versions append fields.
     size_t struct_size;
@@ -538,6 +556,9 @@ typedef struct mlxe_template_options_t {
     bool add_generation_prompt;
     /// Leaves the last message open, to be continued.
     bool continue_final_message;
+    /// mlxe_tokenizer_encode_chat() takes special tokens in messages, tools and documents for tokens, as it takes those
+    /// of the template. For data that is trusted, and has them on purpose.
+    bool special_tokens_in_data;
 } mlxe_template_options_t;
 
 /// An optional floating-point number. Set it with mlxe_float(); all zero means not set.
@@ -611,8 +632,7 @@ typedef struct mlxe_generate_options_t {
     struct mlxe_opt_float_t dry_base;
     /// DRY: repetitions shorter than this many tokens are not penalised. Default: 2.
     struct mlxe_opt_int_t dry_allowed_length;
-    /// DRY: how many of the latest tokens are searched for repetitions; -1 for all, 0 for none. At least -1. Default:
-    /// -1.
+    /// DRY: how many of the latest tokens are searched for repetitions; 0 for all. Default: 0.
     struct mlxe_opt_int_t dry_penalty_last_n;
     /// DRY: strings at which a repetition ends. 1 to 40 bytes each. Default: newline, `:`, `"`, `*`.
     const struct mlxe_str_t *dry_sequence_breakers;
@@ -664,7 +684,7 @@ typedef struct mlxe_generate_options_t {
 } mlxe_generate_options_t;
 
 /// What happened in a generation. The answer is the concatenated `text` of all events. Valid during the call it is
-/// passed to, as is everything it points to. Ignore kinds you do not know.
+/// passed to, as is everything it points to; mlxe_generation_event_clone() keeps it. Ignore kinds you do not know.
 typedef struct mlxe_generation_event_t {
     /// sizeof the struct in the library; later versions append fields.
     size_t struct_size;
@@ -770,6 +790,19 @@ int32_t mlxe_error_code(const struct mlxe_error_t *error);
 /// Any thread.
 const char *mlxe_error_message(const struct mlxe_error_t *error);
 
+/// Another error with the same code and message, for keeping one that is borrowed; the caller owns it. NULL if `error` is
+/// NULL.
+///
+/// Any thread, also inside callbacks.
+MLXE_MUST_USE
+struct mlxe_error_t *mlxe_error_clone(const struct mlxe_error_t *error);
+
+/// The name of a code as this header spells it, such as "MLXE_ERROR_NOT_FOUND"; "MLXE_OK" for MLXE_OK, "unknown" for a
+/// code that this version does not have. Static; do not free.
+///
+/// Any thread, also in a signal handler.
+const char *mlxe_error_name(int32_t code);
+
 /// Frees an error. NULL is fine.
 void mlxe_error_free(struct mlxe_error_t *error);
 
@@ -834,6 +867,16 @@ MLXE_MUST_USE struct mlxe_error_t *mlxe_process_get(struct mlxe_process_options_
 /// Any thread, also inside callbacks.
 MLXE_MUST_USE struct mlxe_error_t *mlxe_memory_get(struct mlxe_memory_t *out_memory);
 
+/// The devices that engines can use here, as a JSON array of {"device" ("cpu" or "gpu"), "name", "memory_total",
+/// "memory_available", "kernels" ("mlx", or the level of the library's CPU kernels, such as "avx512"), "is_default"}. Memory
+/// is in bytes; unknown values are null. Later versions may add keys.
+///
+/// `out_json` receives the text, which the caller owns.
+///
+/// Any thread.
+MLXE_MUST_USE
+struct mlxe_error_t *mlxe_devices_json(struct mlxe_string_t **out_json);
+
 /// Returns memory that MLX keeps for reuse to the system.
 ///
 /// Any thread.
@@ -879,6 +922,12 @@ void mlxe_engine_clear_prefixes(const struct mlxe_engine_t *engine);
 /// Any thread, also inside callbacks.
 void mlxe_engine_free(struct mlxe_engine_t *engine);
 
+/// What a task is, and so which function returns its result: MLXE_TASK_*; MLXE_TASK_OTHER if `task` is NULL. Later
+/// versions may have more kinds.
+///
+/// Any thread, also inside callbacks.
+int32_t mlxe_task_kind(const struct mlxe_task_t *task);
+
 /// Asks a task to stop. It stops within one step and then calls on_done. May be called repeatedly, and after the end.
 /// Does nothing if `task` is NULL.
 ///
@@ -896,11 +945,15 @@ bool mlxe_task_is_done(const struct mlxe_task_t *task);
 /// Any thread but the library's own: inside a callback it fails with MLXE_ERROR_REENTRANT.
 MLXE_MUST_USE struct mlxe_error_t *mlxe_task_wait(const struct mlxe_task_t *task);
 
-/// Like mlxe_task_wait(), but for `seconds` at most. `out_done` receives whether the task is over; while it is not,
-/// the function returns NULL.
+/// Like mlxe_task_wait(), but for `seconds` at most. On success `out_done` receives whether
+/// the task is over. An error is the task's own, which is over then, or MLXE_ERROR_REENTRANT or MLXE_ERROR_FORKED, which
+/// say that it cannot be waited for here; `out_done` is then not written.
 ///
 /// Any thread but the library's own.
-MLXE_MUST_USE struct mlxe_error_t *mlxe_task_wait_for(const struct mlxe_task_t *task, double seconds, bool *out_done);
+MLXE_MUST_USE
+struct mlxe_error_t *mlxe_task_wait_for(const struct mlxe_task_t *task,
+                                        double seconds,
+                                        bool *out_done);
 
 /// Pauses a task that downloads or works on models: a download closes its connections, other work stops where it is.
 /// May be called repeatedly; does nothing to other tasks, to a load that downloads nothing, after the end, or if `task`
@@ -1239,6 +1292,57 @@ struct mlxe_error_t *mlxe_tokenizer_encode(const struct mlxe_tokenizer_t *tokeni
                                            bool add_special_tokens,
                                            struct mlxe_tokens_t **out_tokens);
 
+/// Turns text into token ids; special tokens in it are text: "<|im_end|>" becomes the tokens that spell it, not the one
+/// that ends a message. For text from users that is put into a prompt. Added tokens that are not special ("<think>" in
+/// many models) remain tokens.
+///
+/// Arguments and errors as for mlxe_tokenizer_encode(). The first text with special tokens makes a copy of the tokenizer,
+/// which takes as much memory again and lives as long as it.
+///
+/// Any thread.
+MLXE_MUST_USE
+struct mlxe_error_t *mlxe_tokenizer_encode_plain(const struct mlxe_tokenizer_t *tokenizer,
+                                                 struct mlxe_str_t text,
+                                                 bool add_special_tokens,
+                                                 struct mlxe_tokens_t **out_tokens);
+
+/// The id of a token by its spelling in the vocabulary, such as "<|im_end|>". `out_id` receives it.
+/// Errors: MLXE_ERROR_NOT_FOUND if there is no such token.
+///
+/// Any thread.
+MLXE_MUST_USE
+struct mlxe_error_t *mlxe_tokenizer_token_id(const struct mlxe_tokenizer_t *tokenizer,
+                                             struct mlxe_str_t token,
+                                             uint32_t *out_id);
+
+/// The id of the token with a role: "bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token",
+/// "mask_token", or one that the model names itself, such as "image_token". `out_id` receives it.
+/// Errors: MLXE_ERROR_NOT_FOUND if no token has the role.
+///
+/// Any thread.
+MLXE_MUST_USE
+struct mlxe_error_t *mlxe_tokenizer_role_id(const struct mlxe_tokenizer_t *tokenizer,
+                                            struct mlxe_str_t role,
+                                            uint32_t *out_id);
+
+/// All special tokens, in ascending order: those that mlxe_tokenizer_decode() can leave out. `out_tokens` receives them;
+/// the caller owns them.
+///
+/// Any thread.
+MLXE_MUST_USE
+struct mlxe_error_t *mlxe_tokenizer_special_tokens(const struct mlxe_tokenizer_t *tokenizer,
+                                                   struct mlxe_tokens_t **out_tokens);
+
+/// The bytes that a token adds to a text, not at its beginning. They need not be UTF-8: a token may be a part of a
+/// character. Those of a special token are its name. `out_bytes` receives them; the caller owns them.
+/// Errors: MLXE_ERROR_NOT_FOUND if there is no such token.
+///
+/// Any thread.
+MLXE_MUST_USE
+struct mlxe_error_t *mlxe_tokenizer_token_bytes(const struct mlxe_tokenizer_t *tokenizer,
+                                                uint32_t id,
+                                                struct mlxe_string_t **out_bytes);
+
 /// Turns token ids into text.
 ///
 /// `skip_special_tokens` leaves out tokens such as end-of-sequence. Ids that are not in the vocabulary are left out
@@ -1260,7 +1364,8 @@ void mlxe_template_options_init(struct mlxe_template_options_t *options, size_t 
 /// Renders chat messages as a prompt in the format that the model was trained on.
 ///
 /// `messages_json` is a JSON array of objects with "role" and "content". `options` may be NULL. `out_text` receives
-/// the text, which the caller owns; encode it without special tokens.
+/// the text, which the caller owns; encode it without special tokens. Text does not say which special tokens in it are the
+/// template's and which a user wrote: for a prompt from untrusted messages use mlxe_tokenizer_encode_chat().
 /// Errors: MLXE_ERROR_TEMPLATE (no template, or it refused the messages), MLXE_ERROR_INVALID_ARGUMENT (broken JSON).
 ///
 /// Any thread.
@@ -1269,6 +1374,19 @@ struct mlxe_error_t *mlxe_tokenizer_apply_chat_template(const struct mlxe_tokeni
                                                         struct mlxe_str_t messages_json,
                                                         const struct mlxe_template_options_t *options,
                                                         struct mlxe_string_t **out_text);
+
+/// Renders chat messages and encodes them: a prompt. Special tokens in messages, tools and documents are text, so that
+/// "<|im_end|>" in a message cannot end it; `special_tokens_in_data` turns that off.
+///
+/// Arguments and errors as for mlxe_tokenizer_apply_chat_template() and mlxe_tokenizer_encode_plain(). `out_tokens`
+/// receives the ids; the caller owns them.
+///
+/// Any thread.
+MLXE_MUST_USE
+struct mlxe_error_t *mlxe_tokenizer_encode_chat(const struct mlxe_tokenizer_t *tokenizer,
+                                                struct mlxe_str_t messages_json,
+                                                const struct mlxe_template_options_t *options,
+                                                struct mlxe_tokens_t **out_tokens);
 
 /// Sets no option. `size` is the sizeof of the struct; no more than that is written. Does nothing if `options`
 /// is NULL.
@@ -1290,6 +1408,18 @@ struct mlxe_error_t *mlxe_generate_start(const struct mlxe_model_t *model,
                                          const struct mlxe_generate_callbacks_t *callbacks,
                                          struct mlxe_task_t **out_task);
 
+/// What a generation with these options would do: a JSON object with the value of every option, set or default; null
+/// where it depends on the generation (the seed, the number of tokens, the prefill step).
+///
+/// `options` may be NULL for the defaults. `out_json` receives the text, which the caller owns.
+/// Errors: MLXE_ERROR_INVALID_ARGUMENT.
+///
+/// Any thread.
+MLXE_MUST_USE
+struct mlxe_error_t *mlxe_generate_options_json(const struct mlxe_model_t *model,
+                                                const struct mlxe_generate_options_t *options,
+                                                struct mlxe_string_t **out_json);
+
 /// Waits for a generation and copies its statistics to `out_stats`, whose struct_size must be set.
 ///
 /// Any thread but the library's own. Errors: as mlxe_task_wait(); MLXE_ERROR_INVALID_ARGUMENT if it is not a
@@ -1303,7 +1433,7 @@ struct mlxe_error_t *mlxe_task_stats(const struct mlxe_task_t *task,
 ///
 /// Arguments as for mlxe_generate_start(). `out_generation` receives the generation, which the caller owns.
 ///
-/// Any thread.
+/// Any thread, also inside callbacks.
 MLXE_MUST_USE
 struct mlxe_error_t *mlxe_generation_new(const struct mlxe_model_t *model,
                                          const uint32_t *prompt,
@@ -1313,8 +1443,8 @@ struct mlxe_error_t *mlxe_generation_new(const struct mlxe_model_t *model,
 
 /// Waits for the next event.
 ///
-/// `out_event` receives it, borrowed until the next call with this generation or until it is freed; NULL when there are
-/// no more.
+/// `out_event` receives it, borrowed until the next one is taken or the generation is freed; NULL when there are no
+/// more.
 /// Errors: the generation's error, once all its events have been taken; MLXE_ERROR_REENTRANT inside a callback.
 ///
 /// Any thread but the library's own; one at a time.
@@ -1322,9 +1452,38 @@ MLXE_MUST_USE
 struct mlxe_error_t *mlxe_generation_next(const struct mlxe_generation_t *generation,
                                           const struct mlxe_generation_event_t **out_event);
 
+/// Like mlxe_generation_next(), but waits for `seconds` at most. Where nothing has come by then `out_event` receives
+/// NULL. `out_done` receives whether there are no more events: only then NULL is the end.
+///
+/// Errors: as mlxe_generation_next(); MLXE_ERROR_INVALID_ARGUMENT if `seconds` is negative or not a number.
+///
+/// Any thread but the library's own; one at a time.
+MLXE_MUST_USE
+struct mlxe_error_t *mlxe_generation_next_for(const struct mlxe_generation_t *generation,
+                                              double seconds,
+                                              const struct mlxe_generation_event_t **out_event,
+                                              bool *out_done);
+
+/// Like mlxe_generation_next_for(), but never waits.
+///
+/// Any thread, also inside callbacks; one at a time.
+MLXE_MUST_USE
+struct mlxe_error_t *mlxe_generation_try_next(const struct mlxe_generation_t *generation,
+                                              const struct mlxe_generation_event_t **out_event,
+                                              bool *out_done);
+
+/// A file descriptor for poll(), epoll, kqueue and event loops: readable while mlxe_generation_try_next() has an event,
+/// or has to say that there are no more. After the end it stays readable. It is the library's: wait for it, but do not
+/// read, write or close it. Valid until the generation is freed; every call gives the same one.
+///
+/// Errors: MLXE_ERROR_IO if the system has no descriptor left.
+///
+/// Any thread, also inside callbacks.
+MLXE_MUST_USE struct mlxe_error_t *mlxe_generation_fd(const struct mlxe_generation_t *generation, int32_t *out_fd);
+
 /// Asks the generation to stop, which it does within one token. Does nothing if `generation` is NULL.
 ///
-/// Any thread.
+/// Any thread, also inside callbacks.
 void mlxe_generation_cancel(const struct mlxe_generation_t *generation);
 
 /// Waits for the end of the generation and copies its statistics to `out_stats`, whose struct_size must be set. Events
@@ -1337,8 +1496,141 @@ struct mlxe_error_t *mlxe_generation_stats(const struct mlxe_generation_t *gener
 
 /// Cancels the generation if it is still running, and releases it. NULL is fine.
 ///
-/// Any thread.
+/// Any thread, also inside callbacks.
 void mlxe_generation_free(struct mlxe_generation_t *generation);
+
+/// Makes callbacks that keep the events of a load until they are taken, for programs without callbacks and for event
+/// loops.
+///
+/// `out_callbacks`, whose struct_size must be set, receives the callbacks: pass them to one mlxe_load_start() or
+/// mlxe_load(), unchanged; a model that is loaded is then returned by mlxe_task_model(). `out_events` receives the
+/// events, which the caller owns.
+///
+/// The load does not wait for events to be taken. Where hundreds wait, those that only tell how far a phase is are
+/// merged.
+///
+/// Any thread, also inside callbacks.
+MLXE_MUST_USE
+struct mlxe_error_t *mlxe_load_events_new(struct mlxe_load_callbacks_t *out_callbacks,
+                                          struct mlxe_load_events_t **out_events);
+
+/// Waits for the next event of the load.
+///
+/// `out_event` receives it, borrowed until the next one is taken or the events are freed; NULL when there are no more.
+/// Errors: the load's error, once all its events have been taken; MLXE_ERROR_REENTRANT inside a callback.
+///
+/// Any thread but the library's own; one at a time.
+MLXE_MUST_USE
+struct mlxe_error_t *mlxe_load_events_next(const struct mlxe_load_events_t *events,
+                                           const struct mlxe_load_event_t **out_event);
+
+/// Like mlxe_load_events_next(), but waits for `seconds` at most. Where nothing has come by then `out_event` receives
+/// NULL. `out_done` receives whether there are no more events: only then NULL is the end.
+///
+/// Errors: as mlxe_load_events_next(); MLXE_ERROR_INVALID_ARGUMENT if `seconds` is negative or not a number.
+///
+/// Any thread but the library's own; one at a time.
+MLXE_MUST_USE
+struct mlxe_error_t *mlxe_load_events_next_for(const struct mlxe_load_events_t *events,
+                                               double seconds,
+                                               const struct mlxe_load_event_t **out_event,
+                                               bool *out_done);
+
+/// Like mlxe_load_events_next_for(), but never waits.
+///
+/// Any thread, also inside callbacks; one at a time.
+MLXE_MUST_USE
+struct mlxe_error_t *mlxe_load_events_try_next(const struct mlxe_load_events_t *events,
+                                               const struct mlxe_load_event_t **out_event,
+                                               bool *out_done);
+
+/// A file descriptor that is readable while mlxe_load_events_try_next() has an event, or has to say that there are no
+/// more; see mlxe_generation_fd(). Valid until the events are freed.
+///
+/// Any thread, also inside callbacks.
+MLXE_MUST_USE struct mlxe_error_t *mlxe_load_events_fd(const struct mlxe_load_events_t *events, int32_t *out_fd);
+
+/// Frees the events. The load continues, and is not observed any more. NULL is fine.
+///
+/// Any thread, also inside callbacks.
+void mlxe_load_events_free(struct mlxe_load_events_t *events);
+
+/// Makes callbacks that keep the events of a task of a hub until they are taken: as mlxe_load_events_new(). Pass them to
+/// one of the _start functions that take mlxe_hub_callbacks_t; its result is returned by mlxe_task_result().
+///
+/// Any thread, also inside callbacks.
+MLXE_MUST_USE
+struct mlxe_error_t *mlxe_hub_events_new(struct mlxe_hub_callbacks_t *out_callbacks,
+                                         struct mlxe_hub_events_t **out_events);
+
+/// Waits for the next event of the task: as mlxe_load_events_next().
+///
+/// Any thread but the library's own; one at a time.
+MLXE_MUST_USE
+struct mlxe_error_t *mlxe_hub_events_next(const struct mlxe_hub_events_t *events,
+                                          const struct mlxe_progress_t **out_event);
+
+/// Like mlxe_hub_events_next(), but waits for `seconds` at most: as mlxe_load_events_next_for().
+///
+/// Any thread but the library's own; one at a time.
+MLXE_MUST_USE
+struct mlxe_error_t *mlxe_hub_events_next_for(const struct mlxe_hub_events_t *events,
+                                              double seconds,
+                                              const struct mlxe_progress_t **out_event,
+                                              bool *out_done);
+
+/// Like mlxe_hub_events_next_for(), but never waits.
+///
+/// Any thread, also inside callbacks; one at a time.
+MLXE_MUST_USE
+struct mlxe_error_t *mlxe_hub_events_try_next(const struct mlxe_hub_events_t *events,
+                                              const struct mlxe_progress_t **out_event,
+                                              bool *out_done);
+
+/// A file descriptor that is readable while mlxe_hub_events_try_next() has an event, or has to say that there are no
+/// more; see mlxe_generation_fd(). Valid until the events are freed.
+///
+/// Any thread, also inside callbacks.
+MLXE_MUST_USE struct mlxe_error_t *mlxe_hub_events_fd(const struct mlxe_hub_events_t *events, int32_t *out_fd);
+
+/// Frees the events. The task continues, and is not observed any more. NULL is fine.
+///
+/// Any thread, also inside callbacks.
+void mlxe_hub_events_free(struct mlxe_hub_events_t *events);
+
+/// A copy of an event and of all that it points to, which stays valid after the callback. Free it with
+/// mlxe_load_event_free(). NULL if `event` is NULL.
+///
+/// Any thread, also inside callbacks.
+MLXE_MUST_USE struct mlxe_load_event_t *mlxe_load_event_clone(const struct mlxe_load_event_t *event);
+
+/// Frees a copy made by mlxe_load_event_clone(). NULL is fine.
+///
+/// Any thread.
+void mlxe_load_event_free(struct mlxe_load_event_t *event);
+
+/// A copy of an event of work on models and of all that it points to, which stays valid after the callback. Free it with
+/// mlxe_progress_free(). NULL if `progress` is NULL.
+///
+/// Any thread, also inside callbacks.
+MLXE_MUST_USE
+struct mlxe_progress_t *mlxe_progress_clone(const struct mlxe_progress_t *progress);
+
+/// Frees a copy made by mlxe_progress_clone(). NULL is fine.
+///
+/// Any thread.
+void mlxe_progress_free(struct mlxe_progress_t *progress);
+
+/// A copy of an event of a generation and of all that it points to, which stays valid after the callback or the next
+/// event. Free it with mlxe_generation_event_free(). NULL if `event` is NULL.
+///
+/// Any thread, also inside callbacks.
+MLXE_MUST_USE struct mlxe_generation_event_t *mlxe_generation_event_clone(const struct mlxe_generation_event_t *event);
+
+/// Frees a copy made by mlxe_generation_event_clone(). NULL is fine.
+///
+/// Any thread.
+void mlxe_generation_event_free(struct mlxe_generation_event_t *event);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -126,6 +126,12 @@ fn contract_static() {
 #[test]
 fn text() {
     let dir = TempDir::new("text");
+#[cfg(feature = "hub")]
+#[test]
+fn pull() {
+    program("pull.c", Link::Shared, &[]);
+}
+
     let binary = dir.path().join("program");
     compile("tests/c/text.c", &binary, Link::Shared);
     run(Command::new(&binary).arg(root().join("tests/fixtures/tiny-qwen3")));

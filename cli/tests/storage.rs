@@ -79,6 +79,7 @@ fn a_killed_move_goes_on() {
     for id in ["a/one", "a/two", "a/three"] {
         import(&storage, source.path(), id, false).unwrap();
     }
+    storage.mark_used("a/one");
     fs::write(dir.path().join("notes.txt"), "not ours").unwrap();
     let target = Storage::new(&to);
     for lines in [1, 3, 5, 6] {
@@ -94,7 +95,7 @@ fn a_killed_move_goes_on() {
     storage.relocate(&to, &mut quiet).unwrap();
     assert_eq!((storage.list().unwrap().len(), target.list().unwrap().len()), (0, 3));
     check_all(&target);
-    assert!(target.info("a/one").unwrap().uses > 0);
+    assert_eq!(target.info("a/one").unwrap().uses, 1);
     assert!(dir.path().join("notes.txt").is_file());
     let error = target.relocate(&to.join("within"), &mut quiet).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);

@@ -92,15 +92,12 @@ int main(int argc, char **argv) {
     mlxe_model_t *model = NULL;
     require(mlxe_load(engine, NULL, &load, &progress, &model));
 
-    // The question becomes the prompt that the model was trained on, and that becomes tokens.
+    // The question becomes the prompt that the model was trained on. What looks like a control token in it stays text.
     mlxe_tokenizer_t *tokenizer = NULL;
-    mlxe_string_t *prompt = NULL;
     mlxe_tokens_t *tokens = NULL;
     char *messages = messages_json(argv[2]);
     require(mlxe_model_tokenizer(model, &tokenizer));
-    require(mlxe_tokenizer_apply_chat_template(tokenizer, mlxe_str(messages), NULL, &prompt));
-    const mlxe_str_t text = {mlxe_string_data(prompt), mlxe_string_len(prompt)};
-    require(mlxe_tokenizer_encode(tokenizer, text, false, &tokens));
+    require(mlxe_tokenizer_encode_chat(tokenizer, mlxe_str(messages), NULL, &tokens));
 
     mlxe_generate_options_t options;
     mlxe_generate_options_init(&options, sizeof options);
@@ -123,7 +120,6 @@ int main(int argc, char **argv) {
     // In any order.
     mlxe_task_free(task);
     mlxe_tokens_free(tokens);
-    mlxe_string_free(prompt);
     mlxe_tokenizer_free(tokenizer);
     mlxe_model_free(model);
     mlxe_engine_free(engine);

@@ -19,7 +19,7 @@ pub enum Device {
 }
 
 impl Device {
-    fn raw_type(self) -> sys::mlx_device_type {
+    pub(super) fn raw_type(self) -> sys::mlx_device_type {
         match self {
             Device::Cpu => sys::mlx_device_type__MLX_CPU,
             Device::Gpu => sys::mlx_device_type__MLX_GPU,

@@ -14,6 +14,7 @@ mod convert;
 mod cpu;
 mod cuda;
 mod device;
+mod devices;
 mod dtype;
 mod error;
 mod exit;
@@ -36,6 +37,7 @@ use std::mem::ManuallyDrop;
 
 pub use convert::Element;
 pub use device::{Device, device, set_device, synchronize};
+pub use devices::{DeviceInfo, devices};
 pub use dtype::Dtype;
 pub use exit::before_exit;
 pub use ops::{Operand, arange, concatenate, full, stack, zeros};

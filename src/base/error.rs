@@ -17,7 +17,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum ErrorKind {
     /// An argument is missing, malformed or out of range.
     InvalidArgument = 1,
-    /// A file, directory, model or other named object does not exist.
+    /// A file (weights included), directory, model or other named object does not exist.
     NotFound = 2,
     /// The operating system refused to read, write or create something.
     Io = 3,
@@ -25,7 +25,7 @@ pub enum ErrorKind {
     InvalidConfig = 4,
     /// The `model_type` (or a feature a model needs) is not supported.
     UnsupportedModel = 5,
-    /// Weight files are missing, truncated, overlapping, or do not fit the model.
+    /// Weight files are broken, truncated or overlapping, lack tensors, or do not fit the model.
     InvalidWeights = 6,
     /// A tokenizer cannot be read, or text cannot be encoded or decoded.
     Tokenizer = 7,

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{Engine, Job, Observer, Reporter, Step, Task, Worker};
 use crate::error::{Error, ErrorKind, Result};
+use crate::generate::GenerateOptions;
 use crate::load::{LoadEvent, Loaded, Loader, ModelConfiguration, ModelInfo};
 use crate::tokenizer::Tokenizer;
 
@@ -70,6 +71,12 @@ impl Model {
     /// Facts about it.
     pub fn info(&self) -> &ModelInfo {
         &self.inner.info
+    }
+
+    /// What a generation with `options` would use: the value of each that is not set, as far as it is known before.
+    pub fn effective_options(&self, options: &GenerateOptions) -> GenerateOptions {
+        let context = options.max_context.or(self.info().context_length);
+        GenerateOptions { max_context: context, ..options.with_defaults() }
     }
 
     /// Its `config.json`.

@@ -2,7 +2,7 @@
 
 use std::ffi::{CString, c_char};
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 
 /// An error: a code, and a message for people. Owned by the caller that receives it; free with mlxe_error_free().
 pub struct mlxe_error_t {
@@ -16,6 +16,12 @@ impl mlxe_error_t {
         mlxe_error_t { code: error.kind().code(), message: CString::new(text).unwrap_or_default() }
     }
 
+    /// The error that this one was made of, as far as C keeps it.
+    pub(super) fn to_error(&self) -> Error {
+        let kind = ErrorKind::ALL.into_iter().find(|kind| kind.code() == self.code).unwrap_or(ErrorKind::Internal);
+        Error::new(kind, self.message.to_string_lossy())
+    }
+
     pub(super) fn into_raw(error: Error) -> *mut Self {
         Box::into_raw(Box::new(Self::new(&error)))
     }
@@ -25,7 +31,7 @@ impl mlxe_error_t {
 pub const MLXE_OK: i32 = 0;
 /// An argument is missing, malformed or out of range.
 pub const MLXE_ERROR_INVALID_ARGUMENT: i32 = 1;
-/// A file, directory, model or other named object does not exist.
+/// A file (weights included), directory, model or other named object does not exist.
 pub const MLXE_ERROR_NOT_FOUND: i32 = 2;
 /// The operating system refused to read, write or create something.
 pub const MLXE_ERROR_IO: i32 = 3;
@@ -33,7 +39,7 @@ pub const MLXE_ERROR_IO: i32 = 3;
 pub const MLXE_ERROR_INVALID_CONFIG: i32 = 4;
 /// The model_type, or a feature that a model needs, is not supported.
 pub const MLXE_ERROR_UNSUPPORTED_MODEL: i32 = 5;
-/// Weight files are missing, truncated, overlapping, or do not fit the model.
+/// Weight files are broken, truncated or overlapping, lack tensors, or do not fit the model.
 pub const MLXE_ERROR_INVALID_WEIGHTS: i32 = 6;
 /// A tokenizer cannot be read, or text cannot be encoded or decoded.
 pub const MLXE_ERROR_TOKENIZER: i32 = 7;
@@ -85,6 +91,69 @@ pub unsafe extern "C" fn mlxe_error_message(error: *const mlxe_error_t) -> *cons
     unsafe { error.as_ref() }.map_or(c"".as_ptr(), |e| e.message.as_ptr())
 }
 
+/// Another error with the same code and message, for keeping one that is borrowed; the caller owns it. NULL if `error` is
+/// NULL.
+///
+/// Any thread, also inside callbacks.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_error_clone(error: *const mlxe_error_t) -> *mut mlxe_error_t {
+    // SAFETY: NULL or a live error, as documented.
+    match unsafe { error.as_ref() } {
+        Some(error) => Box::into_raw(Box::new(mlxe_error_t { code: error.code, message: error.message.clone() })),
+        None => std::ptr::null_mut(),
+    }
+}
+
+/// Makes the name of each code, and a list of them.
+macro_rules! names {
+    ($($code:ident),+ $(,)?) => {
+        fn name_of(code: i32) -> &'static std::ffi::CStr {
+            match code {
+                $($code => {
+                    const NAME: &str = concat!(stringify!($code), "\0");
+                    std::ffi::CStr::from_bytes_with_nul(NAME.as_bytes()).unwrap_or_default()
+                })+
+                _ => c"unknown",
+            }
+        }
+    };
+}
+
+names!(
+    MLXE_OK,
+    MLXE_ERROR_INVALID_ARGUMENT,
+    MLXE_ERROR_NOT_FOUND,
+    MLXE_ERROR_IO,
+    MLXE_ERROR_INVALID_CONFIG,
+    MLXE_ERROR_UNSUPPORTED_MODEL,
+    MLXE_ERROR_INVALID_WEIGHTS,
+    MLXE_ERROR_TOKENIZER,
+    MLXE_ERROR_TEMPLATE,
+    MLXE_ERROR_MLX,
+    MLXE_ERROR_OUT_OF_MEMORY,
+    MLXE_ERROR_CANCELLED,
+    MLXE_ERROR_REENTRANT,
+    MLXE_ERROR_PANIC,
+    MLXE_ERROR_POISONED,
+    MLXE_ERROR_NETWORK,
+    MLXE_ERROR_CONTEXT_FULL,
+    MLXE_ERROR_INTERNAL,
+    MLXE_ERROR_ACCESS_DENIED,
+    MLXE_ERROR_DISK_FULL,
+    MLXE_ERROR_BUSY,
+    MLXE_ERROR_FORKED,
+);
+
+/// The name of a code as this header spells it, such as "MLXE_ERROR_NOT_FOUND"; "MLXE_OK" for MLXE_OK, "unknown" for a
+/// code that this version does not have. Static; do not free.
+///
+/// Any thread, also in a signal handler.
+#[unsafe(no_mangle)]
+pub extern "C" fn mlxe_error_name(code: i32) -> *const c_char {
+    name_of(code).as_ptr()
+}
+
 /// Frees an error. NULL is fine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mlxe_error_free(error: *mut mlxe_error_t) {
@@ -110,6 +179,7 @@ mod tests {
             }
             let line = format!("pub const MLXE_ERROR{name}: i32 = {};", kind.code());
             assert!(source.contains(&line), "{line}");
+            assert_eq!(super::name_of(kind.code()).to_str().unwrap(), format!("MLXE_ERROR{name}"));
         }
     }
 }

@@ -1,17 +1,14 @@
 //! Generating text.
 
 use std::ffi::{c_char, c_void};
-use std::sync::mpsc::{Receiver, Sender, channel};
-
-use parking_lot::Mutex;
 
 use super::callbacks::{Listener, Translate, callbacks};
 use super::options;
 use super::{
-    TextBuffer, free, guard, mlxe_error_t, mlxe_generate_options_t, mlxe_model_t, mlxe_opt_float_t, mlxe_task_t, out,
-    required, slice,
+    TextBuffer, guard, mlxe_error_t, mlxe_generate_options_t, mlxe_model_t, mlxe_opt_float_t, mlxe_string_t,
+    mlxe_task_t, out, required, slice,
 };
-use crate::engine::{Control, Observer, Task};
+use crate::engine::Observer;
 use crate::error::{Error, Result};
 use crate::generate::{GenerationEvent, GenerationStats, ReuseEnd, StopReason, TokenInfo};
 
@@ -33,8 +30,9 @@ pub const MLXE_GENERATION_TOKEN: i32 = 2;
 pub const MLXE_GENERATION_TEXT: i32 = 3;
 
 /// What happened in a generation. The answer is the concatenated `text` of all events. Valid during the call it is
-/// passed to, as is everything it points to. Ignore kinds you do not know.
+/// passed to, as is everything it points to; mlxe_generation_event_clone() keeps it. Ignore kinds you do not know.
 #[repr(C)]
+#[derive(Clone, Copy)]
 pub struct mlxe_generation_event_t {
     /// sizeof the struct in the library; later versions append fields.
     pub struct_size: usize,
@@ -159,7 +157,7 @@ fn stats(s: &GenerationStats) -> mlxe_generation_stats_t {
 
 /// # Safety
 /// `place` is NULL or points to a struct whose `struct_size` is set.
-unsafe fn write_stats(s: &GenerationStats, place: *mut mlxe_generation_stats_t) -> Result<()> {
+pub(super) unsafe fn write_stats(s: &GenerationStats, place: *mut mlxe_generation_stats_t) -> Result<()> {
     // SAFETY: the caller's promise; no more than the size is read of a struct that may be too small.
     let size = *unsafe { required(place.cast_const().cast::<usize>(), "out_stats") }?;
     let ours = std::mem::size_of::<mlxe_generation_stats_t>();
@@ -195,13 +193,13 @@ callbacks!(mlxe_generate_callbacks_t, mlxe_generation_event_t, *const mlxe_gener
 
 /// Room for what an event points to.
 #[derive(Default)]
-struct EventBuffer {
+pub(super) struct EventBuffer {
     text: TextBuffer,
     top: Vec<mlxe_token_value_t>,
 }
 
 impl EventBuffer {
-    fn set(&mut self, event: &GenerationEvent) -> mlxe_generation_event_t {
+    pub fn set(&mut self, event: &GenerationEvent) -> mlxe_generation_event_t {
         let none = TokenInfo::default();
         let (kind, token, text, prefill) = match event {
             GenerationEvent::Prefill { processed, total } => (MLXE_GENERATION_PREFILL, &none, "", (*processed, *total)),
@@ -292,6 +290,32 @@ pub unsafe extern "C" fn mlxe_generate_start(
     })
 }
 
+/// What a generation with these options would do: a JSON object with the value of every option, set or default; null
+/// where it depends on the generation (the seed, the number of tokens, the prefill step).
+///
+/// `options` may be NULL for the defaults. `out_json` receives the text, which the caller owns.
+/// Errors: MLXE_ERROR_INVALID_ARGUMENT.
+///
+/// Any thread.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_generate_options_json(
+    model: *const mlxe_model_t,
+    options: *const mlxe_generate_options_t,
+    out_json: *mut *mut mlxe_string_t,
+) -> *mut mlxe_error_t {
+    guard(|| {
+        // SAFETY: pointers as documented.
+        let (model, options, place) = unsafe {
+            (required(model, "model")?, options::read(options, "options")?.request()?, out(out_json, "out_json")?)
+        };
+        options.validate()?;
+        let json = serde_json::to_string(&model.0.effective_options(&options));
+        *place = Box::into_raw(mlxe_string_t::new(json.map_err(|e| Error::internal(e.to_string()))?));
+        Ok(())
+    })
+}
+
 /// Waits for a generation and copies its statistics to `out_stats`, whose struct_size must be set.
 ///
 /// Any thread but the library's own. Errors: as mlxe_task_wait(); MLXE_ERROR_INVALID_ARGUMENT if it is not a
@@ -306,140 +330,6 @@ pub unsafe extern "C" fn mlxe_task_stats(
         // SAFETY: as documented.
         unsafe { write_stats(&mlxe_task_t::of::<GenerationStats>(task, "a generation")?.wait()?, out_stats) }
     })
-}
-
-/// A generation whose events are pulled one at a time, for programs without callbacks. Free with
-/// mlxe_generation_free(), which cancels it.
-pub struct mlxe_generation_t {
-    task: Task<GenerationStats>,
-    events: Mutex<(Receiver<GenerationEvent>, EventBuffer, Option<Box<mlxe_generation_event_t>>)>,
-}
-
-// SAFETY: the buffers are used under the lock only.
-unsafe impl Send for mlxe_generation_t {}
-// SAFETY: as above.
-unsafe impl Sync for mlxe_generation_t {}
-
-/// Sends all events on.
-struct Queue(Sender<GenerationEvent>);
-
-impl Observer<GenerationEvent, GenerationStats> for Queue {
-    fn event(&mut self, event: &GenerationEvent) -> Control {
-        match self.0.send(event.clone()) {
-            Ok(()) => Control::Continue,
-            // No one is left to take them.
-            Err(_) => Control::Cancel,
-        }
-    }
-}
-
-/// Starts generating after a prompt; mlxe_generation_next() returns its events. The generation does not wait for events
-/// to be taken.
-///
-/// Arguments as for mlxe_generate_start(). `out_generation` receives the generation, which the caller owns.
-///
-/// Any thread.
-#[must_use]
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn mlxe_generation_new(
-    model: *const mlxe_model_t,
-    prompt: *const u32,
-    prompt_len: usize,
-    options: *const mlxe_generate_options_t,
-    out_generation: *mut *mut mlxe_generation_t,
-) -> *mut mlxe_error_t {
-    guard(|| {
-        // SAFETY: pointers as documented.
-        let (model, prompt, options, place) = unsafe {
-            (
-                required(model, "model")?,
-                slice(prompt, prompt_len, "prompt")?.to_vec(),
-                options::read(options, "options")?.request()?,
-                out(out_generation, "out_generation")?,
-            )
-        };
-        let (sender, receiver) = channel();
-        let task = model.0.generate(prompt, options, Queue(sender))?;
-        let events = Mutex::new((receiver, EventBuffer::default(), None));
-        *place = Box::into_raw(Box::new(mlxe_generation_t { task, events }));
-        Ok(())
-    })
-}
-
-/// Waits for the next event.
-///
-/// `out_event` receives it, borrowed until the next call with this generation or until it is freed; NULL when there are
-/// no more.
-/// Errors: the generation's error, once all its events have been taken; MLXE_ERROR_REENTRANT inside a callback.
-///
-/// Any thread but the library's own; one at a time.
-#[must_use]
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn mlxe_generation_next(
-    generation: *const mlxe_generation_t,
-    out_event: *mut *const mlxe_generation_event_t,
-) -> *mut mlxe_error_t {
-    guard(|| {
-        // SAFETY: pointers as documented.
-        let (generation, place) = unsafe { (required(generation, "generation")?, out(out_event, "out_event")?) };
-        if crate::engine::in_callback() {
-            return generation.task.wait().map(drop);
-        }
-        let mut events = generation.events.lock();
-        let (receiver, buffer, current) = &mut *events;
-        match receiver.recv() {
-            Ok(event) => {
-                let event = Box::new(buffer.set(&event));
-                *place = &raw const **current.insert(event);
-            }
-            Err(_) => {
-                generation.task.wait()?;
-                *place = std::ptr::null();
-            }
-        }
-        Ok(())
-    })
-}
-
-/// Asks the generation to stop, which it does within one token. Does nothing if `generation` is NULL.
-///
-/// Any thread.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn mlxe_generation_cancel(generation: *const mlxe_generation_t) {
-    // SAFETY: NULL or a live generation, as documented.
-    if let Some(generation) = unsafe { generation.as_ref() } {
-        generation.task.cancel();
-    }
-}
-
-/// Waits for the end of the generation and copies its statistics to `out_stats`, whose struct_size must be set. Events
-/// that have not been taken remain available.
-///
-/// Any thread but the library's own. Errors: the generation's error.
-#[must_use]
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn mlxe_generation_stats(
-    generation: *const mlxe_generation_t,
-    out_stats: *mut mlxe_generation_stats_t,
-) -> *mut mlxe_error_t {
-    guard(|| {
-        // SAFETY: pointers as documented.
-        let s = unsafe { required(generation, "generation") }?.task.wait()?;
-        // SAFETY: pointers as documented.
-        unsafe { write_stats(&s, out_stats) }
-    })
-}
-
-/// Cancels the generation if it is still running, and releases it. NULL is fine.
-///
-/// Any thread.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn mlxe_generation_free(generation: *mut mlxe_generation_t) {
-    // SAFETY: NULL or an owned generation, as documented.
-    unsafe {
-        mlxe_generation_cancel(generation);
-        free(generation);
-    }
 }
 
 #[cfg(test)]
@@ -461,7 +351,7 @@ mod tests {
     fn fields_and_json_agree() {
         let json = r#"{"min_tokens_to_keep": 2, "presence_context_size": 7, "frequency_context_size": 8,
             "dry_sequence_breakers": ["\n", "b"], "seed": 18446744073709551615, "typical_p": 0.1, "ignore_eos": true,
-            "logit_bias": {"3": -1.5}, "extra_eos": [4], "kv_bits": 4, "dry_penalty_last_n": -1}"#;
+            "logit_bias": {"3": -1.5}, "extra_eos": [4], "kv_bits": 4, "dry_penalty_last_n": 9}"#;
         let (texts, bias, eos) = (["\n", "b"], mlxe_token_value_t { token: 3, value: -1.5 }, [4]);
         let texts = texts.map(|t| super::super::mlxe_str_t { data: t.as_ptr().cast(), len: t.len() });
         let int = |value| super::super::mlxe_opt_int_t { given: true, value };
@@ -479,7 +369,7 @@ mod tests {
             extra_eos: eos.as_ptr(),
             extra_eos_count: 1,
             kv_bits: int(4),
-            dry_penalty_last_n: int(-1),
+            dry_penalty_last_n: int(9),
             ..Versioned::defaults()
         };
         // SAFETY: the lists are there.

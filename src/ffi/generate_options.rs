@@ -65,8 +65,7 @@ pub struct mlxe_generate_options_t {
     pub dry_base: mlxe_opt_float_t,
     /// DRY: repetitions shorter than this many tokens are not penalised. Default: 2.
     pub dry_allowed_length: mlxe_opt_int_t,
-    /// DRY: how many of the latest tokens are searched for repetitions; -1 for all, 0 for none. At least -1. Default:
-    /// -1.
+    /// DRY: how many of the latest tokens are searched for repetitions; 0 for all. Default: 0.
     pub dry_penalty_last_n: mlxe_opt_int_t,
     /// DRY: strings at which a repetition ends. 1 to 40 bytes each. Default: newline, `:`, `"`, `*`.
     pub dry_sequence_breakers: *const mlxe_str_t,

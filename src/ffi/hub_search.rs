@@ -99,13 +99,13 @@ fn estimate(configuration: ModelConfiguration, device: Device, request: Estimate
 }
 
 fn estimate_request(json: &str) -> Result<(Device, EstimateOptions)> {
-    let malformed = |e: serde_json::Error| Error::invalid_argument(format!("the request: {e}"));
+    let malformed = |e: serde_json::Error| Error::invalid_argument(format!("request: {e}"));
     let mut value: Value = serde_json::from_str(if json.is_empty() { "{}" } else { json }).map_err(malformed)?;
     let device = match value.as_object_mut().and_then(|object| object.remove("device")) {
         None | Some(Value::Null) => Device::best(),
         Some(Value::String(name)) if name == "cpu" => Device::Cpu,
         Some(Value::String(name)) if name == "gpu" => Device::Gpu,
-        Some(other) => return Err(Error::invalid_argument(format!("the request: device is {other}"))),
+        Some(other) => return Err(Error::invalid_argument(format!("request: device is {other}"))),
     };
     let options: EstimateOptions = serde_json::from_value(value).map_err(malformed)?;
     options.validate().map(|()| (device, options))

@@ -28,9 +28,10 @@ pub const MLXE_PHASE_READY: i32 = 6;
 /// The load failed or was cancelled. Terminal.
 pub const MLXE_PHASE_FAILED: i32 = 7;
 
-/// What a load is doing. Valid during the call it is passed to, as is everything it points to. Ignore phases you do not
-/// know.
+/// What a load is doing. Valid during the call it is passed to, as is everything it points to;
+/// mlxe_load_event_clone() keeps it. Ignore phases you do not know.
 #[repr(C)]
+#[derive(Clone, Copy)]
 pub struct mlxe_load_event_t {
     /// sizeof the struct in the library; later versions append fields.
     pub struct_size: usize,

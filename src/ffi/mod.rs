@@ -7,11 +7,14 @@
 #![allow(clippy::missing_safety_doc)]
 
 mod callbacks;
+mod copies;
 mod engine;
 mod engine_options;
 mod error;
+mod events;
 mod generate;
 mod generate_options;
+mod generation;
 mod hub;
 mod hub_options;
 mod hub_search;
@@ -25,6 +28,7 @@ mod options;
 mod process;
 mod process_options;
 mod progress;
+mod queue;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -32,11 +36,14 @@ mod text;
 mod tokenizer;
 mod version;
 
+pub use copies::*;
 pub use engine::*;
 pub use engine_options::*;
 pub use error::*;
+pub use events::*;
 pub use generate::*;
 pub use generate_options::*;
+pub use generation::*;
 pub use hub::*;
 pub use hub_options::*;
 pub use hub_search::*;

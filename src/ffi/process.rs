@@ -1,8 +1,8 @@
 //! Settings and memory of the process.
 
 use super::options;
-use super::{guard, mlxe_error_t, mlxe_process_options_t, required};
-use crate::array::memory;
+use super::{guard, mlxe_error_t, mlxe_process_options_t, mlxe_string_t, out, required};
+use crate::array::{devices, memory};
 use crate::error::Error;
 use crate::process;
 
@@ -72,6 +72,25 @@ pub unsafe extern "C" fn mlxe_memory_get(out_memory: *mut mlxe_memory_t) -> *mut
         };
         // SAFETY: as documented.
         unsafe { out_memory.write(now) };
+        Ok(())
+    })
+}
+
+/// The devices that engines can use here, as a JSON array of {"device" ("cpu" or "gpu"), "name", "memory_total",
+/// "memory_available", "kernels" ("mlx", or the level of the library's CPU kernels, such as "avx512"), "is_default"}. Memory
+/// is in bytes; unknown values are null. Later versions may add keys.
+///
+/// `out_json` receives the text, which the caller owns.
+///
+/// Any thread.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_devices_json(out_json: *mut *mut mlxe_string_t) -> *mut mlxe_error_t {
+    guard(|| {
+        // SAFETY: as documented.
+        let place = unsafe { out(out_json, "out_json") }?;
+        let json = serde_json::to_string(&devices()).map_err(|e| Error::internal(e.to_string()))?;
+        *place = Box::into_raw(mlxe_string_t::new(json));
         Ok(())
     })
 }

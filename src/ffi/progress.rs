@@ -21,7 +21,7 @@ pub const MLXE_STAGE_COPYING: i32 = 6;
 pub const MLXE_STAGE_REMOVING: i32 = 7;
 
 /// Progress of a download, of other work on models, or of reading weights. Valid during the call it is passed to, as is
-/// everything it points to. Ignore stages you do not know.
+/// everything it points to; mlxe_progress_clone() keeps it. Ignore stages you do not know.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct mlxe_progress_t {

@@ -4,13 +4,14 @@ use std::any::Any;
 use std::time::Duration;
 
 use super::{free, guard, mlxe_error_t, out, required};
-use crate::engine::{AnyTask, Task};
+use crate::engine::{AnyTask, Model, Task};
 use crate::error::{Error, Result};
+use crate::generate::GenerationStats;
 
 /// Long-running work: a load, a generation, a search, an estimate, a download or other work on models. It can be
-/// cancelled, waited for and freed; its result is passed to on_done and returned by the function for its kind:
-/// mlxe_task_model(), mlxe_task_stats() or mlxe_task_result(). Free with mlxe_task_free(), which neither cancels nor
-/// waits.
+/// cancelled, waited for and freed; its result is passed to on_done and returned by the function for its kind
+/// (mlxe_task_kind()): mlxe_task_model(), mlxe_task_stats() or mlxe_task_result(). Free with mlxe_task_free(), which
+/// neither cancels nor waits.
 pub struct mlxe_task_t(Box<dyn AnyTask>);
 
 impl mlxe_task_t {
@@ -35,6 +36,35 @@ impl mlxe_task_t {
         if let Some(place) = unsafe { place.as_mut() } {
             *place = Box::into_raw(Box::new(mlxe_task_t(Box::new(task))));
         }
+    }
+}
+
+/// A task of a later version's kind.
+pub const MLXE_TASK_OTHER: i32 = 0;
+/// A load: mlxe_task_model() returns its result.
+pub const MLXE_TASK_LOAD: i32 = 1;
+/// A generation: mlxe_task_stats() returns its result.
+pub const MLXE_TASK_GENERATION: i32 = 2;
+/// Work on models, a search or an estimate: mlxe_task_result() returns its result.
+pub const MLXE_TASK_HUB: i32 = 3;
+
+/// What a task is, and so which function returns its result: MLXE_TASK_*; MLXE_TASK_OTHER if `task` is NULL. Later
+/// versions may have more kinds.
+///
+/// Any thread, also inside callbacks.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_task_kind(task: *const mlxe_task_t) -> i32 {
+    // SAFETY: NULL or a live task, as documented.
+    let Some(task) = (unsafe { task.as_ref() }) else { return MLXE_TASK_OTHER };
+    let any: &dyn Any = &*task.0;
+    if any.is::<Task<Model>>() {
+        MLXE_TASK_LOAD
+    } else if any.is::<Task<GenerationStats>>() {
+        MLXE_TASK_GENERATION
+    } else if any.is::<Task<String>>() {
+        MLXE_TASK_HUB
+    } else {
+        MLXE_TASK_OTHER
     }
 }
 
@@ -75,8 +105,9 @@ pub unsafe extern "C" fn mlxe_task_wait(task: *const mlxe_task_t) -> *mut mlxe_e
     guard(|| unsafe { required(task, "task") }?.0.wait())
 }
 
-/// Like mlxe_task_wait(), but for `seconds` at most. `out_done` receives whether the task is over; while it is not,
-/// the function returns NULL.
+/// Like mlxe_task_wait(), but for `seconds` at most. On success `out_done` receives whether
+/// the task is over. An error is the task's own, which is over then, or MLXE_ERROR_REENTRANT or MLXE_ERROR_FORKED, which
+/// say that it cannot be waited for here; `out_done` is then not written.
 ///
 /// Any thread but the library's own.
 #[must_use]
@@ -91,9 +122,9 @@ pub unsafe extern "C" fn mlxe_task_wait_for(
         let (task, done) = unsafe { (required(task, "task")?, out(out_done, "out_done")?) };
         let time = Duration::try_from_secs_f64(seconds)
             .map_err(|_| Error::invalid_argument(format!("seconds is {seconds}")))?;
-        let result = task.0.wait_for(time);
+        let result = task.0.wait_for(time).transpose()?;
         *done = result.is_some();
-        result.unwrap_or(Ok(()))
+        Ok(())
     })
 }
 

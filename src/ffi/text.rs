@@ -48,7 +48,10 @@ pub struct mlxe_string_t {
 
 impl mlxe_string_t {
     pub(super) fn new(text: String) -> Box<Self> {
-        let mut bytes = text.into_bytes();
+        Self::from_bytes(text.into_bytes())
+    }
+
+    pub(super) fn from_bytes(mut bytes: Vec<u8>) -> Box<Self> {
         bytes.push(0);
         Box::new(mlxe_string_t { bytes })
     }

@@ -102,6 +102,113 @@ pub unsafe extern "C" fn mlxe_tokenizer_encode(
     })
 }
 
+/// Turns text into token ids; special tokens in it are text: "<|im_end|>" becomes the tokens that spell it, not the one
+/// that ends a message. For text from users that is put into a prompt. Added tokens that are not special ("<think>" in
+/// many models) remain tokens.
+///
+/// Arguments and errors as for mlxe_tokenizer_encode(). The first text with special tokens makes a copy of the tokenizer,
+/// which takes as much memory again and lives as long as it.
+///
+/// Any thread.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_tokenizer_encode_plain(
+    tokenizer: *const mlxe_tokenizer_t,
+    text: mlxe_str_t,
+    add_special_tokens: bool,
+    out_tokens: *mut *mut mlxe_tokens_t,
+) -> *mut mlxe_error_t {
+    guard(|| {
+        // SAFETY: pointers as documented.
+        let (tokenizer, text, place) =
+            unsafe { (required(tokenizer, "tokenizer")?, text.get("text")?, out(out_tokens, "out_tokens")?) };
+        let ids = tokenizer.0.encode_plain(text, add_special_tokens)?;
+        *place = Box::into_raw(Box::new(mlxe_tokens_t { ids }));
+        Ok(())
+    })
+}
+
+/// The id of a token by its spelling in the vocabulary, such as "<|im_end|>". `out_id` receives it.
+/// Errors: MLXE_ERROR_NOT_FOUND if there is no such token.
+///
+/// Any thread.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_tokenizer_token_id(
+    tokenizer: *const mlxe_tokenizer_t,
+    token: mlxe_str_t,
+    out_id: *mut u32,
+) -> *mut mlxe_error_t {
+    guard(|| {
+        // SAFETY: pointers as documented.
+        let (tokenizer, token, place) =
+            unsafe { (required(tokenizer, "tokenizer")?, token.get("token")?, out(out_id, "out_id")?) };
+        *place =
+            tokenizer.0.token_to_id(token).ok_or_else(|| Error::not_found(format!("there is no token {token:?}")))?;
+        Ok(())
+    })
+}
+
+/// The id of the token with a role: "bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token",
+/// "mask_token", or one that the model names itself, such as "image_token". `out_id` receives it.
+/// Errors: MLXE_ERROR_NOT_FOUND if no token has the role.
+///
+/// Any thread.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_tokenizer_role_id(
+    tokenizer: *const mlxe_tokenizer_t,
+    role: mlxe_str_t,
+    out_id: *mut u32,
+) -> *mut mlxe_error_t {
+    guard(|| {
+        // SAFETY: pointers as documented.
+        let (tokenizer, role, place) =
+            unsafe { (required(tokenizer, "tokenizer")?, role.get("role")?, out(out_id, "out_id")?) };
+        *place = tokenizer.0.role_id(role).ok_or_else(|| Error::not_found(format!("no token is the {role}")))?;
+        Ok(())
+    })
+}
+
+/// All special tokens, in ascending order: those that mlxe_tokenizer_decode() can leave out. `out_tokens` receives them;
+/// the caller owns them.
+///
+/// Any thread.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_tokenizer_special_tokens(
+    tokenizer: *const mlxe_tokenizer_t,
+    out_tokens: *mut *mut mlxe_tokens_t,
+) -> *mut mlxe_error_t {
+    guard(|| {
+        // SAFETY: pointers as documented.
+        let (tokenizer, place) = unsafe { (required(tokenizer, "tokenizer")?, out(out_tokens, "out_tokens")?) };
+        *place = Box::into_raw(Box::new(mlxe_tokens_t { ids: tokenizer.0.special_token_ids().to_vec() }));
+        Ok(())
+    })
+}
+
+/// The bytes that a token adds to a text, not at its beginning. They need not be UTF-8: a token may be a part of a
+/// character. Those of a special token are its name. `out_bytes` receives them; the caller owns them.
+/// Errors: MLXE_ERROR_NOT_FOUND if there is no such token.
+///
+/// Any thread.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_tokenizer_token_bytes(
+    tokenizer: *const mlxe_tokenizer_t,
+    id: u32,
+    out_bytes: *mut *mut mlxe_string_t,
+) -> *mut mlxe_error_t {
+    guard(|| {
+        // SAFETY: pointers as documented.
+        let (tokenizer, place) = unsafe { (required(tokenizer, "tokenizer")?, out(out_bytes, "out_bytes")?) };
+        let bytes = tokenizer.0.token_bytes(id).ok_or_else(|| Error::not_found(format!("there is no token {id}")))?;
+        *place = Box::into_raw(mlxe_string_t::from_bytes(bytes));
+        Ok(())
+    })
+}
+
 /// Turns token ids into text.
 ///
 /// `skip_special_tokens` leaves out tokens such as end-of-sequence. Ids that are not in the vocabulary are left out
@@ -147,6 +254,9 @@ pub struct mlxe_template_options_t {
     pub add_generation_prompt: bool,
     /// Leaves the last message open, to be continued.
     pub continue_final_message: bool,
+    /// mlxe_tokenizer_encode_chat() takes special tokens in messages, tools and documents for tokens, as it takes those
+    /// of the template. For data that is trusted, and has them on purpose.
+    pub special_tokens_in_data: bool,
 }
 
 // SAFETY: repr(C), begins with the size; C's bool has no forbidden patterns.
@@ -163,6 +273,7 @@ unsafe impl Versioned for mlxe_template_options_t {
             chat_template: mlxe_str_t::EMPTY,
             add_generation_prompt: true,
             continue_final_message: false,
+            special_tokens_in_data: false,
         }
     }
 }
@@ -178,7 +289,8 @@ pub unsafe extern "C" fn mlxe_template_options_init(options: *mut mlxe_template_
 /// Renders chat messages as a prompt in the format that the model was trained on.
 ///
 /// `messages_json` is a JSON array of objects with "role" and "content". `options` may be NULL. `out_text` receives
-/// the text, which the caller owns; encode it without special tokens.
+/// the text, which the caller owns; encode it without special tokens. Text does not say which special tokens in it are the
+/// template's and which a user wrote: for a prompt from untrusted messages use mlxe_tokenizer_encode_chat().
 /// Errors: MLXE_ERROR_TEMPLATE (no template, or it refused the messages), MLXE_ERROR_INVALID_ARGUMENT (broken JSON).
 ///
 /// Any thread.
@@ -205,6 +317,37 @@ pub unsafe extern "C" fn mlxe_tokenizer_apply_chat_template(
     })
 }
 
+/// Renders chat messages and encodes them: a prompt. Special tokens in messages, tools and documents are text, so that
+/// "<|im_end|>" in a message cannot end it; `special_tokens_in_data` turns that off.
+///
+/// Arguments and errors as for mlxe_tokenizer_apply_chat_template() and mlxe_tokenizer_encode_plain(). `out_tokens`
+/// receives the ids; the caller owns them.
+///
+/// Any thread.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_tokenizer_encode_chat(
+    tokenizer: *const mlxe_tokenizer_t,
+    messages_json: mlxe_str_t,
+    options: *const mlxe_template_options_t,
+    out_tokens: *mut *mut mlxe_tokens_t,
+) -> *mut mlxe_error_t {
+    guard(|| {
+        // SAFETY: pointers as documented.
+        let (tokenizer, messages, options, place) = unsafe {
+            (
+                required(tokenizer, "tokenizer")?,
+                json(messages_json, "messages_json")?.unwrap_or(Value::Array(Vec::new())),
+                template_options(&options::read(options, "options")?)?,
+                out(out_tokens, "out_tokens")?,
+            )
+        };
+        let ids = tokenizer.0.encode_chat(&messages, &options)?;
+        *place = Box::into_raw(Box::new(mlxe_tokens_t { ids }));
+        Ok(())
+    })
+}
+
 /// # Safety
 /// The strings in `options` are valid.
 unsafe fn template_options(options: &mlxe_template_options_t) -> Result<TemplateOptions> {
@@ -227,6 +370,7 @@ unsafe fn template_options(options: &mlxe_template_options_t) -> Result<Template
             documents: json(options.documents_json, "options.documents_json")?,
             add_generation_prompt: options.add_generation_prompt && !options.continue_final_message,
             continue_final_message: options.continue_final_message.then(|| "content".to_owned()),
+            special_tokens_in_data: options.special_tokens_in_data,
             template,
             variables,
             ..Default::default()

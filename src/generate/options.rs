@@ -81,9 +81,8 @@ pub struct GenerateOptions {
     pub dry_base: Option<f32>,
     /// DRY: repetitions shorter than this many tokens are not penalised. Default: 2.
     pub dry_allowed_length: Option<u32>,
-    /// DRY: how many of the latest tokens are searched for repetitions; -1 for all, 0 for none. At least -1. Default:
-    /// -1.
-    pub dry_penalty_last_n: Option<i32>,
+    /// DRY: how many of the latest tokens are searched for repetitions; 0 for all. Default: 0.
+    pub dry_penalty_last_n: Option<u32>,
     /// DRY: strings at which a repetition ends. 1 to 40 bytes each. Default: newline, `:`, `"`, `*`.
     pub dry_sequence_breakers: Option<Vec<String>>,
     /// Target surprise, in bits per token, of Mirostat v2, which then replaces the filters above; 5 is typical. At
@@ -186,7 +185,7 @@ impl GenerateOptions {
             dry_multiplier: o.dry_multiplier.unwrap_or(0.0),
             dry_base: o.dry_base.unwrap_or(1.75),
             dry_allowed_length: o.dry_allowed_length.unwrap_or(2),
-            dry_penalty_last_n: o.dry_penalty_last_n.unwrap_or(-1),
+            dry_penalty_last_n: o.dry_penalty_last_n.unwrap_or(0),
             dry_sequence_breakers: o
                 .dry_sequence_breakers
                 .unwrap_or_else(|| ["\n", ":", "\"", "*"].map(String::from).to_vec()),
@@ -222,5 +221,38 @@ impl GenerateOptions {
     /// [`prompt_lookup_ngram`](Self#structfield.prompt_lookup_ngram), or its default.
     pub fn prompt_lookup_ngram(&self) -> u32 {
         self.prompt_lookup_ngram.unwrap_or(3)
+    }
+
+    /// These options with the defaults of those that are not set, where a default is the same for all models.
+    #[must_use]
+    pub fn with_defaults(&self) -> GenerateOptions {
+        let mut all = self.clone();
+        all.temperature.get_or_insert(0.0);
+        all.top_p.get_or_insert(1.0);
+        all.top_k.get_or_insert(0);
+        all.min_p.get_or_insert(0.0);
+        all.min_tokens_to_keep.get_or_insert(1);
+        all.typical_p.get_or_insert(1.0);
+        all.top_n_sigma.get_or_insert(0.0);
+        all.xtc_probability.get_or_insert(0.0);
+        all.xtc_threshold.get_or_insert(0.1);
+        all.dry_multiplier.get_or_insert(0.0);
+        all.dry_base.get_or_insert(1.75);
+        all.dry_allowed_length.get_or_insert(2);
+        all.dry_penalty_last_n.get_or_insert(0);
+        all.dry_sequence_breakers.get_or_insert_with(|| ["\n", ":", "\"", "*"].map(String::from).to_vec());
+        all.mirostat_tau.get_or_insert(0.0);
+        all.mirostat_eta.get_or_insert(0.1);
+        all.repetition_penalty.get_or_insert(1.0);
+        all.repetition_context_size.get_or_insert(20);
+        all.presence_penalty.get_or_insert(0.0);
+        all.presence_context_size.get_or_insert(20);
+        all.frequency_penalty.get_or_insert(0.0);
+        all.frequency_context_size.get_or_insert(20);
+        all.kv_group_size.get_or_insert(64);
+        all.quantized_kv_start.get_or_insert(0);
+        all.prompt_lookup_tokens.get_or_insert(0);
+        all.prompt_lookup_ngram.get_or_insert(3);
+        all
     }
 }

@@ -250,11 +250,11 @@ impl Shared {
         match commit.filter(|c| self.repository.is_complete(c)) {
             Some(commit) => Ok(self.repository.snapshot(&commit)),
             None => Err(Error::not_found(format!(
-                "{} (revision {}) is not, or not completely, in the model cache {}, and this is the offline mode: unset \
-                 HF_HUB_OFFLINE to download it",
+                "{} (revision {}) is not, or not completely, in the models directory {}, and nothing is downloaded offline: {}",
                 self.id,
                 self.revision,
-                self.client.options().cache.display()
+                self.client.options().cache.display(),
+                self.client.options().why_offline()
             ))),
         }
     }

@@ -80,6 +80,8 @@ pub struct HubOptions {
     pub cache: PathBuf,
     /// Never touches the network.
     pub offline: bool,
+    /// Whether the caller asked for that, for messages; otherwise the environment did.
+    pub asked_offline: bool,
     /// Fetches files that are in Xet storage from there, and over plain HTTP where that fails.
     pub xet: bool,
     /// Proxy for all requests; `None` uses `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`.
@@ -108,6 +110,7 @@ impl HubOptions {
             None => Self::from_env()?,
         };
         options.offline |= request.offline;
+        options.asked_offline = request.offline;
         options.xet &= !request.disable_xet;
         options.connections = request.connections() as usize;
         options.retries = request.retries();
@@ -131,6 +134,17 @@ impl HubOptions {
         Self::with_cache(cache_dir()?)
     }
 
+    /// Why the network is off: what would have to be changed.
+    pub(crate) fn why_offline(&self) -> String {
+        let variables: Vec<&str> = offline_variables().collect();
+        let environment = format!("{} in the environment", variables.join(" and "));
+        match (self.asked_offline || variables.is_empty(), variables.is_empty()) {
+            (true, true) => "the option offline is set".into(),
+            (true, false) => format!("the option offline is set, and so is {environment}"),
+            (false, _) => format!("{environment} {} set", if variables.len() == 1 { "is" } else { "are" }),
+        }
+    }
+
     /// Like [`from_env`](Self::from_env), with a cache folder.
     ///
     /// # Errors
@@ -142,7 +156,8 @@ impl HubOptions {
             endpoint: env::HF_ENDPOINT.text().unwrap_or_else(|| ENDPOINT.into()),
             token: token()?,
             cache: cache.into(),
-            offline: env::HF_HUB_OFFLINE.is_true() || env::TRANSFORMERS_OFFLINE.is_true(),
+            offline: offline_variables().next().is_some(),
+            asked_offline: false,
             xet: !env::HF_HUB_DISABLE_XET.is_true(),
             proxy: None,
             connections: HubRequest::default().connections() as usize,
@@ -152,6 +167,11 @@ impl HubOptions {
             connect: Duration::from_secs(10),
         })
     }
+}
+
+/// The variables that turn the network off.
+fn offline_variables() -> impl Iterator<Item = &'static str> {
+    [env::HF_HUB_OFFLINE, env::TRANSFORMERS_OFFLINE].into_iter().filter(|v| v.is_true()).map(|v| v.name)
 }
 
 /// The token from the environment, otherwise from the file that `hf auth login` writes.

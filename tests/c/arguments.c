@@ -51,6 +51,17 @@ static void null_pointers(void) {
     FAILS(bad, mlxe_task_wait_for(NULL, 1, &done));
     FAILS(bad, mlxe_task_model(NULL, &other));
     FAILS(bad, mlxe_task_stats(NULL, &stats));
+    uint32_t id = 7;
+    const mlxe_str_t text = MLXE_STR("text");
+    FAILS(bad, mlxe_tokenizer_encode_plain(NULL, text, false, &tokens));
+    FAILS(bad, mlxe_tokenizer_encode_chat(NULL, text, NULL, &tokens));
+    FAILS(bad, mlxe_tokenizer_token_id(NULL, text, &id));
+    FAILS(bad, mlxe_tokenizer_role_id(NULL, text, &id));
+    FAILS(bad, mlxe_tokenizer_special_tokens(NULL, &tokens));
+    FAILS(bad, mlxe_tokenizer_token_bytes(NULL, 0, &string));
+    FAILS(bad, mlxe_generate_options_json(NULL, NULL, &string));
+    FAILS(bad, mlxe_generate_options_json(model, NULL, NULL));
+    CHECK(id == 7 && mlxe_task_kind(NULL) == MLXE_TASK_OTHER);
     FAILS(bad, mlxe_model_clone(NULL, &other));
     FAILS(bad, mlxe_model_clone(model, NULL));
     FAILS(bad, mlxe_model_info_json(NULL, &string));

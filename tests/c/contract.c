@@ -1,5 +1,6 @@
 // The contract of callbacks, tasks, events and handles.
 #include <errno.h>
+#include <math.h>
 #include <pthread.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -112,6 +113,61 @@ static void broken_models(void) {
     char path[4096];
     snprintf(path, sizeof path, "rm -r '%s'", folder);
     CHECK(system(path) == 0);
+}
+
+static void getters(void) {
+    mlxe_string_t *json = NULL;
+    OK(mlxe_devices_json(&json));
+    CHECK(strstr(mlxe_string_data(json), "\"device\":\"cpu\"") != NULL);
+    CHECK(strstr(mlxe_string_data(json), "\"kernels\":\"") != NULL);
+    mlxe_string_free(json);
+    FAILS(MLXE_ERROR_INVALID_ARGUMENT, mlxe_devices_json(NULL));
+    mlxe_generate_options_t options = generate_options(7);
+    options.top_k = mlxe_int(3);
+    OK(mlxe_generate_options_json(model, &options, &json));
+    const char *wanted[] = {"\"max_tokens\":7", "\"top_k\":3", "\"top_p\":1.0", "\"repetition_context_size\":20",
+                            "\"seed\":null", "\"ignore_eos\":true", "\"dry_penalty_last_n\":0"};
+    for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
+        CHECK(strstr(mlxe_string_data(json), wanted[i]) != NULL);
+    }
+    CHECK(strstr(mlxe_string_data(json), "\"max_context\":null") == NULL);
+    mlxe_string_free(json);
+    OK(mlxe_generate_options_json(model, NULL, &json));
+    mlxe_string_free(json);
+    options.top_p = mlxe_float(7);
+    FAILS(MLXE_ERROR_INVALID_ARGUMENT, mlxe_generate_options_json(model, &options, &json));
+    FAILS(MLXE_ERROR_INVALID_ARGUMENT, mlxe_generate_options_json(NULL, NULL, &json));
+}
+
+/// A bias that forbids all tokens is the caller's mistake, and says so.
+static void banned(void) {
+    mlxe_string_t *json = NULL;
+    OK(mlxe_model_info_json(model, &json));
+    const char *found = strstr(mlxe_string_data(json), "\"vocab_size\":");
+    CHECK(found != NULL);
+    const uint32_t count = (uint32_t)strtoul(found + strlen("\"vocab_size\":"), NULL, 10);
+    mlxe_string_free(json);
+    mlxe_token_value_t *bias = calloc(count, sizeof *bias);
+    CHECK(bias != NULL);
+    for (uint32_t i = 0; i < count; i++) {
+        bias[i].token = i;
+        bias[i].value = -INFINITY;
+    }
+    mlxe_generate_options_t options = generate_options(3);
+    options.logit_bias = bias;
+    options.logit_bias_count = count;
+    mlxe_task_t *task = NULL;
+    OK(mlxe_generate_start(model, PROMPT, PROMPT_LEN, &options, NULL, &task));
+    mlxe_error_t *error = mlxe_task_wait(task);
+    CHECK(mlxe_error_code(error) == MLXE_ERROR_INVALID_ARGUMENT);
+    CHECK(strstr(mlxe_error_message(error), "logit_bias leaves no token") != NULL);
+    mlxe_error_free(error);
+    // A wait with a time tells the task's error too, and writes nothing.
+    bool done = false;
+    FAILS(MLXE_ERROR_INVALID_ARGUMENT, mlxe_task_wait_for(task, 1, &done));
+    CHECK(!done && mlxe_task_is_done(task));
+    mlxe_task_free(task);
+    free(bias);
 }
 
 static watch_t generate(const mlxe_generate_options_t *options) {
@@ -402,6 +458,8 @@ int main(int argc, char **argv) {
     model = load_model(engine, directory);
     loads();
     broken_models();
+    getters();
+    banned();
     generations();
     prefixes();
     logprobs();

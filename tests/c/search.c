@@ -50,7 +50,7 @@ static void cancel_at_once(const mlxe_hub_t *hub, const mlxe_load_options_t *opt
     CHECK(!done && seen.done == 0);
     mlxe_task_cancel(task);
     FAILS(MLXE_ERROR_CANCELLED, mlxe_task_wait_for(task, 0.3, &done));
-    CHECK(done && seen.done == 1 && seen.drop == 1 && seen.failed == MLXE_ERROR_CANCELLED);
+    CHECK(!done && mlxe_task_is_done(task) && seen.done == 1 && seen.drop == 1 && seen.failed == MLXE_ERROR_CANCELLED);
     mlxe_task_free(task);
 }
 

@@ -36,6 +36,7 @@ pub fn options(server: &HubServer, cache: &Path) -> HubOptions {
         token: None,
         cache: cache.into(),
         offline: false,
+        asked_offline: false,
         xet: true,
         proxy: None,
         connections: 4,

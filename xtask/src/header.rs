@@ -28,6 +28,9 @@ pub fn generate(check: bool) -> Result {
         "tokenizer",
         "generate_options",
         "generate",
+        "generation",
+        "events",
+        "copies",
     ] {
         builder = builder.with_src(root().join(format!("src/ffi/{file}.rs")));
     }

@@ -67,10 +67,9 @@ pub struct GenerationArgs {
     /// DRY: repetitions shorter than this many tokens are not penalised [default: 2]
     #[arg(long, value_name = "N")]
     pub dry_allowed_length: Option<u32>,
-    /// DRY: how many of the latest tokens are searched for repetitions; -1 for all, 0 for none (at least -1) [default:
-    /// -1]
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    pub dry_penalty_last_n: Option<i32>,
+    /// DRY: how many of the latest tokens are searched for repetitions; 0 for all [default: 0]
+    #[arg(long, value_name = "N")]
+    pub dry_penalty_last_n: Option<u32>,
     /// DRY: a string at which a repetition ends; may be given several times (1 to 40 bytes each) [default: newline,
     /// `:`, `"`, `*`]
     #[arg(long = "dry-sequence-breaker", value_name = "TEXT")]

@@ -30,12 +30,12 @@ pub(super) struct Dry {
 impl Dry {
     /// `None` when the settings say that DRY is off.
     pub fn new(params: &SamplingParams, breakers: &[Vec<u32>]) -> Result<Option<Self>> {
-        if params.dry_multiplier == 0.0 || params.dry_penalty_last_n == 0 {
+        if params.dry_multiplier == 0.0 {
             return Ok(None);
         }
         if let Some(bad) = breakers.iter().find(|b| !(1..=MAX_BREAKER_TOKENS).contains(&b.len())) {
             return Err(Error::invalid_argument(format!(
-                "sampling: a DRY sequence breaker must have 1 to {MAX_BREAKER_TOKENS} tokens, not {}",
+                "a DRY sequence breaker must have 1 to {MAX_BREAKER_TOKENS} tokens, not {}",
                 bad.len()
             )));
         }
@@ -49,7 +49,10 @@ impl Dry {
             // A base of 1 never overflows: the quotient is infinite and saturates.
             max_exponent: (f64::from(f32::MAX).ln() / base.ln()) as usize,
             allowed_length: params.dry_allowed_length as usize,
-            window: usize::try_from(params.dry_penalty_last_n).unwrap_or(usize::MAX),
+            window: match params.dry_penalty_last_n {
+                0 => usize::MAX,
+                n => n as usize,
+            },
             breakers,
             repeats: Vec::new(),
             continuations: Vec::new(),

@@ -88,7 +88,7 @@ impl Sampler {
     pub fn new(params: &SamplingParams, vocab_size: usize, tokens: &TokenSets) -> Result<Self> {
         params.validate()?;
         if vocab_size == 0 || u32::try_from(vocab_size).is_err() {
-            return Err(Error::invalid_argument(format!("sampling: a vocabulary of {vocab_size} tokens")));
+            return Err(Error::invalid_argument(format!("a vocabulary of {vocab_size} tokens")));
         }
         let seed = params.seed.unwrap_or_else(entropy);
         Ok(Sampler {
@@ -135,9 +135,9 @@ impl Sampler {
     /// the prompt and all tokens generated so far, oldest first; ids outside the vocabulary are ignored.
     ///
     /// # Errors
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) when the number of logits is not the vocabulary's;
-    /// [`Mlx`](crate::ErrorKind::Mlx) when they hold NaN or plus infinity, or nothing but minus infinity. The random
-    /// numbers and Mirostat then stay as they were.
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) when the number of logits is not the vocabulary's,
+    /// or the bias bans all of it; [`Mlx`](crate::ErrorKind::Mlx) when they hold NaN or plus infinity, or nothing but minus
+    /// infinity. The random numbers and Mirostat then stay as they were.
     pub fn sample(&mut self, logits: &mut [f32], history: &[u32]) -> Result<Sampled> {
         let stats = self.prepare(logits, history)?;
         self.truncate(logits, &stats);
@@ -164,7 +164,7 @@ impl Sampler {
     fn prepare(&mut self, logits: &mut [f32], history: &[u32]) -> Result<Stats> {
         if logits.len() != self.vocab_size {
             return Err(Error::invalid_argument(format!(
-                "sampling: {} logits for a vocabulary of {} tokens",
+                "{} logits for a vocabulary of {} tokens",
                 logits.len(),
                 self.vocab_size
             )));
@@ -173,7 +173,10 @@ impl Sampler {
         if let Some(dry) = &mut self.dry {
             dry.apply(logits, history);
         }
-        softmax::scan(logits)
+        softmax::scan(logits).map_err(|error| match self.penalties.bans() && softmax::is_nothing(logits) {
+            true => Error::invalid_argument("logit_bias leaves no token that could be chosen"),
+            false => error,
+        })
     }
 
     /// Leaves in `candidates` what can be drawn, with probabilities.

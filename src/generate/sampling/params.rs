@@ -58,9 +58,8 @@ pub struct SamplingParams {
     pub dry_base: f32,
     /// DRY: repetitions shorter than this many tokens are not penalised. Default: 2.
     pub dry_allowed_length: u32,
-    /// DRY: how many of the latest tokens are searched for repetitions; -1 for all, 0 for none. At least -1. Default:
-    /// -1.
-    pub dry_penalty_last_n: i32,
+    /// DRY: how many of the latest tokens are searched for repetitions; 0 for all. Default: 0.
+    pub dry_penalty_last_n: u32,
     /// DRY: strings at which a repetition ends. 1 to 40 bytes each. Default: newline, `:`, `"`, `*`.
     pub dry_sequence_breakers: Vec<String>,
     /// Target surprise, in bits per token, of Mirostat v2, which then replaces the filters above; 5 is typical. At
@@ -109,7 +108,7 @@ impl Default for SamplingParams {
             dry_multiplier: 0.0,
             dry_base: 1.75,
             dry_allowed_length: 2,
-            dry_penalty_last_n: -1,
+            dry_penalty_last_n: 0,
             dry_sequence_breakers: ["\n", ":", "\"", "*"].map(String::from).to_vec(),
             mirostat_tau: 0.0,
             mirostat_eta: 0.1,
@@ -142,7 +141,6 @@ impl SamplingParams {
         check("xtc_threshold", self.xtc_threshold, |x| (0.0..=0.5).contains(&x), "between 0 and 0.5")?;
         check("dry_multiplier", self.dry_multiplier, |x| x.is_finite() && x >= 0.0, "finite and at least 0")?;
         check("dry_base", self.dry_base, |x| x.is_finite() && x >= 1.0, "finite and at least 1")?;
-        check("dry_penalty_last_n", self.dry_penalty_last_n, |x| x >= -1, "at least -1")?;
         for (i, text) in self.dry_sequence_breakers.iter().enumerate() {
             let name = format!("length in bytes of dry_sequence_breakers[{i}]");
             check(&name, text.len(), |x| (1..=40).contains(&x), "between 1 and 40")?;

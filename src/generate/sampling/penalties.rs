@@ -38,7 +38,7 @@ impl Penalties {
     pub fn new(params: &SamplingParams, vocab_size: usize) -> Result<Self> {
         if let Some((token, _)) = params.logit_bias.iter().find(|&(&token, _)| token as usize >= vocab_size) {
             return Err(Error::invalid_argument(format!(
-                "sampling: logit_bias names token {token}, but the vocabulary has {vocab_size} tokens"
+                "logit_bias names token {token}, but the vocabulary has {vocab_size} tokens"
             )));
         }
         let repetition = Penalty::new(params.repetition_penalty, &[0.0, 1.0], params.repetition_context_size);
@@ -57,6 +57,11 @@ impl Penalties {
     /// Whether no logit is ever changed.
     pub fn is_empty(&self) -> bool {
         self.bias.is_empty() && !self.needs_history()
+    }
+
+    /// Whether some token cannot be chosen.
+    pub fn bans(&self) -> bool {
+        self.bias.iter().any(|(_, bias)| *bias == f32::NEG_INFINITY)
     }
 
     pub fn needs_history(&self) -> bool {

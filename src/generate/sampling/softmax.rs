@@ -50,6 +50,11 @@ pub(super) fn exp(x: f32) -> f32 {
     if x < LOWEST { 0.0 } else { value }
 }
 
+/// Whether no token has a logit above minus infinity.
+pub(super) fn is_nothing(logits: &[f32]) -> bool {
+    logits.iter().all(|&x| x == f32::NEG_INFINITY)
+}
+
 /// Finds the largest logit and the mass.
 ///
 /// # Errors

@@ -314,7 +314,7 @@ fn mirostat_matches_its_definition() {
 
 /// DRY by comparing every pair of places.
 fn naive_dry(logits: &mut [f32], history: &[u32], params: &SamplingParams, breakers: &[Vec<u32>]) {
-    let window = if params.dry_penalty_last_n < 0 { history.len() } else { params.dry_penalty_last_n as usize };
+    let window = if params.dry_penalty_last_n == 0 { history.len() } else { params.dry_penalty_last_n as usize };
     let tokens = &history[history.len() - window.min(history.len())..];
     let n = tokens.len();
     let mut limit = n;
@@ -355,7 +355,7 @@ fn dry_matches_comparing_everything() {
             dry_multiplier: data.uniform(0.1, 2.0) as f32,
             dry_base: data.one_of(&[1.0, 1.1, 1.75]),
             dry_allowed_length: data.below(5) as u32,
-            dry_penalty_last_n: data.one_of(&[-1, -1, 1, 2, 7, 30, 1000]),
+            dry_penalty_last_n: data.one_of(&[0, 0, 1, 2, 7, 30, 1000]),
             ..Default::default()
         };
         let count = data.below(3);
@@ -391,7 +391,7 @@ fn dry_survives_long_and_strange_histories() {
         assert_eq!(Dry::new(&params, &[breaker]).unwrap_err().kind(), ErrorKind::InvalidArgument);
     }
     assert!(Dry::new(&SamplingParams { dry_multiplier: 0.0, ..params.clone() }, &[]).unwrap().is_none());
-    assert!(Dry::new(&SamplingParams { dry_penalty_last_n: 0, ..params }, &[]).unwrap().is_none());
+    assert!(Dry::new(&SamplingParams { dry_multiplier: 0.0, ..params }, &[]).unwrap().is_none());
 }
 
 #[test]
@@ -606,7 +606,7 @@ fn parameters_read_and_write_as_json() {
 #[test]
 fn validation_names_the_field_and_the_value() {
     type Change = fn(&mut SamplingParams);
-    let table: [(Change, &str, &str); 30] = [
+    let table: [(Change, &str, &str); 29] = [
         (|p| p.temperature = f32::NAN, "temperature", "NaN"),
         (|p| p.temperature = -0.5, "temperature", "-0.5"),
         (|p| p.temperature = f32::INFINITY, "temperature", "inf"),
@@ -630,7 +630,6 @@ fn validation_names_the_field_and_the_value() {
         (|p| p.dry_multiplier = -1.0, "dry_multiplier", "-1"),
         (|p| p.dry_base = 0.5, "dry_base", "0.5"),
         (|p| p.dry_base = f32::NAN, "dry_base", "NaN"),
-        (|p| p.dry_penalty_last_n = -2, "dry_penalty_last_n", "-2"),
         (|p| p.dry_sequence_breakers = vec![String::new()], "dry_sequence_breakers[0]", "0"),
         (|p| p.dry_sequence_breakers = vec!["x".repeat(41)], "dry_sequence_breakers[0]", "41"),
         (|p| p.mirostat_tau = -1.0, "mirostat_tau", "-1"),
@@ -642,7 +641,7 @@ fn validation_names_the_field_and_the_value() {
     for (i, (change, field, value)) in table.into_iter().enumerate() {
         let mut params = SamplingParams::default();
         change(&mut params);
-        assert_eq!(params.validate().is_ok(), i == 29, "{field} {value}");
+        assert_eq!(params.validate().is_ok(), i == 28, "{field} {value}");
         let error = Sampler::new(&params, 10, &TokenSets::default()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
         assert!(error.message().contains(field) && error.message().ends_with(value), "{error}");
@@ -666,6 +665,19 @@ fn broken_logits_are_errors_and_change_nothing() {
     }
     let mut logits = [NEG_INF; 20];
     assert!(failing(&logits).1.contains("every logit is minus infinity"));
+    // What the caller has banned is the caller's error, and what the model excludes is not.
+    let ban = |tokens: std::ops::Range<u32>| SamplingParams {
+        logit_bias: tokens.map(|token| (token, NEG_INF)).collect(),
+        ..hot()
+    };
+    for (banned, excluded) in [(0..20, 0), (3..20, 3)] {
+        let mut logits = [1.0; 20];
+        logits[..excluded].fill(NEG_INF);
+        let error = sampler(ban(banned), 20).sample(&mut logits, &[]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        assert!(error.message().contains("logit_bias leaves no token"), "{error}");
+    }
+    assert_eq!(sampler(ban(0..19), 20).sample(&mut [1.0; 20], &[]).unwrap().token, 19);
     logits[3] = f32::INFINITY;
     assert!(failing(&logits).1.contains("infinite logit, for token 3"));
     assert_eq!(failing(&[1.0; 19]).0, ErrorKind::InvalidArgument);

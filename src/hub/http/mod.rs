@@ -137,7 +137,11 @@ impl Client {
         authorization: Option<&str>,
     ) -> Result<Response<Body>, Failure> {
         if self.inner.options.offline {
-            return Err(Error::not_found(format!("{url}: not requested: offline mode")).into());
+            return Err(Error::not_found(format!(
+                "{url}: not requested offline: {}",
+                self.inner.options.why_offline()
+            ))
+            .into());
         }
         let agent = self.inner.agents.lock().on(self.inner.proxies.route(&parsed(url)?)).clone();
         // Only then, so that closed connections are not replaced by new ones.

@@ -86,7 +86,6 @@ impl Storage {
         }
         fs::rename(&new.root, &repository.root).map_err(|e| disk(&repository.root, e))?;
         sync_folder(&self.root);
-        self.mark_used(id);
         Ok(())
     }
 }

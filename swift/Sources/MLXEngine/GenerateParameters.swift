@@ -70,8 +70,7 @@ public struct GenerateParameters: Sendable, Hashable {
     public var dryBase: Float?
     /// DRY: repetitions shorter than this many tokens are not penalised. Default: 2.
     public var dryAllowedLength: Int?
-    /// DRY: how many of the latest tokens are searched for repetitions; -1 for all, 0 for none. At least -1. Default:
-    /// -1.
+    /// DRY: how many of the latest tokens are searched for repetitions; 0 for all. Default: 0.
     public var dryPenaltyLastN: Int?
     /// DRY: strings at which a repetition ends. 1 to 40 bytes each. Default: newline, `:`, `"`, `*`.
     public var drySequenceBreakers: [String]?

@@ -219,6 +219,22 @@ pub fn request(table: &Table) -> String {
             );
         }
     }
+    if table.sections.iter().any(|section| section.params.is_some()) {
+        text += &format!(
+            "\n/// These options with the defaults of those that are not set, where a default is the same for all models.
+            #[must_use]
+            pub fn with_defaults(&self) -> {name} {{ let mut all = self.clone();\n"
+        );
+        for option in options.iter().filter(|o| o.default.is_some()) {
+            text += &match option.default {
+                Some(toml::Value::Array(_)) => {
+                    format!("all.{0}.get_or_insert_with(|| {1});\n", option.name, literal(option))
+                }
+                _ => format!("all.{0}.get_or_insert({1});\n", option.name, literal(option)),
+            };
+        }
+        text += "all\n}\n";
+    }
     text + "}\n"
 }
 
