@@ -49,6 +49,11 @@ fn run(command: &mut Command) -> String {
 }
 
 fn compile(source: &str, program: &Path, link: Link) {
+    compile_with(source, program, link, &[]);
+}
+
+/// `flags` come last, so that they count.
+fn compile_with(source: &str, program: &Path, link: Link, flags: &[&str]) {
     let (compiler, standard) = match source.ends_with(".cpp") {
         true => ("c++", "-std=c++20"),
         false => ("cc", "-std=c11"),
@@ -58,7 +63,7 @@ fn compile(source: &str, program: &Path, link: Link) {
     // MLX is where build.rs has put it, for programs in this folder as well as for those beside the library.
     let mlx = deps.join("../mlx-engine/mlx/lib");
     command.args([standard, "-g", "-D_GNU_SOURCE"]).args(WARNINGS);
-    command.args(std::env::var("MLXE_TEST_CFLAGS").unwrap_or_default().split_whitespace());
+    command.args(std::env::var("MLXE_TEST_CFLAGS").unwrap_or_default().split_whitespace()).args(flags);
     command.arg("-I").arg(root().join("include")).arg(root().join(source)).arg("-o").arg(program);
     match link {
         Link::Shared => command.arg("-L").arg(&deps).arg("-lmlx_engine"),
@@ -81,10 +86,14 @@ fn compile(source: &str, program: &Path, link: Link) {
 
 /// Compiles a program and runs it on a small model.
 fn program(source: &str, link: Link, arguments: &[&str]) -> String {
+    program_with(source, link, &[], arguments)
+}
+
+fn program_with(source: &str, link: Link, flags: &[&str], arguments: &[&str]) -> String {
     let dir = TempDir::new("c");
     write_case("qwen3", dir.path(), 2);
     let binary = dir.path().join("program");
-    compile(&format!("tests/c/{source}"), &binary, link);
+    compile_with(&format!("tests/c/{source}"), &binary, link, flags);
     let runner = std::env::var("MLXE_TEST_RUNNER").unwrap_or_default();
     let mut words = runner.split_whitespace();
     let mut command = match words.next() {
@@ -117,6 +126,12 @@ fn contract() {
     program("contract.c", Link::Shared, &[]);
 }
 
+#[cfg(feature = "hub")]
+#[test]
+fn pull() {
+    program("pull.c", Link::Shared, &[]);
+}
+
 #[test]
 fn contract_static() {
     program("contract.c", Link::Static, &[]);
@@ -126,15 +141,19 @@ fn contract_static() {
 #[test]
 fn text() {
     let dir = TempDir::new("text");
-#[cfg(feature = "hub")]
-#[test]
-fn pull() {
-    program("pull.c", Link::Shared, &[]);
-}
-
     let binary = dir.path().join("program");
     compile("tests/c/text.c", &binary, Link::Shared);
     run(Command::new(&binary).arg(root().join("tests/fixtures/tiny-qwen3")));
+}
+
+#[test]
+fn wrapper() {
+    program_with("wrapper.cpp", Link::Shared, &["-std=c++17"], &[]);
+}
+
+#[test]
+fn wrapper_without_exceptions() {
+    program_with("wrapper.cpp", Link::Static, &["-std=c++17", "-fno-exceptions"], &[]);
 }
 
 #[test]

@@ -13,7 +13,11 @@ fn has(tool: &str) -> bool {
 
 /// Compiles nothing but the header, included twice as by two other headers.
 fn accepts(compiler: &str, arguments: &[&str]) {
-    let stub: PathBuf = root().join("tests/c/header_stub.h");
+    accepts_file(compiler, arguments, "header_stub.h");
+}
+
+fn accepts_file(compiler: &str, arguments: &[&str], stub: &str) {
+    let stub: PathBuf = root().join("tests/c").join(stub);
     let output = Command::new(compiler)
         .args(["-fsyntax-only", "-Wall", "-Wextra", "-Werror", "-Wpedantic"])
         .args(arguments)
@@ -33,6 +37,16 @@ fn header_compiles_as_c_and_cpp() {
     }
     for standard in ["c++17", "c++20", "c++23"] {
         accepts("c++", &["-x", "c++", &format!("-std={standard}")]);
+    }
+}
+
+#[test]
+fn wrapper_compiles_as_cpp() {
+    for standard in ["c++17", "c++20", "c++23"] {
+        for exceptions in ["-fexceptions", "-fno-exceptions"] {
+            let standard = format!("-std={standard}");
+            accepts_file("c++", &["-x", "c++", &standard, exceptions], "wrapper_stub.hpp");
+        }
     }
 }
 

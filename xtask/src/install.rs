@@ -54,7 +54,7 @@ fn place(built: &Path, prefix: &Path) -> Result {
     for folder in [&include, &lib, &prefix.join("bin"), &lib.join("pkgconfig"), &lib.join("cmake/mlx_engine")] {
         fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
     }
-    for header in ["mlx_engine.h", "module.modulemap"] {
+    for header in ["mlx_engine.h", "mlx_engine.hpp", "module.modulemap"] {
         copy(&root().join("include").join(header), &include.join(header))?;
     }
     // libmlx_engine.so.1.0.1.0 <- libmlx_engine.so.1 (what programs ask for) <- libmlx_engine.so (what linkers ask for)
