@@ -174,5 +174,17 @@ fn everything_in_the_cache_needs_no_network() {
         let output = command.env("HF_ENDPOINT", &server.endpoint).env("HF_HUB_OFFLINE", "1").output().unwrap();
         assert!(output.status.success() && text(&output).0.contains(&commit), "{name}: {}", text(&output).1);
     }
+    // What is not there is refused with what to change: the environment, the option, or both.
+    for (variables, flags, why) in [
+        (&["HF_HUB_OFFLINE"][..], &[][..], "offline: HF_HUB_OFFLINE in the environment is set"),
+        (&["TRANSFORMERS_OFFLINE"], &[], "offline: TRANSFORMERS_OFFLINE in the environment is set"),
+        (&[], &["--offline"], "offline: the option offline is set"),
+        (&["HF_HUB_OFFLINE"], &["--offline"], "is set, and so is HF_HUB_OFFLINE in the environment"),
+    ] {
+        let mut command = mlxe(&[&["pull", "org/other"], flags].concat(), cache.path());
+        let output = command.env("HF_ENDPOINT", &server.endpoint).envs(variables.iter().map(|v| (v, "1"))).output();
+        let said = text(&output.unwrap()).1;
+        assert!(said.contains(why), "{said}");
+    }
     assert!(server.seen().is_empty());
 }
