@@ -81,7 +81,9 @@ fn pkg_config() {
     let model = dir.path().join("model");
     fs::create_dir(&model).unwrap();
     write_case("qwen3", &model, 1);
-    for (compiler, source) in [("cc -std=c11", "smoke.c"), ("c++ -std=c++20", "modern.cpp")] {
+    for (compiler, source) in
+        [("cc -std=c11", "smoke.c"), ("c++ -std=c++20", "modern.cpp"), ("c++ -std=c++17", "wrapper.cpp")]
+    {
         for (mode, shared) in [("", true), ("--static", false)] {
             let program = dir.path().join(format!("{source}{mode}"));
             // Through the shell, as in a makefile: pkg-config escapes the space in the path.
