@@ -30,6 +30,10 @@ use crate::weights::{Checkpoint, Parameter, Weights};
 /// Bytes of weights that are computed at once: the work of one step, and the longest that a cancel waits.
 const GROUP_BYTES: usize = 64 << 20;
 
+/// How long a step waits for a thread that opens files: nobody notices it where files are at hand, nor do other jobs where
+/// they are not.
+const GLANCE: Duration = Duration::from_millis(1);
+
 /// How often progress within a file is checked.
 const TICK: Duration = Duration::from_millis(20);
 
@@ -70,7 +74,8 @@ type Emit<'a> = &'a mut dyn FnMut(&LoadEvent);
 enum State {
     Configuration,
     Downloading(Download),
-    Weights(Box<Configured>),
+    Opening(Receiver<Result<Configured>>),
+    Weights(Box<Configured>, Receiver<Result<Checkpoint>>),
     Reading(Box<Reading>),
     Tokenizer(Box<Built>),
     Initialization(Box<Built>, Option<Tokenizer>),
@@ -186,7 +191,7 @@ impl Loader {
                 self.place = self.configuration.place()?;
                 self.use_model()?;
                 match self.configuration.resolve()? {
-                    Some(directory) => State::Weights(Box::new(self.configure(directory)?)),
+                    Some(directory) => self.open(directory)?,
                     None => self.start_download()?,
                 }
             }
@@ -200,10 +205,28 @@ impl Loader {
                     let directory = directory?;
                     self.download_event(&download, emit);
                     self.use_model()?;
-                    State::Weights(Box::new(self.configure(directory)?))
+                    self.open(directory)?
                 }
             },
-            State::Weights(configured) => State::Reading(Box::new(self.build(*configured, emit)?)),
+            State::Opening(opened) => match opened.recv_timeout(GLANCE) {
+                Err(RecvTimeoutError::Timeout) => State::Opening(opened),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Error::new(ErrorKind::Panic, "reading the configuration panicked"));
+                }
+                Ok(configured) => {
+                    let configured = configured?;
+                    let directory = configured.directory.clone();
+                    let checkpoint = elsewhere("mlx-headers", move || Checkpoint::open(&directory))?;
+                    State::Weights(Box::new(configured), checkpoint)
+                }
+            },
+            State::Weights(configured, checkpoint) => match checkpoint.recv_timeout(GLANCE) {
+                Err(RecvTimeoutError::Timeout) => State::Weights(configured, checkpoint),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Error::new(ErrorKind::Panic, "reading the headers of the weights panicked"));
+                }
+                Ok(checkpoint) => State::Reading(Box::new(self.build(*configured, checkpoint?, emit)?)),
+            },
             State::Reading(mut reading) => match self.read_group(&mut reading, emit) {
                 Ok(true) => State::Reading(reading),
                 Err(error) => {
@@ -238,25 +261,15 @@ impl Loader {
         Ok(None)
     }
 
-    /// Reads `config.json` once and refuses what cannot be run, before anything large is touched.
-    fn configure(&mut self, directory: PathBuf) -> Result<Configured> {
-        let (config, architecture) = read_config(&directory.join("config.json"))?;
-        // The generation configuration knows better which tokens end an answer.
-        let generation = read_json_if_there(&directory.join("generation_config.json"))?;
-        let eos = generation
-            .as_ref()
-            .and_then(|g| token_ids(g.get("eos_token_id")))
-            .filter(|ids| !ids.is_empty())
-            .or_else(|| token_ids(config.get("eos_token_id")))
-            .unwrap_or_default();
+    /// Opens the files, which may take as long as a file system wants: not on this thread.
+    fn open(&self, directory: PathBuf) -> Result<State> {
         let options = &self.configuration.options;
         let source = match &options.tokenizer_directory {
             _ if options.without_tokenizer => None,
             Some(other) => Some(other.clone()),
             None => Some(directory.clone()),
         };
-        let tokenizer = read_tokenizer(source, eos.clone())?;
-        Ok(Configured { directory, architecture, config, eos, tokenizer })
+        elsewhere("mlx-configuration", move || configure(directory, source)).map(State::Opening)
     }
 
     /// The tokenizer, also ending at the tokens that the catalogue has for the model.
@@ -325,10 +338,9 @@ impl Loader {
         }
     }
 
-    /// Checks all headers and builds the model from tensors that are not read yet.
-    fn build(&mut self, configured: Configured, emit: Emit) -> Result<Reading> {
+    /// Builds the model from tensors that are not read yet; all headers are sound.
+    fn build(&mut self, configured: Configured, mut checkpoint: Checkpoint, emit: Emit) -> Result<Reading> {
         let quantization = Quantization::from_config(&configured.config)?;
-        let mut checkpoint = Checkpoint::open(&configured.directory)?;
         let total = checkpoint.data_bytes();
         let files: Vec<String> = checkpoint.files.iter().map(|f| f.name.clone()).collect();
         self.enter(LoadingPhase::LoadingWeights, Some(reading_progress(&files, 0, 0, total)), emit);
@@ -479,16 +491,34 @@ fn read_config(path: &Path) -> Result<(Value, &'static Architecture)> {
     Ok((config, architecture))
 }
 
-/// Reads the tokenizer on a thread of its own while the weights are read here.
-fn read_tokenizer(directory: Option<PathBuf>, eos: Vec<u32>) -> Result<Receiver<Result<Option<Tokenizer>>>> {
+/// Reads `config.json` once and refuses what cannot be run, before anything large is touched. `tokenizer` is where the
+/// tokenizer is.
+fn configure(directory: PathBuf, tokenizer: Option<PathBuf>) -> Result<Configured> {
+    let (config, architecture) = read_config(&directory.join("config.json"))?;
+    // The generation configuration knows better which tokens end an answer.
+    let generation = read_json_if_there(&directory.join("generation_config.json"))?;
+    let eos = generation
+        .as_ref()
+        .and_then(|g| token_ids(g.get("eos_token_id")))
+        .filter(|ids| !ids.is_empty())
+        .or_else(|| token_ids(config.get("eos_token_id")))
+        .unwrap_or_default();
+    let options = TokenizerOptions { eos_token_ids: eos.clone(), ..Default::default() };
+    // While the weights are read.
+    let tokenizer = elsewhere("mlx-tokenizer", move || {
+        tokenizer.map(|directory| Tokenizer::from_directory(&directory, options)).transpose()
+    })?;
+    Ok(Configured { directory, architecture, config, eos, tokenizer })
+}
+
+/// Does something on a thread of its own. If it panics, nothing is received.
+fn elsewhere<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<Receiver<Result<T>>> {
     let (sender, receiver) = channel();
-    let Some(directory) = directory else {
-        let _ = sender.send(Ok(None));
-        return Ok(receiver);
-    };
-    let options = TokenizerOptions { eos_token_ids: eos, ..Default::default() };
-    threads::spawn("mlx-tokenizer", None, move || {
-        let _ = sender.send(Tokenizer::from_directory(&directory, options).map(Some));
+    threads::spawn(name, None, move || {
+        let _ = sender.send(work());
     })?;
     Ok(receiver)
 }
