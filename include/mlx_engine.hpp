@@ -416,6 +416,68 @@ private:
 /// The text of an event.
 inline std::string_view text(const mlxe_generation_event_t &event) noexcept { return {event.text, event.text_len}; }
 
+namespace detail {
+
+/// Events that are pulled from a task which is started with the callbacks.
+template <class Handle, class Event, class Callbacks, auto New, auto Next, auto NextFor, auto TryNext, auto Fd, auto Free>
+class events {
+public:
+    using event = Event;
+
+    events() {
+        callbacks_.struct_size = sizeof callbacks_;
+        handle_.reset(made<Handle>(New, &callbacks_));
+    }
+
+    const Handle *get() const noexcept { return handle_.get(); }
+    /// For one task.
+    const Callbacks &callbacks() const noexcept { return callbacks_; }
+    /// Waits for the next event, valid until the next one is taken; NULL at the end.
+    const Event *next() {
+        const Event *found = nullptr;
+        check(Next(get(), &found));
+        done_ = found == nullptr;
+        return found;
+    }
+    /// NULL if none came in time, or at the end, which done() tells.
+    template <class Rep, class Period>
+    const Event *next_for(std::chrono::duration<Rep, Period> time) {
+        const Event *found = nullptr;
+        check(NextFor(get(), seconds(time), &found, &done_));
+        return found;
+    }
+    const Event *try_next() {
+        const Event *found = nullptr;
+        check(TryNext(get(), &found, &done_));
+        return found;
+    }
+    /// Whether the end was taken.
+    bool done() const noexcept { return done_; }
+    /// Readable while try_next() has something to say.
+    int fd() const {
+        std::int32_t fd = -1;
+        check(Fd(get(), &fd));
+        return fd;
+    }
+
+private:
+    Callbacks callbacks_{};
+    owner<Handle, Free> handle_;
+    bool done_ = false;
+};
+
+}  // namespace detail
+
+/// Events of a load that are pulled: engine.start_load(options, events).
+using load_events =
+    detail::events<mlxe_load_events_t, mlxe_load_event_t, mlxe_load_callbacks_t, mlxe_load_events_new,
+                   mlxe_load_events_next, mlxe_load_events_next_for, mlxe_load_events_try_next, mlxe_load_events_fd,
+                   mlxe_load_events_free>;
+/// Events of a hub's task that are pulled: hub::start(mlxe_hub_pull_start, events, hub.get(), ...).
+using hub_events =
+    detail::events<mlxe_hub_events_t, mlxe_progress_t, mlxe_hub_callbacks_t, mlxe_hub_events_new, mlxe_hub_events_next,
+                   mlxe_hub_events_next_for, mlxe_hub_events_try_next, mlxe_hub_events_fd, mlxe_hub_events_free>;
+
 /// A loaded model. Copies share it.
 class model {
 public:
@@ -494,6 +556,12 @@ public:
         check(function(arguments..., &callbacks, &started));
         return hub_task(started, std::move(failure));
     }
+    template <class Function, class... Arguments>
+    static hub_task start(Function function, hub_events &events, Arguments... arguments) {
+        mlxe_task_t *started = nullptr;
+        check(function(arguments..., &events.callbacks(), &started));
+        return hub_task(started, nullptr);
+    }
     template <class F>
     hub_task pull(std::string_view id, std::string_view revision, F &&on_event) const {
         return start(mlxe_hub_pull_start, std::forward<F>(on_event), get(), view(id), view(revision));
@@ -534,6 +602,11 @@ public:
         mlxe_task_t *started = nullptr;
         check(mlxe_load_start(get(), from != nullptr ? from->get() : nullptr, &options, &callbacks, &started));
         return load_task(started, std::move(failure));
+    }
+    load_task start_load(const mlxe_load_options_t &options, load_events &events, const hub *from = nullptr) const {
+        mlxe_task_t *started = nullptr;
+        check(mlxe_load_start(get(), from != nullptr ? from->get() : nullptr, &options, &events.callbacks(), &started));
+        return load_task(started, nullptr);
     }
     /// Loads and waits.
     template <class F>

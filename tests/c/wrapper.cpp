@@ -128,6 +128,15 @@ int main(int argc, char **argv) {
     });
     mlxe::model model = load.model();
     CHECK(events > 3);
+    // The same, pulled.
+    mlxe::load_events pulled;
+    CHECK(pulled.fd() >= 0 && pulled.try_next() == nullptr && !pulled.done());
+    const auto second = engine.start_load(options_for(argv[1]), pulled);
+    int taken = 0;
+    while (!pulled.done()) {
+        taken += pulled.next_for(std::chrono::milliseconds(5)) != nullptr;
+    }
+    CHECK(taken > 3 && pulled.next() == nullptr && second.model().get() != nullptr);
     // Copies and moves, and handles in any order.
     mlxe::model copy = model;
     model = std::move(copy);

@@ -10,6 +10,8 @@ inline void use(const mlxe::engine &engine, const mlxe::hub &hub) {
     hub.pull("id", {}, [](const mlxe_progress_t &) { return false; }).result();
     hub.import_folder("folder", "id", false, [](const mlxe_progress_t &) {}).wait();
     hub.verify("id", false, [](const mlxe_progress_t &) {}).cancel();
+    mlxe::hub_events events;
+    mlxe::hub::start(mlxe_hub_pull_start, events, hub.get(), mlxe::view("id"), mlxe::view({})).result();
     hub.search("{}").wait_for(std::chrono::seconds(1));
     for (const auto &event : model.generate(model.tokenizer().encode_chat("[]"), &options)) {
         static_cast<void>(mlxe::text(event));
