@@ -931,7 +931,7 @@ int32_t mlxe_task_kind(const struct mlxe_task_t *task);
 /// Asks a task to stop. It stops within one step and then calls on_done. May be called repeatedly, and after the end.
 /// Does nothing if `task` is NULL.
 ///
-/// Any thread, also inside callbacks.
+/// Any thread, also inside callbacks and signal handlers.
 void mlxe_task_cancel(const struct mlxe_task_t *task);
 
 /// Whether the task is over: no callback of it runs or will run. False if `task` is NULL.
@@ -1483,7 +1483,7 @@ MLXE_MUST_USE struct mlxe_error_t *mlxe_generation_fd(const struct mlxe_generati
 
 /// Asks the generation to stop, which it does within one token. Does nothing if `generation` is NULL.
 ///
-/// Any thread, also inside callbacks.
+/// Any thread, also inside callbacks and signal handlers.
 void mlxe_generation_cancel(const struct mlxe_generation_t *generation);
 
 /// Waits for the end of the generation and copies its statistics to `out_stats`, whose struct_size must be set. Events

@@ -184,7 +184,7 @@ pub unsafe extern "C" fn mlxe_generation_fd(
 
 /// Asks the generation to stop, which it does within one token. Does nothing if `generation` is NULL.
 ///
-/// Any thread, also inside callbacks.
+/// Any thread, also inside callbacks and signal handlers.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mlxe_generation_cancel(generation: *const mlxe_generation_t) {
     // SAFETY: NULL or a live generation, as documented.

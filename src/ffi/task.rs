@@ -76,7 +76,7 @@ pub const MLXE_CANCEL: i32 = 1;
 /// Asks a task to stop. It stops within one step and then calls on_done. May be called repeatedly, and after the end.
 /// Does nothing if `task` is NULL.
 ///
-/// Any thread, also inside callbacks.
+/// Any thread, also inside callbacks and signal handlers.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mlxe_task_cancel(task: *const mlxe_task_t) {
     // SAFETY: NULL or a live task, as documented.

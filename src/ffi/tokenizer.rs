@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::options::{self, Versioned};
 use super::{free, guard, mlxe_error_t, mlxe_str_t, mlxe_string_t, mlxe_tokens_t, out, required, slice};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::tokenizer::{TemplateChoice, TemplateOptions, Tokenizer, TokenizerOptions};
 
 /// A tokenizer. Immutable. Free with mlxe_tokenizer_free().
@@ -312,7 +312,8 @@ pub unsafe extern "C" fn mlxe_tokenizer_apply_chat_template(
                 out(out_text, "out_text")?,
             )
         };
-        *place = Box::into_raw(mlxe_string_t::new(tokenizer.0.apply_chat_template(&messages, &options)?));
+        let text = tokenizer.0.apply_chat_template(&messages, &options).map_err(in_c)?;
+        *place = Box::into_raw(mlxe_string_t::new(text));
         Ok(())
     })
 }
@@ -342,10 +343,22 @@ pub unsafe extern "C" fn mlxe_tokenizer_encode_chat(
                 out(out_tokens, "out_tokens")?,
             )
         };
-        let ids = tokenizer.0.encode_chat(&messages, &options)?;
+        let ids = tokenizer.0.encode_chat(&messages, &options).map_err(in_c)?;
         *place = Box::into_raw(Box::new(mlxe_tokens_t { ids }));
         Ok(())
     })
+}
+
+/// An error about what C calls otherwise.
+fn in_c(error: Error) -> Error {
+    let names = [("messages", "messages_json"), ("documents", "options.documents_json")];
+    let found = names.iter().find_map(|(ours, theirs)| Some((error.message().strip_prefix(ours)?, theirs)));
+    match found {
+        Some((rest, name)) if error.kind() == ErrorKind::InvalidArgument => {
+            Error::invalid_argument(format!("{name}{rest}"))
+        }
+        _ => error,
+    }
 }
 
 /// # Safety

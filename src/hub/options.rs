@@ -134,8 +134,8 @@ impl HubOptions {
         Self::with_cache(cache_dir()?)
     }
 
-    /// Why the network is off: what would have to be changed.
-    pub(crate) fn why_offline(&self) -> String {
+    /// Why the network is off, where it is: what would have to be changed.
+    pub fn why_offline(&self) -> String {
         let variables: Vec<&str> = offline_variables().collect();
         let environment = format!("{} in the environment", variables.join(" and "));
         match (self.asked_offline || variables.is_empty(), variables.is_empty()) {

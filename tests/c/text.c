@@ -99,6 +99,10 @@ int main(int argc, char **argv) {
     }
     FAILS(MLXE_ERROR_INVALID_ARGUMENT, mlxe_tokenizer_encode_chat(tokenizer, mlxe_str("[{"), NULL, &tokens));
     FAILS(MLXE_ERROR_INVALID_ARGUMENT, mlxe_tokenizer_encode_chat(tokenizer, mlxe_str(evil), NULL, NULL));
+    // Errors name what the caller wrote.
+    mlxe_error_t *error = mlxe_tokenizer_encode_chat(tokenizer, mlxe_str("[1]"), NULL, &tokens);
+    CHECK(strstr(mlxe_error_message(error), "messages_json[0]: must be an object") != NULL);
+    mlxe_error_free(error);
 
     // A conversation with a system message, rendered and answered.
     mlxe_template_options_t options;
