@@ -152,11 +152,11 @@ test-asan: ## C and C++ programs with AddressSanitizer, LeakSanitizer and Undefi
 	ASAN_OPTIONS=detect_stack_use_after_return=1 LSAN_OPTIONS=suppressions=$(CURDIR)/tests/c/lsan.supp \
 	$(CARGO) test --locked --workspace --test c_api
 
-test-valgrind: ## the small program under valgrind, shared and static
+test-valgrind: ## under valgrind: the small program, shared and static, and pulled events
 	@$(call need,valgrind,valgrind)
 	MLXE_TEST_RUNNER="valgrind --quiet --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite \
 	--show-leak-kinds=definite --suppressions=$(CURDIR)/tests/c/valgrind.supp" \
-	$(CARGO) test --locked --workspace --test c_api -- smoke
+	$(CARGO) test --locked --workspace --test c_api -- smoke pull
 
 # The standard library and MLX are not instrumented: tests/c/tsan.supp says what follows from that.
 CARGO_TSAN = CARGO_TARGET_DIR="$(TSAN_FOLDER)" RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" \
