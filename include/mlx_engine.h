@@ -201,26 +201,32 @@
 /// bfloat16.
 #define MLXE_DTYPE_BF16 4
 
-/// Finding the model and reading its configuration.
-#define MLXE_PHASE_DOWNLOADING_CONFIG 1
+/// Reading the configuration of a model that is on the disk.
+#define MLXE_PHASE_READING_CONFIG 1
+
+/// Finding the model on its hub and downloading its configuration.
+#define MLXE_PHASE_DOWNLOADING_CONFIG 2
 
 /// Downloading a weight file.
-#define MLXE_PHASE_DOWNLOADING_WEIGHTS 2
+#define MLXE_PHASE_DOWNLOADING_WEIGHTS 3
 
 /// Reading a weight file into memory.
-#define MLXE_PHASE_LOADING_WEIGHTS 3
+#define MLXE_PHASE_LOADING_WEIGHTS 4
 
 /// Reading the tokenizer.
-#define MLXE_PHASE_LOADING_TOKENIZER 4
+#define MLXE_PHASE_LOADING_TOKENIZER 5
 
 /// Running the model once, so that the first answer is not slower than later ones.
-#define MLXE_PHASE_INITIALIZING_MODEL 5
+#define MLXE_PHASE_INITIALIZING_MODEL 6
 
 /// The model is ready. Terminal.
-#define MLXE_PHASE_READY 6
+#define MLXE_PHASE_READY 7
 
-/// The load failed or was cancelled. Terminal.
-#define MLXE_PHASE_FAILED 7
+/// The load failed. Terminal.
+#define MLXE_PHASE_FAILED 8
+
+/// The load was cancelled. Terminal.
+#define MLXE_PHASE_CANCELLED 9
 
 /// A part of the prompt was processed.
 #define MLXE_GENERATION_PREFILL 1
@@ -432,7 +438,7 @@ typedef struct mlxe_progress_t {
     uint64_t file_bytes_done;
     /// Bytes of the file; 0 where files are not counted individually, as while weights are read.
     uint64_t file_bytes_total;
-    /// Bytes that are done, over all files and stages.
+    /// Bytes that are done, over all files and stages. Never decreases within a phase of a load, and otherwise never.
     uint64_t bytes_done;
     /// Bytes of all files known so far; a download learns the size of its weights after its small files.
     uint64_t bytes_total;
@@ -498,23 +504,25 @@ typedef struct mlxe_load_event_t {
     int32_t phase;
     /// Whether no event follows.
     bool is_terminal;
-    /// The phase's name: "downloadingConfig", "loadingWeights", ...
+    /// The phase's name: "readingConfig", "loadingWeights", ...
     const char *phase_name;
     /// A sentence for people. It also mentions a failure that is about to be retried.
     const char *description;
-    /// Estimated progress of the whole load, 0 to 1. Never decreases, except to 0 when the load fails.
+    /// Estimated progress of the whole load, 0 to 1. Never decreases, except to 0 when the load ends without a model.
     double estimated_progress;
     /// Progress of a download or of reading weights. NULL in other phases.
     const struct mlxe_progress_t *progress;
     /// Coarse progress: the latest of nine checkpoints reached, 1 to 9.
     uint32_t checkpoint;
-    /// If it failed: MLXE_ERROR_*, otherwise MLXE_OK.
+    /// If it failed or was cancelled: MLXE_ERROR_*, otherwise MLXE_OK.
     int32_t error_code;
     /// Coarse progress: "initialization", "loading_model", "device_setup" or "optimization".
     const char *checkpoint_stage;
-    /// If it failed: what went wrong, otherwise NULL.
+    /// If it failed or was cancelled: what went wrong, otherwise NULL.
     const char *error_message;
-    /// If it failed: the name of the phase it failed in, otherwise NULL.
+    /// The same in brief, for a screen with little room.
+    const char *error_summary;
+    /// If it failed or was cancelled: the name of the phase in which that happened, otherwise NULL.
     const char *failed_phase;
     /// Bytes that MLX holds in the whole process.
     uint64_t memory_bytes;
@@ -802,6 +810,12 @@ struct mlxe_error_t *mlxe_error_clone(const struct mlxe_error_t *error);
 ///
 /// Any thread, also in a signal handler.
 const char *mlxe_error_name(int32_t code);
+
+/// The error's message in brief, for a screen with little room: of several problems the first one, at most 201
+/// characters. Borrowed: valid until the error is freed. The empty string if `error` is NULL.
+///
+/// Any thread.
+const char *mlxe_error_summary(const struct mlxe_error_t *error);
 
 /// Frees an error. NULL is fine.
 void mlxe_error_free(struct mlxe_error_t *error);
@@ -1214,7 +1228,8 @@ void mlxe_model_free(struct mlxe_model_t *model);
 
 /// Facts about a model as a JSON object: name, directory, model_type, alias_of, kind, parameters, quantization (mode,
 /// bits, group_size, or null), context_length, vocab_size, layers, hidden_size, weight_bytes, weight_files,
-/// has_chat_template, eos_token_ids, device, load_seconds. Later versions may add keys.
+/// has_chat_template, chat_template_error, eos_token_ids, device,
+/// load_seconds. Later versions may add keys.
 ///
 /// `out_json` receives the text, which the caller owns.
 ///

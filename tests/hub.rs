@@ -498,7 +498,9 @@ fn a_load_downloads_what_is_missing() {
     server.forget();
     let (result, events, _) = load(options(&server, cache.path()), None);
     result.unwrap();
-    assert!(server.seen().is_empty() && events.iter().all(|e| e.phase.name() != "downloadingWeights"));
+    assert!(server.seen().is_empty());
+    assert_eq!(events[0].description(), "Reading configuration");
+    assert!(events.iter().all(|e| !e.phase.name().starts_with("downloading")));
 }
 
 #[test]
@@ -606,6 +608,21 @@ fn a_load_that_downloads_can_be_paused() {
     server.set_rate(0);
     task.resume();
     task.wait().map(drop).unwrap();
+}
+
+/// Without a network there is no use in trying again and again.
+#[test]
+fn a_host_that_nobody_knows_is_said_at_once() {
+    let (server, cache) = (HubServer::start(vec![]), TempDir::new("hub"));
+    let mut options = options(&server, cache.path());
+    (options.endpoint, options.retries) = ("http://nowhere.invalid".into(), 100_000);
+    let (result, events, _) = load(options, None);
+    let error = result.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Network);
+    assert!(error.message().contains("nowhere.invalid") && error.message().contains("offline"), "{error}");
+    let last = events.last().unwrap();
+    assert_eq!(last.failure.as_ref().unwrap().phase, LoadingPhase::DownloadingConfig);
+    assert!(last.description().starts_with("Loading failed while downloading the configuration: "));
 }
 
 #[test]

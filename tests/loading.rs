@@ -60,7 +60,7 @@ fn phases_come_in_order_and_progress_never_goes_back() {
     write_case("qwen3", dir.path(), 3);
     let (result, events) = events(&cpu_engine(), bare(dir.path()));
     result.unwrap();
-    let want = ["downloadingConfig", "loadingWeights", "loadingTokenizer", "initializingModel", "ready"];
+    let want = ["readingConfig", "loadingWeights", "loadingTokenizer", "initializingModel", "ready"];
     assert_eq!(names(&events), want);
     assert!(events.is_sorted_by(|a, b| a.estimated_progress <= b.estimated_progress && a.elapsed <= b.elapsed));
     let mut files = Vec::new();
@@ -185,7 +185,7 @@ fn an_unknown_architecture_is_refused_before_anything_is_opened() {
     for word in ["warp_drive", "llama", "qwen3", "stablelm"] {
         assert!(error.message().contains(word), "{error}");
     }
-    assert_eq!(names(&events), ["downloadingConfig", "failed"]);
+    assert_eq!(names(&events), ["readingConfig", "failed"]);
 }
 
 /// One broken checkpoint: what is done to a good one, and what the error must say.
@@ -394,8 +394,13 @@ fn broken_checkpoints_are_refused_by_name() {
         assert_eq!(last.phase, LoadingPhase::Failed, "{what}");
         assert_eq!((failure.kind, last.estimated_progress), (*kind, 0.0));
         assert_eq!(events.iter().filter(|e| e.phase.is_terminal()).count(), 1, "{what}");
-        let phase = events[events.len() - 2].phase;
-        assert_eq!(failure.phase, phase, "{what}");
+        let phase = match kind {
+            ErrorKind::InvalidWeights => LoadingPhase::LoadingWeights,
+            ErrorKind::NotFound if words.contains(&"safetensors") => LoadingPhase::LoadingWeights,
+            ErrorKind::NotFound if words.contains(&"tokenizer.json") => LoadingPhase::LoadingTokenizer,
+            _ => LoadingPhase::ReadingConfig,
+        };
+        assert_eq!(failure.phase, phase, "{what}: {error}");
     }
     assert_eq!(wait_for_unload(before), before, "failed loads leave nothing behind");
 }
@@ -666,6 +671,24 @@ fn a_broken_generation_configuration_is_not_used() {
     }
 }
 
+/// The model still works without it, but nobody should have to wait for the first chat to hear of it.
+#[test]
+fn a_broken_chat_template_is_known_once_the_model_is_loaded() {
+    let _alone = alone();
+    let engine = cpu_engine();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-qwen3");
+    let info = load(&engine, ModelConfiguration::directory(&source)).unwrap().info().clone();
+    assert!(info.has_chat_template && info.chat_template_error.is_none(), "{info:?}");
+    let dir = TempDir::new("template");
+    for file in std::fs::read_dir(&source).unwrap().map(|f| f.unwrap().path()).filter(|p| p.is_file()) {
+        std::fs::copy(&file, dir.path().join(file.file_name().unwrap())).unwrap();
+    }
+    std::fs::write(dir.path().join("chat_template.jinja"), "{% for message in messages %}").unwrap();
+    let model = load(&engine, ModelConfiguration::directory(dir.path())).unwrap();
+    let error = model.info().chat_template_error.as_ref().expect("an error");
+    assert!(!error.is_empty() && serde_json::to_value(model.info()).unwrap()["chat_template_error"] == **error);
+}
+
 #[test]
 fn a_load_can_be_cancelled_in_every_phase() {
     let _alone = alone();
@@ -673,7 +696,7 @@ fn a_load_can_be_cancelled_in_every_phase() {
     write_case("gemma2", dir.path(), 2);
     let engine = cpu_engine();
     let before = wait_for_unload(0);
-    for phase in ["downloadingConfig", "loadingWeights", "loadingTokenizer", "initializingModel"] {
+    for phase in ["readingConfig", "loadingWeights", "loadingTokenizer", "initializingModel"] {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let log = seen.clone();
         let task = engine.load(bare(dir.path()), move |event: &LoadEvent| {
@@ -682,10 +705,40 @@ fn a_load_can_be_cancelled_in_every_phase() {
         });
         assert_eq!(task.wait().err().unwrap().kind(), ErrorKind::Cancelled);
         let seen = seen.lock().unwrap();
-        assert_eq!(seen[seen.len() - 2..], [phase, "failed"], "{seen:?}");
+        assert_eq!(seen[seen.len() - 2..], [phase, "cancelled"], "{seen:?}");
         assert_eq!(wait_for_unload(before), before, "{phase}");
     }
     load(&engine, bare(dir.path())).unwrap();
+}
+
+#[test]
+fn a_load_that_is_cancelled_before_it_starts_says_so() {
+    let _alone = alone();
+    let engine = cpu_engine();
+    // The engine's thread waits here until the second load is cancelled.
+    let (go, may_go) = channel::<()>();
+    let dir = TempDir::new("before");
+    write_case("llama", dir.path(), 1);
+    let mut waits = Some(may_go);
+    let first = engine.load(bare(dir.path()), move |_: &LoadEvent| {
+        if let Some(may_go) = waits.take() {
+            let _ = may_go.recv();
+        }
+        Control::Continue
+    });
+    let (sender, receiver) = channel();
+    let second = engine.load(bare(dir.path()), move |event: &LoadEvent| {
+        sender.send(event.clone()).unwrap();
+        Control::Continue
+    });
+    second.cancel();
+    go.send(()).unwrap();
+    first.wait().unwrap();
+    assert_eq!(second.wait().err().unwrap().kind(), ErrorKind::Cancelled);
+    let events: Vec<LoadEvent> = receiver.iter().collect();
+    assert_eq!(names(&events), ["cancelled"]);
+    let failure = events[0].failure.as_ref().unwrap();
+    assert_eq!((failure.phase, failure.kind), (LoadingPhase::ReadingConfig, ErrorKind::Cancelled));
 }
 
 /// Reading 300 MB takes a while; a cancel in the middle of it must not wait for the rest.

@@ -91,6 +91,9 @@ impl ErrorKind {
     }
 }
 
+/// The most characters of a summary.
+const SUMMARY_CHARS: usize = 200;
+
 /// An error: kind, message and cause.
 ///
 /// Cloning is cheap; a task returns the same error to every caller that waits for it.
@@ -129,6 +132,17 @@ impl Error {
     /// The message, without the source.
     pub fn message(&self) -> &str {
         &self.message
+    }
+
+    /// The message in brief, for a screen with little room: its first line, and of a list of problems the first one.
+    pub fn summary(&self) -> String {
+        let text = self.to_string();
+        let first = text.lines().next().unwrap_or_default();
+        let brief = first.split("; ").next().unwrap_or_default();
+        match brief.char_indices().nth(SUMMARY_CHARS) {
+            Some((end, _)) => format!("{}…", brief[..end].trim_end()),
+            None => brief.to_owned(),
+        }
     }
 }
 
@@ -199,6 +213,17 @@ mod tests {
         for (i, kind) in ErrorKind::ALL.iter().enumerate() {
             assert_eq!(kind.code(), i as i32 + 1);
         }
+    }
+
+    #[test]
+    fn a_summary_has_the_first_problem_only() {
+        let summary = |text: &str| Error::invalid_weights(text).summary();
+        assert_eq!(summary("two places: a is missing; b is missing"), "two places: a is missing");
+        assert_eq!(summary("one line\nand another"), "one line");
+        assert_eq!(summary(""), "");
+        let long = summary(&"ä".repeat(1000));
+        assert_eq!(long, format!("{}…", "ä".repeat(SUMMARY_CHARS)));
+        assert_eq!(Error::io("a.json", std::io::Error::other("disk on fire")).summary(), "a.json: disk on fire");
     }
 
     #[test]

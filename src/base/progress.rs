@@ -83,7 +83,7 @@ pub struct Progress {
     pub file_bytes_done: u64,
     /// Bytes of the file; 0 where files are not counted individually.
     pub file_bytes_total: u64,
-    /// Bytes that are done, over all files and stages.
+    /// Bytes that are done, over all files and stages. Never decreases, also where a file is downloaded again.
     pub bytes_done: u64,
     /// Bytes of all files known so far; a download learns the size of its weights after its small files.
     pub bytes_total: u64,

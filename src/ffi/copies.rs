@@ -86,6 +86,7 @@ pub unsafe extern "C" fn mlxe_load_event_clone(event: *const mlxe_load_event_t) 
                 progress: owned.progress.as_deref().map_or(std::ptr::null(), std::ptr::from_ref),
                 checkpoint_stage: owned.text(event.checkpoint_stage),
                 error_message: owned.text(event.error_message),
+                error_summary: owned.text(event.error_summary),
                 failed_phase: owned.text(event.failed_phase),
                 ..*event
             }

@@ -5,15 +5,17 @@ use std::ffi::{CString, c_char};
 use crate::error::{Error, ErrorKind};
 
 /// An error: a code, and a message for people. Owned by the caller that receives it; free with mlxe_error_free().
+#[derive(Clone)]
 pub struct mlxe_error_t {
     code: i32,
     message: CString,
+    summary: CString,
 }
 
 impl mlxe_error_t {
     pub(super) fn new(error: &Error) -> Self {
-        let text = error.to_string().replace('\0', "\u{fffd}");
-        mlxe_error_t { code: error.kind().code(), message: CString::new(text).unwrap_or_default() }
+        let text = |text: String| CString::new(text.replace('\0', "\u{fffd}")).unwrap_or_default();
+        mlxe_error_t { code: error.kind().code(), message: text(error.to_string()), summary: text(error.summary()) }
     }
 
     /// The error that this one was made of, as far as C keeps it.
@@ -100,7 +102,7 @@ pub unsafe extern "C" fn mlxe_error_message(error: *const mlxe_error_t) -> *cons
 pub unsafe extern "C" fn mlxe_error_clone(error: *const mlxe_error_t) -> *mut mlxe_error_t {
     // SAFETY: NULL or a live error, as documented.
     match unsafe { error.as_ref() } {
-        Some(error) => Box::into_raw(Box::new(mlxe_error_t { code: error.code, message: error.message.clone() })),
+        Some(error) => Box::into_raw(Box::new(error.clone())),
         None => std::ptr::null_mut(),
     }
 }
@@ -152,6 +154,16 @@ names!(
 #[unsafe(no_mangle)]
 pub extern "C" fn mlxe_error_name(code: i32) -> *const c_char {
     name_of(code).as_ptr()
+}
+
+/// The error's message in brief, for a screen with little room: of several problems the first one, at most 201
+/// characters. Borrowed: valid until the error is freed. The empty string if `error` is NULL.
+///
+/// Any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_error_summary(error: *const mlxe_error_t) -> *const c_char {
+    // SAFETY: NULL or a live error, as documented.
+    unsafe { error.as_ref() }.map_or(c"".as_ptr(), |e| e.summary.as_ptr())
 }
 
 /// Frees an error. NULL is fine.

@@ -13,20 +13,24 @@ use crate::engine::{Model, Task};
 use crate::error::{Error, Result};
 use crate::load::{LoadEvent, LoadingPhase, ModelConfiguration};
 
-/// Finding the model and reading its configuration.
-pub const MLXE_PHASE_DOWNLOADING_CONFIG: i32 = 1;
+/// Reading the configuration of a model that is on the disk.
+pub const MLXE_PHASE_READING_CONFIG: i32 = 1;
+/// Finding the model on its hub and downloading its configuration.
+pub const MLXE_PHASE_DOWNLOADING_CONFIG: i32 = 2;
 /// Downloading a weight file.
-pub const MLXE_PHASE_DOWNLOADING_WEIGHTS: i32 = 2;
+pub const MLXE_PHASE_DOWNLOADING_WEIGHTS: i32 = 3;
 /// Reading a weight file into memory.
-pub const MLXE_PHASE_LOADING_WEIGHTS: i32 = 3;
+pub const MLXE_PHASE_LOADING_WEIGHTS: i32 = 4;
 /// Reading the tokenizer.
-pub const MLXE_PHASE_LOADING_TOKENIZER: i32 = 4;
+pub const MLXE_PHASE_LOADING_TOKENIZER: i32 = 5;
 /// Running the model once, so that the first answer is not slower than later ones.
-pub const MLXE_PHASE_INITIALIZING_MODEL: i32 = 5;
+pub const MLXE_PHASE_INITIALIZING_MODEL: i32 = 6;
 /// The model is ready. Terminal.
-pub const MLXE_PHASE_READY: i32 = 6;
-/// The load failed or was cancelled. Terminal.
-pub const MLXE_PHASE_FAILED: i32 = 7;
+pub const MLXE_PHASE_READY: i32 = 7;
+/// The load failed. Terminal.
+pub const MLXE_PHASE_FAILED: i32 = 8;
+/// The load was cancelled. Terminal.
+pub const MLXE_PHASE_CANCELLED: i32 = 9;
 
 /// What a load is doing. Valid during the call it is passed to, as is everything it points to;
 /// mlxe_load_event_clone() keeps it. Ignore phases you do not know.
@@ -39,23 +43,25 @@ pub struct mlxe_load_event_t {
     pub phase: i32,
     /// Whether no event follows.
     pub is_terminal: bool,
-    /// The phase's name: "downloadingConfig", "loadingWeights", ...
+    /// The phase's name: "readingConfig", "loadingWeights", ...
     pub phase_name: *const c_char,
     /// A sentence for people. It also mentions a failure that is about to be retried.
     pub description: *const c_char,
-    /// Estimated progress of the whole load, 0 to 1. Never decreases, except to 0 when the load fails.
+    /// Estimated progress of the whole load, 0 to 1. Never decreases, except to 0 when the load ends without a model.
     pub estimated_progress: f64,
     /// Progress of a download or of reading weights. NULL in other phases.
     pub progress: *const mlxe_progress_t,
     /// Coarse progress: the latest of nine checkpoints reached, 1 to 9.
     pub checkpoint: u32,
-    /// If it failed: MLXE_ERROR_*, otherwise MLXE_OK.
+    /// If it failed or was cancelled: MLXE_ERROR_*, otherwise MLXE_OK.
     pub error_code: i32,
     /// Coarse progress: "initialization", "loading_model", "device_setup" or "optimization".
     pub checkpoint_stage: *const c_char,
-    /// If it failed: what went wrong, otherwise NULL.
+    /// If it failed or was cancelled: what went wrong, otherwise NULL.
     pub error_message: *const c_char,
-    /// If it failed: the name of the phase it failed in, otherwise NULL.
+    /// The same in brief, for a screen with little room.
+    pub error_summary: *const c_char,
+    /// If it failed or was cancelled: the name of the phase in which that happened, otherwise NULL.
     pub failed_phase: *const c_char,
     /// Bytes that MLX holds in the whole process.
     pub memory_bytes: u64,
@@ -91,6 +97,7 @@ pub(super) struct Loads {
     description: TextBuffer,
     checkpoint: TextBuffer,
     message: TextBuffer,
+    summary: TextBuffer,
     failed: TextBuffer,
     progress: ProgressBuffer,
     /// What the event points to.
@@ -108,6 +115,7 @@ impl Translate for Loads {
         mlxe_load_event_t {
             struct_size: std::mem::size_of::<mlxe_load_event_t>(),
             phase: match event.phase {
+                LoadingPhase::ReadingConfig => MLXE_PHASE_READING_CONFIG,
                 LoadingPhase::DownloadingConfig => MLXE_PHASE_DOWNLOADING_CONFIG,
                 LoadingPhase::DownloadingWeights => MLXE_PHASE_DOWNLOADING_WEIGHTS,
                 LoadingPhase::LoadingWeights => MLXE_PHASE_LOADING_WEIGHTS,
@@ -115,6 +123,7 @@ impl Translate for Loads {
                 LoadingPhase::InitializingModel => MLXE_PHASE_INITIALIZING_MODEL,
                 LoadingPhase::Ready => MLXE_PHASE_READY,
                 LoadingPhase::Failed => MLXE_PHASE_FAILED,
+                LoadingPhase::Cancelled => MLXE_PHASE_CANCELLED,
             },
             is_terminal: event.phase.is_terminal(),
             phase_name: self.phase.set(event.phase.name()),
@@ -125,6 +134,7 @@ impl Translate for Loads {
             error_code: failure.map_or(super::MLXE_OK, |f| f.kind.code()),
             checkpoint_stage: self.checkpoint.set(event.checkpoint.stage.name()),
             error_message: failure.map_or(std::ptr::null(), |f| self.message.set(&f.message)),
+            error_summary: failure.map_or(std::ptr::null(), |f| self.summary.set(&f.summary)),
             failed_phase: failure.map_or(std::ptr::null(), |f| self.failed.set(f.phase.name())),
             memory_bytes: event.memory_bytes as u64,
             elapsed_seconds: event.elapsed.as_secs_f64(),

@@ -41,7 +41,8 @@ pub unsafe extern "C" fn mlxe_model_free(model: *mut mlxe_model_t) {
 
 /// Facts about a model as a JSON object: name, directory, model_type, alias_of, kind, parameters, quantization (mode,
 /// bits, group_size, or null), context_length, vocab_size, layers, hidden_size, weight_bytes, weight_files,
-/// has_chat_template, eos_token_ids, device, load_seconds. Later versions may add keys.
+/// has_chat_template, chat_template_error, eos_token_ids, device,
+/// load_seconds. Later versions may add keys.
 ///
 /// `out_json` receives the text, which the caller owns.
 ///

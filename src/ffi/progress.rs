@@ -43,7 +43,7 @@ pub struct mlxe_progress_t {
     pub file_bytes_done: u64,
     /// Bytes of the file; 0 where files are not counted individually, as while weights are read.
     pub file_bytes_total: u64,
-    /// Bytes that are done, over all files and stages.
+    /// Bytes that are done, over all files and stages. Never decreases within a phase of a load, and otherwise never.
     pub bytes_done: u64,
     /// Bytes of all files known so far; a download learns the size of its weights after its small files.
     pub bytes_total: u64,

@@ -116,6 +116,9 @@ pub struct GenerateOptions {
     pub logprobs: Option<u32>,
     /// Keeps only the first four and the latest positions, this many in total. At least 5. Default: all positions are
     /// kept.
+    ///
+    /// It bounds the memory, not the length: what is dropped is forgotten, and `max_context` still ends prompt and
+    /// answer.
     pub max_kv_size: Option<i32>,
     /// Quantizes keys and values to this many bits. 2, 3, 4, 5, 6 or 8. Default: not quantized.
     pub kv_bits: Option<i32>,

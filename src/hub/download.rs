@@ -402,7 +402,7 @@ impl Shared {
         let file = |t: &Arc<Transfer>| FileProgress {
             name: t.file.path.clone(),
             size: t.file.size,
-            done: t.done.load(Ordering::Relaxed).min(t.file.size),
+            done: t.progress(),
             finished: t.is_done(),
         };
         self.transfers.lock().iter().map(file).collect()

@@ -85,13 +85,13 @@ impl Checkpoints {
     /// The checkpoints that this phase reaches for the first time.
     pub fn reach(&mut self, phase: LoadingPhase) -> &'static [Checkpoint] {
         let step = match phase {
-            LoadingPhase::DownloadingConfig => 2,
+            LoadingPhase::ReadingConfig | LoadingPhase::DownloadingConfig => 2,
             LoadingPhase::DownloadingWeights => 3,
             LoadingPhase::LoadingWeights => 5,
             LoadingPhase::LoadingTokenizer => 6,
             LoadingPhase::InitializingModel => 8,
             LoadingPhase::Ready => 9,
-            LoadingPhase::Failed => self.reached,
+            LoadingPhase::Failed | LoadingPhase::Cancelled => self.reached,
         };
         let from = self.reached;
         self.reached = step.max(from);

@@ -13,13 +13,14 @@ use crate::progress::Progress;
 pub struct LoadEvent {
     /// What it is doing.
     pub phase: LoadingPhase,
-    /// Estimated progress of the whole load, 0 to 1. Never decreases, except to 0 when the load fails.
+    /// Estimated progress of the whole load, 0 to 1. Never decreases, except to 0 when the load ends without a model.
     pub estimated_progress: f64,
     /// The coarse view: the last checkpoint that was reached.
     pub checkpoint: Checkpoint,
-    /// While something is downloaded, and while weights are read: how far that is.
+    /// While something is downloaded, and while weights are read: how far that is. Its bytes never decrease within a
+    /// phase.
     pub progress: Option<Progress>,
-    /// Why it failed, in the phase [`LoadingPhase::Failed`].
+    /// In the phases [`LoadingPhase::Failed`] and [`LoadingPhase::Cancelled`]: why, and in which phase.
     pub failure: Option<LoadingError>,
     /// Bytes that MLX holds in the whole process.
     pub memory_bytes: usize,
@@ -33,6 +34,7 @@ impl LoadEvent {
         let none = Progress::default();
         let p = self.progress.as_ref().unwrap_or(&none);
         let text = match self.phase {
+            LoadingPhase::ReadingConfig => "Reading configuration".into(),
             LoadingPhase::DownloadingConfig => "Downloading configuration".into(),
             LoadingPhase::DownloadingWeights => {
                 let percent = (p.file_fraction() * 100.0) as u32;
@@ -44,7 +46,8 @@ impl LoadEvent {
             LoadingPhase::LoadingTokenizer => "Loading tokenizer".into(),
             LoadingPhase::InitializingModel => "Initializing model".into(),
             LoadingPhase::Ready => "Ready".into(),
-            LoadingPhase::Failed => self.failure.as_ref().map_or("Failed".into(), |f| format!("Failed: {f}")),
+            LoadingPhase::Failed => self.failure.as_ref().map_or("Loading failed".into(), LoadingError::to_string),
+            LoadingPhase::Cancelled => "Cancelled".into(),
         };
         match (&p.waiting, &p.retry) {
             (Some(waiting), _) => format!("{text}; waiting: {waiting}"),
@@ -74,6 +77,7 @@ impl LoadEvent {
             "elapsed_seconds": self.elapsed.as_secs_f64(),
             "error_code": failure.map_or(0, |f| f.kind.code()),
             "error_message": failure.map(|f| &f.message),
+            "error_summary": failure.map(|f| &f.summary),
             "failed_phase": failure.map(|f| f.phase.name()),
         })
     }
@@ -115,6 +119,7 @@ mod tests {
         use LoadingPhase::*;
         let reading = |done| Some(progress(Stage::Reading, 1, done, 1000));
         let phases = [
+            (ReadingConfig, None, 0.01),
             (DownloadingConfig, None, 0.01),
             (DownloadingWeights, Some(downloading(1, 0)), 0.01),
             (DownloadingWeights, Some(downloading(1, 1000)), 0.255),
@@ -126,16 +131,20 @@ mod tests {
             (InitializingModel, None, 0.95),
             (Ready, None, 1.0),
             (Failed, None, 0.0),
+            (Cancelled, None, 0.0),
         ];
         for (phase, progress, want) in &phases {
             assert!((phase.estimated_progress(progress.as_ref()) - want).abs() < 1e-9, "{phase:?} {progress:?}");
         }
     }
 
+    fn ended(phase: LoadingPhase, error: &Error) -> LoadEvent {
+        let failure = Some(LoadingError::new(LoadingPhase::LoadingWeights, error));
+        LoadEvent { failure, ..event(phase, None) }
+    }
+
     fn failed() -> LoadEvent {
-        let error = Error::tokenizer("no tokenizer.json");
-        let failure = Some(LoadingError::new(LoadingPhase::LoadingTokenizer, &error));
-        LoadEvent { failure, ..event(LoadingPhase::Failed, None) }
+        ended(LoadingPhase::Failed, &Error::invalid_weights("in 2 places: a is missing; b is missing"))
     }
 
     #[test]
@@ -150,7 +159,9 @@ mod tests {
             phase(LoadingPhase::LoadingWeights, Some(progress(Stage::Reading, 2, 5, 10))),
             format!("Loading weights from {file} (2/2)")
         );
-        assert_eq!(failed().description(), "Failed: Loading failed during loadingTokenizer: no tokenizer.json");
+        assert_eq!(failed().description(), "Loading failed while loading the weights: in 2 places: a is missing");
+        assert_eq!(ended(LoadingPhase::Cancelled, &Error::cancelled()).description(), "Cancelled");
+        assert_eq!(phase(LoadingPhase::ReadingConfig, None), "Reading configuration");
     }
 
     /// The schema of load events. Whoever changes it changes the golden file, and the C interface with it.
@@ -164,13 +175,14 @@ mod tests {
             ..downloading(2, 500)
         };
         let events = [
-            event(LoadingPhase::DownloadingConfig, None),
+            event(LoadingPhase::ReadingConfig, None),
             event(LoadingPhase::DownloadingConfig, Some(Progress { paused: true, ..Default::default() })),
             event(LoadingPhase::DownloadingWeights, Some(waiting)),
             event(LoadingPhase::LoadingWeights, Some(progress(Stage::Reading, 1, 64, 128))),
             event(LoadingPhase::LoadingTokenizer, None),
             event(LoadingPhase::Ready, None),
             failed(),
+            ended(LoadingPhase::Cancelled, &Error::cancelled()),
         ];
         let golden = include_str!("../../tests/golden/load_events.json");
         let golden: Vec<Value> = golden.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

@@ -35,6 +35,8 @@ pub struct ModelInfo {
     pub weight_files: usize,
     /// Whether it has a chat template.
     pub has_chat_template: bool,
+    /// Why its chat template cannot be used, if it cannot.
+    pub chat_template_error: Option<String>,
     /// Tokens that end an answer.
     pub eos_token_ids: Vec<u32>,
     /// Where it computes: `cpu` or `gpu`.

@@ -8,7 +8,9 @@ use crate::progress::Progress;
 /// What a load is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoadingPhase {
-    /// Finding the model and reading its configuration.
+    /// Reading the configuration of a model that is on the disk.
+    ReadingConfig,
+    /// Finding the model on its hub and downloading its configuration.
     DownloadingConfig,
     /// Downloading a weight file.
     DownloadingWeights,
@@ -20,13 +22,16 @@ pub enum LoadingPhase {
     InitializingModel,
     /// The model can be used.
     Ready,
-    /// The load is over without a model.
+    /// The load is over without a model: it failed.
     Failed,
+    /// The load is over without a model: it was cancelled.
+    Cancelled,
 }
 
 impl LoadingPhase {
     /// All of them, in order.
-    pub const ALL: [LoadingPhase; 7] = [
+    pub const ALL: [LoadingPhase; 9] = [
+        LoadingPhase::ReadingConfig,
         LoadingPhase::DownloadingConfig,
         LoadingPhase::DownloadingWeights,
         LoadingPhase::LoadingWeights,
@@ -34,11 +39,13 @@ impl LoadingPhase {
         LoadingPhase::InitializingModel,
         LoadingPhase::Ready,
         LoadingPhase::Failed,
+        LoadingPhase::Cancelled,
     ];
 
     /// The phase's name in events: `downloadingConfig`, `loadingWeights`, ...
     pub fn name(self) -> &'static str {
         match self {
+            LoadingPhase::ReadingConfig => "readingConfig",
             LoadingPhase::DownloadingConfig => "downloadingConfig",
             LoadingPhase::DownloadingWeights => "downloadingWeights",
             LoadingPhase::LoadingWeights => "loadingWeights",
@@ -46,19 +53,33 @@ impl LoadingPhase {
             LoadingPhase::InitializingModel => "initializingModel",
             LoadingPhase::Ready => "ready",
             LoadingPhase::Failed => "failed",
+            LoadingPhase::Cancelled => "cancelled",
+        }
+    }
+
+    /// What it does, for people: `Loading failed while ...`.
+    fn activity(self) -> &'static str {
+        match self {
+            LoadingPhase::ReadingConfig => "reading the configuration",
+            LoadingPhase::DownloadingConfig => "downloading the configuration",
+            LoadingPhase::DownloadingWeights => "downloading the weights",
+            LoadingPhase::LoadingWeights => "loading the weights",
+            LoadingPhase::LoadingTokenizer => "loading the tokenizer",
+            LoadingPhase::InitializingModel => "initializing the model",
+            LoadingPhase::Ready | LoadingPhase::Failed | LoadingPhase::Cancelled => "ending",
         }
     }
 
     /// Whether no phase follows.
     pub fn is_terminal(self) -> bool {
-        matches!(self, LoadingPhase::Ready | LoadingPhase::Failed)
+        matches!(self, LoadingPhase::Ready | LoadingPhase::Failed | LoadingPhase::Cancelled)
     }
 
     /// About how far the whole load is, 0 to 1: 0.01 for the configuration, up to 0.50 for downloads, up to 0.85 for
-    /// reading weights, then 0.88, 0.95 and 1; 0 when it failed.
+    /// reading weights, then 0.88, 0.95 and 1; 0 when it failed or was cancelled.
     pub(super) fn estimated_progress(self, progress: Option<&Progress>) -> f64 {
         match self {
-            LoadingPhase::DownloadingConfig => 0.01,
+            LoadingPhase::ReadingConfig | LoadingPhase::DownloadingConfig => 0.01,
             LoadingPhase::DownloadingWeights => {
                 let files = |p: &Progress| {
                     let before = p.file_index.saturating_sub(1) as f64;
@@ -70,7 +91,7 @@ impl LoadingPhase {
             LoadingPhase::LoadingTokenizer => 0.88,
             LoadingPhase::InitializingModel => 0.95,
             LoadingPhase::Ready => 1.0,
-            LoadingPhase::Failed => 0.0,
+            LoadingPhase::Failed | LoadingPhase::Cancelled => 0.0,
         }
     }
 }
@@ -84,17 +105,20 @@ pub struct LoadingError {
     pub kind: ErrorKind,
     /// What went wrong.
     pub message: String,
+    /// What went wrong, in brief: [`Error::summary`].
+    pub summary: String,
 }
 
 impl LoadingError {
     pub(super) fn new(phase: LoadingPhase, error: &Error) -> Self {
-        LoadingError { phase, kind: error.kind(), message: error.to_string() }
+        LoadingError { phase, kind: error.kind(), message: error.to_string(), summary: error.summary() }
     }
 }
 
+/// In brief, for people; `message` has everything.
 impl fmt::Display for LoadingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Loading failed during {}: {}", self.phase.name(), self.message)
+        write!(f, "Loading failed while {}: {}", self.phase.activity(), self.summary)
     }
 }
 

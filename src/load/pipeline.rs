@@ -43,7 +43,10 @@ pub struct Loader {
     cancelled: Arc<AtomicBool>,
     paused: Arc<AtomicBool>,
     started: Instant,
+    /// The phase that was reported last.
     phase: LoadingPhase,
+    /// The phase of the work at hand, where it fails before there is anything to report of it.
+    working: LoadingPhase,
     estimated_progress: f64,
     checkpoints: Checkpoints,
     /// The last reported progress of the download or the reading.
@@ -113,12 +116,17 @@ struct Built {
 impl Loader {
     /// A load that stops within one step when `cancelled` becomes true, and does not download while `paused` is.
     pub fn new(configuration: ModelConfiguration, cancelled: Arc<AtomicBool>, paused: Arc<AtomicBool>) -> Loader {
+        let first = match configuration.source {
+            ModelSource::Directory(_) => LoadingPhase::ReadingConfig,
+            ModelSource::Hub { .. } => LoadingPhase::DownloadingConfig,
+        };
         Loader {
             configuration,
             cancelled,
             paused,
             started: Instant::now(),
-            phase: LoadingPhase::DownloadingConfig,
+            phase: first,
+            working: first,
             estimated_progress: 0.0,
             checkpoints: Checkpoints::default(),
             progress: None,
@@ -135,7 +143,7 @@ impl Loader {
 
     fn tell(&mut self, phase: LoadingPhase, progress: Option<Progress>, failure: Option<LoadingError>, emit: Emit) {
         self.estimated_progress = match phase {
-            LoadingPhase::Failed => 0.0,
+            LoadingPhase::Failed | LoadingPhase::Cancelled => 0.0,
             _ => phase.estimated_progress(progress.as_ref()).max(self.estimated_progress),
         };
         self.checkpoints.reach(phase);
@@ -151,7 +159,7 @@ impl Loader {
         if phase != self.phase || phase.is_terminal() {
             log::info!("{}: {}", self.configuration.name(), event.description());
         }
-        self.phase = phase;
+        (self.phase, self.working) = (phase, phase);
         emit(&event);
         self.progress = event.progress;
     }
@@ -161,10 +169,14 @@ impl Loader {
         self.enter(LoadingPhase::Ready, None, emit);
     }
 
-    /// Reports the failure.
+    /// Reports the failure, or that it was cancelled.
     pub fn fail(&mut self, error: &Error, emit: Emit) {
-        let failed = LoadingError::new(self.phase, error);
-        self.tell(LoadingPhase::Failed, None, Some(failed), emit);
+        let failed = LoadingError::new(self.working, error);
+        let phase = match error.kind() {
+            ErrorKind::Cancelled => LoadingPhase::Cancelled,
+            _ => LoadingPhase::Failed,
+        };
+        self.tell(phase, None, Some(failed), emit);
     }
 
     /// Frees what was read. For gigabytes that takes a while, so it comes after everyone was told.
@@ -187,10 +199,14 @@ impl Loader {
         self.check_cancel()?;
         self.state = match std::mem::replace(&mut self.state, State::Over) {
             State::Configuration => {
-                self.enter(LoadingPhase::DownloadingConfig, None, emit);
-                self.place = self.configuration.place()?;
-                self.use_model()?;
-                match self.configuration.resolve()? {
+                let found = self.find();
+                let phase = match &found {
+                    Ok(Some(_)) => LoadingPhase::ReadingConfig,
+                    _ => self.phase,
+                };
+                self.enter(phase, None, emit);
+                self.check_cancel()?;
+                match found? {
                     Some(directory) => self.open(directory)?,
                     None => self.start_download()?,
                 }
@@ -215,6 +231,7 @@ impl Loader {
                 }
                 Ok(configured) => {
                     let configured = configured?;
+                    self.working = LoadingPhase::LoadingWeights;
                     let directory = configured.directory.clone();
                     let checkpoint = elsewhere("mlx-headers", move || Checkpoint::open(&directory))?;
                     State::Weights(Box::new(configured), checkpoint)
@@ -246,6 +263,9 @@ impl Loader {
                 }
                 Ok(tokenizer) => {
                     let tokenizer = tokenizer?.map(|t| self.with_extra_eos(t));
+                    if let Some(Err(error)) = tokenizer.as_ref().map(Tokenizer::check_chat_templates) {
+                        log::warn!("{}: the chat template cannot be used: {error}", self.configuration.name());
+                    }
                     self.enter(LoadingPhase::InitializingModel, None, emit);
                     State::Initialization(built, tokenizer)
                 }
@@ -261,8 +281,16 @@ impl Loader {
         Ok(None)
     }
 
+    /// The directory of a model that is on the disk, which from here on stays there.
+    fn find(&mut self) -> Result<Option<PathBuf>> {
+        self.place = self.configuration.place()?;
+        self.use_model()?;
+        self.configuration.resolve()
+    }
+
     /// Opens the files, which may take as long as a file system wants: not on this thread.
-    fn open(&self, directory: PathBuf) -> Result<State> {
+    fn open(&mut self, directory: PathBuf) -> Result<State> {
+        self.working = LoadingPhase::ReadingConfig;
         let options = &self.configuration.options;
         let source = match &options.tokenizer_directory {
             _ if options.without_tokenizer => None,
@@ -447,6 +475,7 @@ impl Loader {
             hidden_size: number("hidden_size"),
             weight_bytes: built.weight_bytes,
             weight_files: built.weight_files,
+            chat_template_error: tokenizer.as_ref().and_then(|t| t.check_chat_templates().err()).map(|e| e.to_string()),
             has_chat_template: tokenizer.as_ref().is_some_and(Tokenizer::has_chat_template),
             // The tokenizer's own end token, where the configuration names none, is among its ids.
             eos_token_ids: tokenizer.as_ref().map_or(built.configured.eos, |t| t.eos_token_ids().to_vec()),
@@ -506,7 +535,10 @@ fn configure(directory: PathBuf, tokenizer: Option<PathBuf>) -> Result<Configure
     let options = TokenizerOptions { eos_token_ids: eos.clone(), ..Default::default() };
     // While the weights are read.
     let tokenizer = elsewhere("mlx-tokenizer", move || {
-        tokenizer.map(|directory| Tokenizer::from_directory(&directory, options)).transpose()
+        let tokenizer = tokenizer.map(|directory| Tokenizer::from_directory(&directory, options)).transpose()?;
+        // Compiled here, beside the weights; what is wrong with them is told when the load is done.
+        let _ = tokenizer.as_ref().map(Tokenizer::check_chat_templates);
+        Ok(tokenizer)
     })?;
     Ok(Configured { directory, architecture, config, eos, tokenizer })
 }

@@ -276,6 +276,14 @@ impl Tokenizer {
         &self.eos
     }
 
+    /// Compiles the chat templates, so that a malformed one is known before its first use.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Template`]
+    pub fn check_chat_templates(&self) -> Result<()> {
+        self.inner.templates.compile()
+    }
+
     /// Whether there is a chat template.
     pub fn has_chat_template(&self) -> bool {
         self.inner.templates.names().next().is_some()

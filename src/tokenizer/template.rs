@@ -106,6 +106,17 @@ impl ChatTemplates {
         isolated(ErrorKind::Template, "rendering the chat template", job)?
     }
 
+    /// Compiles all templates, which otherwise happens when they are first used.
+    pub fn compile(&self) -> Result<()> {
+        let job = || {
+            self.0.iter().try_for_each(|(name, template)| {
+                let compile = || Template::compile(name, &template.source).map_err(template_error);
+                template.compiled.get_or_init(compile).as_ref().map(drop).map_err(Clone::clone)
+            })
+        };
+        isolated(ErrorKind::Template, "compiling the chat template", job)?
+    }
+
     fn choose<'a>(&'a self, options: &'a TemplateOptions) -> Result<Chosen<'a>> {
         let own = |name: &str| self.0.get_key_value(name).map(|(name, template)| Chosen::Own(name, template));
         let available = || self.names().collect::<Vec<_>>().join(", ");

@@ -21,6 +21,7 @@ static void null_pointers(void) {
     const int32_t bad = MLXE_ERROR_INVALID_ARGUMENT;
 
     CHECK(mlxe_error_code(NULL) == MLXE_OK && strcmp(mlxe_error_message(NULL), "") == 0);
+    CHECK(strcmp(mlxe_error_summary(NULL), "") == 0);
     CHECK(mlxe_string_data(NULL) == NULL && mlxe_string_len(NULL) == 0);
     CHECK(mlxe_tokens_data(NULL) == NULL && mlxe_tokens_len(NULL) == 0);
     CHECK(mlxe_engine_device(NULL) == NULL && !mlxe_task_is_done(NULL));
@@ -318,6 +319,7 @@ static void rejects_json(const char *json, const char *part) {
     mlxe_error_t *error = mlxe_generate_start(model, PROMPT, PROMPT_LEN, &o, NULL, NULL);
     check(mlxe_error_code(error) == MLXE_ERROR_INVALID_ARGUMENT, json, __FILE__, __LINE__);
     check(strstr(mlxe_error_message(error), part) != NULL, mlxe_error_message(error), __FILE__, __LINE__);
+    CHECK(strncmp(mlxe_error_message(error), mlxe_error_summary(error), 10) == 0);
     mlxe_error_free(error);
 }
 

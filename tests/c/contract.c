@@ -46,7 +46,7 @@ static void loads(void) {
         CHECK(code == (w.cancelled ? MLXE_ERROR_CANCELLED : MLXE_OK));
         CHECK(w.cancelled || w.events <= at);
         over(&w, code);
-        CHECK(w.terminal == 1 && w.phase == (w.cancelled ? MLXE_PHASE_FAILED : MLXE_PHASE_READY));
+        CHECK(w.terminal == 1 && w.phase == (w.cancelled ? MLXE_PHASE_CANCELLED : MLXE_PHASE_READY));
         mlxe_error_free(error);
         mlxe_task_free(task);
         mlxe_model_free(w.model);

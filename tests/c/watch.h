@@ -36,17 +36,19 @@ static inline int32_t watch_load(void *user, const mlxe_load_event_t *e) {
     watch_t *w = user;
     CHECK(e->struct_size == sizeof *e);
     CHECK(w->terminal == 0);
-    CHECK(e->phase >= MLXE_PHASE_DOWNLOADING_CONFIG && e->phase <= MLXE_PHASE_FAILED);
+    CHECK(e->phase >= MLXE_PHASE_READING_CONFIG && e->phase <= MLXE_PHASE_CANCELLED);
     CHECK(e->phase >= w->phase);
     CHECK(strlen(e->phase_name) > 0 && strlen(e->description) > 0 && strlen(e->checkpoint_stage) > 0);
     CHECK(e->is_terminal == (e->phase >= MLXE_PHASE_READY));
     CHECK(e->elapsed_seconds >= 0);
-    if (e->phase == MLXE_PHASE_FAILED) {
+    if (e->phase >= MLXE_PHASE_FAILED) {
+        const bool cancelled = e->phase == MLXE_PHASE_CANCELLED;
         CHECK(e->estimated_progress == 0 && e->error_code != MLXE_OK && strlen(e->error_message) > 0);
-        CHECK(strlen(e->failed_phase) > 0 && strcmp(e->phase_name, "failed") == 0);
+        CHECK(strlen(e->failed_phase) > 0 && strcmp(e->phase_name, cancelled ? "cancelled" : "failed") == 0);
+        CHECK(strlen(e->error_summary) > 0 && cancelled == (e->error_code == MLXE_ERROR_CANCELLED));
     } else {
         CHECK(e->estimated_progress >= w->progress && e->estimated_progress <= 1);
-        CHECK(e->error_code == MLXE_OK && e->error_message == NULL && e->failed_phase == NULL);
+        CHECK(e->error_code == MLXE_OK && e->error_message == NULL && e->error_summary == NULL && e->failed_phase == NULL);
         CHECK(e->checkpoint >= 1 && e->checkpoint <= 9);
         w->progress = e->estimated_progress;
     }

@@ -1,6 +1,7 @@
 //! Failures of requests, and the meaning of a server's refusals.
 
 use std::io::Read;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -44,6 +45,13 @@ impl Client {
                 (None, other) => other.to_string(),
             },
         };
+        // Whoever has no network wants to know now; whoever loses it for a moment wants the rest.
+        let offline = is_offline(&error) && !self.inner.answered.load(Ordering::Relaxed);
+        let text = match offline {
+            true => format!("no connection, this device seems to be offline ({text})"),
+            false => text,
+        };
+        last |= offline;
         let through = proxy.map_or_else(String::new, |p| format!(" through the proxy {p}"));
         let error = network(format!("{}{through}: {text}", short(url)));
         Failure { error, transient: !last, after: None, status: None }
@@ -143,6 +151,18 @@ fn words(response: Response<Body>) -> String {
     json.unwrap_or_default()
 }
 
+/// Whether there is no way to the host, or to anyone who knows it: what a device without a network sees.
+fn is_offline(error: &ureq::Error) -> bool {
+    use std::io::ErrorKind::{HostUnreachable, NetworkDown, NetworkUnreachable};
+    match error {
+        ureq::Error::HostNotFound => true,
+        ureq::Error::Io(e) if matches!(e.kind(), HostUnreachable | NetworkDown | NetworkUnreachable) => true,
+        // The standard library has no kind for it.
+        ureq::Error::Io(e) => e.to_string().contains("failed to lookup address"),
+        _ => false,
+    }
+}
+
 /// What is wrong with a server's certificate, or with those of the authorities on this machine. Retrying fixes neither.
 fn certificate(error: &ureq::Error) -> Option<String> {
     use rustls::Error as Tls;
@@ -211,6 +231,16 @@ fn rate_limit(headers: &HeaderMap) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_device_without_a_network_is_recognised() {
+        let io = |kind: std::io::ErrorKind| is_offline(&ureq::Error::Io(kind.into()));
+        use std::io::ErrorKind::*;
+        assert!(io(NetworkUnreachable) && io(HostUnreachable) && io(NetworkDown));
+        assert!(!io(ConnectionRefused) && !io(ConnectionReset) && !io(TimedOut));
+        let lookup = std::io::Error::other("failed to lookup address information: Name or service not known");
+        assert!(is_offline(&ureq::Error::Io(lookup)) && is_offline(&ureq::Error::HostNotFound));
+    }
 
     #[test]
     fn the_servers_clock_counts_for_a_date_to_wait_for() {

@@ -8,6 +8,7 @@ mod failure;
 
 use std::io::Read;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use mlx_engine_base::progress::Retry;
 use parking_lot::Mutex;
@@ -46,6 +47,8 @@ struct Inner {
     proxies: Proxies,
     agents: Mutex<Agents>,
     control: Control,
+    /// A server has answered.
+    answered: AtomicBool,
 }
 
 /// What a request is about, for messages.
@@ -83,7 +86,8 @@ impl Client {
         let options = HubOptions { endpoint: endpoint.clone(), ..options };
         let proxies = Proxies::of(&options)?;
         let agents = Mutex::new(Agents::new(&options, &proxies));
-        Ok(Client { inner: Arc::new(Inner { options, origin, proxies, agents, control: Control::new() }) })
+        let (control, answered) = (Control::new(), AtomicBool::new(false));
+        Ok(Client { inner: Arc::new(Inner { options, origin, proxies, agents, control, answered }) })
     }
 
     /// The options of this client.
@@ -153,7 +157,9 @@ impl Client {
         if let Some((start, end)) = range {
             request = request.header(RANGE, format!("bytes={start}-{}", end - 1));
         }
-        request.call().map_err(|e| self.network(url, e))
+        let response = request.call().map_err(|e| self.network(url, e))?;
+        self.inner.answered.store(true, Ordering::Relaxed);
+        Ok(response)
     }
 
     /// GET, following redirects. Statuses other than 2xx are failures.

@@ -59,8 +59,10 @@ pub(super) struct Transfer {
     commit: String,
     xet: Arc<Xet>,
     chunk: u64,
-    /// Bytes that have arrived.
+    /// Bytes that have arrived. Falls where they turn out wrong.
     pub done: AtomicU64,
+    /// The most bytes that were reported.
+    reported: AtomicU64,
     state: Mutex<State>,
     /// One connection writes at a time: the kernel admits only one writer per file, and the others spin.
     writing: Mutex<()>,
@@ -171,6 +173,7 @@ impl Transfer {
             xet,
             chunk,
             done: AtomicU64::new(0),
+            reported: AtomicU64::new(0),
             state: Mutex::default(),
             writing: Mutex::default(),
             elsewhere: AtomicBool::new(false),
@@ -180,6 +183,12 @@ impl Transfer {
 
     pub fn is_done(&self) -> bool {
         matches!(self.state.lock().step, Step::Done)
+    }
+
+    /// Bytes that have arrived, for whoever watches: never less than before, also where a file is restarted.
+    pub fn progress(&self) -> u64 {
+        let done = self.done.load(Ordering::Relaxed).min(self.file.size);
+        self.reported.fetch_max(done, Ordering::Relaxed).max(done)
     }
 
     /// Leaves an unfinished file for later. No worker is on it any more.
