@@ -70,19 +70,18 @@ struct Streaming {
 
     /// The same, until another task has taken all text out of the stream.
     static func feedStream() async throws -> Double {
-        let (stream, continuation) = AsyncThrowingStream.makeStream(of: Generation.self)
-        let callbacks = GenerationObserver(onText: { continuation.yield(.chunk($0)) }, onDone: { _ in })
-            .retainedCallbacks()
+        let queue = EventQueue<Generation>()
+        let callbacks = GenerationObserver(onText: { queue.send(.chunk($0)) }, onDone: { _ in }).retainedCallbacks()
         let taker = Task {
             var count = 0
-            for try await event in stream {
+            while let event = try await queue.next() {
                 count += event.chunk?.utf8.count ?? 0
             }
             return count
         }
         let start = ContinuousClock.now
         feed(callbacks)
-        continuation.finish()
+        queue.finish()
         let count = try await taker.value
         let time = (ContinuousClock.now - start) / Double(events)
         callbacks.drop(callbacks.user_data)

@@ -1,9 +1,14 @@
 /// A message of a conversation. Codable, so that conversations can be saved and restored.
 public struct ChatMessage: Sendable, Hashable, Codable {
     /// The author of a message. Templates may know more roles than have names here.
-    public struct Role: RawRepresentable, Sendable, Hashable, Codable {
+    public struct Role: RawRepresentable, Sendable, Hashable, Codable, CustomStringConvertible {
         /// The role's name in the chat template.
         public let rawValue: String
+
+        /// The role's name.
+        public var description: String {
+            rawValue
+        }
 
         /// A role by its name.
         public init(rawValue: String) {

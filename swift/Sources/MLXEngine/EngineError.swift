@@ -1,7 +1,8 @@
 import CMLXEngine
 import Foundation
 
-/// An error from the library: a code and a message.
+/// An error from the library: a code and a message. All functions of this package throw this type, or
+/// `CancellationError`.
 ///
 /// ```swift
 /// do {
@@ -30,13 +31,29 @@ public struct EngineError: Error, Sendable, Hashable {
     /// The kind of error.
     public let code: Code
 
-    /// A message for people. Names the file, key or value at fault.
+    /// A message for people, in full. Names the file, key or value at fault.
     public let message: String
+
+    /// The message in brief, for a screen with little room: of several problems the first one.
+    public let summary: String
+
+    /// For a load: the name of the phase that failed, as in the events of the library, such as `loadingWeights`.
+    public let phase: String?
+
+    /// What failed, and the summary, as a sentence.
+    private let sentence: String?
 
     /// An error with a code and a message.
     public init(_ code: Code, _ message: String) {
+        self.init(code, message, summary: nil)
+    }
+
+    init(_ code: Code, _ message: String, summary: String?, phase: String? = nil, sentence: String? = nil) {
         self.code = code
         self.message = message
+        self.summary = summary ?? message
+        self.phase = phase
+        self.sentence = sentence
     }
 }
 
@@ -103,10 +120,34 @@ extension EngineError.Code: CustomStringConvertible {
     }
 }
 
-extension EngineError: LocalizedError, CustomStringConvertible {
-    /// The message.
+extension EngineError: LocalizedError, CustomNSError, CustomStringConvertible {
+    /// A sentence for people, in brief: ``summary``, and for a load what it was doing.
     public var errorDescription: String? {
+        sentence ?? summary
+    }
+
+    /// The whole ``message``.
+    public var failureReason: String? {
         message
+    }
+
+    /// The domain of `NSError`.
+    public static var errorDomain: String {
+        "MLXEngine.EngineError"
+    }
+
+    /// The number of ``code``, so that crash reporters and `NSError` tell failures apart.
+    public var errorCode: Int {
+        Int(code.rawValue)
+    }
+
+    /// What `NSError` has beside the code.
+    public var errorUserInfo: [String: Any] {
+        var info: [String: Any] = [
+            NSLocalizedDescriptionKey: sentence ?? summary, NSLocalizedFailureReasonErrorKey: message,
+        ]
+        info["MLXEnginePhase"] = phase
+        return info
     }
 
     /// The code and the message.

@@ -105,6 +105,9 @@ public struct GenerateParameters: Sendable, Hashable {
     public var logprobs: Int?
     /// Keeps only the first four and the latest positions, this many in total. At least 5. Default: all positions are
     /// kept.
+    ///
+    /// It bounds the memory, not the length: what is dropped is forgotten, and `max_context` still ends prompt and
+    /// answer.
     public var maxKVSize: Int?
     /// Quantizes keys and values to this many bits. 2, 3, 4, 5, 6 or 8. Default: not quantized.
     public var kvBits: Int?

@@ -12,11 +12,10 @@ extension LanguageModel {
     /// }
     /// ```
     ///
-    /// The generation ends within one token when the iterating task is cancelled, or when the loop is left and the
-    /// stream dropped. A stream whose task is cancelled ends without throwing, as `AsyncThrowingStream` does.
+    /// ``GenerationStream`` says how it ends: with the loop, its task, or a cancel.
     public func stream(
         _ input: ModelInput, parameters: GenerateParameters = GenerateParameters()
-    ) -> AsyncThrowingStream<Generation, any Error> {
+    ) -> GenerationStream<Generation> {
         stream(input, parameters, info: Generation.info) { yield, onDone in
             GenerationObserver(onText: { yield(.chunk($0)) }, onDone: onDone)
         }
@@ -36,7 +35,7 @@ extension LanguageModel {
     /// It ends as ``stream(_:parameters:)`` does.
     public func events(
         _ input: ModelInput, parameters: GenerateParameters = GenerateParameters()
-    ) -> AsyncThrowingStream<GenerationEvent, any Error> {
+    ) -> GenerationStream<GenerationEvent> {
         stream(input, parameters, info: GenerationEvent.info) { yield, onDone in
             GenerationObserver(onEvent: yield, onDone: onDone)
         }
@@ -47,23 +46,22 @@ extension LanguageModel {
         info: @escaping @Sendable (GenerateCompletionInfo) -> Element,
         observer: @escaping @Sendable (@escaping @Sendable (Element) -> Void, @escaping GenerationObserver.Completion)
             -> GenerationObserver
-    ) -> AsyncThrowingStream<Element, any Error> {
-        let (stream, continuation) = AsyncThrowingStream.makeStream(of: Element.self)
-        let slot = TaskSlot()
-        continuation.onTermination = { _ in slot.cancel() }
+    ) -> GenerationStream<Element> {
+        let stream = GenerationStream<Element>()
+        let (events, slot) = (stream.work.events, stream.work.slot)
         let onDone: GenerationObserver.Completion = { result in
             switch result {
             case .success(let end):
-                continuation.yield(info(end))
-                continuation.finish()
+                events.send(info(end))
+                events.finish()
             case .failure(let error):
-                continuation.finish(throwing: error)
+                events.finishStream(throwing: error)
             }
         }
         // Tokenizing a long conversation takes milliseconds, which should not block the caller, perhaps the main actor.
         Task {
             start(input, parameters: parameters, slot: slot, onDone: onDone) {
-                observer({ continuation.yield($0) }, onDone)
+                observer({ events.send($0) }, onDone)
             }
         }
         return stream
@@ -124,6 +122,13 @@ extension LanguageModel {
     ) {
         do {
             if slot.isCancelled { throw CancellationError() }
+            let handle: Handle
+            switch backing {
+            case .standIn(let model):
+                return model.generate(input, parameters: parameters, slot: slot, observer())
+            case .library(let own):
+                handle = own
+            }
             let prompt = try tokens(of: input)
             try parameters.withCOptions { options in
                 var callbacks = observer().retainedCallbacks()

@@ -8,9 +8,10 @@ extension LanguageModel {
     ///   - hub: The hub whose catalogue applies, if the directory is inside a models directory; nil for the built-in
     ///     catalogue.
     ///   - engine: Where the model will compute; nil for ``Engine/shared()``.
-    ///   - phaseHandler: Called for every phase, in order; the last one is terminal. Called on a thread of the library;
-    ///     slow handlers delay the load.
-    /// - Throws: ``EngineError``, or `CancellationError` if the task is cancelled, which stops the load within one step.
+    ///   - phaseHandler: Called for every phase, in order. The last one is terminal, also where the load was cancelled
+    ///     before it began. Called on a thread of the library; slow handlers delay the load.
+    /// - Throws: ``EngineError``, the same as in the last phase, or `CancellationError` if the task is cancelled, which
+    ///   stops the load within one step.
     public static func load(
         directory: URL, hub: ModelHub? = nil, engine: Engine? = nil, phaseHandler: @escaping PhaseHandler = { _ in }
     ) async throws -> LanguageModel {
@@ -40,19 +41,18 @@ extension LanguageModel {
     ///   - configuration: What to load.
     ///   - engine: Where the model will compute; nil for ``Engine/shared()``.
     ///   - phaseHandler: Called for every phase; see ``load(directory:hub:engine:phaseHandler:)``.
-    ///   - updateHandler: Also called for progress within phases, with bytes and memory.
+    ///   - updateHandler: Also called for progress within phases, with bytes and memory, as often as a screen can show
+    ///     it.
     /// - Throws: ``EngineError``, or `CancellationError` if the task is cancelled.
     public static func load(
         _ configuration: ModelConfiguration, engine: Engine? = nil,
         phaseHandler: @escaping PhaseHandler = { _ in },
         updateHandler: @escaping @Sendable (LoadingUpdate) -> Void = { _ in }
     ) async throws -> LanguageModel {
-        let engine = try engine ?? .shared()
         let slot = TaskSlot()
         let changes = PhaseChanges(phaseHandler)
         return try await withTaskCancellationHandler {
-            try Task.checkCancellation()
-            return try await withCheckedThrowingContinuation { continuation in
+            try await withCheckedThrowingContinuation { continuation in
                 LoadObserver.start(
                     configuration, on: engine, slot: slot,
                     onUpdate: { update in
@@ -66,19 +66,19 @@ extension LanguageModel {
         }
     }
 
-    /// Loads a model from a directory, as a sequence of phases.
+    /// Loads a model from a directory, as a sequence of phases and of progress within them.
     public static func loading(directory: URL, hub: ModelHub? = nil, engine: Engine? = nil) -> ModelLoading {
         ModelLoading(ModelConfiguration(directory: directory, hub: hub), engine: engine)
     }
 
-    /// Loads a model from the Hugging Face Hub, as a sequence of phases.
+    /// Loads a model from the Hugging Face Hub, as a sequence of phases and of progress within them.
     public static func loading(
         id: String, revision: String = "main", hub: ModelHub? = nil, engine: Engine? = nil
     ) -> ModelLoading {
         ModelLoading(ModelConfiguration(id: id, revision: revision, hub: hub), engine: engine)
     }
 
-    /// Loads a model, as a sequence of phases.
+    /// Loads a model, as a sequence of phases and of progress within them.
     public static func loading(_ configuration: ModelConfiguration, engine: Engine? = nil) -> ModelLoading {
         ModelLoading(configuration, engine: engine)
     }

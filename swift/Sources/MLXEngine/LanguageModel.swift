@@ -8,8 +8,18 @@ import Foundation
 /// let answer = try await model.generate(.chat([.user("What is the capital of France?")]))
 /// print(answer.text)
 /// ```
+///
+/// FoundationModels and other packages have types of this name too: <doc:Names>.
 public final class LanguageModel: Sendable {
-    let handle: Handle
+    /// What computes.
+    enum Backing: Sendable {
+        /// A model of the C library.
+        case library(Handle)
+        /// No model at all.
+        case standIn(StandInModel)
+    }
+
+    let backing: Backing
 
     /// Facts about the model.
     public let info: ModelInfo
@@ -17,15 +27,29 @@ public final class LanguageModel: Sendable {
     /// Its tokenizer.
     public let tokenizer: Tokenizer
 
-    init(_ handle: Handle) throws {
-        self.handle = handle
-        info = try decodeJSON(ModelInfo.self, makeString { mlxe_model_info_json(handle.pointer, &$0) })
-        tokenizer = Tokenizer(
+    /// A model of the library, by a name for people.
+    init(_ handle: Handle, name: String) throws {
+        backing = .library(handle)
+        var info = try decodeJSON(ModelInfo.self, makeString { mlxe_model_info_json(handle.pointer, &$0) })
+        info.name = name
+        self.info = info
+        tokenizer = try Tokenizer(
             try make(free: { mlxe_tokenizer_free($0) }) { mlxe_model_tokenizer(handle.pointer, &$0) })
     }
 
-    /// The model's `config.json`, as read.
+    init(_ model: StandInModel) {
+        (backing, info, tokenizer) = (.standIn(model), model.info, Tokenizer())
+    }
+
+    var isStandIn: Bool {
+        if case .standIn = backing { true } else { false }
+    }
+
+    /// The model's `config.json`, as read; `{}` for a ``StandInModel``.
     public func configuration() throws -> String {
-        try makeString { mlxe_model_config_json(handle.pointer, &$0) }
+        switch backing {
+        case .library(let handle): try makeString { mlxe_model_config_json(handle.pointer, &$0) }
+        case .standIn: "{}"
+        }
     }
 }

@@ -16,8 +16,14 @@ import Foundation
 ///     }
 /// }
 /// ```
+///
+/// A load from the disk begins with ``readingConfig``, a download with ``downloadingConfig``. The last phase of every load
+/// is ``ready``, ``failed(_:)`` or ``cancelled``.
 public enum LoadingPhase: Sendable, Equatable, CustomStringConvertible {
-    /// Finding the model and reading its configuration.
+    /// Reading the configuration of a model that is on the disk.
+    case readingConfig
+
+    /// Finding the model on its hub and downloading its configuration.
     case downloadingConfig
 
     /// Downloading a weight file.
@@ -44,12 +50,17 @@ public enum LoadingPhase: Sendable, Equatable, CustomStringConvertible {
     /// The model is ready.
     case ready
 
-    /// The load failed or was cancelled.
-    case failed(LoadingError)
+    /// The load failed. ``EngineError/phase`` says in which phase.
+    case failed(EngineError)
 
-    /// A sentence for people.
+    /// The load was cancelled.
+    case cancelled
+
+    /// A sentence for people. ``LoadingUpdate/description`` also tells of retries and of waiting.
     public var description: String {
         switch self {
+        case .readingConfig:
+            "Reading configuration"
         case .downloadingConfig:
             "Downloading configuration"
         case .downloadingWeights(let file, let index, let total, let progress):
@@ -63,24 +74,26 @@ public enum LoadingPhase: Sendable, Equatable, CustomStringConvertible {
         case .ready:
             "Ready"
         case .failed(let error):
-            "Failed: \(error.localizedDescription)"
+            error.localizedDescription
+        case .cancelled:
+            "Cancelled"
         }
     }
 
     /// Whether this is the last phase.
     public var isTerminal: Bool {
         switch self {
-        case .ready, .failed: true
+        case .ready, .failed, .cancelled: true
         default: false
         }
     }
 
     /// Estimated progress of the whole load, 0 to 1, as far as the phase alone can tell: up to 0.50 for downloads, up
-    /// to 0.85 for reading weights, and 0 when it failed. ``LoadingUpdate/estimatedProgress`` is finer: it counts
-    /// bytes.
+    /// to 0.85 for reading weights, and 0 when it ended without a model. ``LoadingUpdate/estimatedProgress`` is finer:
+    /// it counts bytes.
     public var estimatedProgress: Double {
         switch self {
-        case .downloadingConfig:
+        case .readingConfig, .downloadingConfig:
             0.01
         case .downloadingWeights(_, let index, let total, let progress):
             0.01 + 0.49 * Self.share(of: Double(index - 1) + min(max(progress, 0), 1), in: total)
@@ -92,7 +105,7 @@ public enum LoadingPhase: Sendable, Equatable, CustomStringConvertible {
             0.95
         case .ready:
             1
-        case .failed:
+        case .failed, .cancelled:
             0
         }
     }
@@ -102,43 +115,22 @@ public enum LoadingPhase: Sendable, Equatable, CustomStringConvertible {
     }
 }
 
-/// Why a load failed, and in which phase.
-public struct LoadingError: Error, Sendable, Equatable, LocalizedError {
-    /// The name of the phase it failed in: `downloadingConfig`, `loadingWeights`, ...
-    public let phase: String
-
-    /// What went wrong.
-    public let underlyingError: String
-
-    /// The code of the error, if it came from the library.
-    public let code: EngineError.Code?
-
-    /// A failure of a phase.
-    public init(phase: String, error: any Error) {
-        self.phase = phase
-        underlyingError = error.localizedDescription
-        code = (error as? EngineError)?.code
-    }
-
-    /// The phase and the error.
-    public var errorDescription: String? {
-        "Loading failed during \(phase): \(underlyingError)"
-    }
-}
-
 /// Receives the phases of a load, on a thread of the library.
 public typealias PhaseHandler = @Sendable (LoadingPhase) -> Void
 
 /// A phase of a load, or progress within it.
-public struct LoadingUpdate: Sendable, Equatable {
+public struct LoadingUpdate: Sendable, Equatable, CustomStringConvertible {
     /// What the load is doing.
     public var phase: LoadingPhase
 
-    /// Estimated progress of the whole load, 0 to 1. Changes every few megabytes and never decreases, except to 0 when
-    /// the load fails.
+    /// A sentence for people: that of the phase, and what it waits for, such as another attempt of a download.
+    public var description: String
+
+    /// Estimated progress of the whole load, 0 to 1. Moves within a file too, and never decreases, except to 0 when the
+    /// load ends without a model.
     public var estimatedProgress: Double
 
-    /// Progress of a download or of reading weights.
+    /// Progress of a download or of reading weights. Its bytes never decrease within a phase.
     public var progress: ModelProgress?
 
     /// Bytes that MLX holds in the whole process.
@@ -146,4 +138,9 @@ public struct LoadingUpdate: Sendable, Equatable {
 
     /// Seconds since the load began.
     public var elapsed: TimeInterval
+
+    /// Whether this is the last update.
+    public var isTerminal: Bool {
+        phase.isTerminal
+    }
 }

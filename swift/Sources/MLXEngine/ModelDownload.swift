@@ -2,44 +2,51 @@ import Foundation
 
 /// A running download: a sequence of progress values, and finally the model's directory.
 ///
-/// Only one task may iterate it. It is cancelled with that task, by ``cancel()``, and when the last reference to it is
-/// gone. A slow reader misses intermediate values, never the last one.
+/// It is cancelled with the task of the loop that reads it, by ``cancel()``, and when the last reference to it is gone;
+/// the loop then throws `CancellationError`. One loop reads it, and only once; any other throws ``EngineError`` with
+/// ``EngineError/Code/invalidArgument``. A slow loop misses intermediate values, never the last one.
 public struct ModelDownload: AsyncSequence, Sendable {
     public typealias Element = ModelProgress
     public typealias Failure = any Error
-    public typealias AsyncIterator = AsyncThrowingStream<ModelProgress, any Error>.Iterator
 
     private struct Finished: Decodable {
         let directory: String
     }
 
-    private let progress: AsyncThrowingStream<ModelProgress, any Error>
     private let outcome = Outcome<URL>()
-    private let slot: TaskSlot
+    private let work = Observed<ModelProgress>(endsWithLoop: false) { _, _ in true }
+
+    private var slot: TaskSlot {
+        work.slot
+    }
 
     init(_ start: (HubObserver, TaskSlot) throws -> Void) {
-        let slot = TaskSlot()
-        let outcome = outcome
-        let (progress, continuation) = AsyncThrowingStream.makeStream(
-            of: ModelProgress.self, bufferingPolicy: .bufferingNewest(1))
-        continuation.onTermination = { _ in slot.cancel() }
-        (self.progress, self.slot) = (progress, slot)
+        let (outcome, events) = (outcome, work.events)
         HubObserver.run(
-            slot: slot, onProgress: { continuation.yield($0) },
+            slot: work.slot, onProgress: { events.send($0) },
             onDone: { result in
                 let directory = result.flatMap { json in
                     Result { URL(filePath: try decodeJSON(Finished.self, json).directory, directoryHint: .isDirectory) }
                 }
                 outcome.finish(directory)
                 switch directory {
-                case .success: continuation.finish()
-                case .failure(let error): continuation.finish(throwing: error)
+                case .success: events.finish()
+                case .failure(let error): events.finish(throwing: error)
                 }
             }, start: start)
     }
 
     public func makeAsyncIterator() -> AsyncIterator {
-        progress.makeAsyncIterator()
+        AsyncIterator(reader: work.makeReader())
+    }
+
+    /// Reads the progress.
+    public struct AsyncIterator: AsyncIteratorProtocol, Sendable {
+        let reader: Observed<ModelProgress>.Reader
+
+        public mutating func next() async throws -> ModelProgress? {
+            try await reader.next()
+        }
     }
 
     /// The folder of the model's files, once all have arrived. Can be awaited with or without iterating the progress.

@@ -30,6 +30,7 @@ public final class ModelHub: Sendable {
     ///
     /// - Throws: ``EngineError``
     public init(_ options: HubOptions = HubOptions()) throws {
+        _ = try options.directory?.checkedPath
         handle = try options.withCOptions { options in
             try make(free: { mlxe_hub_free($0) }) { mlxe_hub_new(options, &$0) }
         }
@@ -91,7 +92,7 @@ public final class ModelHub: Sendable {
             id: id, revision: revision, hub: self, engine: engine, phaseHandler: phaseHandler)
     }
 
-    /// Loads a model, as a sequence of phases; missing files are downloaded first.
+    /// Loads a model, as a sequence of phases and of progress within them; missing files are downloaded first.
     public func loading(_ id: String, revision: String = "main", engine: Engine? = nil) -> ModelLoading {
         LanguageModel.loading(id: id, revision: revision, hub: self, engine: engine)
     }
@@ -175,7 +176,7 @@ public final class ModelHub: Sendable {
         from folder: URL, id: String, link: Bool = false, progressHandler: @escaping ProgressHandler = { _ in }
     ) async throws -> StoredModel {
         try await run(progressHandler) { observer, slot in
-            try withStr(folder.path) { folder in
+            try withStr(try folder.checkedPath) { folder in
                 try withStr(id) { id in
                     try observer.start(slot) {
                         mlxe_hub_import_start(self.handle.pointer, folder, id, link, $0, &$1)
@@ -197,7 +198,7 @@ public final class ModelHub: Sendable {
         to directory: URL, progressHandler: @escaping ProgressHandler = { _ in }
     ) async throws -> MoveReport {
         try await run(progressHandler) { observer, slot in
-            try withStr(directory.path) { directory in
+            try withStr(try directory.checkedPath) { directory in
                 try observer.start(slot) { mlxe_hub_move_start(self.handle.pointer, directory, $0, &$1) }
             }
         }

@@ -17,8 +17,8 @@ public struct ModelInfo: Sendable, Hashable, Codable {
         }
     }
 
-    /// The model's id, or its directory.
-    public let name: String
+    /// The model's id, or the name of its directory.
+    public internal(set) var name: String
     /// Where its files are.
     public let directory: String
     /// Its architecture, as `config.json` names it.
@@ -35,6 +35,9 @@ public struct ModelInfo: Sendable, Hashable, Codable {
     public let weightBytes: UInt64
     /// Whether it has a chat template.
     public let hasChatTemplate: Bool
+    /// Why its chat template cannot be used; nil if it can, and if there is none. The model still generates after text
+    /// and tokens.
+    public let chatTemplateError: String?
     /// The tokens that end an answer.
     public let eosTokens: [Token]
     /// The device it computes on: `cpu` or `gpu`.
@@ -49,6 +52,7 @@ public struct ModelInfo: Sendable, Hashable, Codable {
         case vocabularySize = "vocab_size"
         case weightBytes = "weight_bytes"
         case hasChatTemplate = "has_chat_template"
+        case chatTemplateError = "chat_template_error"
         case eosTokens = "eos_token_ids"
         case loadSeconds = "load_seconds"
     }

@@ -6,12 +6,17 @@ import Observation
 /// ```swift
 /// let loader = ModelLoader()
 /// loader.load(ModelConfiguration(directory: folder))
-/// // In a view: ProgressView(loader.phase.description, value: loader.estimatedProgress)
+/// // In a view: ProgressView(loader.status, value: loader.estimatedProgress)
+/// print(loader.status, loader.estimatedProgress)
 /// ```
 @MainActor @Observable
 public final class ModelLoader {
     /// What the load is doing; nil before the first load and after a cancelled one.
     public private(set) var phase: LoadingPhase?
+
+    /// What the load is doing, as a sentence for people, which also tells of retries and of waiting; empty without a
+    /// phase.
+    public private(set) var status = ""
 
     /// Estimated progress, 0 to 1.
     public private(set) var estimatedProgress = 0.0
@@ -20,7 +25,7 @@ public final class ModelLoader {
     public private(set) var model: LanguageModel?
 
     /// Why the last load failed.
-    public private(set) var error: LoadingError?
+    public private(set) var error: EngineError?
 
     @ObservationIgnored private var task: Task<Void, Never>?
     @ObservationIgnored private var generation = 0
@@ -44,7 +49,8 @@ public final class ModelLoader {
     public func load(_ configuration: ModelConfiguration, engine: Engine? = nil) -> Task<Void, Never> {
         unload()
         let current = generation
-        phase = .downloadingConfig
+        let first: LoadingPhase = if case .id = configuration.source { .downloadingConfig } else { .readingConfig }
+        (phase, status) = (first, first.description)
         // Weak, so that an unreferenced loader stops.
         let task = Task { [weak self] in
             // Only the latest is worth showing.
@@ -55,15 +61,10 @@ public final class ModelLoader {
                 return try await LanguageModel.load(
                     configuration, engine: engine, updateHandler: { continuation.yield($0) })
             }
-            var failure: LoadingError?
             for await update in updates {
-                if case .failed(let error) = update.phase {
-                    failure = error
-                } else {
-                    self?.show(update, of: current)
-                }
+                self?.show(update, of: current)
             }
-            self?.finish(await loaded, failure, of: current)
+            self?.finish(await loaded, of: current)
         }
         self.task = task
         return task
@@ -85,40 +86,29 @@ public final class ModelLoader {
         generation += 1
         task?.cancel()
         task = nil
-        (phase, estimatedProgress, model, error) = (nil, 0, nil, nil)
+        (phase, status, estimatedProgress, model, error) = (nil, "", 0, nil, nil)
     }
 
     // Results of a load that is no longer the current one are ignored.
 
     private func show(_ update: LoadingUpdate, of load: Int) {
         guard load == generation, !update.phase.isTerminal else { return }
-        (phase, estimatedProgress) = (update.phase, update.estimatedProgress)
+        (phase, status, estimatedProgress) = (update.phase, update.description, update.estimatedProgress)
     }
 
-    private func finish(_ result: Result<LanguageModel, any Error>, _ failure: LoadingError?, of load: Int) {
+    private func finish(_ result: Result<LanguageModel, any Error>, of load: Int) {
         guard load == generation else { return }
         task = nil
         switch result {
         case .success(let model):
             self.model = model
-            (phase, estimatedProgress) = (.ready, 1)
+            (phase, status, estimatedProgress) = (.ready, LoadingPhase.ready.description, 1)
         case .failure(is CancellationError):
-            (phase, estimatedProgress) = (nil, 0)
+            (phase, status, estimatedProgress) = (nil, "", 0)
         case .failure(let error):
-            // Without an event, the load was refused before it began.
-            let failure = failure ?? LoadingError(phase: "downloadingConfig", error: error)
+            let failure = EngineError(any: error)
             self.error = failure
-            (phase, estimatedProgress) = (.failed(failure), 0)
-        }
-    }
-}
-
-extension Result where Failure == any Error {
-    fileprivate init(_ body: () async throws -> Success) async {
-        do {
-            self = .success(try await body())
-        } catch {
-            self = .failure(error)
+            (phase, status, estimatedProgress) = (.failed(failure), failure.localizedDescription, 0)
         }
     }
 }

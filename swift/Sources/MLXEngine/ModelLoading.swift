@@ -1,66 +1,69 @@
 import Foundation
 
-/// A running load: a sequence of its phases, and finally the model.
+/// A running load: a sequence of its phases and of progress within them, and finally the model.
 ///
 /// ```swift
 /// let loading = LanguageModel.loading(directory: folder)
-/// for try await phase in loading {
-///     print(phase.description)
+/// for try await update in loading {
+///     print(Int(update.estimatedProgress * 100), "%", update.description)
 /// }
 /// let model = try await loading.model
 /// ```
 ///
-/// The load is cancelled with the iterating task, by ``cancel()``, and when the last reference to this is gone. A load
-/// that fails ends the sequence with ``LoadingPhase/failed(_:)`` and then its error.
+/// Progress comes as often as a screen can show it, and a slow loop gets the latest; no phase is left out. The last
+/// update of a load that fails is ``LoadingPhase/failed(_:)``, of one that is cancelled ``LoadingPhase/cancelled``; then
+/// the sequence throws the same error, or `CancellationError`.
+///
+/// The load is cancelled with the task of the loop, by ``cancel()``, and when the last reference to this is gone. One
+/// loop reads the sequence, and only once; any other throws ``EngineError`` with ``EngineError/Code/invalidArgument``.
 public struct ModelLoading: AsyncSequence, Sendable {
-    public typealias Element = LoadingPhase
+    public typealias Element = LoadingUpdate
     public typealias Failure = any Error
-    public typealias AsyncIterator = AsyncThrowingStream<LoadingPhase, any Error>.Iterator
-
-    /// The phases. Only one task may iterate them.
-    public let phases: AsyncThrowingStream<LoadingPhase, any Error>
 
     /// Progress of the load, in thousandths, for `ProgressView`, `UIProgressView` and parents of this progress. On
     /// Apple's systems its description is the phase's. Cancelling it cancels the load.
     public let progress: Progress
 
     private let outcome: Outcome<LanguageModel>
-    private let slot: TaskSlot
+    private let work: Observed<LoadingUpdate>
 
     init(_ configuration: ModelConfiguration, engine: Engine?) {
-        let slot = TaskSlot()
+        let work = Observed<LoadingUpdate>(endsWithLoop: false) { $0.isWithinPhase(of: $1) }
+        let (events, slot) = (work.events, work.slot)
         let outcome = Outcome<LanguageModel>()
         let progress = Progress(totalUnitCount: 1000)
         progress.isCancellable = true
         progress.cancellationHandler = { slot.cancel() }
-        let (phases, continuation) = AsyncThrowingStream.makeStream(of: LoadingPhase.self)
-        continuation.onTermination = { _ in slot.cancel() }
-        let changes = PhaseChanges { continuation.yield($0) }
-        let onDone: LoadObserver.Completion = { result in
-            outcome.finish(result)
-            switch result {
-            case .success: continuation.finish()
-            case .failure(let error): continuation.finish(throwing: error)
-            }
-        }
-        do {
-            LoadObserver.start(
-                configuration, on: try engine ?? .shared(), slot: slot,
-                onUpdate: { update in
-                    progress.report(update)
-                    changes.report(update.phase)
-                }, onDone: onDone)
-        } catch {
-            onDone(.failure(error))
-        }
-        (self.phases, self.progress, self.outcome, self.slot) = (phases, progress, outcome, slot)
+        LoadObserver.start(
+            configuration, on: engine, slot: slot,
+            onUpdate: { update in
+                progress.report(update)
+                events.send(update)
+            },
+            onDone: { result in
+                outcome.finish(result)
+                switch result {
+                case .success: events.finish()
+                case .failure(let error): events.finish(throwing: error)
+                }
+            })
+        (self.progress, self.outcome, self.work) = (progress, outcome, work)
     }
 
     public func makeAsyncIterator() -> AsyncIterator {
-        phases.makeAsyncIterator()
+        AsyncIterator(reader: work.makeReader())
     }
 
-    /// The model, once it is loaded. Can be awaited with or without iterating the phases, any number of times.
+    /// Reads the updates.
+    public struct AsyncIterator: AsyncIteratorProtocol, Sendable {
+        let reader: Observed<LoadingUpdate>.Reader
+
+        public mutating func next() async throws -> LoadingUpdate? {
+            try await reader.next()
+        }
+    }
+
+    /// The model, once it is loaded. Can be awaited with or without reading the sequence, any number of times.
     ///
     /// - Throws: the error of the load; `CancellationError` if it was cancelled. Cancelling the waiting task cancels
     ///   the load.
@@ -69,14 +72,14 @@ public struct ModelLoading: AsyncSequence, Sendable {
             try await withTaskCancellationHandler {
                 try await outcome.value()
             } onCancel: {
-                slot.cancel()
+                work.slot.cancel()
             }
         }
     }
 
     /// Cancels the load. Does nothing once it is over.
     public func cancel() {
-        slot.cancel()
+        work.slot.cancel()
     }
 }
 
@@ -86,7 +89,7 @@ extension Progress {
         completedUnitCount = Int64(update.estimatedProgress * Double(totalUnitCount))
         #if canImport(Darwin)
         // Elsewhere Foundation gives no way to set it.
-        localizedDescription = update.phase.description
+        localizedDescription = update.description
         #endif
     }
 }

@@ -1,4 +1,5 @@
 import Foundation
+import Observation
 
 /// A conversation in the shape of Apple's `LanguageModelSession`, on every system that this package runs on.
 ///
@@ -8,8 +9,8 @@ import Foundation
 /// print(response.content)
 /// ```
 ///
-/// On iOS 27 and macOS 27 Apple's own session takes a ``LanguageModel`` too; see <doc:FoundationModels>.
-public final class ModelSession: Sendable {
+/// Observable, so that a view follows ``transcript`` and ``isResponding``. On iOS 27 and macOS 27 Apple's own session takes a ``LanguageModel`` too; see <doc:FoundationModels>.
+public final class ModelSession: Sendable, Observable {
     /// How to answer a request.
     public struct Options: Sendable, Hashable {
         /// How tokens are chosen.
@@ -66,7 +67,7 @@ public final class ModelSession: Sendable {
         public let info: GenerateCompletionInfo
     }
 
-    /// An answer as it grows.
+    /// An answer as it grows. It ends as ``GenerationStream`` does.
     public struct ResponseStream: AsyncSequence, Sendable {
         /// All of the answer so far.
         public struct Snapshot: Sendable, Hashable {
@@ -76,13 +77,15 @@ public final class ModelSession: Sendable {
 
         public typealias Element = Snapshot
 
-        let events: AsyncThrowingStream<Generation, any Error>
+        let events: GenerationStream<Generation>
 
         public func makeAsyncIterator() -> AsyncIterator {
             AsyncIterator(events: events.makeAsyncIterator())
         }
 
         /// Waits for the whole answer.
+        ///
+        /// - Throws: ``EngineError``, or `CancellationError` if it was cancelled.
         public func collect() async throws -> Response {
             var (content, info): (String, GenerateCompletionInfo?) = ("", nil)
             for try await event in events {
@@ -91,13 +94,13 @@ public final class ModelSession: Sendable {
                 case .info(let all): info = all
                 }
             }
-            guard let info else { throw CancellationError() }
+            guard let info, info.stopReason != .cancelled else { throw CancellationError() }
             return Response(content: content, info: info)
         }
 
         /// Yields the answer so far, each time it has grown.
-        public struct AsyncIterator: AsyncIteratorProtocol {
-            var events: AsyncThrowingStream<Generation, any Error>.Iterator
+        public struct AsyncIterator: AsyncIteratorProtocol, Sendable {
+            var events: GenerationStream<Generation>.AsyncIterator
             var content = ""
 
             public mutating func next() async throws -> Snapshot? {
@@ -120,8 +123,12 @@ public final class ModelSession: Sendable {
     ///   - model: The model that answers.
     ///   - instructions: How it should behave.
     ///   - transcript: Earlier messages to continue from.
-    public init(model: LanguageModel, instructions: String? = nil, transcript: [ChatMessage] = []) {
-        chat = ChatSession(model, instructions: instructions, history: transcript)
+    ///   - contextPolicy: What to do when the conversation no longer fits the context.
+    public init(
+        model: LanguageModel, instructions: String? = nil, transcript: [ChatMessage] = [],
+        contextPolicy: ContextPolicy = .fail
+    ) {
+        chat = ChatSession(model, instructions: instructions, history: transcript, contextPolicy: contextPolicy)
     }
 
     /// The messages so far, including the instructions.
@@ -134,7 +141,17 @@ public final class ModelSession: Sendable {
         chat.isResponding
     }
 
-    /// Asks, and waits for the answer.
+    /// Waits until all requests made so far are over and the transcript has their answers.
+    public func settled() async {
+        await chat.settled()
+    }
+
+    /// Ends all requests made so far within one token each, and waits as ``settled()`` does.
+    public func stop() async {
+        await chat.stop()
+    }
+
+    /// Asks, and waits for the answer. The transcript has it when this returns.
     ///
     /// - Throws: ``EngineError``, or `CancellationError` if the task is cancelled.
     @discardableResult
@@ -142,7 +159,8 @@ public final class ModelSession: Sendable {
         try await streamResponse(to: prompt, options: options).collect()
     }
 
-    /// Asks, and streams the answer. Dropping the stream ends the answer within one token.
+    /// Asks, and streams the answer. The transcript has it when the loop has ended by itself; after leaving the loop it
+    /// has what was answered by then once ``settled()`` returns.
     public func streamResponse(to prompt: String, options: Options = Options()) -> ResponseStream {
         ResponseStream(events: chat.stream(to: prompt, role: .user, parameters: options.parameters) { $0 })
     }

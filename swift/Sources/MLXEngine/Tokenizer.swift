@@ -5,36 +5,45 @@ import Foundation
 public typealias Token = UInt32
 
 /// Turns text into tokens and back, and messages into prompts. Immutable; any thread.
+///
+/// Other packages have types of this name too: <doc:Names>.
 public final class Tokenizer: Sendable {
-    let handle: Handle
+    /// Nil for a ``StandInModel``, which has a token for each Unicode scalar.
+    private let handle: Handle?
 
-    init(_ handle: Handle) {
+    /// The tokens that end an answer.
+    public let eosTokens: [Token]
+
+    /// How many values a Unicode scalar can have.
+    static let scalars: UInt32 = 0x110000
+
+    init(_ handle: Handle) throws {
         self.handle = handle
+        eosTokens = try makeTokens { mlxe_tokenizer_eos_tokens(handle.pointer, &$0) }
+    }
+
+    init() {
+        (handle, eosTokens) = (nil, [])
     }
 
     /// Reads the tokenizer of a model's directory without loading the model.
+    ///
+    /// - Throws: ``EngineError``
     public convenience init(directory: URL) throws {
         try self.init(
-            withStr(directory.path) { path in
+            withStr(try directory.checkedPath) { path in
                 try make(free: { mlxe_tokenizer_free($0) }) { mlxe_tokenizer_open(path, &$0) }
             })
     }
 
     /// The number of tokens.
     public var vocabularySize: Int {
-        mlxe_tokenizer_vocab_size(handle.pointer)
+        handle.map { mlxe_tokenizer_vocab_size($0.pointer) } ?? Int(Self.scalars)
     }
 
     /// Whether there is a chat template.
     public var hasChatTemplate: Bool {
-        mlxe_tokenizer_has_chat_template(handle.pointer)
-    }
-
-    /// The tokens that end an answer.
-    public var eosTokens: [Token] {
-        get throws {
-            try makeTokens { mlxe_tokenizer_eos_tokens(handle.pointer, &$0) }
-        }
+        handle.map { mlxe_tokenizer_has_chat_template($0.pointer) } ?? true
     }
 
     /// Turns text into tokens.
@@ -44,7 +53,8 @@ public final class Tokenizer: Sendable {
     ///   - addSpecialTokens: Adds the tokens that the tokenizer puts around a text, such as beginning-of-sequence;
     ///     false for text from a chat template.
     public func encode(_ text: String, addSpecialTokens: Bool = true) throws -> [Token] {
-        try withStr(text) { text in
+        guard let handle else { return text.unicodeScalars.map(\.value) }
+        return try withStr(text) { text in
             try makeTokens { mlxe_tokenizer_encode(handle.pointer, text, addSpecialTokens, &$0) }
         }
     }
@@ -55,7 +65,10 @@ public final class Tokenizer: Sendable {
     ///   - tokens: The tokens.
     ///   - skipSpecialTokens: Leaves out tokens such as end-of-sequence.
     public func decode(_ tokens: [Token], skipSpecialTokens: Bool = false) throws -> String {
-        try tokens.withUnsafeBufferPointer { tokens in
+        guard let handle else {
+            return String(String.UnicodeScalarView(tokens.compactMap(Unicode.Scalar.init)))
+        }
+        return try tokens.withUnsafeBufferPointer { tokens in
             try makeString {
                 mlxe_tokenizer_decode(handle.pointer, tokens.baseAddress, tokens.count, skipSpecialTokens, &$0)
             }
@@ -66,6 +79,10 @@ public final class Tokenizer: Sendable {
     public func applyChatTemplate(
         _ messages: [ChatMessage], options: ChatTemplateOptions = ChatTemplateOptions()
     ) throws -> String {
+        guard let handle else {
+            let end = options.addGenerationPrompt ? "assistant: " : ""
+            return messages.map { "\($0.role): \($0.content)\n" }.joined() + end
+        }
         let json = try encodeJSON(messages)
         let tools = options.tools.isEmpty ? "" : try encodeJSON(options.tools)
         let variables = options.variables.isEmpty ? "" : try encodeJSON(options.variables)

@@ -1,4 +1,5 @@
 import Foundation
+import Observation
 import Testing
 
 @testable import MLXEngine
@@ -76,11 +77,146 @@ import Testing
         for await _ in began { break }
         task.cancel()
         let heard = try await task.value
+        #expect(!heard.isEmpty)
         // The next question may come before the cancelled answer has ended: it waits.
         let next = try await session.respond(to: "What is the capital of France?")
         #expect(next.contains("Paris"))
         #expect(session.messages.count == 4)
-        #expect(session.messages[1].content.hasPrefix(heard) && session.messages[1].content.count < 400)
+        #expect(session.messages[1].content == heard && heard.count < 400)
+    }
+
+    /// Parameters with which the small model does not end by itself within a test.
+    static func endless(_ model: LanguageModel) -> GenerateParameters {
+        GenerateParameters(
+            maxTokens: 1900, logitBias: Dictionary(uniqueKeysWithValues: model.info.eosTokens.map { ($0, -1000) }))
+    }
+
+    @Test func theTurnIsThereOnceTheSessionHasSettled() async throws {
+        let model = try await Fixtures.model()
+        let session = ChatSession(model, generateParameters: Self.endless(model))
+        // Kept beyond its loop, a stream must not keep the session busy.
+        let stream = session.streamResponse(to: "Tell me a story.")
+        var heard = ""
+        for try await text in stream {
+            heard += text
+            break
+        }
+        await session.settled()
+        #expect(!session.isResponding && session.messages.map(\.role) == [.user, .assistant])
+        let said = session.messages[1].content
+        #expect(said.hasPrefix(heard) && said.count < 2000)
+        // Read again, it says so; and without work there is nothing to wait for.
+        #expect(await engineError { for try await _ in stream {} }?.code == .invalidArgument)
+        await session.settled()
+    }
+
+    @Test func aStreamThatNobodyReadsEndsWithItsLastReference() async throws {
+        let model = try await Fixtures.model()
+        let session = ChatSession(model, generateParameters: Self.endless(model))
+        do {
+            _ = session.streamResponse(to: "Tell me a story.")
+        }
+        await session.settled()
+        #expect(session.messages.count != 1 && (session.messages.last?.content.count ?? 0) < 2000)
+    }
+
+    @Test func stoppingEndsAllRequestsAndSaysWhy() async throws {
+        let model = try await Fixtures.model()
+        let session = ChatSession(model, generateParameters: Self.endless(model))
+        let first = session.streamDetails(to: "Tell me a story.")
+        let second = session.streamResponse(to: "And another one.")
+        let whole = Task { try await session.respond(to: "And a third one.") }
+        var (heard, info) = ("", GenerateCompletionInfo?.none)
+        for try await event in first {
+            heard += event.chunk ?? ""
+            if info == nil, event.chunk != nil {
+                await session.stop()
+                #expect(!session.isResponding && session.messages.count == 2)
+            }
+            info = event.info ?? info
+        }
+        #expect(info?.stopReason == .cancelled && info?.generationTokenCount ?? 0 > 0)
+        #expect(session.messages.last?.content == heard)
+        for try await text in second {
+            Issue.record("said \(text)")
+        }
+        // It may have been asked after the stop.
+        let stopping = Task {
+            while !whole.isCancelled {
+                await session.stop()
+                try? await Task.sleep(for: .milliseconds(5))
+            }
+        }
+        await #expect(throws: CancellationError.self) { try await whole.value }
+        whole.cancel()
+        await stopping.value
+        // Nothing is left of it.
+        session.generateParameters = GenerateParameters()
+        session.clear()
+        #expect(try await session.respond(to: "What is the capital of France?").contains("Paris"))
+    }
+
+    @Test func aCancelledStreamStillHasItsStatistics() async throws {
+        let model = try await Fixtures.model()
+        let session = ChatSession(model, generateParameters: Self.endless(model))
+        let task = Task {
+            var (text, info) = ("", GenerateCompletionInfo?.none)
+            for try await event in session.streamDetails(to: "Tell me a story.") {
+                text += event.chunk ?? ""
+                info = event.info ?? info
+                withUnsafeCurrentTask { $0?.cancel() }
+            }
+            return (text, info)
+        }
+        let (text, info) = try await task.value
+        #expect(info?.stopReason == .cancelled && session.messages.last == .assistant(text))
+    }
+
+    @Test func noChangeOfTheMessagesIsLost() async throws {
+        let session = ChatSession(StandInModel("Yes.").model)
+        await withTaskGroup(of: Void.self) { group in
+            for number in 0..<200 {
+                group.addTask { session.withMessages { $0.append(.user("\(number)")) } }
+            }
+        }
+        #expect(Set(session.messages.map(\.content)).count == 200)
+        try await session.respond(to: "All there?")
+        #expect(session.messages.count == 202)
+    }
+
+    @Test func sessionsAreObservable() async throws {
+        let session = ChatSession(StandInModel("Yes.").model)
+        let apple = ModelSession(model: session.model)
+        let changed = Collected<String>()
+        func observe() {
+            withObservationTracking {
+                _ = session.messages
+            } onChange: {
+                changed.append("messages")
+            }
+            withObservationTracking {
+                _ = session.isResponding
+            } onChange: {
+                changed.append("isResponding")
+            }
+            withObservationTracking {
+                _ = session.generateParameters
+            } onChange: {
+                changed.append("parameters")
+            }
+            withObservationTracking {
+                _ = apple.transcript
+            } onChange: {
+                changed.append("transcript")
+            }
+        }
+        observe()
+        session.generateParameters.maxTokens = 5
+        #expect(changed.values == ["parameters"])
+        try await session.respond(to: "Are you there?")
+        #expect(Set(changed.values) == ["parameters", "messages", "isResponding"])
+        try await apple.respond(to: "Are you there?")
+        #expect(changed.values.contains("transcript"))
     }
 
     @Test func aFailedRequestChangesNothing() async throws {

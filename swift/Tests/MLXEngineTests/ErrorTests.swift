@@ -48,7 +48,7 @@ import Testing
             Set(levels.values)
                 == Set([.error, .warning, .info, .debug].map { (level: EngineLog.Level) in level.rawValue }))
         let phases = try Self.constants("MLXE_PHASE_")
-        #expect(phases.count == 7)
+        #expect(phases.count == 9)
         for value in phases.values {
             var event = mlxe_load_event_t()
             event.phase = value
@@ -57,6 +57,15 @@ import Testing
         var unknown = mlxe_load_event_t()
         unknown.phase = 99
         #expect(LoadingPhase(unknown) == nil)
+    }
+
+    @Test func everyCodeIsAnNSErrorOfItsOwn() {
+        for code in EngineError.Code.names.keys {
+            let error = EngineError(code, "in detail", summary: "in brief", phase: "loadingWeights") as NSError
+            #expect(error.domain == "MLXEngine.EngineError" && error.code == Int(code.rawValue))
+            #expect(error.localizedDescription == "in brief" && error.localizedFailureReason == "in detail")
+            #expect(error.userInfo["MLXEnginePhase"] as? String == "loadingWeights")
+        }
     }
 
     @Test func unknownCodesSurvive() {

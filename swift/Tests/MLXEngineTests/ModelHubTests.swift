@@ -98,6 +98,39 @@ struct ModelHubTests {
         }
     }
 
+    @Test func aLoadThatDownloadsMovesWithinItsFile() async throws {
+        try await withHub(rate: 2_000_000) { hub, _ in
+            var updates: [LoadingUpdate] = []
+            for try await update in hub.loading("org/tiny") {
+                updates.append(update)
+            }
+            #expect(updates.first?.phase == .downloadingConfig && updates.last?.phase == .ready)
+            let downloading = updates.filter { if case .downloadingWeights = $0.phase { true } else { false } }
+            #expect(downloading.count > 5 && Set(downloading.map(\.estimatedProgress)).count > 5)
+            let bytes = downloading.compactMap { $0.progress?.bytesDone }
+            #expect(bytes == bytes.sorted())
+            let progress = updates.map(\.estimatedProgress)
+            #expect(progress == progress.sorted())
+            // Thirty a second, and a few that have to be told.
+            let time = (downloading.last?.elapsed ?? 0) - (downloading.first?.elapsed ?? 0)
+            #expect(Double(downloading.count) < 30 * time + 5, "\(downloading.count) in \(time) s")
+            // The second time it is on the disk.
+            let phases = Collected<LoadingPhase>()
+            _ = try await hub.load("org/tiny") { phases.append($0) }
+            #expect(phases.values.first == .readingConfig && phases.values.last == .ready)
+        }
+    }
+
+    @Test func aHostThatCannotBeFoundIsSaidAtOnce() async throws {
+        let folder = FileManager.default.temporaryDirectory.appending(path: "mlx-hub-\(UUID().uuidString)")
+        let hub = try ModelHub(HubOptions(directory: folder, endpoint: "http://nowhere.invalid"))
+        let start = ContinuousClock.now
+        let error = await engineError { try await hub.load("org/tiny") }
+        #expect(error?.code == .network && error?.phase == "downloadingConfig")
+        #expect(error?.summary.contains("nowhere.invalid") == true && error?.summary.contains("offline") == true)
+        #expect(ContinuousClock.now - start < .seconds(10))
+    }
+
     @Test func aDownloadPausesAndGoesOn() async throws {
         try await withHub(rate: Self.slow) { hub, server in
             let download = hub.download(id: "org/tiny")
@@ -123,7 +156,7 @@ struct ModelHubTests {
                     withUnsafeCurrentTask { $0?.cancel() }
                 }
             }
-            _ = await reader.result
+            await #expect(throws: CancellationError.self) { try await reader.value }
             await #expect(throws: CancellationError.self) { try await download.directory }
             // What has arrived is kept, and the next download ends well.
             try server.setRate(0)

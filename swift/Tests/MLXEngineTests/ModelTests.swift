@@ -10,7 +10,7 @@ import Testing
             #expect(try tokenizer.decode(tokenizer.encode(text)) == text)
         }
         #expect(tokenizer.vocabularySize == 2048 && tokenizer.hasChatTemplate)
-        let eos = try tokenizer.eosTokens
+        let eos = tokenizer.eosTokens
         #expect(try tokenizer.decode(eos, skipSpecialTokens: true).isEmpty && !eos.isEmpty)
         // It may outlive its model.
         let other = try await LanguageModel.load(directory: Fixtures.tiny).tokenizer
@@ -98,7 +98,7 @@ import Testing
         let loader = ModelLoader()
         #expect(loader.phase == nil && !loader.isLoading)
         let task = loader.load(ModelConfiguration(directory: Fixtures.tiny))
-        #expect(loader.phase == .downloadingConfig && loader.isLoading)
+        #expect(loader.phase == .readingConfig && loader.status == "Reading configuration" && loader.isLoading)
         await task.value
         #expect(loader.phase == .ready && loader.estimatedProgress == 1 && loader.error == nil)
         #expect(loader.model?.info.modelType == "qwen3")
@@ -109,8 +109,9 @@ import Testing
     @Test @MainActor func aFailureIsShown() async {
         let loader = ModelLoader()
         await loader.load(ModelConfiguration(directory: URL(filePath: "/nowhere"))).value
-        #expect(loader.error?.code == .notFound && loader.error?.phase == "downloadingConfig")
+        #expect(loader.error?.code == .notFound && loader.error?.phase == "readingConfig")
         #expect(loader.phase == loader.error.map { .failed($0) } && loader.model == nil)
+        #expect(loader.status == loader.error?.localizedDescription)
     }
 
     @Test @MainActor func cancellingAndLoadingAnotherLeaveNoTrace() async {

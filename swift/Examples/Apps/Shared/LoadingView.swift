@@ -6,14 +6,14 @@ struct LoadingView: View {
     let loader: ModelLoader
 
     var body: some View {
-        if let phase = loader.phase {
+        if loader.phase != nil {
             HStack {
                 if let error = loader.error {
                     Label(error.localizedDescription, systemImage: "exclamationmark.triangle")
                         .foregroundStyle(.red)
                 } else if loader.isLoading {
                     ProgressView(value: loader.estimatedProgress) {
-                        Text(phase.description).font(.caption)
+                        Text(loader.status).font(.caption)
                     }
                     Button("Cancel", systemImage: "xmark.circle.fill", action: loader.cancel)
                         .labelStyle(.iconOnly)

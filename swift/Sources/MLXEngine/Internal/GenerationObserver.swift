@@ -50,6 +50,21 @@ package final class GenerationObserver: Sendable {
         return callbacks
     }
 
+    /// An event that does not come from C.
+    func hear(_ event: GenerationEvent) {
+        switch (hearing, event) {
+        case (.events(let onEvent), _): onEvent(event)
+        case (.text(let onText), .token(let token)) where !token.text.isEmpty: onText(token.text)
+        case (.text(let onText), .text(let text)): onText(text)
+        default: break
+        }
+    }
+
+    /// The end of what does not come from C.
+    func end(_ result: Result<GenerateCompletionInfo, any Error>) {
+        onDone(result)
+    }
+
     private func done(_ stats: UnsafePointer<mlxe_generation_stats_t>?, _ error: OpaquePointer?) {
         if let stats {
             onDone(.success(GenerateCompletionInfo(stats.pointee)))

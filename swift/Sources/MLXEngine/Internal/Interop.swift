@@ -21,7 +21,9 @@ final class Handle: @unchecked Sendable {
 extension EngineError {
     /// Reads an error that the C library still owns.
     init(borrowing error: OpaquePointer) {
-        self.init(Code(mlxe_error_code(error)), String(cString: mlxe_error_message(error)))
+        self.init(
+            Code(mlxe_error_code(error)), String(cString: mlxe_error_message(error)),
+            summary: String(cString: mlxe_error_summary(error)))
     }
 }
 
@@ -63,6 +65,18 @@ func text(_ data: UnsafeRawPointer?, count: Int) -> String {
 /// A copy of NUL-terminated text; nil for NULL.
 func text(_ data: UnsafePointer<CChar>?) -> String? {
     data.map { String(cString: $0) }
+}
+
+extension URL {
+    /// The path of a file URL.
+    var checkedPath: String {
+        get throws(EngineError) {
+            guard isFileURL else {
+                throw EngineError(.invalidArgument, "\(absoluteString) is not the URL of a file or folder")
+            }
+            return path
+        }
+    }
 }
 
 /// Lends a string to C for the duration of a call.

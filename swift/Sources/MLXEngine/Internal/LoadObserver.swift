@@ -5,20 +5,49 @@ import Foundation
 final class LoadObserver: Sendable {
     typealias Completion = @Sendable (Result<LanguageModel, any Error>) -> Void
 
+    private struct State {
+        var rate = ScreenRate()
+        /// The last update, once it has come.
+        var end: LoadingUpdate?
+    }
+
+    private let name: String
     private let onUpdate: @Sendable (LoadingUpdate) -> Void
     private let onDone: Completion
+    private let state = Locked(State())
 
-    private init(onUpdate: @escaping @Sendable (LoadingUpdate) -> Void, onDone: @escaping Completion) {
+    init(name: String, onUpdate: @escaping @Sendable (LoadingUpdate) -> Void, onDone: @escaping Completion) {
+        self.name = name
         self.onUpdate = onUpdate
         self.onDone = onDone
     }
 
-    /// Starts a load. `onDone` is called exactly once: on a thread of the library, or before this returns if the load
-    /// is not accepted.
+    /// Starts a load. `onDone` is called exactly once, after a terminal update: on a thread of the library, or before
+    /// this returns if the load is not accepted or was cancelled beforehand.
     static func start(
-        _ configuration: ModelConfiguration, on engine: Engine, slot: TaskSlot,
+        _ configuration: ModelConfiguration, on engine: Engine?, slot: TaskSlot,
         onUpdate: @escaping @Sendable (LoadingUpdate) -> Void, onDone: @escaping Completion
     ) {
+        let observer = LoadObserver(name: configuration.name, onUpdate: onUpdate, onDone: onDone)
+        do {
+            if slot.isCancelled { throw CancellationError() }
+            if case .standIn(let model) = configuration.source {
+                return model.load(slot: slot, observer)
+            }
+            let engine = try engine ?? .shared()
+            try configuration.withCOptions { options in
+                var callbacks = observer.retainedCallbacks()
+                try slot.start {
+                    mlxe_load_start(engine.handle.pointer, configuration.hub?.handle.pointer, options, &callbacks, &$0)
+                }
+            }
+        } catch {
+            observer.end(.failure(error))
+        }
+    }
+
+    /// Callbacks for C, which own the observer from here on.
+    private func retainedCallbacks() -> mlxe_load_callbacks_t {
         var callbacks = mlxe_load_callbacks_t()
         callbacks.struct_size = MemoryLayout<mlxe_load_callbacks_t>.size
         callbacks.on_event = { context, event in
@@ -29,35 +58,63 @@ final class LoadObserver: Sendable {
             CallbackContext.borrowed(context, as: LoadObserver.self).done(model, error)
         }
         callbacks.drop = CallbackContext.drop
-        do {
-            try configuration.withCOptions { options in
-                callbacks.user_data = CallbackContext.retained(LoadObserver(onUpdate: onUpdate, onDone: onDone))
-                try slot.start {
-                    mlxe_load_start(engine.handle.pointer, configuration.hub?.handle.pointer, options, &callbacks, &$0)
-                }
-            }
-        } catch {
-            onDone(.failure(error))
-        }
+        callbacks.user_data = CallbackContext.retained(self)
+        return callbacks
     }
 
     private func event(_ event: mlxe_load_event_t) {
-        guard let phase = LoadingPhase(event) else { return }
-        onUpdate(
-            LoadingUpdate(
-                phase: phase, estimatedProgress: event.estimated_progress,
-                progress: event.progress.map { ModelProgress($0.pointee) }, memoryInUse: event.memory_bytes,
-                elapsed: event.elapsed_seconds))
+        if let phase = LoadingPhase(event) {
+            update(
+                LoadingUpdate(
+                    phase: phase, description: text(event.description) ?? phase.description,
+                    estimatedProgress: event.estimated_progress,
+                    progress: event.progress.map { ModelProgress($0.pointee) },
+                    memoryInUse: event.memory_bytes, elapsed: event.elapsed_seconds))
+        }
+    }
+
+    /// Passes on an update, unless there are too many to be shown.
+    func update(_ update: LoadingUpdate) {
+        let shows = state.withLock { state in
+            if update.isTerminal {
+                state.end = update
+            }
+            return state.rate.shows(update)
+        }
+        if shows {
+            onUpdate(update)
+        }
     }
 
     private func done(_ model: OpaquePointer?, _ error: OpaquePointer?) {
         if let model {
             let handle = Handle(model) { mlxe_model_free($0) }
-            onDone(Result { try LanguageModel(handle) })
+            end(Result { try LanguageModel(handle, name: name) })
         } else if let error {
-            onDone(.failure(EngineError(borrowing: error).orCancellation))
+            end(.failure(EngineError(borrowing: error).orCancellation))
         } else {
-            onDone(.failure(EngineError(.internal, "a load ended with neither a model nor an error")))
+            end(.failure(EngineError(.internal, "a load ended with neither a model nor an error")))
+        }
+    }
+
+    /// Ends the load, after a terminal update.
+    func end(_ result: Result<LanguageModel, any Error>) {
+        let last = state.withLock { $0.end }
+        guard case .failure(let error) = result else { return onDone(result) }
+        if case .failed(let failure) = last?.phase {
+            return onDone(.failure(failure))
+        }
+        let phase = error is CancellationError ? LoadingPhase.cancelled : .failed(EngineError(any: error))
+        // A load that was refused has no events of its own.
+        if last == nil {
+            update(
+                LoadingUpdate(
+                    phase: phase, description: phase.description, estimatedProgress: 0, memoryInUse: 0, elapsed: 0))
+        }
+        if case .failed(let failure) = phase {
+            onDone(.failure(failure))
+        } else {
+            onDone(.failure(CancellationError()))
         }
     }
 }
@@ -67,6 +124,11 @@ extension EngineError {
     var orCancellation: any Error {
         code == .cancelled ? CancellationError() : self
     }
+
+    /// The error as one of ours.
+    init(any error: any Error) {
+        self = error as? EngineError ?? EngineError(.internal, "\(error)")
+    }
 }
 
 extension LoadingPhase {
@@ -75,6 +137,8 @@ extension LoadingPhase {
         let progress = event.progress.map { ModelProgress($0.pointee) }
         let (file, index, total) = (progress?.file ?? "", progress?.fileIndex ?? 0, progress?.totalFiles ?? 0)
         switch event.phase {
+        case MLXE_PHASE_READING_CONFIG:
+            self = .readingConfig
         case MLXE_PHASE_DOWNLOADING_CONFIG:
             self = .downloadingConfig
         case MLXE_PHASE_DOWNLOADING_WEIGHTS:
@@ -89,8 +153,12 @@ extension LoadingPhase {
         case MLXE_PHASE_READY:
             self = .ready
         case MLXE_PHASE_FAILED:
-            let error = EngineError(.init(event.error_code), text(event.error_message) ?? "")
-            self = .failed(LoadingError(phase: text(event.failed_phase) ?? "", error: error))
+            self = .failed(
+                EngineError(
+                    .init(event.error_code), text(event.error_message) ?? "", summary: text(event.error_summary),
+                    phase: text(event.failed_phase), sentence: text(event.description)))
+        case MLXE_PHASE_CANCELLED:
+            self = .cancelled
         default:
             return nil
         }
