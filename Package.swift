@@ -2,7 +2,8 @@
 import PackageDescription
 
 // The C library that MLXEngine stands on, in this order:
-//   MLX_ENGINE_LIB_DIR=DIR       libmlx_engine built by cargo (target/debug, target/release), on Linux and macOS
+//   MLX_ENGINE_LIB_DIR=DIR       libmlx_engine built by cargo (target/debug, target/release), on Linux and macOS; for
+//                                this package and its examples: SwiftPM takes no flags from a versioned dependency
 //   MLX_ENGINE_XCFRAMEWORK=PATH  an XCFramework built by `cargo xtask xcframework`
 //   macOS                        the XCFramework of the release below
 //   elsewhere                    an installed library (`make install`), found with pkg-config
@@ -47,8 +48,10 @@ let package = Package(
     ],
     targets: [
         library,
+        // What Debian's Swift lacks, so that programs link there without flags.
+        .target(name: "SwiftRuntimeSupport", path: "swift/Sources/SwiftRuntimeSupport"),
         .target(
-            name: "MLXEngine", dependencies: ["CMLXEngine"], path: "swift/Sources/MLXEngine",
+            name: "MLXEngine", dependencies: ["CMLXEngine", "SwiftRuntimeSupport"], path: "swift/Sources/MLXEngine",
             linkerSettings: linking),
         .executableTarget(
             name: "streaming-benchmark", dependencies: ["MLXEngine", "CMLXEngine"], path: "swift/Benchmarks/Streaming"),

@@ -5,7 +5,5 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 library=$(realpath "$1")
 export MLX_ENGINE_LIB_DIR=$library BIND="$library $(dirname "$(realpath "$library/mlx-engine/mlx")")"
-flags=()
-[ "$(uname)" = Darwin ] || flags+=(-Xlinker --allow-shlib-undefined)
-tools/swift/with-swift.sh swift build -c release --product streaming-benchmark "${flags[@]}"
+tools/swift/with-swift.sh swift build -c release --product streaming-benchmark
 tools/swift/with-swift.sh .build/release/streaming-benchmark tests/fixtures/tiny-qwen3

@@ -4,8 +4,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 modules=$1/foundation-models
-swiftc -swift-version 6 -emit-module -module-name SwiftUI -emit-module-path "$modules/SwiftUI.swiftmodule" \
-    swift/Checks/SwiftUI/SwiftUI.swift
+for module in SwiftUI MLXLMCommon; do
+    swiftc -swift-version 6 -emit-module -module-name $module -emit-module-path "$modules/$module.swiftmodule" \
+        swift/Checks/$module/$module.swift
+done
 # Unused results are what examples are made of.
 swiftc -swift-version 6 -typecheck -parse-as-library -module-name Snippets -I "$modules" -I include -suppress-warnings \
     "$1"/snippets/swift/*.swift

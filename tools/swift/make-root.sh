@@ -1,6 +1,6 @@
 #!/bin/bash
 # usage: make-root.sh DIR
-# A minimal Debian trixie with Swift 6.0, for a Debian host that has no Swift. Needs root. About 2 GB and two minutes.
+# A minimal Debian trixie with Swift 6.0 and git, which SwiftPM needs for packages by their version, for a Debian host that has no Swift. Needs root. About 2 GB and two minutes.
 set -euo pipefail
 dir=$1 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -25,8 +25,9 @@ PATH="$work/x/usr/bin:$PATH" mmdebstrap --quiet --mode=root --variant=apt \
     --dpkgopt='path-exclude=/usr/libexec/swift/bin/sourcekit-lsp' \
     --dpkgopt='path-exclude=/usr/libexec/swift/bin/repl_swift' \
     --dpkgopt='path-exclude=/usr/libexec/swift/lib/libsourcekitdInProc.so' \
-    --include=swiftlang,libc6-dev,libstdc++-14-dev \
+    --include=swiftlang,libc6-dev,libstdc++-14-dev,git,ca-certificates \
     --keyring="$keyring" trixie "$dir.new" "$mirror" >&2
 rm -f "$dir.new"/etc/apt/sources.list "$dir.new"/etc/apt/sources.list.d/*
 # There whole or not at all.
+rm -rf "$dir"
 mv "$dir.new" "$dir"

@@ -32,7 +32,11 @@ def main(folder):
     counts = {}
     for name, text in texts():
         blocks = re.findall(r"^```(\w+)\n(.*?)^```$", text, re.M | re.S)
+        if 2 * len(blocks) != text.count("```"):
+            sys.exit(f"{name}: a code block without a language, or indented: it would not be compiled")
         for number, (language, code) in enumerate(blocks, 1):
+            if language == "sh":
+                continue
             unique = f"{name}{number}"
             if language == "swift" and code.startswith("// swift-tools-version"):
                 path = folder / "manifests" / unique / "Package.swift"

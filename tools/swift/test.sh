@@ -1,8 +1,9 @@
 #!/bin/bash
 # usage: test.sh LIBRARY-FOLDER [INSTRUMENTED-LIBRARY-FOLDER]
 # All tests of the Swift side, against the libmlx_engine in a folder that cargo filled: the package's tests, the examples,
-# the chat on the command line, Apple's bridge on a stand-in, every snippet of the documentation, the documentation
-# itself, formatting; and with a library made for ThreadSanitizer, the stress test under it.
+# the chat on the command line, an app outside the tree, Apple's bridge on a stand-in, every snippet of the documentation
+# and of doc comments, the documentation itself, formatting; and with a library made for ThreadSanitizer, the stress test
+# under it.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 library=$(realpath "$1") instrumented=${2:+$(realpath "$2")}
@@ -17,8 +18,6 @@ in_swift() { tools/swift/with-swift.sh "$@"; }
 step() { printf '\n== %s\n' "$*"; }
 
 flags=(-Xswiftc -warnings-as-errors)
-# Debian's Foundation for Swift leaves symbols of its own open, which GNU ld minds.
-[ "$(uname)" = Darwin ] || flags+=(-Xlinker --allow-shlib-undefined)
 
 step "format"
 in_swift swift format lint --strict --recursive Package.swift swift/Sources swift/Tests swift/Benchmarks swift/Checks \
@@ -45,6 +44,16 @@ Here you are: 🚀'
 [ "$answer" = "$expected" ] || { printf 'expected:\n%s\nfound:\n%s\n' "$expected" "$answer" >&2; cat "$work/chat.log" >&2; exit 1; }
 grep -q '100% Ready' "$work/chat.log"
 echo "$answer"
+
+step "an app that depends on a version of the package"
+if [ "$(uname)" = Darwin ]; then
+    echo "not here: on macOS a version comes with its XCFramework"
+else
+    said=$(tools/swift/check-fresh-package.sh "$library" 2> "$work/fresh.log" | tail -1) || { cat "$work/fresh.log" >&2; exit 1; }
+    [ "$said" = "The capital of France is Paris. Nairobi." ] || { printf 'found: %s\n' "$said" >&2; cat "$work/fresh.log" >&2; exit 1; }
+    if grep -i "warning" "$work/fresh.log"; then exit 1; fi
+    echo "$said"
+fi
 
 step "documentation"
 python3 tools/swift/snippets.py "$work/snippets"

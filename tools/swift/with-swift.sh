@@ -13,7 +13,8 @@ fi
 cache=${MLXE_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}}
 [ -n "${MLXE_CACHE_DIR:-}" ] || cache=$cache/mlx-engine
 root=$cache/swift/trixie
-[ -d "$root" ] || { echo "making a Debian root with Swift in $root" >&2; "$(dirname "$0")/make-root.sh" "$root"; }
+# One without git was made by an earlier version of this script.
+[ -x "$root/usr/bin/git" ] || { echo "making a Debian root with Swift in $root" >&2; "$(dirname "$0")/make-root.sh" "$root"; }
 
 # What the command may need of the environment.
 keep=()
