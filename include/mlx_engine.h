@@ -158,6 +158,12 @@
 /// Work on models, a search or an estimate: mlxe_task_result() returns its result.
 #define MLXE_TASK_HUB 3
 
+/// A score: mlxe_task_scores() returns its result.
+#define MLXE_TASK_SCORE 4
+
+/// Logits: mlxe_task_logits() returns them.
+#define MLXE_TASK_LOGITS 5
+
 /// Continue. Returned by callbacks.
 #define MLXE_CONTINUE 0
 
@@ -294,16 +300,22 @@ typedef struct mlxe_hub_t mlxe_hub_t;
 /// Events of a load that are pulled. Free with mlxe_load_events_free().
 typedef struct mlxe_load_events_t mlxe_load_events_t;
 
+/// Logits, one row a position. Free with mlxe_logits_free().
+typedef struct mlxe_logits_t mlxe_logits_t;
+
 /// A loaded model. Free with mlxe_model_free(); generations keep it alive, so handles can be freed in any order.
 typedef struct mlxe_model_t mlxe_model_t;
+
+/// How likely a continuation is, token by token. Free with mlxe_scores_free().
+typedef struct mlxe_scores_t mlxe_scores_t;
 
 /// A string returned by the library. Free with mlxe_string_free().
 typedef struct mlxe_string_t mlxe_string_t;
 
-/// Long-running work: a load, a generation, a search, an estimate, a download or other work on models. It can be
+/// Long-running work: a load, a generation, a score, a search, an estimate, a download or other work on models. It can be
 /// cancelled, waited for and freed; its result is passed to on_done and returned by the function for its kind
-/// (mlxe_task_kind()): mlxe_task_model(), mlxe_task_stats() or mlxe_task_result(). Free with mlxe_task_free(), which
-/// neither cancels nor waits.
+/// (mlxe_task_kind()): mlxe_task_model(), mlxe_task_stats(), mlxe_task_result(), mlxe_task_scores() or
+/// mlxe_task_logits(). Free with mlxe_task_free(), which neither cancels nor waits.
 typedef struct mlxe_task_t mlxe_task_t;
 
 /// A tokenizer. Immutable. Free with mlxe_tokenizer_free().
@@ -767,6 +779,44 @@ typedef struct mlxe_generate_callbacks_t {
     /// Nothing uses `user_data` any more.
     void (*drop)(void *user_data);
 } mlxe_generate_callbacks_t;
+
+/// A part of the tokens was processed. Valid during the call it is passed to.
+typedef struct mlxe_score_event_t {
+    /// sizeof the struct in the library; later versions append fields.
+    size_t struct_size;
+    /// Tokens processed so far.
+    size_t processed;
+    /// Tokens to process.
+    size_t total;
+} mlxe_score_event_t;
+
+/// Callbacks of mlxe_score_start(). All functions may be NULL. They are called on the engine's thread, one at a time.
+typedef struct mlxe_score_callbacks_t {
+    /// sizeof(mlxe_score_callbacks_t)
+    size_t struct_size;
+    /// Passed to all callbacks.
+    void *user_data;
+    /// A part was processed. Return MLXE_CONTINUE or MLXE_CANCEL.
+    int32_t (*on_event)(void *user_data, const struct mlxe_score_event_t *event);
+    /// It is over. `scores` and `error` are borrowed for the call; one of them is NULL.
+    void (*on_done)(void *user_data, const struct mlxe_scores_t *scores, const struct mlxe_error_t *error);
+    /// Nothing uses `user_data` any more.
+    void (*drop)(void *user_data);
+} mlxe_score_callbacks_t;
+
+/// Callbacks of mlxe_logits_start(). All functions may be NULL. They are called on the engine's thread, one at a time.
+typedef struct mlxe_logits_callbacks_t {
+    /// sizeof(mlxe_logits_callbacks_t)
+    size_t struct_size;
+    /// Passed to all callbacks.
+    void *user_data;
+    /// A part was processed. Return MLXE_CONTINUE or MLXE_CANCEL.
+    int32_t (*on_event)(void *user_data, const struct mlxe_score_event_t *event);
+    /// It is over. `logits` and `error` are borrowed for the call; one of them is NULL.
+    void (*on_done)(void *user_data, const struct mlxe_logits_t *logits, const struct mlxe_error_t *error);
+    /// Nothing uses `user_data` any more.
+    void (*drop)(void *user_data);
+} mlxe_logits_callbacks_t;
 
 #ifdef __cplusplus
 extern "C" {
@@ -1513,6 +1563,105 @@ struct mlxe_error_t *mlxe_generation_stats(const struct mlxe_generation_t *gener
 ///
 /// Any thread, also inside callbacks.
 void mlxe_generation_free(struct mlxe_generation_t *generation);
+
+/// Starts computing how likely `continuation` is after `prompt`, and returns immediately: the log-probability of each of
+/// its tokens, of the logits as the model gives them, at temperature 1. Memory stays bounded, whatever the length.
+///
+/// Token ids are copied. For the perplexity of a whole text the prompt is its first token. `callbacks` may be NULL.
+/// `out_task` may be NULL; otherwise it receives the task, which the caller owns; mlxe_task_scores() returns its result.
+/// Errors: MLXE_ERROR_INVALID_ARGUMENT, also if one of them is empty; MLXE_ERROR_CONTEXT_FULL, MLXE_ERROR_POISONED.
+/// Everything else is reported by the task.
+///
+/// Any thread, also inside callbacks.
+MLXE_MUST_USE
+struct mlxe_error_t *mlxe_score_start(const struct mlxe_model_t *model,
+                                      const uint32_t *prompt,
+                                      size_t prompt_len,
+                                      const uint32_t *continuation,
+                                      size_t continuation_len,
+                                      const struct mlxe_score_callbacks_t *callbacks,
+                                      struct mlxe_task_t **out_task);
+
+/// Starts computing the logits of chosen positions of `tokens`, and returns immediately: those at position 0 are of the
+/// token that may follow the first one.
+///
+/// `positions` are in ascending order; NULL with a `positions_len` of 0 for all of them. Tokens and positions are copied.
+/// `callbacks` may be NULL. `out_task` may be NULL; otherwise it receives the task, which the caller owns;
+/// mlxe_task_logits() returns its result.
+/// Errors: MLXE_ERROR_INVALID_ARGUMENT, also for more than 2^28 values; MLXE_ERROR_POISONED. Everything else is
+/// reported by the task.
+///
+/// Any thread, also inside callbacks.
+MLXE_MUST_USE
+struct mlxe_error_t *mlxe_logits_start(const struct mlxe_model_t *model,
+                                       const uint32_t *tokens,
+                                       size_t tokens_len,
+                                       const size_t *positions,
+                                       size_t positions_len,
+                                       const struct mlxe_logits_callbacks_t *callbacks,
+                                       struct mlxe_task_t **out_task);
+
+/// Waits for a score and returns its result, which the caller owns.
+///
+/// Any thread but the library's own. Errors: as mlxe_task_wait(); MLXE_ERROR_INVALID_ARGUMENT if it is not a score.
+MLXE_MUST_USE struct mlxe_error_t *mlxe_task_scores(const struct mlxe_task_t *task, struct mlxe_scores_t **out_scores);
+
+/// Waits for logits and returns them; the caller owns them.
+///
+/// Any thread but the library's own. Errors: as mlxe_task_wait(); MLXE_ERROR_INVALID_ARGUMENT if the task is another.
+MLXE_MUST_USE struct mlxe_error_t *mlxe_task_logits(const struct mlxe_task_t *task, struct mlxe_logits_t **out_logits);
+
+/// Tokens of the continuation; 0 if `scores` is NULL.
+///
+/// Any thread.
+size_t mlxe_scores_len(const struct mlxe_scores_t *scores);
+
+/// The natural log-probability of each token of the continuation, given everything before it. Borrowed: valid until the
+/// scores are freed. NULL if `scores` is NULL.
+///
+/// Any thread.
+const float *mlxe_scores_logprobs(const struct mlxe_scores_t *scores);
+
+/// The token that the model finds most likely in the place of each of the continuation: where all are equal, it is what a
+/// generation at temperature 0 gives. Borrowed as mlxe_scores_logprobs().
+///
+/// Any thread.
+const uint32_t *mlxe_scores_most_likely(const struct mlxe_scores_t *scores);
+
+/// The log-probability of the whole continuation: the sum of mlxe_scores_logprobs(). 0 if `scores` is NULL.
+///
+/// Any thread.
+double mlxe_scores_total(const struct mlxe_scores_t *scores);
+
+/// The perplexity of the continuation: e to the mean negative log-probability of its tokens. 0 if `scores` is NULL.
+///
+/// Any thread.
+double mlxe_scores_perplexity(const struct mlxe_scores_t *scores);
+
+/// Frees scores. NULL is fine.
+///
+/// Any thread.
+void mlxe_scores_free(struct mlxe_scores_t *scores);
+
+/// How many positions there are; 0 if `logits` is NULL.
+///
+/// Any thread.
+size_t mlxe_logits_rows(const struct mlxe_logits_t *logits);
+
+/// Values a position: the size of the vocabulary. 0 if `logits` is NULL.
+///
+/// Any thread.
+size_t mlxe_logits_columns(const struct mlxe_logits_t *logits);
+
+/// The logits, row by row. Borrowed: valid until they are freed. NULL if `logits` is NULL.
+///
+/// Any thread.
+const float *mlxe_logits_data(const struct mlxe_logits_t *logits);
+
+/// Frees logits. NULL is fine.
+///
+/// Any thread.
+void mlxe_logits_free(struct mlxe_logits_t *logits);
 
 /// Makes callbacks that keep the events of a load until they are taken, for programs without callbacks and for event
 /// loops.

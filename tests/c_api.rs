@@ -80,7 +80,7 @@ fn compile_with(source: &str, program: &Path, link: Link, flags: &[&str]) {
         ]),
     };
     command.arg(format!("-Wl,-rpath,{}", deps.display())).arg(format!("-Wl,-rpath,{}", mlx.display()));
-    command.arg("-pthread");
+    command.args(["-pthread", "-lm"]);
     run(&mut command);
 }
 
@@ -119,6 +119,11 @@ fn smoke_static() {
 #[test]
 fn arguments() {
     program("arguments.c", Link::Shared, &[]);
+}
+
+#[test]
+fn score() {
+    program("score.c", Link::Shared, &[]);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use mlx_engine::ErrorKind;
 use mlx_engine::chat::ChatSession;
-use mlx_engine::engine::{Control, Engine, Model, Observer};
+use mlx_engine::engine::{Control, Engine, Model, Observer, ScoreEvent};
 use mlx_engine::generate::{GenerateOptions, GenerationEvent, GenerationStats, StopReason};
 use mlx_engine::load::ModelConfiguration;
 use once_cell::sync::Lazy;
@@ -276,6 +276,80 @@ fn logprobs_describe_the_choice() {
             assert!((f64::from(token.logprob.unwrap()) - want).abs() < 1e-3);
         }
     }
+}
+
+/// A long answer, whose tokens were computed one by one: processed in chunks they have the same probabilities.
+#[test]
+fn scores_are_those_of_generated_tokens() {
+    let question = prompt("Tell me a story.");
+    let options =
+        GenerateOptions { temperature: Some(1.0), seed: Some(3), ignore_eos: true, logprobs: Some(1), ..limited(300) };
+    let a = answer(question.clone(), options);
+    assert_eq!(a.tokens.len(), 300);
+    let scores = model().score(question.clone(), a.tokens.clone()).unwrap().wait().unwrap();
+    assert!(scores.logprobs.len() == 300 && scores.most_likely.len() == 300);
+    let tokens = a.events.iter().filter_map(|e| match e {
+        GenerationEvent::Token { token, .. } => Some(token),
+        _ => None,
+    });
+    // The weights are 4-bit and the activations bf16, which rounds differently for one row and for many.
+    let (mut total, mut agree, mut off) = (0.0, 0, 0.0);
+    for (i, token) in tokens.enumerate() {
+        let logprob = token.logprob.unwrap();
+        assert!((scores.logprobs[i] - logprob).abs() < 0.2, "{i}: {} and {logprob}", scores.logprobs[i]);
+        off += (scores.logprobs[i] - logprob).abs();
+        agree += usize::from(scores.most_likely[i] == token.top[0].0);
+        total += f64::from(logprob);
+    }
+    assert!(agree >= 290 && off < 300.0 * 0.02, "{agree} agree, {off} off");
+    assert!((scores.total() - total).abs() < 3.0 && (scores.perplexity().ln() + scores.total() / 300.0).abs() < 1e-9);
+
+    let all: Vec<u32> = question.iter().chain(&a.tokens).copied().collect();
+    let whole = model().logits(all.clone()).unwrap().wait().unwrap();
+    assert_eq!((whole.rows, whole.values.len()), (all.len(), all.len() * whole.columns));
+    let positions = vec![0, 1, 126, 127, 128, 129, 255, 256, all.len() - 2];
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let events = heard.clone();
+    let observer = move |event: &ScoreEvent| {
+        events.lock().unwrap().push((event.processed, event.total));
+        Control::Continue
+    };
+    let some = model().logits_at(all.clone(), positions.clone(), observer).unwrap().wait().unwrap();
+    assert_eq!(some.rows, positions.len());
+    for (row, position) in some.values.chunks_exact(some.columns).zip(positions) {
+        let whole = &whole.values[position * whole.columns..][..whole.columns];
+        assert!(row.iter().zip(whole).all(|(a, b)| (a - b).abs() < 0.3), "{position}");
+    }
+    // The last token is not needed.
+    let total = all.len() - 1;
+    assert_eq!(
+        *heard.lock().unwrap(),
+        (1..)
+            .map(|i| (i * 128).min(total))
+            .take_while(|n| *n < total)
+            .chain([total])
+            .map(|n| (n, total))
+            .collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn scores_and_logits_check_their_arguments() {
+    let kind = |result: mlx_engine::Result<()>| result.unwrap_err().kind();
+    let score = |prompt: &[u32], more: &[u32]| kind(model().score(prompt.to_vec(), more.to_vec()).map(drop));
+    let size = model().info().vocab_size as u32;
+    assert_eq!(score(&[], &[1]), ErrorKind::InvalidArgument);
+    assert_eq!(score(&[1], &[]), ErrorKind::InvalidArgument);
+    assert_eq!(score(&[1], &[size]), ErrorKind::InvalidArgument);
+    let context = model().info().context_length.unwrap() as usize;
+    assert_eq!(score(&[1], &vec![1; context]), ErrorKind::ContextFull);
+    let heard = |_: &ScoreEvent| Control::Continue;
+    let at = |positions: &[usize]| kind(model().logits_at(vec![1, 2, 3], positions.to_vec(), heard).map(drop));
+    for wrong in [&[][..], &[3], &[1, 1], &[2, 1]] {
+        assert_eq!(at(wrong), ErrorKind::InvalidArgument, "{wrong:?}");
+    }
+    let task = model().score_observed(vec![1], vec![2; 400], |_: &ScoreEvent| Control::Cancel).unwrap();
+    assert_eq!(task.wait().unwrap_err().kind(), ErrorKind::Cancelled);
 }
 
 #[test]

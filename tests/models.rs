@@ -35,6 +35,24 @@ fn logits_and_greedy_tokens_agree_with_the_reference() {
         if error.is_nan() || error > TOLERANCE {
             return Err(format!("logits are off by {error:.2e}"));
         }
+        let fits = model.info().context_length.is_none_or(|n| recipe.prompt.len() <= n as usize);
+        let scores = model.score(recipe.prompt[..1].to_vec(), recipe.prompt[1..].to_vec());
+        if scores.is_ok() != fits {
+            return Err("a score minds the context".into());
+        }
+        let scores = scores.map_or(Ok(Default::default()), |task| task.wait()).map_err(|e| e.to_string())?;
+        for (i, (row, token)) in golden.logits.chunks_exact(golden.vocab).zip(&recipe.prompt[1..]).enumerate() {
+            if !fits {
+                break;
+            }
+            let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let mass: f64 = row.iter().map(|&x| f64::from(x - largest).exp()).sum();
+            let want = f64::from(row[*token as usize] - largest) - mass.ln();
+            let got = f64::from(scores.logprobs[i]);
+            if (got - want).abs() > 2e-3 * want.abs().max(1.0) || scores.logprobs.len() != recipe.prompt.len() - 1 {
+                return Err(format!("token {i} scores {got}, not {want}"));
+            }
+        }
         let greedy = |prefill_step_size| {
             let max_context = Some(4096);
             let options =

@@ -26,6 +26,8 @@ pub enum Command {
     Generate(GenerateArgs),
     /// Write the logits of every position of a sequence to a file
     Logits(LogitsArgs),
+    /// Score a text: the log-probability of its tokens, and its perplexity
+    Score(ScoreArgs),
     /// Download a model, or update one
     Pull(PullArgs),
     /// Search the Hub for models
@@ -266,6 +268,30 @@ pub struct LogitsArgs {
     /// A safetensors file to write, with the f32 tensor `logits`, one row per token
     #[arg(long, short, value_name = "FILE")]
     pub out: PathBuf,
+}
+
+#[derive(Args)]
+pub struct ScoreArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// The text; without text, file or tokens: standard input
+    #[arg(value_name = "TEXT", conflicts_with_all = ["file", "tokens"])]
+    pub text: Option<String>,
+    /// The file with the text
+    #[arg(long, value_name = "FILE", conflicts_with = "tokens")]
+    pub file: Option<PathBuf>,
+    /// The text as token ids; no tokenizer is needed
+    #[arg(long, value_name = "1,2,3", value_delimiter = ',')]
+    pub tokens: Option<Vec<u32>>,
+    /// A prompt that precedes the text and is not scored [default: the text's first token]
+    #[arg(long, short, value_name = "TEXT", conflicts_with_all = ["tokens", "context"])]
+    pub prompt: Option<String>,
+    /// Scores a long text in parts of this many tokens, at least 2 [default: the model's context length, at most 4096]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
+    pub context: Option<u32>,
+    /// Prints one JSON object: tokens, their log-probabilities, the most likely ones, total, perplexity
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Args)]

@@ -12,6 +12,7 @@ mod options;
 mod out;
 mod pull;
 mod run;
+mod score;
 mod search;
 mod storage;
 mod text;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         Command::Run(a) => run::run(&a),
         Command::Generate(a) => generate::generate(&a),
         Command::Logits(a) => generate::logits(&a),
+        Command::Score(a) => score::score(&a),
         Command::Pull(a) => pull::pull(&a),
         Command::Search(a) => search::search(&a),
         Command::Fit(a) => fit::fit(&a),

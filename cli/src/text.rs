@@ -11,7 +11,7 @@ use crate::failure::{Failure, Result};
 use crate::out::say;
 
 /// The argument, or all of standard input.
-fn text_or_stdin(argument: Option<&String>) -> Result<String> {
+pub fn text_or_stdin(argument: Option<&String>) -> Result<String> {
     match argument {
         Some(text) => Ok(text.clone()),
         None => {

@@ -24,7 +24,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 pub(crate) use background::background;
-pub use logits::Logits;
+pub use logits::{Logits, ScoreEvent, Scores};
 pub use model::Model;
 pub use options::EngineOptions;
 pub(crate) use panic::panic_error;

@@ -29,6 +29,7 @@ mod process;
 mod process_options;
 mod progress;
 mod queue;
+mod scores;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -55,6 +56,7 @@ pub use optional::*;
 pub use process::*;
 pub use process_options::*;
 pub use progress::*;
+pub use scores::*;
 pub use task::*;
 pub use text::*;
 pub use tokenizer::*;

@@ -1,17 +1,18 @@
 //! Tasks: long work that was started.
 
 use std::any::Any;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{free, guard, mlxe_error_t, out, required};
-use crate::engine::{AnyTask, Model, Task};
+use crate::engine::{AnyTask, Logits, Model, Scores, Task};
 use crate::error::{Error, Result};
 use crate::generate::GenerationStats;
 
-/// Long-running work: a load, a generation, a search, an estimate, a download or other work on models. It can be
+/// Long-running work: a load, a generation, a score, a search, an estimate, a download or other work on models. It can be
 /// cancelled, waited for and freed; its result is passed to on_done and returned by the function for its kind
-/// (mlxe_task_kind()): mlxe_task_model(), mlxe_task_stats() or mlxe_task_result(). Free with mlxe_task_free(), which
-/// neither cancels nor waits.
+/// (mlxe_task_kind()): mlxe_task_model(), mlxe_task_stats(), mlxe_task_result(), mlxe_task_scores() or
+/// mlxe_task_logits(). Free with mlxe_task_free(), which neither cancels nor waits.
 pub struct mlxe_task_t(Box<dyn AnyTask>);
 
 impl mlxe_task_t {
@@ -47,6 +48,10 @@ pub const MLXE_TASK_LOAD: i32 = 1;
 pub const MLXE_TASK_GENERATION: i32 = 2;
 /// Work on models, a search or an estimate: mlxe_task_result() returns its result.
 pub const MLXE_TASK_HUB: i32 = 3;
+/// A score: mlxe_task_scores() returns its result.
+pub const MLXE_TASK_SCORE: i32 = 4;
+/// Logits: mlxe_task_logits() returns them.
+pub const MLXE_TASK_LOGITS: i32 = 5;
 
 /// What a task is, and so which function returns its result: MLXE_TASK_*; MLXE_TASK_OTHER if `task` is NULL. Later
 /// versions may have more kinds.
@@ -63,6 +68,10 @@ pub unsafe extern "C" fn mlxe_task_kind(task: *const mlxe_task_t) -> i32 {
         MLXE_TASK_GENERATION
     } else if any.is::<Task<String>>() {
         MLXE_TASK_HUB
+    } else if any.is::<Task<Arc<Scores>>>() {
+        MLXE_TASK_SCORE
+    } else if any.is::<Task<Arc<Logits>>>() {
+        MLXE_TASK_LOGITS
     } else {
         MLXE_TASK_OTHER
     }

@@ -29,6 +29,7 @@ pub fn generate(check: bool) -> Result {
         "generate_options",
         "generate",
         "generation",
+        "scores",
         "events",
         "copies",
     ] {

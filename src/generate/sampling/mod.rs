@@ -210,6 +210,16 @@ impl Sampler {
     }
 }
 
+/// The log-probability of a token by these logits, and the most likely one.
+///
+/// # Errors
+/// As [`Sampler::sample`] for logits that are not finite.
+pub(crate) fn score(logits: &[f32], token: u32) -> Result<(f32, u32)> {
+    let stats = softmax::scan(logits)?;
+    let logit = logits.get(token as usize).ok_or_else(|| Error::internal("a token beyond the logits"))?;
+    Ok((stats.logprob(*logit), softmax::argmax(logits, stats.max)))
+}
+
 /// The candidate at the fraction `at` (0 to below 1) of the cumulative probability.
 fn pick(candidates: &[(u32, f32)], at: f64) -> (u32, f32) {
     let total: f64 = candidates.iter().map(|&(_, p)| f64::from(p)).sum();
