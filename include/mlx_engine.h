@@ -86,7 +86,7 @@
 /// MLX reported an error.
 #define MLXE_ERROR_MLX 9
 
-/// Device or host memory ran out, or a configured limit would be exceeded.
+/// Device or host memory ran out.
 #define MLXE_ERROR_OUT_OF_MEMORY 10
 
 /// The work was cancelled.
@@ -258,6 +258,9 @@
 /// The context is full.
 #define MLXE_STOP_CONTEXT_FULL 5
 
+/// `timeout_seconds` were over.
+#define MLXE_STOP_TIMEOUT 6
+
 /// The prefix store is off.
 #define MLXE_REUSE_DISABLED 0
 
@@ -384,6 +387,14 @@ typedef struct mlxe_memory_t {
     size_t limit;
 } mlxe_memory_t;
 
+/// An optional floating-point number. Set it with mlxe_float(); all zero means not set.
+typedef struct mlxe_opt_float_t {
+    /// Whether `value` is set.
+    bool given;
+    /// The number.
+    double value;
+} mlxe_opt_float_t;
+
 /// How to set up an engine. Initialise with mlxe_engine_options_init().
 typedef struct mlxe_engine_options_t {
     /// sizeof(mlxe_engine_options_t)
@@ -398,6 +409,14 @@ typedef struct mlxe_engine_options_t {
     /// Bytes of state kept from generations for later prompts with the same beginning, least recently used first to go;
     /// 0 keeps none. Default: an eighth of the memory that is free when the engine starts.
     struct mlxe_opt_u64_t prefix_bytes;
+    /// How many generations hold state at once at most; others wait. At least 1. Default: 64.
+    struct mlxe_opt_int_t max_sequences;
+    /// How many generations may wait to be begun; beyond that new ones are refused, with the error for busy. At least
+    /// 1. Default: 1024.
+    struct mlxe_opt_int_t max_queue;
+    /// While a prompt is processed, answers under way get their next token after at most this many seconds, in addition
+    /// to the time of one layer and of the step itself. At least 0. Default: 0.05.
+    struct mlxe_opt_float_t token_gap_seconds;
 } mlxe_engine_options_t;
 
 /// Where models are kept and where they come from. Initialise with mlxe_hub_options_init().
@@ -581,14 +600,6 @@ typedef struct mlxe_template_options_t {
     bool special_tokens_in_data;
 } mlxe_template_options_t;
 
-/// An optional floating-point number. Set it with mlxe_float(); all zero means not set.
-typedef struct mlxe_opt_float_t {
-    /// Whether `value` is set.
-    bool given;
-    /// The number.
-    double value;
-} mlxe_opt_float_t;
-
 /// A token and a number: a bias, or a log-probability.
 typedef struct mlxe_token_value_t {
     /// The token's id.
@@ -696,6 +707,12 @@ typedef struct mlxe_generate_options_t {
     struct mlxe_opt_int_t quantized_kv_start;
     /// Prompt tokens processed per step. At least 1. Default: chosen for model and device.
     struct mlxe_opt_int_t prefill_step_size;
+    /// Which of the waiting generations is begun first: the one with the highest priority, and of those the one that
+    /// was started first. Default: 0.
+    struct mlxe_opt_int_t priority;
+    /// Seconds, counted from the start and including the time in the queue, after which the generation ends with what
+    /// it has. Above 0. Default: no limit.
+    struct mlxe_opt_float_t timeout_seconds;
     /// Prompt lookup: how many tokens to propose per step at most, namely those that followed where the latest ones
     /// occurred before. At most 15. Default: 0, which is off.
     struct mlxe_opt_int_t prompt_lookup_tokens;
@@ -736,11 +753,13 @@ typedef struct mlxe_generation_stats_t {
     size_t prompt_tokens;
     /// Tokens of the answer.
     size_t generated_tokens;
-    /// Seconds from the start until the prompt was processed.
+    /// Seconds from the start until the engine began to work on it.
+    double queue_seconds;
+    /// Seconds of work on the prompt. While others are decoded in between, their time is not counted.
     double prompt_seconds;
-    /// Seconds from then until the end.
+    /// Seconds from the end of the prompt until the end.
     double generation_seconds;
-    /// Seconds from the start to the first token; negative if there was none.
+    /// Seconds from the start, queue included, to the first token; negative if there was none.
     double time_to_first_token;
     /// Prompt tokens processed per second, not counting reused ones.
     double prompt_tokens_per_second;
@@ -1271,10 +1290,25 @@ MLXE_MUST_USE struct mlxe_error_t *mlxe_hub_catalog_add(const struct mlxe_hub_t 
 /// Any thread.
 MLXE_MUST_USE struct mlxe_error_t *mlxe_model_clone(const struct mlxe_model_t *model, struct mlxe_model_t **out_model);
 
-/// Releases a handle. The weights are freed with the last handle and generation. NULL is fine.
+/// Releases a handle. The weights are freed after the last handle and generation: this may return before that, and
+/// mlxe_model_unload_start() says when it is done. NULL is fine.
 ///
 /// Any thread, also inside callbacks.
 void mlxe_model_free(struct mlxe_model_t *model);
+
+/// Unloads a model although handles are left: generations of it end as cancelled, and functions that compute with it
+/// fail with MLXE_ERROR_INVALID_ARGUMENT. When the task is over its memory is free, so that another model can be loaded
+/// without room for both. mlxe_model_free() alone returns before that.
+///
+/// `callbacks` may be NULL. They are called on the engine's thread; there are no events, and the JSON that on_done gets
+/// is an object with `freed_bytes`. `out_task` may be NULL; otherwise it receives the task, which the caller owns; its
+/// result is that of mlxe_task_wait(). The handle stays to be freed.
+///
+/// Any thread, also inside callbacks.
+MLXE_MUST_USE
+struct mlxe_error_t *mlxe_model_unload_start(const struct mlxe_model_t *model,
+                                             const struct mlxe_hub_callbacks_t *callbacks,
+                                             struct mlxe_task_t **out_task);
 
 /// Facts about a model as a JSON object: name, directory, model_type, alias_of, kind, parameters, quantization (mode,
 /// bits, group_size, or null), context_length, vocab_size, layers, hidden_size, weight_bytes, weight_files,
@@ -1461,8 +1495,8 @@ void mlxe_generate_options_init(struct mlxe_generate_options_t *options, size_t 
 ///
 /// `prompt` points to `prompt_len` token ids. They are copied, as are `options` (NULL for the defaults) and what they
 /// point to. `callbacks` may be NULL. `out_task` may be NULL; otherwise it receives the task, which the caller owns.
-/// Errors: MLXE_ERROR_INVALID_ARGUMENT, MLXE_ERROR_CONTEXT_FULL, MLXE_ERROR_POISONED. Everything else is reported by
-/// the task.
+/// Errors: MLXE_ERROR_INVALID_ARGUMENT, MLXE_ERROR_CONTEXT_FULL, MLXE_ERROR_POISONED, MLXE_ERROR_BUSY if as many
+/// generations wait as the engine's `max_queue` allows. Everything else is reported by the task.
 ///
 /// Any thread, also inside callbacks.
 MLXE_MUST_USE

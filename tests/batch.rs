@@ -136,7 +136,7 @@ fn other_kinds_of_caches_are_exactly_as_if_alone() {
 
 fn engine(max_batch: u32) -> Engine {
     let (device, max_batch, prefix_bytes) = (Some(Device::Cpu), Some(max_batch), Some(0));
-    Engine::new(&EngineOptions { device, max_batch, prefix_bytes }).unwrap()
+    Engine::new(&EngineOptions { device, max_batch, prefix_bytes, ..Default::default() }).unwrap()
 }
 
 fn trained() -> ModelConfiguration {

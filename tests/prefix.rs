@@ -15,7 +15,7 @@ use support::{TempDir, bare, load, write_case};
 
 fn engine(prefix_bytes: usize) -> Engine {
     let (device, prefix_bytes) = (Some(Device::Cpu), Some(prefix_bytes as u64));
-    Engine::new(&EngineOptions { device, prefix_bytes, max_batch: Some(4) }).unwrap()
+    Engine::new(&EngineOptions { device, prefix_bytes, max_batch: Some(4), ..Default::default() }).unwrap()
 }
 
 const PLENTY: usize = 1 << 30;

@@ -20,7 +20,8 @@ use support::fixture::cases;
 use support::{TempDir, bare, cpu_engine, load, tokens, write_case};
 
 static MODEL: LazyLock<Model> = LazyLock::new(|| {
-    let options = EngineOptions { device: Some(Device::Cpu), max_batch: Some(6), prefix_bytes: Some(0) };
+    let options =
+        EngineOptions { device: Some(Device::Cpu), max_batch: Some(6), prefix_bytes: Some(0), ..Default::default() };
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-qwen3");
     load(&Engine::new(&options).unwrap(), ModelConfiguration::directory(folder)).unwrap()
 });

@@ -33,7 +33,7 @@ pub enum ErrorKind {
     Template = 8,
     /// MLX reported an error.
     Mlx = 9,
-    /// Device or host memory ran out, or a configured limit would be exceeded.
+    /// Device or host memory ran out.
     OutOfMemory = 10,
     /// The work was cancelled.
     Cancelled = 11,
@@ -53,7 +53,7 @@ pub enum ErrorKind {
     AccessDenied = 18,
     /// The disk is full.
     DiskFull = 19,
-    /// The same model is in use by other work, in this process or another.
+    /// The same model is in use by other work, in this process or another; or as many generations wait as may.
     Busy = 20,
     /// The process was forked from one that had made this, or an engine; it cannot be used here.
     Forked = 21,

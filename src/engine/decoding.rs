@@ -18,6 +18,9 @@ pub(super) trait Owner {
     /// Sequences of this model that are decoded together at most.
     fn max_batch(&self) -> usize;
 
+    /// Bytes of the state of so many positions.
+    fn state_bytes(&self, positions: usize, options: &CacheOptions) -> u64;
+
     fn event(&mut self, event: &GenerationEvent);
 
     /// Whether nobody wants more of it.
@@ -28,6 +31,12 @@ pub(super) trait Owner {
 
     /// A panic left the model in a state that nobody knows.
     fn poison(&self);
+}
+
+/// What a sequence will take that it has not taken yet.
+pub(super) fn promised(owner: &dyn Owner, sequence: &Sequence) -> u64 {
+    let bytes = |positions| owner.state_bytes(positions, sequence.cache_options());
+    bytes(sequence.positions()).saturating_sub(bytes(sequence.position()))
 }
 
 /// A sequence that is decoded.
@@ -75,7 +84,7 @@ impl Stream {
         };
         let mut end = self.guarded(prompt);
         while end.is_none() {
-            end = self.cancelled().or_else(|| self.guarded(|sequence, emit| sequence.accept(&mut next, emit)));
+            end = self.interrupted().or_else(|| self.guarded(|sequence, emit| sequence.accept(&mut next, emit)));
             if !self.sequence.knows_more() {
                 break;
             }
@@ -83,13 +92,19 @@ impl Stream {
         end
     }
 
-    /// Ends it if it was cancelled.
-    fn cancelled(&mut self) -> Option<Result<GenerationStats>> {
-        let cancelled = self.owner.is_cancelled();
-        let end = |sequence: &mut Sequence, emit: &mut dyn FnMut(&GenerationEvent)| {
-            Ok(Some(sequence.end(StopReason::Cancelled, emit)))
+    /// Ends it if it was cancelled, or has taken too long.
+    fn interrupted(&mut self) -> Option<Result<GenerationStats>> {
+        let reason = match self.owner.is_cancelled() {
+            true => StopReason::Cancelled,
+            false if self.sequence.is_overdue() => StopReason::Timeout,
+            false => return None,
         };
-        if cancelled { self.guarded(end) } else { None }
+        self.end(reason)
+    }
+
+    /// Ends it with what it has.
+    fn end(&mut self, reason: StopReason) -> Option<Result<GenerationStats>> {
+        self.guarded(|sequence, emit| Ok(Some(sequence.end(reason, emit))))
     }
 }
 
@@ -122,17 +137,26 @@ impl Decoding {
 
     /// Whether this stream can join.
     pub fn takes(&self, stream: &Stream) -> bool {
-        self.model == stream.owner.model()
-            && self.cache == *stream.sequence.cache_options()
-            && self.streams.len() + self.joining.len() < self.most
+        self.model == stream.owner.model() && self.cache == *stream.sequence.cache_options() && self.count() < self.most
     }
 
     pub fn join(&mut self, stream: Stream, cache: Cache) {
         self.joining.push((stream, cache));
     }
 
+    /// How many sequences it has.
+    pub fn count(&self) -> usize {
+        self.streams.len() + self.joining.len()
+    }
+
+    /// Bytes that they will take and have not taken yet.
+    pub fn promised(&self) -> u64 {
+        let streams = self.streams.iter().chain(self.joining.iter().map(|(stream, _)| stream));
+        streams.map(|stream| promised(&*stream.owner, &stream.sequence)).sum()
+    }
+
     pub fn is_over(&self) -> bool {
-        self.streams.is_empty() && self.joining.is_empty()
+        self.count() == 0
     }
 
     /// The next token of each stream.
@@ -148,6 +172,20 @@ impl Decoding {
         self.streams.drain(..).for_each(|stream| stream.owner.end(Err(error.clone())));
     }
 
+    /// Ends all streams if they are of this model.
+    pub fn cancel(&mut self, model: u64) {
+        if self.model != model {
+            return;
+        }
+        self.batch = Batch::new(self.network.clone(), Layout::best());
+        let joining = self.joining.drain(..).map(|(stream, _)| stream);
+        for mut stream in self.streams.drain(..).chain(joining) {
+            if let Some(end) = stream.end(StopReason::Cancelled) {
+                stream.owner.end(end);
+            }
+        }
+    }
+
     /// As [`fail`](Self::fail), after a panic.
     pub fn panicked(&mut self, error: &Error) {
         self.streams.iter().for_each(|stream| stream.owner.poison());
@@ -156,7 +194,7 @@ impl Decoding {
 
     fn try_step(&mut self, prefixes: &mut Prefixes) -> Result<()> {
         self.admit()?;
-        self.leave(prefixes, |stream, _| stream.cancelled())?;
+        self.leave(prefixes, |stream, _| stream.interrupted())?;
         self.leave(prefixes, |stream, _| stream.propose())?;
         if self.streams.is_empty() {
             return Ok(());

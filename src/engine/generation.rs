@@ -1,19 +1,19 @@
 //! Generations as tasks.
 
-use super::decoding::{Owner, Stream};
-use super::prefix::Trail;
-use super::{Job, Model, Observer, Reporter, Step, Task, Worker};
-use crate::error::{Error, Result};
-use crate::generate::{
-    GenerateOptions, GenerationEvent, GenerationStats, Guides, ModelFacts, Prefill, Request, StopReason,
-};
+use super::decoding::Owner;
+use super::scheduler::Demand;
+use super::{Model, Observer, Reporter, Task};
+use crate::cache::CacheOptions;
+use crate::error::Result;
+use crate::generate::{GenerateOptions, GenerationEvent, GenerationStats, Guides, ModelFacts, Request};
 
 impl Model {
     /// Starts generating after `prompt` (token ids). `observer` hears of prefill and tokens; the task's result is the
     /// statistics, also when it was cancelled.
     ///
     /// # Errors
-    /// At once, without a task, if the options or the prompt are invalid.
+    /// At once, without a task, if the options or the prompt are invalid, or [`ErrorKind::Busy`](crate::ErrorKind::Busy) if
+    /// as many generations wait as [`EngineOptions::max_queue`](super::EngineOptions::max_queue) allows.
     pub fn generate(
         &self,
         prompt: Vec<u32>,
@@ -42,9 +42,10 @@ impl Model {
             tokenizer: self.tokenizer(),
         };
         let request = Request::new(&facts, prompt, options, guides)?;
+        let place = self.engine().enter_queue()?;
         let (reporter, task) = Reporter::new("a generation", Box::new(observer));
-        let owner = Some(Box::new(Listener { model: self.clone(), reporter }));
-        self.engine().spawn(move |_| Box::new(PrefillJob { owner, state: State::Requested(Box::new(request)) }));
+        let owner = Box::new(Listener { model: self.clone(), reporter });
+        self.engine().submit(Demand { owner, request: Box::new(request), place });
         Ok(task)
     }
 }
@@ -62,6 +63,10 @@ impl Owner for Listener {
 
     fn max_batch(&self) -> usize {
         self.model.engine().max_batch()
+    }
+
+    fn state_bytes(&self, positions: usize, options: &CacheOptions) -> u64 {
+        self.model.state_bytes(positions, options)
     }
 
     fn event(&mut self, event: &GenerationEvent) {
@@ -88,89 +93,5 @@ impl Owner for Listener {
 
     fn poison(&self) {
         self.model.poison();
-    }
-}
-
-/// Made in the first step, not before: a panic there has a job that is told of it.
-enum State {
-    Requested(Box<Request>),
-    Running(Box<Prefill>, Trail),
-    Over,
-}
-
-/// Processes the prompt, then hands the sequence over to be decoded.
-struct PrefillJob {
-    /// Until it is over.
-    owner: Option<Box<Listener>>,
-    state: State,
-}
-
-impl PrefillJob {
-    /// Frees the cache first: whoever waits may look at memory at once.
-    fn end(&mut self, result: Result<GenerationStats>) -> Step {
-        self.state = State::Over;
-        if let Some(owner) = self.owner.take() {
-            owner.end(result);
-        }
-        Step::Done
-    }
-
-    /// Ends it before the first token. What was processed of the prompt is kept.
-    fn end_early(&mut self, reason: StopReason, worker: &mut Worker) -> Step {
-        let (State::Running(prefill, trail), Some(owner)) =
-            (std::mem::replace(&mut self.state, State::Over), &mut self.owner)
-        else {
-            return Step::Done;
-        };
-        let Prefill { mut sequence, cache, .. } = *prefill;
-        let stats = sequence.end(reason, &mut |event| owner.event(event));
-        worker.prefixes.keep(trail, sequence.prompt(), cache);
-        self.end(Ok(stats))
-    }
-
-    fn try_step(&mut self, worker: &mut Worker) -> Result<Step> {
-        let Some(owner) = &mut self.owner else { return Ok(Step::Done) };
-        let network = worker.model(owner.model())?;
-        if let State::Requested(_) = self.state
-            && let State::Requested(request) = std::mem::replace(&mut self.state, State::Over)
-        {
-            let mut prefill = Box::new(Prefill::new(network.clone(), *request)?);
-            let trail = worker.prefixes.resume(owner.model(), &mut prefill)?;
-            self.state = State::Running(prefill, trail);
-        }
-        let State::Running(prefill, trail) = &mut self.state else { return Ok(Step::Done) };
-        if owner.is_cancelled() {
-            return Ok(self.end_early(StopReason::Cancelled, worker));
-        }
-        worker.prefixes.relieve();
-        let until = trail.next(prefill.sequence.processed());
-        let done = prefill.advance(until, &mut |event| owner.event(event))?;
-        trail.mark(&mut prefill.cache)?;
-        if !done {
-            return Ok(Step::Again);
-        }
-        if !prefill.sequence.wants_more(0) {
-            return Ok(self.end_early(StopReason::Length, worker));
-        }
-        if let (State::Running(prefill, trail), Some(owner)) =
-            (std::mem::replace(&mut self.state, State::Over), self.owner.take())
-        {
-            let Prefill { sequence, cache, .. } = *prefill;
-            worker.decode(network, Stream { sequence, owner, trail }, cache);
-        }
-        Ok(Step::Done)
-    }
-}
-
-impl Job for PrefillJob {
-    fn step(&mut self, worker: &mut Worker) -> Step {
-        self.try_step(worker).unwrap_or_else(|error| self.end(Err(error)))
-    }
-
-    fn panicked(&mut self, error: Error) {
-        if let Some(owner) = &self.owner {
-            owner.poison();
-        }
-        self.end(Err(error));
     }
 }

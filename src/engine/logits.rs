@@ -228,7 +228,7 @@ impl<C: Collect> SweepJob<C> {
             return Err(Error::cancelled());
         }
         let Some(collect) = &mut self.collect else { return Err(Error::internal("logits after the last ones")) };
-        worker.prefixes.relieve();
+        worker.relieve();
         let network = worker.model(self.model.id())?;
         let cache = match &mut self.cache {
             Some(cache) => cache,

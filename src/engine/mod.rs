@@ -2,8 +2,8 @@
 //!
 //! MLX's streams and arrays belong to the thread that made them, so each [`Engine`] has one thread where all its arrays
 //! live. Handles send it jobs. A job advances in small steps (a few weight tensors, one chunk of a prompt, one token)
-//! and jobs take turns, so several tasks share the thread and a cancel takes effect within one step. Sequences of one
-//! model are decoded together, one token each per step.
+//! and jobs take turns, so several tasks share the thread and a cancel takes effect within one step. Prompts are processed
+//! one at a time. Sequences of one model are decoded together, one token each per step.
 //!
 //! Observers of tasks are called on that thread: slow observers delay every task of the engine.
 #![forbid(unsafe_code)]
@@ -17,11 +17,14 @@ mod model;
 mod options;
 mod panic;
 mod prefix;
+mod scheduler;
+mod serving;
 mod task;
 mod worker;
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 pub(crate) use background::background;
 pub use logits::{Logits, ScoreEvent, Scores};
@@ -36,6 +39,7 @@ use crate::array::Device;
 use crate::error::Result;
 use crate::fork::Process;
 use prefix::Held;
+use scheduler::{Demand, Place, Queue, Rules};
 use worker::Handle;
 
 /// Owns the thread where models live. Cloning shares it; it ends with the last clone, model and task.
@@ -49,6 +53,8 @@ struct Inner {
     device: Device,
     max_batch: usize,
     prefixes: Held,
+    queue: Queue,
+    max_queue: usize,
     process: Process,
 }
 
@@ -69,8 +75,14 @@ impl Engine {
         let handle = Handle::acquire(device)?;
         let prefixes = Held::default();
         let budget = options.prefix_bytes.map_or_else(prefix::default_budget, |bytes| bytes as usize);
-        handle.keep_prefixes(budget, prefixes.clone());
-        Ok(Engine { inner: Arc::new(Inner { handle: Some(handle), device, max_batch, prefixes, process }) })
+        let rules = Rules {
+            max_sequences: options.max_sequences() as usize,
+            token_gap: Duration::try_from_secs_f32(options.token_gap_seconds()).unwrap_or(Duration::MAX),
+        };
+        handle.configure(budget, prefixes.clone(), rules);
+        let (queue, max_queue) = (Queue::default(), options.max_queue() as usize);
+        let handle = Some(handle);
+        Ok(Engine { inner: Arc::new(Inner { handle, device, max_batch, prefixes, queue, max_queue, process }) })
     }
 
     /// The device of this engine.
@@ -86,6 +98,21 @@ impl Engine {
     /// Bytes of state from generations that are kept for later prompts.
     pub fn prefix_bytes(&self) -> usize {
         self.inner.prefixes.load(Ordering::Acquire)
+    }
+
+    /// Generations that wait to be begun.
+    pub fn queued(&self) -> usize {
+        self.inner.queue.len()
+    }
+
+    /// A place among them.
+    fn enter_queue(&self) -> Result<Place> {
+        self.inner.queue.enter(self.inner.max_queue)
+    }
+
+    /// Gives a generation to the engine's thread.
+    fn submit(&self, demand: Demand) {
+        self.handle().submit(demand);
     }
 
     /// Frees what generations left, before anything that is started from now on. A model that is unloaded frees its own.

@@ -6,9 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use serde_json::Value;
 
 use super::{Engine, Job, Observer, Reporter, Step, Task, Worker};
+use crate::array::memory;
+use crate::cache::CacheOptions;
 use crate::error::{Error, ErrorKind, Result};
 use crate::generate::GenerateOptions;
-use crate::load::{LoadEvent, Loaded, Loader, ModelConfiguration, ModelInfo};
+use crate::load::{Given, LoadEvent, Loaded, Loader, ModelConfiguration, ModelInfo};
+use crate::models::shape::ModelShape;
 use crate::tokenizer::Tokenizer;
 
 /// A loaded model. Cloning shares it; the weights are freed with the last clone and generation.
@@ -24,6 +27,10 @@ struct Inner {
     info: ModelInfo,
     config: Value,
     poisoned: AtomicBool,
+    unloaded: AtomicBool,
+    shape: ModelShape,
+    /// Bytes of a number of the activations.
+    element_bytes: u64,
 }
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -53,9 +60,34 @@ impl Model {
     /// Keeps a loaded model on the engine's thread and gives a handle to it.
     fn publish(loaded: Loaded, engine: Engine, worker: &mut Worker) -> Model {
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        let Loaded { network, tokenizer, info, config } = loaded;
+        let Loaded { network, tokenizer, info, config, shape, element_bytes } = loaded;
         worker.keep(id, network);
-        Model { inner: Arc::new(Inner { engine, id, tokenizer, info, config, poisoned: AtomicBool::new(false) }) }
+        let inner = Inner {
+            engine,
+            id,
+            tokenizer,
+            info,
+            config,
+            poisoned: AtomicBool::new(false),
+            unloaded: AtomicBool::new(false),
+            shape,
+            element_bytes,
+        };
+        Model { inner: Arc::new(inner) }
+    }
+
+    /// Unloads it although handles are left: generations of it end as cancelled, and it can compute no more. When the task
+    /// is over, its memory is free. The result is by how many bytes that of the process fell.
+    pub fn unload(&self, observer: impl Observer<(), u64> + 'static) -> Task<u64> {
+        let (mut reporter, task) = Reporter::new("an unload", Box::new(observer));
+        if let Err(error) = self.inner.engine.check_process() {
+            reporter.done(Err(error));
+            return task;
+        }
+        self.inner.unloaded.store(true, Ordering::Release);
+        let id = self.id();
+        self.inner.engine.spawn(move |_| Box::new(UnloadJob { id, reporter }));
+        task
     }
 
     /// The engine it lives on.
@@ -84,6 +116,13 @@ impl Model {
         &self.inner.config
     }
 
+    /// Bytes of a sequence's state after so many positions, estimated.
+    pub(super) fn state_bytes(&self, positions: usize, options: &CacheOptions) -> u64 {
+        let Inner { shape, element_bytes, engine, .. } = &*self.inner;
+        let given = Given { shape, device: engine.device(), weights: 0, element_bytes: *element_bytes };
+        given.state(positions as u64, options)
+    }
+
     pub(crate) fn id(&self) -> u64 {
         self.inner.id
     }
@@ -93,9 +132,13 @@ impl Model {
         self.inner.poisoned.store(true, Ordering::Release);
     }
 
-    /// Whether it can compute: not after a panic, of which nothing is known, and not in a forked process.
+    /// Whether it can compute: not after a panic, of which nothing is known, not when it is unloaded, and not in a forked
+    /// process.
     pub(crate) fn check_usable(&self) -> Result<()> {
         self.inner.engine.check_process()?;
+        if self.inner.unloaded.load(Ordering::Acquire) {
+            return Err(Error::invalid_argument(format!("{} is unloaded", self.info().name)));
+        }
         match self.inner.poisoned.load(Ordering::Acquire) {
             true => Err(Error::new(ErrorKind::Poisoned, "an earlier use of this model panicked; load it again")),
             false => Ok(()),
@@ -106,6 +149,25 @@ impl Model {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.engine.unload(self.id);
+    }
+}
+
+/// The end of a model, before that of its handles.
+struct UnloadJob {
+    id: u64,
+    reporter: Reporter<(), u64>,
+}
+
+impl Job for UnloadJob {
+    fn step(&mut self, worker: &mut Worker) -> Step {
+        let before = memory::active();
+        worker.forget(self.id);
+        self.reporter.done(Ok(before.saturating_sub(memory::active()) as u64));
+        Step::Done
+    }
+
+    fn panicked(&mut self, error: Error) {
+        self.reporter.done(Err(error));
     }
 }
 

@@ -28,6 +28,18 @@ pub struct EngineOptions {
     /// Reuse saves the time to process the beginning of a prompt without changing results: exactly on a CPU, up to
     /// rounding on a GPU.
     pub prefix_bytes: Option<u64>,
+    /// How many generations hold state at once at most; others wait. At least 1. Default: 64.
+    ///
+    /// One whose state would not fit in the memory that is free waits too, unless no other holds any.
+    pub max_sequences: Option<u32>,
+    /// How many generations may wait to be begun; beyond that new ones are refused, with the error for busy. At least
+    /// 1. Default: 1024.
+    pub max_queue: Option<u32>,
+    /// While a prompt is processed, answers under way get their next token after at most this many seconds, in addition
+    /// to the time of one layer and of the step itself. At least 0. Default: 0.05.
+    ///
+    /// Smaller values make answers smoother and the prompt slower.
+    pub token_gap_seconds: Option<f32>,
 }
 
 impl EngineOptions {
@@ -39,11 +51,35 @@ impl EngineOptions {
         if let Some(value) = self.max_batch {
             check("max_batch", value, |x| x >= 1, "at least 1")?;
         }
+        if let Some(value) = self.max_sequences {
+            check("max_sequences", value, |x| x >= 1, "at least 1")?;
+        }
+        if let Some(value) = self.max_queue {
+            check("max_queue", value, |x| x >= 1, "at least 1")?;
+        }
+        if let Some(value) = self.token_gap_seconds {
+            check("token_gap_seconds", value, |x| x.is_finite() && x >= 0.0, "finite and at least 0")?;
+        }
         Ok(())
     }
 
     /// [`max_batch`](Self#structfield.max_batch), or its default.
     pub fn max_batch(&self) -> u32 {
         self.max_batch.unwrap_or(8)
+    }
+
+    /// [`max_sequences`](Self#structfield.max_sequences), or its default.
+    pub fn max_sequences(&self) -> u32 {
+        self.max_sequences.unwrap_or(64)
+    }
+
+    /// [`max_queue`](Self#structfield.max_queue), or its default.
+    pub fn max_queue(&self) -> u32 {
+        self.max_queue.unwrap_or(1024)
+    }
+
+    /// [`token_gap_seconds`](Self#structfield.token_gap_seconds), or its default.
+    pub fn token_gap_seconds(&self) -> f32 {
+        self.token_gap_seconds.unwrap_or(0.05)
     }
 }

@@ -1,6 +1,5 @@
 //! The engine's thread.
 
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::OnceLock;
@@ -11,13 +10,13 @@ use std::time::{Duration, Instant};
 use once_cell::sync::Lazy;
 use parking_lot::Mutex;
 
-use super::decoding::{Decoding, Stream};
 use super::exit::{InHost, begin_exit};
 use super::panic::panic_error;
 use super::prefix::{Held, Prefixes};
+use super::scheduler::{Demand, Rules, Scheduler};
+use super::serving::Serving;
 use super::task::enter_observed_thread;
 use crate::array::{Device, before_exit, memory, set_device, synchronize};
-use crate::cache::Cache;
 use crate::error::{Error, Result};
 use crate::fork::Process;
 use crate::models::LanguageModel;
@@ -47,8 +46,10 @@ type Start = Box<dyn FnOnce(&mut Worker) -> Box<dyn Job> + Send>;
 enum Message {
     Start(Start),
     Unload(u64),
-    /// What generations leave from now on.
-    Prefixes(usize, Held),
+    /// A generation.
+    Generate(Demand),
+    /// What generations leave from now on, and how they are scheduled.
+    Configure(usize, Held, Rules),
     /// Forget what generations left.
     ClearPrefixes,
     /// The engine is gone: free everything and wait for the next one.
@@ -153,9 +154,13 @@ impl Handle {
         let _ = self.sender.send(Message::Unload(id));
     }
 
-    /// Keeps what generations leave, within so many bytes.
-    pub fn keep_prefixes(&self, budget: usize, held: Held) {
-        let _ = self.sender.send(Message::Prefixes(budget, held));
+    pub fn submit(&self, demand: Demand) {
+        let _ = self.sender.send(Message::Generate(demand));
+    }
+
+    /// Keeps what generations leave, within so many bytes, and schedules them by these rules.
+    pub fn configure(&self, budget: usize, held: Held, rules: Rules) {
+        let _ = self.sender.send(Message::Configure(budget, held, rules));
     }
 
     pub fn clear_prefixes(&self) {
@@ -170,10 +175,9 @@ impl Handle {
 /// What lives on the engine's thread.
 #[derive(Default)]
 pub struct Worker {
-    models: HashMap<u64, Rc<dyn LanguageModel>>,
     jobs: Vec<Box<dyn Job>>,
-    decodings: Vec<Decoding>,
-    pub(super) prefixes: Prefixes,
+    scheduler: Scheduler,
+    serving: Serving,
     /// All jobs wait for work that is done elsewhere.
     waiting: bool,
 }
@@ -183,37 +187,40 @@ impl Worker {
     fn run(&mut self, receiver: &Receiver<Message>, handle: impl Fn() -> Handle) {
         enter_observed_thread();
         loop {
-            let message = match (self.jobs.is_empty() && self.decodings.is_empty(), self.waiting) {
+            let idle = self.jobs.is_empty() && self.scheduler.is_empty() && self.serving.decodings.is_empty();
+            let message = match (idle, self.waiting) {
                 (true, _) => receiver.recv().ok(),
                 (false, true) => receiver.recv_timeout(NAP).ok(),
                 (false, false) => receiver.try_recv().ok(),
             };
             match message {
                 Some(Message::Start(start)) => self.admit(start),
-                Some(Message::Unload(id)) => {
-                    self.models.remove(&id);
-                    self.prefixes.clear(Some(id));
-                    memory::clear_cache();
+                Some(Message::Unload(id)) => self.forget(id),
+                Some(Message::Generate(demand)) => {
+                    self.waiting = false;
+                    self.scheduler.submit(demand);
                 }
-                Some(Message::Prefixes(budget, held)) => self.prefixes = Prefixes::new(budget, held),
+                Some(Message::Configure(budget, held, rules)) => {
+                    self.serving.prefixes = Prefixes::new(budget, held);
+                    self.serving.token_gap = rules.token_gap;
+                    self.scheduler = Scheduler::new(rules);
+                }
                 Some(Message::ClearPrefixes) => {
-                    self.prefixes.clear(None);
+                    self.serving.prefixes.clear(None);
                     memory::clear_cache();
                 }
                 Some(Message::Release) => {
                     // Tasks and models keep their engine alive, so nothing is left to run or to hold.
-                    self.models.clear();
                     self.jobs.clear();
-                    self.decodings.clear();
-                    self.prefixes.clear(None);
+                    self.scheduler.clear();
+                    self.serving.clear();
                     memory::clear_cache();
                     IDLE.lock().push(handle());
                 }
                 Some(Message::Exit(stopped)) => {
                     self.jobs.clear();
-                    self.decodings.clear();
-                    self.prefixes.clear(None);
-                    self.models.clear();
+                    self.scheduler.clear();
+                    self.serving.clear();
                     // MLX's own worker for this thread has nothing left to do either.
                     let _ = synchronize();
                     let _ = stopped.send(());
@@ -233,7 +240,7 @@ impl Worker {
         }
     }
 
-    /// One step of each job, and one token of each sequence that is decoded.
+    /// One step of each job, a chunk of one prompt, and one token of each sequence that is decoded.
     fn turn(&mut self) {
         self.waiting = true;
         for mut job in std::mem::take(&mut self.jobs) {
@@ -253,35 +260,35 @@ impl Worker {
                 }
             }
         }
-        for decoding in &mut self.decodings {
+        if self.scheduler.turn(&mut self.serving) {
             self.waiting = false;
-            let prefixes = &mut self.prefixes;
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| decoding.step(prefixes))) {
-                let error = panic_error(&*payload);
-                log::error!("{error}");
-                let _ = catch_unwind(AssertUnwindSafe(|| decoding.panicked(&error)));
-            }
         }
-        self.decodings.retain(|decoding| !decoding.is_over());
-    }
-
-    /// Decodes a sequence whose prompt is processed, together with others where it can.
-    pub(super) fn decode(&mut self, network: Rc<dyn LanguageModel>, stream: Stream, cache: Cache) {
-        match self.decodings.iter_mut().find(|decoding| decoding.takes(&stream)) {
-            Some(decoding) => decoding.join(stream, cache),
-            None => self.decodings.push(Decoding::new(network, stream, cache)),
+        if !self.serving.decodings.is_empty() {
+            self.waiting = false;
+            self.serving.next_tokens();
         }
     }
 
     /// The model of this id.
     pub(crate) fn model(&self, id: u64) -> Result<Rc<dyn LanguageModel>> {
-        self.models.get(&id).cloned().ok_or_else(|| Error::internal("the model is not on this engine"))
+        self.serving.model(id)
+    }
+
+    /// Frees kept states while MLX holds more than its limit.
+    pub(super) fn relieve(&mut self) {
+        self.serving.prefixes.relieve();
     }
 
     /// Keeps a model under an id.
     pub(crate) fn keep(&mut self, id: u64, model: Rc<dyn LanguageModel>) {
-        self.models.insert(id, model);
+        self.serving.models.insert(id, model);
         // By now MLX has made more that must outlive the engines.
         before_exit(stop_all);
+    }
+
+    /// Frees a model. What is generated with it ends as cancelled.
+    pub(super) fn forget(&mut self, id: u64) {
+        self.scheduler.cancel(id, &mut self.serving);
+        self.serving.forget(id);
     }
 }

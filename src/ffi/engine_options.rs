@@ -4,7 +4,7 @@
 
 use super::optional::{choice, from_json, overlay};
 use super::options::{self, Versioned};
-use super::{mlxe_opt_int_t, mlxe_opt_u64_t, mlxe_str_t};
+use super::{mlxe_opt_float_t, mlxe_opt_int_t, mlxe_opt_u64_t, mlxe_str_t};
 use crate::array::Device;
 use crate::engine::EngineOptions;
 use crate::error::Result;
@@ -32,6 +32,14 @@ pub struct mlxe_engine_options_t {
     /// Bytes of state kept from generations for later prompts with the same beginning, least recently used first to go;
     /// 0 keeps none. Default: an eighth of the memory that is free when the engine starts.
     pub prefix_bytes: mlxe_opt_u64_t,
+    /// How many generations hold state at once at most; others wait. At least 1. Default: 64.
+    pub max_sequences: mlxe_opt_int_t,
+    /// How many generations may wait to be begun; beyond that new ones are refused, with the error for busy. At least
+    /// 1. Default: 1024.
+    pub max_queue: mlxe_opt_int_t,
+    /// While a prompt is processed, answers under way get their next token after at most this many seconds, in addition
+    /// to the time of one layer and of the step itself. At least 0. Default: 0.05.
+    pub token_gap_seconds: mlxe_opt_float_t,
 }
 
 // SAFETY: repr(C), begins with the size; C's bool has no forbidden patterns.
@@ -67,6 +75,9 @@ impl mlxe_engine_options_t {
         );
         overlay(&mut request.max_batch, self.max_batch.get("options.max_batch")?);
         overlay(&mut request.prefix_bytes, self.prefix_bytes.get("options.prefix_bytes")?);
+        overlay(&mut request.max_sequences, self.max_sequences.get("options.max_sequences")?);
+        overlay(&mut request.max_queue, self.max_queue.get("options.max_queue")?);
+        overlay(&mut request.token_gap_seconds, self.token_gap_seconds.get("options.token_gap_seconds")?);
         Ok(request)
     }
 }

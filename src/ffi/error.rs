@@ -49,7 +49,7 @@ pub const MLXE_ERROR_TOKENIZER: i32 = 7;
 pub const MLXE_ERROR_TEMPLATE: i32 = 8;
 /// MLX reported an error.
 pub const MLXE_ERROR_MLX: i32 = 9;
-/// Device or host memory ran out, or a configured limit would be exceeded.
+/// Device or host memory ran out.
 pub const MLXE_ERROR_OUT_OF_MEMORY: i32 = 10;
 /// The work was cancelled.
 pub const MLXE_ERROR_CANCELLED: i32 = 11;

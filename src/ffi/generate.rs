@@ -66,6 +66,8 @@ pub const MLXE_STOP_LENGTH: i32 = 3;
 pub const MLXE_STOP_CANCELLED: i32 = 4;
 /// The context is full.
 pub const MLXE_STOP_CONTEXT_FULL: i32 = 5;
+/// `timeout_seconds` were over.
+pub const MLXE_STOP_TIMEOUT: i32 = 6;
 
 /// The prefix store is off.
 pub const MLXE_REUSE_DISABLED: i32 = 0;
@@ -92,11 +94,13 @@ pub struct mlxe_generation_stats_t {
     pub prompt_tokens: usize,
     /// Tokens of the answer.
     pub generated_tokens: usize,
-    /// Seconds from the start until the prompt was processed.
+    /// Seconds from the start until the engine began to work on it.
+    pub queue_seconds: f64,
+    /// Seconds of work on the prompt. While others are decoded in between, their time is not counted.
     pub prompt_seconds: f64,
-    /// Seconds from then until the end.
+    /// Seconds from the end of the prompt until the end.
     pub generation_seconds: f64,
-    /// Seconds from the start to the first token; negative if there was none.
+    /// Seconds from the start, queue included, to the first token; negative if there was none.
     pub time_to_first_token: f64,
     /// Prompt tokens processed per second, not counting reused ones.
     pub prompt_tokens_per_second: f64,
@@ -125,6 +129,7 @@ fn stats(s: &GenerationStats) -> mlxe_generation_stats_t {
         struct_size: std::mem::size_of::<mlxe_generation_stats_t>(),
         prompt_tokens: s.prompt_tokens,
         generated_tokens: s.generated_tokens,
+        queue_seconds: s.queue_seconds,
         prompt_seconds: s.prompt_seconds,
         generation_seconds: s.generation_seconds,
         time_to_first_token: s.time_to_first_token.unwrap_or(-1.0),
@@ -138,6 +143,7 @@ fn stats(s: &GenerationStats) -> mlxe_generation_stats_t {
             StopReason::Length => MLXE_STOP_LENGTH,
             StopReason::Cancelled => MLXE_STOP_CANCELLED,
             StopReason::ContextFull => MLXE_STOP_CONTEXT_FULL,
+            StopReason::Timeout => MLXE_STOP_TIMEOUT,
         },
         reuse_end: match s.reuse_end {
             ReuseEnd::Disabled => MLXE_REUSE_DISABLED,
@@ -257,8 +263,8 @@ pub fn generation_observer(
 ///
 /// `prompt` points to `prompt_len` token ids. They are copied, as are `options` (NULL for the defaults) and what they
 /// point to. `callbacks` may be NULL. `out_task` may be NULL; otherwise it receives the task, which the caller owns.
-/// Errors: MLXE_ERROR_INVALID_ARGUMENT, MLXE_ERROR_CONTEXT_FULL, MLXE_ERROR_POISONED. Everything else is reported by
-/// the task.
+/// Errors: MLXE_ERROR_INVALID_ARGUMENT, MLXE_ERROR_CONTEXT_FULL, MLXE_ERROR_POISONED, MLXE_ERROR_BUSY if as many
+/// generations wait as the engine's `max_queue` allows. Everything else is reported by the task.
 ///
 /// Any thread, also inside callbacks.
 #[must_use]

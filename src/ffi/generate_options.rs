@@ -109,6 +109,12 @@ pub struct mlxe_generate_options_t {
     pub quantized_kv_start: mlxe_opt_int_t,
     /// Prompt tokens processed per step. At least 1. Default: chosen for model and device.
     pub prefill_step_size: mlxe_opt_int_t,
+    /// Which of the waiting generations is begun first: the one with the highest priority, and of those the one that
+    /// was started first. Default: 0.
+    pub priority: mlxe_opt_int_t,
+    /// Seconds, counted from the start and including the time in the queue, after which the generation ends with what
+    /// it has. Above 0. Default: no limit.
+    pub timeout_seconds: mlxe_opt_float_t,
     /// Prompt lookup: how many tokens to propose per step at most, namely those that followed where the latest ones
     /// occurred before. At most 15. Default: 0, which is off.
     pub prompt_lookup_tokens: mlxe_opt_int_t,
@@ -195,6 +201,8 @@ impl mlxe_generate_options_t {
         overlay(&mut request.kv_group_size, self.kv_group_size.get("options.kv_group_size")?);
         overlay(&mut request.quantized_kv_start, self.quantized_kv_start.get("options.quantized_kv_start")?);
         overlay(&mut request.prefill_step_size, self.prefill_step_size.get("options.prefill_step_size")?);
+        overlay(&mut request.priority, self.priority.get("options.priority")?);
+        overlay(&mut request.timeout_seconds, self.timeout_seconds.get("options.timeout_seconds")?);
         overlay(&mut request.prompt_lookup_tokens, self.prompt_lookup_tokens.get("options.prompt_lookup_tokens")?);
         overlay(&mut request.prompt_lookup_ngram, self.prompt_lookup_ngram.get("options.prompt_lookup_ngram")?);
         Ok(request)

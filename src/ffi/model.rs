@@ -1,8 +1,14 @@
 //! Loaded models.
 
-use super::{free, guard, mlxe_error_t, mlxe_string_t, mlxe_tokenizer_t, out, required};
-use crate::engine::Model;
-use crate::error::Error;
+use serde_json::json;
+
+use super::callbacks::Listener;
+use super::hub::HubWork;
+use super::{
+    free, guard, mlxe_error_t, mlxe_hub_callbacks_t, mlxe_string_t, mlxe_task_t, mlxe_tokenizer_t, out, required,
+};
+use crate::engine::{Control, Model, Observer};
+use crate::error::{Error, Result};
 
 /// A loaded model. Free with mlxe_model_free(); generations keep it alive, so handles can be freed in any order.
 pub struct mlxe_model_t(pub(super) Model);
@@ -30,13 +36,55 @@ pub unsafe extern "C" fn mlxe_model_clone(
     })
 }
 
-/// Releases a handle. The weights are freed with the last handle and generation. NULL is fine.
+/// Releases a handle. The weights are freed after the last handle and generation: this may return before that, and
+/// mlxe_model_unload_start() says when it is done. NULL is fine.
 ///
 /// Any thread, also inside callbacks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mlxe_model_free(model: *mut mlxe_model_t) {
     // SAFETY: NULL or an owned model, as documented.
     unsafe { free(model) }
+}
+
+/// Unloads a model although handles are left: generations of it end as cancelled, and functions that compute with it
+/// fail with MLXE_ERROR_INVALID_ARGUMENT. When the task is over its memory is free, so that another model can be loaded
+/// without room for both. mlxe_model_free() alone returns before that.
+///
+/// `callbacks` may be NULL. They are called on the engine's thread; there are no events, and the JSON that on_done gets
+/// is an object with `freed_bytes`. `out_task` may be NULL; otherwise it receives the task, which the caller owns; its
+/// result is that of mlxe_task_wait(). The handle stays to be freed.
+///
+/// Any thread, also inside callbacks.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_model_unload_start(
+    model: *const mlxe_model_t,
+    callbacks: *const mlxe_hub_callbacks_t,
+    out_task: *mut *mut mlxe_task_t,
+) -> *mut mlxe_error_t {
+    guard(|| {
+        // First of all, so that drop is called whatever else is wrong.
+        // SAFETY: pointers as documented.
+        let listener = unsafe { Listener::<HubWork>::read(callbacks) }?;
+        // SAFETY: as documented.
+        let task = unsafe { required(model, "model") }?.0.unload(Unloaded(listener));
+        // SAFETY: as documented.
+        unsafe { mlxe_task_t::give(task, out_task) }
+        Ok(())
+    })
+}
+
+/// Says what was freed as JSON.
+struct Unloaded(Listener<HubWork>);
+
+impl Observer<(), u64> for Unloaded {
+    fn event(&mut self, (): &()) -> Control {
+        Control::Continue
+    }
+
+    fn done(&mut self, result: &Result<u64>) {
+        self.0.done(&result.clone().map(|freed| json!({"freed_bytes": freed}).to_string()));
+    }
 }
 
 /// Facts about a model as a JSON object: name, directory, model_type, alias_of, kind, parameters, quantization (mode,

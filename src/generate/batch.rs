@@ -344,7 +344,7 @@ mod tests {
 
         fn join(&mut self, request: Request) {
             let mut prefill = Prefill::new(self.batch.network.clone(), request).unwrap();
-            while !prefill.advance(None, &mut |_| {}).unwrap() {}
+            while !prefill.advance(None, &mut (), &mut |_| {}).unwrap() {}
             self.batch.join(prefill.cache).unwrap();
             self.sequences.push(prefill.sequence);
             self.tokens.push(Vec::new());

@@ -51,6 +51,8 @@ pub enum StopReason {
     Cancelled,
     /// The context is full.
     ContextFull,
+    /// The time that it might take was over.
+    Timeout,
 }
 
 impl StopReason {
@@ -62,6 +64,7 @@ impl StopReason {
             StopReason::Length => "length",
             StopReason::Cancelled => "cancelled",
             StopReason::ContextFull => "context_full",
+            StopReason::Timeout => "timeout",
         }
     }
 }
@@ -109,11 +112,13 @@ pub struct GenerationStats {
     pub prompt_tokens: usize,
     /// Tokens of the answer.
     pub generated_tokens: usize,
-    /// Seconds from the start until the prompt was processed.
+    /// Seconds from the start until the engine began to work on it.
+    pub queue_seconds: f64,
+    /// Seconds of work on the prompt. While others are decoded in between, their time is not counted.
     pub prompt_seconds: f64,
-    /// Seconds from then until the end.
+    /// Seconds from the end of the prompt until the end.
     pub generation_seconds: f64,
-    /// Seconds from the start to the first token.
+    /// Seconds from the start, queue included, to the first token.
     pub time_to_first_token: Option<f64>,
     /// Prompt tokens processed per second, not counting reused ones.
     pub prompt_tokens_per_second: f64,

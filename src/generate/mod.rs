@@ -24,7 +24,7 @@ pub(crate) use batch::Batch;
 pub use constraint::{Constraint, Mask};
 pub use events::{GenerationEvent, GenerationStats, ReuseEnd, StopReason, TokenInfo};
 pub use options::GenerateOptions;
-pub(crate) use prefill::Prefill;
+pub(crate) use prefill::{Others, Prefill};
 pub use proposer::{MAX_PROPOSED, PromptLookup, Proposer};
 pub use request::Guides;
 pub(crate) use request::{ModelFacts, Request, check_tokens};

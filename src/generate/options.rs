@@ -128,6 +128,14 @@ pub struct GenerateOptions {
     pub quantized_kv_start: Option<i32>,
     /// Prompt tokens processed per step. At least 1. Default: chosen for model and device.
     pub prefill_step_size: Option<i32>,
+    /// Which of the waiting generations is begun first: the one with the highest priority, and of those the one that
+    /// was started first. Default: 0.
+    ///
+    /// A generation that has begun to answer goes on, whatever the priority of others.
+    pub priority: Option<i32>,
+    /// Seconds, counted from the start and including the time in the queue, after which the generation ends with what
+    /// it has. Above 0. Default: no limit.
+    pub timeout_seconds: Option<f32>,
     /// Prompt lookup: how many tokens to propose per step at most, namely those that followed where the latest ones
     /// occurred before. At most 15. Default: 0, which is off.
     ///
@@ -162,6 +170,9 @@ impl GenerateOptions {
         }
         if let Some(value) = self.prefill_step_size {
             check("prefill_step_size", value, |x| x >= 1, "at least 1")?;
+        }
+        if let Some(value) = self.timeout_seconds {
+            check("timeout_seconds", value, |x| x.is_finite() && x > 0.0, "finite and above 0")?;
         }
         if let Some(value) = self.prompt_lookup_tokens {
             check("prompt_lookup_tokens", value, |x| x <= 15, "at most 15")?;
@@ -216,6 +227,11 @@ impl GenerateOptions {
         self.quantized_kv_start.unwrap_or(0)
     }
 
+    /// [`priority`](Self#structfield.priority), or its default.
+    pub fn priority(&self) -> i32 {
+        self.priority.unwrap_or(0)
+    }
+
     /// [`prompt_lookup_tokens`](Self#structfield.prompt_lookup_tokens), or its default.
     pub fn prompt_lookup_tokens(&self) -> u32 {
         self.prompt_lookup_tokens.unwrap_or(0)
@@ -254,6 +270,7 @@ impl GenerateOptions {
         all.frequency_context_size.get_or_insert(20);
         all.kv_group_size.get_or_insert(64);
         all.quantized_kv_start.get_or_insert(0);
+        all.priority.get_or_insert(0);
         all.prompt_lookup_tokens.get_or_insert(0);
         all.prompt_lookup_ngram.get_or_insert(3);
         all

@@ -1,6 +1,7 @@
 //! Prefill: prompts, chunk by chunk.
 
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use super::request::Request;
 use super::sequence::{Emit, Reuse, Sequence};
@@ -8,6 +9,25 @@ use crate::array::{self, Array, memory};
 use crate::cache::{Cache, CacheOptions};
 use crate::error::Result;
 use crate::models::{Inputs, LanguageModel};
+
+/// Work that shares a thread with a prompt, and cannot wait until a chunk of it is processed.
+pub trait Others {
+    /// Whether there is any.
+    fn are_waiting(&self) -> bool;
+
+    /// Does some of it, if it is time.
+    fn go_on(&mut self);
+}
+
+/// None.
+#[cfg(test)]
+impl Others for () {
+    fn are_waiting(&self) -> bool {
+        false
+    }
+
+    fn go_on(&mut self) {}
+}
 
 /// A prompt that is being processed. Lives on the thread of its model.
 pub struct Prefill {
@@ -47,21 +67,32 @@ impl Prefill {
         self.sequence.reuse(reuse);
     }
 
-    /// Processes one chunk, or less if the position `until` comes first. Returns true when only the last token is left,
-    /// with which decoding begins.
-    pub fn advance(&mut self, until: Option<usize>, emit: Emit) -> Result<bool> {
+    /// Processes one chunk, or less if the position `until` comes first, and lets others go on after each layer. Returns
+    /// true when only the last token is left, with which decoding begins.
+    pub fn advance(&mut self, until: Option<usize>, others: &mut dyn Others, emit: Emit) -> Result<bool> {
+        let (begun, mut elsewhere) = (Instant::now(), Duration::ZERO);
         let left = self.sequence.unprocessed();
         let most = until.map_or(usize::MAX, |until| until - self.sequence.processed());
         let chunk = &left[..left.len().min(self.step).min(most)];
         if !chunk.is_empty() {
             let n = chunk.len();
             let tokens = Array::from_slice(chunk, &[1, n as i32])?;
-            self.network.forward(&Inputs::tokens(tokens), &mut self.cache)?;
+            self.network.forward_between(&Inputs::tokens(tokens), &mut self.cache, &mut |hidden| {
+                if others.are_waiting() {
+                    array::eval([hidden])?;
+                    let paused = Instant::now();
+                    others.go_on();
+                    elsewhere += paused.elapsed();
+                }
+                Ok(())
+            })?;
             array::eval(self.cache.arrays())?;
             self.cache.settle()?;
             memory::clear_cache();
             self.sequence.advance(n, emit);
         }
-        Ok(self.sequence.unprocessed().is_empty())
+        let done = self.sequence.unprocessed().is_empty();
+        self.sequence.worked(begun.elapsed() - elsewhere, done);
+        Ok(done)
     }
 }

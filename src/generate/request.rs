@@ -1,5 +1,7 @@
 //! Checked requests.
 
+use std::time::{Duration, Instant};
+
 use super::constraint::Constraint;
 use super::options::GenerateOptions;
 use super::proposer::{PromptLookup, Proposer};
@@ -19,6 +21,9 @@ pub struct ModelFacts<'a> {
     /// The tokenizer, if there is one.
     pub tokenizer: Option<&'a Tokenizer>,
 }
+
+/// Tokens of an answer for which memory is set aside, where the options name no limit.
+const USUAL_ANSWER: usize = 1024;
 
 /// What guides an answer in addition to its options. Nothing by default.
 #[derive(Default)]
@@ -42,6 +47,10 @@ pub struct Request {
     /// The most positions.
     pub(super) limit: usize,
     pub(super) detokenizer: Option<StreamingDetokenizer>,
+    /// When it was made.
+    pub(super) requested: Instant,
+    /// When it has taken as long as it may.
+    deadline: Option<Instant>,
 }
 
 impl Request {
@@ -71,7 +80,45 @@ impl Request {
         let detokenizer = model.tokenizer.map(|t| t.detokenizer(options.skip_special_tokens));
         let vocabulary = model.vocab_size as u32;
         let cache = cache_options(&options);
-        Ok(Request { prompt, options, cache, guides, sampler, eos, vocabulary, limit: limit as usize, detokenizer })
+        let requested = Instant::now();
+        // A time that cannot be represented never comes.
+        let timeout = options.timeout_seconds.and_then(|seconds| Duration::try_from_secs_f32(seconds).ok());
+        let deadline = timeout.and_then(|timeout| requested.checked_add(timeout));
+        let limit = limit as usize;
+        Ok(Request {
+            prompt,
+            options,
+            cache,
+            guides,
+            sampler,
+            eos,
+            vocabulary,
+            limit,
+            detokenizer,
+            requested,
+            deadline,
+        })
+    }
+
+    /// Who is served first: the higher priority.
+    pub fn priority(&self) -> i32 {
+        self.options.priority()
+    }
+
+    /// Whether it has taken as long as it may.
+    pub fn is_overdue(&self) -> bool {
+        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
+    /// How its state is kept.
+    pub fn cache_options(&self) -> &CacheOptions {
+        &self.cache
+    }
+
+    /// How many positions memory is set aside for: prompt and answer, an answer without a limit of the usual length.
+    pub fn positions(&self) -> usize {
+        let answer = self.options.max_tokens.map_or(USUAL_ANSWER, |n| n as usize);
+        (self.prompt.len().saturating_add(answer)).min(self.limit)
     }
 }
 

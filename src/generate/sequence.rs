@@ -1,6 +1,6 @@
 //! One answer: its tokens, its text, and when it ends.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::events::{GenerationEvent, GenerationStats, ReuseEnd, StopReason, TokenInfo};
 use super::proposer::MAX_PROPOSED;
@@ -54,13 +54,18 @@ pub struct Sequence {
 }
 
 struct Clock {
-    started: Instant,
+    /// When it left the queue.
+    begun: Instant,
+    /// How long the prompt was worked on before it was decoded.
+    prompt: Duration,
+    /// When only its last token was left.
+    decoded_from: Option<Instant>,
     prompt_done: Option<Instant>,
     first_token: Option<Instant>,
 }
 
 impl Sequence {
-    pub(super) fn new(request: Request) -> Sequence {
+    pub fn new(request: Request) -> Sequence {
         Sequence {
             history: request.prompt.clone(),
             processed: 0,
@@ -71,7 +76,13 @@ impl Sequence {
             proposed: 0,
             accepted: 0,
             stops: StopMatcher::new(&request.options.stop),
-            clock: Clock { started: Instant::now(), prompt_done: None, first_token: None },
+            clock: Clock {
+                begun: Instant::now(),
+                prompt: Duration::ZERO,
+                decoded_from: None,
+                prompt_done: None,
+                first_token: None,
+            },
             request,
         }
     }
@@ -117,6 +128,32 @@ impl Sequence {
     pub(super) fn advance(&mut self, n: usize, emit: Emit) {
         self.processed += n;
         emit(&GenerationEvent::Prefill { processed: self.processed, total: self.request.prompt.len() });
+    }
+
+    /// So much time went into the prompt, of which only the last token is left if that is `all`.
+    pub(super) fn worked(&mut self, time: Duration, all: bool) {
+        self.clock.prompt += time;
+        if all {
+            self.clock.decoded_from = Some(Instant::now());
+        }
+    }
+
+    /// How many positions memory is set aside for.
+    pub fn positions(&self) -> usize {
+        self.request.positions()
+    }
+
+    /// How many of them it has.
+    pub fn position(&self) -> usize {
+        match self.processed < self.request.prompt.len() {
+            true => self.processed,
+            false => self.history.len(),
+        }
+    }
+
+    /// Whether it has taken as long as it may.
+    pub fn is_overdue(&self) -> bool {
+        self.request.is_overdue()
     }
 
     /// The last token of the prompt was processed, if it was not before.
@@ -306,19 +343,22 @@ impl Sequence {
     }
 
     fn stats(&self, stop_reason: StopReason) -> GenerationStats {
+        let Clock { begun, prompt, decoded_from, prompt_done, first_token } = self.clock;
+        let requested = self.request.requested;
         let now = Instant::now();
-        let prompt_end = self.clock.prompt_done.unwrap_or(now);
         let seconds = |from: Instant, to: Instant| to.duration_since(from).as_secs_f64();
         let rate = |n: usize, s: f64| if s > 0.0 { n as f64 / s } else { 0.0 };
-        let prompt_seconds = seconds(self.clock.started, prompt_end);
+        let prompt_end = prompt_done.unwrap_or(now);
+        let prompt_seconds = prompt.as_secs_f64() + decoded_from.map_or(0.0, |from| seconds(from, prompt_end));
         let generation_seconds = seconds(prompt_end, now);
         let generated_tokens = self.generated();
         GenerationStats {
             prompt_tokens: self.processed,
             generated_tokens,
+            queue_seconds: seconds(requested, begun),
             prompt_seconds,
             generation_seconds,
-            time_to_first_token: self.clock.first_token.map(|t| seconds(self.clock.started, t)),
+            time_to_first_token: first_token.map(|t| seconds(requested, t)),
             prompt_tokens_per_second: rate(self.processed - self.reuse.tokens, prompt_seconds),
             // The first token belongs to the prompt's time.
             generation_tokens_per_second: rate(generated_tokens.saturating_sub(1), generation_seconds),

@@ -16,6 +16,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::array::Device;
+use crate::cache::CacheOptions;
 use crate::error::{Error, Result};
 use crate::models::shape::{LayerShape, ModelShape, StateShape};
 
@@ -138,6 +139,18 @@ impl Given<'_> {
         }
         let total = [weights, kv_cache, activations].into_iter().fold(0, u64::saturating_add);
         Ok(MemoryEstimate { context, weights, kv_cache, activations, total })
+    }
+
+    /// Bytes of the state of one sequence after so many positions.
+    pub fn state(&self, positions: u64, cache: &CacheOptions) -> u64 {
+        let options = EstimateOptions {
+            kv_bits: cache.quantization.map(|q| q.bits as u64),
+            kv_group_size: cache.quantization.map(|q| q.group_size as u64),
+            max_kv_size: cache.max_kv_size.map(|size| size as u64),
+            ..Default::default()
+        };
+        let layers = self.shape.layers.iter();
+        layers.map(|layer| self.cache(layer, positions, 1, true, &options)).fold(0, u64::saturating_add)
     }
 
     /// Keys and values of one layer, at most: while the prompt is processed, or behind it.

@@ -13,6 +13,7 @@ mod pipeline;
 
 pub use checkpoints::{Checkpoint, CheckpointStage, Checkpoints};
 pub use dtype::WeightDtype;
+pub(crate) use estimate::Given;
 pub use estimate::{EstimateOptions, MemoryEstimate};
 pub use event::LoadEvent;
 pub use info::{ModelInfo, QuantizationInfo};

@@ -21,6 +21,7 @@ use crate::hub::{Catalog, Place};
 use crate::hub::{Download, DownloadRequest, InUse, Storage};
 use crate::models::LanguageModel;
 use crate::models::registry::{self, Architecture};
+use crate::models::shape::ModelShape;
 use crate::progress::{Progress, Stage};
 use crate::threads;
 use crate::tokenizer::{Tokenizer, TokenizerOptions};
@@ -68,6 +69,10 @@ pub struct Loaded {
     pub info: ModelInfo,
     /// Its `config.json`.
     pub config: Value,
+    /// Its sizes.
+    pub shape: ModelShape,
+    /// Bytes of a number of the activations.
+    pub element_bytes: u64,
 }
 
 /// Where events go.
@@ -89,6 +94,7 @@ enum State {
 struct Configured {
     directory: PathBuf,
     architecture: &'static Architecture,
+    shape: ModelShape,
     config: Value,
     eos: Vec<u32>,
     tokenizer: Receiver<Result<Option<Tokenizer>>>,
@@ -274,7 +280,7 @@ impl Loader {
                 generate::warm_up(&*built.model)?;
                 self.check_cancel()?;
                 self.used();
-                return Ok(Some(self.finish(*built, tokenizer)));
+                return self.finish(*built, tokenizer).map(Some);
             }
             State::Over => return Err(Error::internal("the load is over")),
         };
@@ -454,7 +460,8 @@ impl Loader {
         self.enter(LoadingPhase::LoadingWeights, Some(progress), emit);
     }
 
-    fn finish(&self, built: Built, tokenizer: Option<Tokenizer>) -> Loaded {
+    fn finish(&self, built: Built, tokenizer: Option<Tokenizer>) -> Result<Loaded> {
+        let embedding = built.model.embed(&Array::from_slice(&[0u32], &[1, 1])?)?;
         let config = built.configured.config;
         let number = |key: &str| config.get(key).and_then(Value::as_u64);
         let info = ModelInfo {
@@ -482,7 +489,14 @@ impl Loader {
             device: array::device().name(),
             load_seconds: self.started.elapsed().as_secs_f64(),
         };
-        Loaded { network: built.model, tokenizer, info, config }
+        Ok(Loaded {
+            network: built.model,
+            tokenizer,
+            info,
+            config,
+            shape: built.configured.shape,
+            element_bytes: embedding.dtype().size() as u64,
+        })
     }
 }
 
@@ -508,7 +522,7 @@ pub fn check_config(path: &Path) -> Result<()> {
 }
 
 /// Reads `config.json` and finds the architecture that it names.
-fn read_config(path: &Path) -> Result<(Value, &'static Architecture)> {
+fn read_config(path: &Path) -> Result<(Value, &'static Architecture, ModelShape)> {
     let config =
         read_text(path, MAX_CONFIG).and_then(|text| parse_json(&text).map_err(|e| e.context(path.display())))?;
     let model_type = config
@@ -516,14 +530,14 @@ fn read_config(path: &Path) -> Result<(Value, &'static Architecture)> {
         .and_then(Value::as_str)
         .ok_or_else(|| Error::invalid_config(format!("{}: model_type is missing", path.display())))?;
     let architecture = registry::find(model_type).map_err(|e| e.context(path.display()))?;
-    architecture.shape(&config)?;
-    Ok((config, architecture))
+    let shape = architecture.shape(&config)?;
+    Ok((config, architecture, shape))
 }
 
 /// Reads `config.json` once and refuses what cannot be run, before anything large is touched. `tokenizer` is where the
 /// tokenizer is.
 fn configure(directory: PathBuf, tokenizer: Option<PathBuf>) -> Result<Configured> {
-    let (config, architecture) = read_config(&directory.join("config.json"))?;
+    let (config, architecture, shape) = read_config(&directory.join("config.json"))?;
     // The generation configuration knows better which tokens end an answer.
     let generation = read_json_if_there(&directory.join("generation_config.json"))?;
     let eos = generation
@@ -540,7 +554,7 @@ fn configure(directory: PathBuf, tokenizer: Option<PathBuf>) -> Result<Configure
         let _ = tokenizer.as_ref().map(Tokenizer::check_chat_templates);
         Ok(tokenizer)
     })?;
-    Ok(Configured { directory, architecture, config, eos, tokenizer })
+    Ok(Configured { directory, architecture, shape, config, eos, tokenizer })
 }
 
 /// Does something on a thread of its own. If it panics, nothing is received.

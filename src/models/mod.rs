@@ -21,6 +21,9 @@ use crate::array::{Array, Device};
 use crate::cache::{Cache, CacheOptions};
 use crate::error::Result;
 
+/// What a forward pass calls after each layer.
+pub type Between<'a> = &'a mut dyn FnMut(&Array) -> Result<()>;
+
 /// A model that continues a sequence of tokens.
 pub trait LanguageModel {
     /// Processes the inputs after the positions in `cache`.
@@ -28,7 +31,16 @@ pub trait LanguageModel {
     /// # Errors
     /// `InvalidArgument` if the inputs do not fit each other or the model, `Unsupported` if the model cannot do what
     /// they ask for.
-    fn forward(&self, inputs: &Inputs, cache: &mut Cache) -> Result<Output>;
+    fn forward(&self, inputs: &Inputs, cache: &mut Cache) -> Result<Output> {
+        self.forward_between(inputs, cache, &mut |_| Ok(()))
+    }
+
+    /// [`forward`](Self::forward) that gives way to other work: `between` is called after each layer with its hidden
+    /// states, which it may evaluate. The results are the same.
+    ///
+    /// # Errors
+    /// As there, and what `between` fails with; the cache must then not be used again.
+    fn forward_between(&self, inputs: &Inputs, cache: &mut Cache, between: Between) -> Result<Output>;
 
     /// The embeddings of tokens, u32 of any shape: `[.., hidden]`, as they enter the first layer. Image embeddings are
     /// spliced in between them.

@@ -1,6 +1,6 @@
 //! The smallest language model, for tests: what follows a token is in a table.
 
-use super::{Content, Inputs, LanguageModel, Output};
+use super::{Between, Content, Inputs, LanguageModel, Output};
 use crate::array::{Array, Device};
 use crate::cache::{Cache, CacheOptions};
 use crate::error::{Error, Result};
@@ -12,10 +12,12 @@ pub const PREFILL_STEP: i32 = 16;
 pub struct Table(pub Array);
 
 impl LanguageModel for Table {
-    fn forward(&self, inputs: &Inputs, cache: &mut Cache) -> Result<Output> {
+    fn forward_between(&self, inputs: &Inputs, cache: &mut Cache, between: Between) -> Result<Output> {
         let Content::Tokens(tokens) = &inputs.content else { return Err(Error::unsupported("embeddings")) };
         cache.advance(tokens.dim(-1));
-        Ok(Output { hidden: self.embed(tokens)?, taps: Vec::new() })
+        let hidden = self.embed(tokens)?;
+        between(&hidden)?;
+        Ok(Output { hidden, taps: Vec::new() })
     }
 
     fn embed(&self, tokens: &Array) -> Result<Array> {

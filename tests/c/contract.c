@@ -451,6 +451,38 @@ static void prefixes(void) {
     mlxe_engine_clear_prefixes(NULL);
 }
 
+static void freed(void *user_data, const char *json, const mlxe_error_t *error) {
+    CHECK(error == NULL && strncmp(json, "{\"freed_bytes\":", 15) == 0);
+    ++*(int *)user_data;
+}
+
+/* Unloads a model that generates and of which two handles are left. */
+static void unloads(void) {
+    mlxe_model_t *other = load_model(engine, directory), *same = NULL;
+    OK(mlxe_model_clone(other, &same));
+    uint32_t prompt[] = {1, 2, 3};
+    mlxe_generate_options_t options;
+    mlxe_generate_options_init(&options, sizeof options);
+    options.ignore_eos = true;
+    mlxe_task_t *generation = NULL, *task = NULL;
+    OK(mlxe_generate_start(other, prompt, 3, &options, NULL, &generation));
+    int done = 0;
+    mlxe_hub_callbacks_t callbacks = {.struct_size = sizeof callbacks, .user_data = &done, .on_done = freed};
+    OK(mlxe_model_unload_start(other, &callbacks, &task));
+    OK(mlxe_task_wait(task));
+    CHECK(done == 1);
+    mlxe_generation_stats_t stats = {.struct_size = sizeof stats};
+    OK(mlxe_task_stats(generation, &stats));
+    CHECK(stats.stop_reason == MLXE_STOP_CANCELLED && stats.queue_seconds >= 0);
+    FAILS(MLXE_ERROR_INVALID_ARGUMENT, mlxe_generate_start(same, prompt, 3, NULL, NULL, NULL));
+    OK(mlxe_model_unload_start(same, NULL, NULL));
+    FAILS(MLXE_ERROR_INVALID_ARGUMENT, mlxe_model_unload_start(NULL, &callbacks, NULL));
+    mlxe_task_free(task);
+    mlxe_task_free(generation);
+    mlxe_model_free(other);
+    mlxe_model_free(same);
+}
+
 int main(int argc, char **argv) {
     CHECK(argc >= 2);
     directory = argv[1];
@@ -467,6 +499,7 @@ int main(int argc, char **argv) {
     iterators();
     lifetimes();
     logs();
+    unloads();
     mlxe_model_free(model);
     mlxe_engine_free(engine);
     return 0;

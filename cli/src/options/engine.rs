@@ -20,11 +20,29 @@ pub struct EngineArgs {
     /// 0 keeps none [default: an eighth of the memory that is free when the engine starts]
     #[arg(long, value_name = "SIZE", value_parser = super::size)]
     pub prefix_bytes: Option<u64>,
+    /// How many generations hold state at once at most; others wait (at least 1) [default: 64]
+    #[arg(long, value_name = "N")]
+    pub max_sequences: Option<u32>,
+    /// How many generations may wait to be begun; beyond that new ones are refused, with the error for busy (at least
+    /// 1) [default: 1024]
+    #[arg(long, value_name = "N")]
+    pub max_queue: Option<u32>,
+    /// While a prompt is processed, answers under way get their next token after at most this many seconds, in addition
+    /// to the time of one layer and of the step itself (at least 0) [default: 0.05]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub token_gap_seconds: Option<f32>,
 }
 
 impl EngineArgs {
     /// The options that the flags set.
     pub fn options(&self) -> EngineOptions {
-        EngineOptions { device: self.device, max_batch: self.max_batch, prefix_bytes: self.prefix_bytes }
+        EngineOptions {
+            device: self.device,
+            max_batch: self.max_batch,
+            prefix_bytes: self.prefix_bytes,
+            max_sequences: self.max_sequences,
+            max_queue: self.max_queue,
+            token_gap_seconds: self.token_gap_seconds,
+        }
     }
 }

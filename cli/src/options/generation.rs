@@ -125,6 +125,14 @@ pub struct GenerationArgs {
     /// Prompt tokens processed per step (at least 1) [default: chosen for model and device]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub prefill_step_size: Option<i32>,
+    /// Which of the waiting generations is begun first: the one with the highest priority, and of those the one that
+    /// was started first [default: 0]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub priority: Option<i32>,
+    /// Seconds, counted from the start and including the time in the queue, after which the generation ends with what
+    /// it has (above 0) [default: no limit]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub timeout_seconds: Option<f32>,
     /// Prompt lookup: how many tokens to propose per step at most, namely those that followed where the latest ones
     /// occurred before (at most 15) [default: 0]
     #[arg(long, value_name = "N")]
@@ -174,6 +182,8 @@ impl GenerationArgs {
             kv_group_size: self.kv_group_size,
             quantized_kv_start: self.quantized_kv_start,
             prefill_step_size: self.prefill_step_size,
+            priority: self.priority,
+            timeout_seconds: self.timeout_seconds,
             prompt_lookup_tokens: self.prompt_lookup_tokens,
             prompt_lookup_ngram: self.prompt_lookup_ngram,
         }

@@ -141,6 +141,12 @@ impl Prefixes {
         self.publish();
     }
 
+    /// Frees states of so many bytes, or all there are.
+    pub fn make_room(&mut self, bytes: usize) {
+        self.store.shrink(self.store.bytes().saturating_sub(bytes));
+        self.publish();
+    }
+
     /// Frees all states, or those of a model.
     pub fn clear(&mut self, model: Option<u64>) {
         self.store.clear(model);

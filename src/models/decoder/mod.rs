@@ -17,7 +17,7 @@ use crate::array::fused::Offset;
 use crate::array::{Array, Device};
 use crate::cache::{Cache, CacheOptions};
 use crate::error::{Error, Result};
-use crate::models::{Content, Encoder, Inputs, LanguageModel, Output, Positions};
+use crate::models::{Between, Content, Encoder, Inputs, LanguageModel, Output, Positions};
 use crate::nn::{Embedding, Linear, Norm};
 use crate::weights::Weights;
 use layer::{Layer, Masks, Slot, slots};
@@ -70,7 +70,7 @@ impl Decoder {
 }
 
 impl LanguageModel for Decoder {
-    fn forward(&self, inputs: &Inputs, cache: &mut Cache) -> Result<Output> {
+    fn forward_between(&self, inputs: &Inputs, cache: &mut Cache, between: Between) -> Result<Output> {
         let (rows, length) = inputs.check(self.spec.hidden_size, self.layers.len())?;
         let mut h = match &inputs.content {
             Content::Tokens(tokens) => self.embed(tokens)?,
@@ -101,6 +101,7 @@ impl LanguageModel for Decoder {
             for (tap, _) in taps.iter_mut().zip(&inputs.taps).filter(|(_, wanted)| **wanted == i) {
                 *tap = Some(h.clone());
             }
+            between(&h)?;
         }
         cache.advance(length);
         Ok(Output { hidden: self.norm.forward(&h)?, taps: taps.into_iter().flatten().collect() })

@@ -76,7 +76,7 @@ extension EngineError.Code {
     public static let template = Self(MLXE_ERROR_TEMPLATE)
     /// MLX reported an error.
     public static let mlx = Self(MLXE_ERROR_MLX)
-    /// Memory ran out, or a configured limit would be exceeded.
+    /// Memory ran out.
     public static let outOfMemory = Self(MLXE_ERROR_OUT_OF_MEMORY)
     /// The work was cancelled. Asynchronous functions throw `CancellationError` instead.
     public static let cancelled = Self(MLXE_ERROR_CANCELLED)

@@ -27,14 +27,30 @@ public struct EngineOptions: Sendable, Hashable {
     /// Reuse saves the time to process the beginning of a prompt without changing results: exactly on a CPU, up to
     /// rounding on a GPU.
     public var prefixBytes: UInt64?
+    /// How many generations hold state at once at most; others wait. At least 1. Default: 64.
+    ///
+    /// One whose state would not fit in the memory that is free waits too, unless no other holds any.
+    public var maxSequences: Int?
+    /// How many generations may wait to be begun; beyond that new ones are refused, with the error for busy. At least
+    /// 1. Default: 1024.
+    public var maxQueue: Int?
+    /// While a prompt is processed, answers under way get their next token after at most this many seconds, in addition
+    /// to the time of one layer and of the step itself. At least 0. Default: 0.05.
+    ///
+    /// Smaller values make answers smoother and the prompt slower.
+    public var tokenGapSeconds: Float?
 
     /// Options; those not given are not set.
     public init(
-        device: Device? = nil, maxBatch: Int? = nil, prefixBytes: UInt64? = nil
+        device: Device? = nil, maxBatch: Int? = nil, prefixBytes: UInt64? = nil, maxSequences: Int? = nil,
+        maxQueue: Int? = nil, tokenGapSeconds: Float? = nil
     ) {
         self.device = device
         self.maxBatch = maxBatch
         self.prefixBytes = prefixBytes
+        self.maxSequences = maxSequences
+        self.maxQueue = maxQueue
+        self.tokenGapSeconds = tokenGapSeconds
     }
 }
 
@@ -48,6 +64,9 @@ extension EngineOptions {
         options.device = device?.rawValue ?? 0
         options.max_batch = optional(maxBatch)
         options.prefix_bytes = optional(prefixBytes)
+        options.max_sequences = optional(maxSequences)
+        options.max_queue = optional(maxQueue)
+        options.token_gap_seconds = optional(tokenGapSeconds)
         return try body(&options)
     }
 }

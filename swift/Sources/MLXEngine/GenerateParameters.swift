@@ -117,6 +117,14 @@ public struct GenerateParameters: Sendable, Hashable {
     public var quantizedKVStart: Int?
     /// Prompt tokens processed per step. At least 1. Default: chosen for model and device.
     public var prefillStepSize: Int?
+    /// Which of the waiting generations is begun first: the one with the highest priority, and of those the one that
+    /// was started first. Default: 0.
+    ///
+    /// A generation that has begun to answer goes on, whatever the priority of others.
+    public var priority: Int?
+    /// Seconds, counted from the start and including the time in the queue, after which the generation ends with what
+    /// it has. Above 0. Default: no limit.
+    public var timeoutSeconds: Float?
     /// Prompt lookup: how many tokens to propose per step at most, namely those that followed where the latest ones
     /// occurred before. At most 15. Default: 0, which is off.
     ///
@@ -138,7 +146,8 @@ public struct GenerateParameters: Sendable, Hashable {
         presenceContextSize: Int? = nil, frequencyPenalty: Float? = nil, frequencyContextSize: Int? = nil,
         logitBias: [Token: Float] = [:], seed: UInt64? = nil, logprobs: Int? = nil, maxKVSize: Int? = nil,
         kvBits: Int? = nil, kvGroupSize: Int? = nil, quantizedKVStart: Int? = nil, prefillStepSize: Int? = nil,
-        promptLookupTokens: Int? = nil, promptLookupNgram: Int? = nil
+        priority: Int? = nil, timeoutSeconds: Float? = nil, promptLookupTokens: Int? = nil,
+        promptLookupNgram: Int? = nil
     ) {
         self.maxTokens = maxTokens
         self.maxContext = maxContext
@@ -176,6 +185,8 @@ public struct GenerateParameters: Sendable, Hashable {
         self.kvGroupSize = kvGroupSize
         self.quantizedKVStart = quantizedKVStart
         self.prefillStepSize = prefillStepSize
+        self.priority = priority
+        self.timeoutSeconds = timeoutSeconds
         self.promptLookupTokens = promptLookupTokens
         self.promptLookupNgram = promptLookupNgram
     }
@@ -225,6 +236,8 @@ extension GenerateParameters {
         options.kv_group_size = optional(kvGroupSize)
         options.quantized_kv_start = optional(quantizedKVStart)
         options.prefill_step_size = optional(prefillStepSize)
+        options.priority = optional(priority)
+        options.timeout_seconds = optional(timeoutSeconds)
         options.prompt_lookup_tokens = optional(promptLookupTokens)
         options.prompt_lookup_ngram = optional(promptLookupNgram)
         return try withExtendedLifetime(lent) { try body(&options) }

@@ -90,10 +90,12 @@ public struct GenerateStopReason: RawRepresentable, Sendable, Hashable, CustomSt
     public static let cancelled = GenerateStopReason(rawValue: 4)
     /// The context is full.
     public static let contextFull = GenerateStopReason(rawValue: 5)
+    /// `timeoutSeconds` were over.
+    public static let timeout = GenerateStopReason(rawValue: 6)
 
     static let names: [GenerateStopReason: String] = [
         .stop: "stop", .stopText: "stopText", .length: "length", .cancelled: "cancelled",
-        .contextFull: "contextFull",
+        .contextFull: "contextFull", .timeout: "timeout",
     ]
 
     /// The reason's name, or its number if it has none.
@@ -144,11 +146,13 @@ public struct GenerateCompletionInfo: Sendable, Hashable {
     public var promptTokenCount: Int
     /// Tokens of the answer.
     public var generationTokenCount: Int
-    /// Seconds from the start until the prompt was processed.
+    /// Seconds from the start until the engine began to work on it.
+    public var queueTime: TimeInterval
+    /// Seconds of work on the prompt. While others are decoded in between, their time is not counted.
     public var promptTime: TimeInterval
-    /// Seconds from then until the end.
+    /// Seconds from the end of the prompt until the end.
     public var generateTime: TimeInterval
-    /// Seconds from the start to the first token; nil if there was none.
+    /// Seconds from the start, queue included, to the first token; nil if there was none.
     public var timeToFirstToken: TimeInterval?
     /// Prompt tokens processed per second, not counting reused ones.
     public var promptTokensPerSecond: Double

@@ -228,17 +228,7 @@ public final class ModelHub: Sendable {
     private func run<Value: Decodable & Sendable>(
         _ progressHandler: @escaping ProgressHandler = { _ in }, start: (HubObserver, TaskSlot) throws -> Void
     ) async throws -> Value {
-        let slot = TaskSlot()
-        let json: String = try await withTaskCancellationHandler {
-            try Task.checkCancellation()
-            return try await withCheckedThrowingContinuation { continuation in
-                HubObserver.run(
-                    slot: slot, onProgress: progressHandler, onDone: { continuation.resume(with: $0) }, start: start)
-            }
-        } onCancel: {
-            slot.cancel()
-        }
-        return try decodeJSON(Value.self, json)
+        try decodeJSON(Value.self, try await HubObserver.result(progressHandler, start: start))
     }
 }
 

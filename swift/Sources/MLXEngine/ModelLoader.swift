@@ -38,8 +38,8 @@ public final class ModelLoader {
         phase.map { !$0.isTerminal } ?? false
     }
 
-    /// Loads a model. A running load is cancelled, and a loaded model is released first, so that two never take memory
-    /// at once.
+    /// Loads a model. A running load is cancelled, and a loaded model is unloaded first, as by
+    /// ``LanguageModel/unload()``, so that two never take memory at once.
     ///
     /// - Parameters:
     ///   - configuration: What to load.
@@ -47,6 +47,7 @@ public final class ModelLoader {
     /// - Returns: A task that ends with the load, for callers that want to wait.
     @discardableResult
     public func load(_ configuration: ModelConfiguration, engine: Engine? = nil) -> Task<Void, Never> {
+        let old = model
         unload()
         let current = generation
         let first: LoadingPhase = if case .id = configuration.source { .downloadingConfig } else { .readingConfig }
@@ -58,6 +59,7 @@ public final class ModelLoader {
                 of: LoadingUpdate.self, bufferingPolicy: .bufferingNewest(1))
             async let loaded = Result {
                 defer { continuation.finish() }
+                try await old?.unload()
                 return try await LanguageModel.load(
                     configuration, engine: engine, updateHandler: { continuation.yield($0) })
             }

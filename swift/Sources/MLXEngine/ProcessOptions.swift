@@ -14,6 +14,9 @@ public struct ProcessOptions: Sendable, Hashable {
     /// Bytes of freed memory that MLX may keep for reuse; 0 keeps none. Default: MLX's own limit.
     public var cacheLimit: UInt64?
     /// Bytes at which MLX waits for running work before it allocates more. Default: MLX's own limit.
+    ///
+    /// Generations are not begun while their state would exceed it. What is needed all the same is allocated: only
+    /// where the device has no more does work fail, with the error for memory that ran out.
     public var memoryLimit: UInt64?
 
     /// Options; those not given are not set.

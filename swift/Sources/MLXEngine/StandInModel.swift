@@ -161,7 +161,7 @@ public final class StandInModel: Sendable {
         }
         let (took, promptTime) = (seconds(), first ?? seconds())
         return GenerateCompletionInfo(
-            promptTokenCount: prompt.count, generationTokenCount: count, promptTime: promptTime,
+            promptTokenCount: prompt.count, generationTokenCount: count, queueTime: 0, promptTime: promptTime,
             generateTime: took - promptTime, timeToFirstToken: first,
             promptTokensPerSecond: Double(prompt.count) / max(promptTime, 1e-9),
             tokensPerSecond: Double(count) / max(took, 1e-9), peakMemory: 0, seed: parameters.seed ?? 0,

@@ -24,6 +24,37 @@ import Testing
         #expect(try await model.generate(Self.france).text == "The capital of France is Paris.")
     }
 
+    @Test func anUnloadedModelFreesItsMemoryAndEndsItsAnswers() async throws {
+        let model = try await LanguageModel.load(directory: Fixtures.tiny)
+        var endless = GenerateParameters(maxTokens: 100_000, maxContext: 200_000)
+        endless.ignoreEOS = true
+        let stream = model.stream(Self.france, parameters: endless)
+        var iterator = stream.makeAsyncIterator()
+        _ = try await iterator.next()
+        #expect(try await model.unload() > 0)
+        var last: GenerateCompletionInfo?
+        while let event = try await iterator.next() {
+            last = event.info ?? last
+        }
+        #expect(last?.stopReason == .cancelled)
+        await #expect {
+            try await model.generate(Self.france)
+        } throws: {
+            ($0 as? EngineError)?.code == .invalidArgument
+        }
+        #expect(try await model.unload() == 0)
+        #expect(try model.tokenizer.encode("still there").count > 0)
+    }
+
+    @Test func timeEndsAnAnswer() async throws {
+        let model = try await Fixtures.model()
+        var endless = GenerateParameters(maxTokens: 100_000, maxContext: 200_000)
+        endless.ignoreEOS = true
+        endless.timeoutSeconds = 0.2
+        let answer = try await model.generate(Self.france, parameters: endless)
+        #expect(answer.info.stopReason == .timeout && answer.info.queueTime >= 0)
+    }
+
     @Test func parametersArriveInTheCore() async throws {
         let model = try await Fixtures.model()
         let story = ModelInput.chat([.user("Tell me a story.")])

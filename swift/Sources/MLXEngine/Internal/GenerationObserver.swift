@@ -107,6 +107,7 @@ extension GenerateCompletionInfo {
     init(_ stats: mlxe_generation_stats_t) {
         promptTokenCount = stats.prompt_tokens
         generationTokenCount = stats.generated_tokens
+        queueTime = stats.queue_seconds
         promptTime = stats.prompt_seconds
         generateTime = stats.generation_seconds
         timeToFirstToken = stats.time_to_first_token < 0 ? nil : stats.time_to_first_token

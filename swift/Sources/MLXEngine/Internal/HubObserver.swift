@@ -1,7 +1,7 @@
 import CMLXEngine
 import Foundation
 
-/// Receives the events of work on models, of a search or of an estimate. C calls one function at a time.
+/// Receives the events of work on models, of a search, of an estimate or of an unload. C calls one function at a time.
 final class HubObserver: Sendable {
     typealias Completion = @Sendable (Result<String, any Error>) -> Void
 
@@ -23,6 +23,22 @@ final class HubObserver: Sendable {
             try start(HubObserver(onProgress: onProgress, onDone: onDone), slot)
         } catch {
             onDone(.failure(error))
+        }
+    }
+
+    /// Does the work that `start` starts, and returns its JSON.
+    static func result(
+        _ onProgress: @escaping @Sendable (ModelProgress) -> Void = { _ in },
+        start: (HubObserver, TaskSlot) throws -> Void
+    ) async throws -> String {
+        let slot = TaskSlot()
+        return try await withTaskCancellationHandler {
+            try Task.checkCancellation()
+            return try await withCheckedThrowingContinuation { continuation in
+                run(slot: slot, onProgress: onProgress, onDone: { continuation.resume(with: $0) }, start: start)
+            }
+        } onCancel: {
+            slot.cancel()
         }
     }
 
