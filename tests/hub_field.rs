@@ -100,6 +100,45 @@ fn a_list_that_was_cut_short_heals() {
     assert!(error.message().contains("tokenizer.json") && error.kind() == ErrorKind::Network, "{error}");
 }
 
+/// A load looks at the cache first, where all files of a list that was cut short may be.
+#[test]
+fn a_load_asks_for_the_list_again_where_there_is_no_tokenizer() {
+    let (server, cache) = (server(), TempDir::new("field"));
+    let snapshot = pull(options(&server, cache.path())).unwrap();
+    let commit = server.repo(ID).commit().to_owned();
+    let list = root(cache.path()).join("trees").join(format!("{commit}.json"));
+    let whole = fs::read(&list).unwrap();
+    let cut = || {
+        let mut json: serde_json::Value = serde_json::from_slice(&whole).unwrap();
+        for (name, _) in files().iter().filter(|(name, _)| name.starts_with("tokenizer") || name.ends_with(".model")) {
+            if json["files"].as_object_mut().unwrap().remove(*name).is_some() {
+                _ = fs::remove_file(snapshot.join(name));
+            }
+        }
+        fs::write(&list, json.to_string()).unwrap();
+    };
+    let load = |options: HubOptions| {
+        let request = DownloadRequest { cached_will_do: true, ..DownloadRequest::new(ID, None) };
+        Download::start(options, request).unwrap().wait()
+    };
+    let complete = || hub::complete_snapshot(cache.path(), ID, None).unwrap();
+    assert_eq!(complete(), Some(snapshot.clone()));
+    cut();
+    assert_eq!(complete(), None);
+    assert_eq!(load(options(&server, cache.path())).unwrap(), snapshot);
+    check_snapshots(cache.path(), true);
+    assert_eq!(complete(), Some(snapshot.clone()));
+    // Where nobody can be asked, what is known to be needed is there.
+    cut();
+    server.fault(At::Api, Fault::Status(404, None), ALWAYS);
+    assert_eq!(load(options(&server, cache.path())).unwrap(), snapshot);
+    assert_eq!(load(HubOptions { offline: true, ..options(&server, cache.path()) }).unwrap(), snapshot);
+    assert!(pull(options(&server, cache.path())).is_err());
+    // That is no excuse for weights that are missing.
+    fs::remove_file(snapshot.join("model-00002-of-00002.safetensors")).unwrap();
+    assert!(load(options(&server, cache.path())).is_err());
+}
+
 /// The Python libraries take the length of `{etag}.incomplete` for what is there.
 #[test]
 fn unfinished_files_have_a_name_of_our_own_and_those_of_python_are_taken_over() {

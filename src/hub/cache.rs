@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::listing::{Listing, RepoFile};
+use super::listing::{Listing, RepoFile, is_tokenizer};
 use super::name::{ModelName, check_id, check_revision};
 use super::whole::{is_whole, may_be_whole};
 use crate::env::{self, Variable};
@@ -53,7 +53,8 @@ pub fn snapshot(cache: &Path, id: &str, revision: Option<&str>) -> Result<PathBu
     }
 }
 
-/// Like [`snapshot`]; `None` also where files that the model needs are missing.
+/// Like [`snapshot`]; `None` also where files that the model needs are missing, and where there is no tokenizer although the
+/// kept list of files names none: it may have been cut short, and only the Hub knows.
 ///
 /// # Errors
 /// If the id or the revision is malformed, or the cache cannot be read.
@@ -61,7 +62,8 @@ pub fn complete_snapshot(cache: &Path, id: &str, revision: Option<&str>) -> Resu
     let (id, revision) = named(id, revision)?;
     let repository = Repository::new(cache, &id)?;
     let Some(commit) = repository.commit(&revision)? else { return Ok(None) };
-    Ok(repository.is_complete(&commit).then(|| repository.snapshot(&commit)))
+    let complete = repository.is_complete(&commit) && !repository.may_lack_a_tokenizer(&commit);
+    Ok(complete.then(|| repository.snapshot(&commit)))
 }
 
 /// The id and the revision of a name as people give it.
@@ -164,6 +166,14 @@ impl Repository {
         let whole =
             |shards: Shards| !shards.files.is_empty() && shards.files.iter().all(|f| may_be_whole(&folder.join(f)));
         may_be_whole(&folder.join("config.json")) && shards.is_ok_and(whole)
+    }
+
+    /// Whether there is no tokenizer, and none in the list of files that is kept. Models without one are rare; lists that
+    /// were cut short by a server, or by a version that lost pages, are not.
+    fn may_lack_a_tokenizer(&self, commit: &str) -> bool {
+        let there = || fs::read_dir(self.snapshot(commit)).into_iter().flatten().flatten();
+        self.listing(commit).is_some_and(|listing| !listing.has_tokenizer())
+            && !there().any(|entry| entry.file_name().to_str().is_some_and(is_tokenizer))
     }
 
     /// The files of the commit, if it was ever listed.

@@ -37,6 +37,8 @@ struct Shared {
     repository: Repository,
     id: String,
     revision: String,
+    /// The revision is a commit of which everything is here, as far as is known.
+    cached_will_do: bool,
     stage: Mutex<Stage>,
     commit: Mutex<Option<String>>,
     xet: OnceLock<Arc<Xet>>,
@@ -63,11 +65,18 @@ impl Download {
         let (id, revision) = name.with_revision(request.revision.as_deref())?;
         let revision = revision.unwrap_or_else(|| "main".into());
         check_revision(&revision)?;
+        let repository = Repository::new(&options.cache, &id)?;
+        let cached = match request.cached_will_do {
+            true => repository.commit(&revision)?.filter(|commit| repository.is_complete(commit)),
+            false => None,
+        };
         let shared = Arc::new(Shared {
-            repository: Repository::new(&options.cache, &id)?,
+            repository,
             client: Client::new(options)?,
             id,
-            revision,
+            cached_will_do: cached.is_some(),
+            // It is completed, not replaced by a newer one.
+            revision: cached.unwrap_or(revision),
             stage: Mutex::new(Stage::Listing),
             commit: Mutex::default(),
             xet: OnceLock::new(),
@@ -202,7 +211,13 @@ impl Shared {
                 None => self.client.control().sleep(Duration::from_millis(20))?,
             }
         };
-        let (commit, names) = self.client.commit(self.about(), &|r| self.notice(0, r))?;
+        let (commit, names) = match self.client.commit(self.about(), &|r| self.notice(0, r)) {
+            Err(error) if self.cached_will_do && error.kind() != ErrorKind::Cancelled => {
+                log::warn!("{}: its list of files names no tokenizer, and the Hub cannot be asked: {error}", self.id);
+                return Ok(self.repository.snapshot(&self.revision));
+            }
+            found => found?,
+        };
         *self.commit.lock() = Some(commit.clone());
         let (mut listing, kept) = match self.kept(&commit, &names) {
             Some(listing) => (listing, true),

@@ -155,11 +155,7 @@ impl Listing {
 
     /// Whether it has any tokenizer. A list that has none may have been cut short by whoever kept it.
     pub(super) fn has_tokenizer(&self) -> bool {
-        let ends = [".tiktoken", ".model", ".spm", ".vocab"];
-        self.small_files().iter().any(|f| {
-            matches!(f.path.as_str(), "tokenizer.json" | "vocab.json" | "vocab.txt" | "tekken.json")
-                || ends.iter().any(|end| f.path.ends_with(end))
-        })
+        self.small_files().iter().any(|f| is_tokenizer(&f.path))
     }
 
     /// Configuration, tokenizer and templates: small, and needed before anything else. `config.json` comes first.
@@ -185,6 +181,13 @@ impl Listing {
             None => "the repository has no weights".into(),
         }))
     }
+}
+
+/// Whether a file of this name is a tokenizer.
+pub(super) fn is_tokenizer(name: &str) -> bool {
+    let ends = [".tiktoken", ".model", ".spm", ".vocab"];
+    matches!(name, "tokenizer.json" | "vocab.json" | "vocab.txt" | "tekken.json")
+        || ends.iter().any(|end| name.ends_with(end))
 }
 
 /// Whether a file is small and needed: JSON, templates and tokenizers at the top, and more templates.

@@ -350,8 +350,11 @@ impl Loader {
             return Err(Error::internal("a directory is not downloaded"));
         };
         // What cannot be run is not downloaded.
-        let request =
-            DownloadRequest { check: Some(Box::new(check_config)), ..DownloadRequest::new(id, revision.clone()) };
+        let request = DownloadRequest {
+            check: Some(Box::new(check_config)),
+            cached_will_do: true,
+            ..DownloadRequest::new(id, revision.clone())
+        };
         self.configuration.hub_or_env()?.download(request).map(State::Downloading)
     }
 
