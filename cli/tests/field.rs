@@ -11,6 +11,7 @@ mod support;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -187,4 +188,50 @@ fn everything_in_the_cache_needs_no_network() {
         assert!(said.contains(why), "{said}");
     }
     assert!(server.seen().is_empty());
+}
+
+/// The codes of docs/architecture/faces.md.
+#[test]
+fn exit_codes_are_those_of_the_documentation() {
+    let (server, cache) = (plain::server(), TempDir::new("field"));
+    let model = tiny().display().to_string();
+    let command = |arguments: &[&str]| {
+        let mut command = mlxe(arguments, cache.path());
+        command.env("HF_ENDPOINT", &server.endpoint);
+        command
+    };
+    // As a shell counts: a signal is 128 and its number.
+    let code = |status: std::process::ExitStatus| status.code().or(status.signal().map(|signal| 128 + signal)).unwrap();
+    for (expected, arguments) in [
+        (0, &["--help"][..]),
+        (0, &["models"]),
+        (0, &["list"]),
+        (1, &["pull", "org/absent"]),
+        (1, &["pull", "org/model", "--offline"]),
+        (1, &["template", "-m", "/no/such/model", "[]"]),
+        (2, &["no-such-command"]),
+        (2, &["pull"]),
+        (2, &["pull", "org/model", "--connections", "many"]),
+        (2, &["pull", "a/b/c/d"]),
+        (2, &["template", "-m", &model, "[{"]),
+        (2, &["template", "-m", &model, "[{\"role\": \"user\", \"content\": \"\\ud83d\"}]"]),
+    ] {
+        let output = command(arguments).output().unwrap();
+        assert_eq!(code(output.status), expected, "{arguments:?}: {}", text(&output).1);
+        assert_eq!(text(&output).1.is_empty(), expected == 0, "{arguments:?}: {}", text(&output).1);
+    }
+    // Where this process ignores the signal, as in the background of a script, so do its children.
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    if ignored.is_some_and(|mask| mask & 0b10 != 0) {
+        return;
+    }
+    server.fault(At::Storage, Fault::Stall(1000), u32::MAX);
+    let mut child = command(&["pull", "org/model"]).spawn().unwrap();
+    while server.faulted() == 0 {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    assert_eq!(code(child.wait().unwrap()), 130);
 }
