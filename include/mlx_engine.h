@@ -1462,9 +1462,11 @@ void mlxe_template_options_init(struct mlxe_template_options_t *options, size_t 
 
 /// Renders chat messages as a prompt in the format that the model was trained on.
 ///
-/// `messages_json` is a JSON array of objects with "role" and "content". `options` may be NULL. `out_text` receives
-/// the text, which the caller owns; encode it without special tokens. Text does not say which special tokens in it are the
-/// template's and which a user wrote: for a prompt from untrusted messages use mlxe_tokenizer_encode_chat().
+/// `messages_json` is a JSON array of objects with "role" and "content". JSON is read as Python reads it: integers keep all
+/// their digits. It may nest 500 deep; half a surrogate pair in a string is an error, since no tokenizer takes it. `options`
+/// may be NULL. `out_text` receives the text, which the caller owns; encode it without special tokens. Text does not say
+/// which special tokens in it are the template's and which a user wrote: for a prompt from untrusted messages use
+/// mlxe_tokenizer_encode_chat().
 /// Errors: MLXE_ERROR_TEMPLATE (no template, or it refused the messages), MLXE_ERROR_INVALID_ARGUMENT (broken JSON).
 ///
 /// Any thread.

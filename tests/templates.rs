@@ -1,7 +1,7 @@
 //! Chat templates against goldens that transformers rendered (tests/fixtures/templates/generate.py).
 
 use mlx_engine::ErrorKind;
-use mlx_engine::tokenizer::{TemplateChoice, TemplateOptions, Tokenizer, TokenizerOptions};
+use mlx_engine::tokenizer::{TemplateChoice, TemplateOptions, Tokenizer, TokenizerOptions, parse_template_data};
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -297,6 +297,87 @@ fn numbers_of_a_template_do_not_exhaust_the_memory() {
     ] {
         assert_eq!(apply(source, &hello(), &TemplateOptions::default()).unwrap().len(), length, "{source}");
     }
+}
+
+/// What `json.loads` makes of a text, and Jinja2 of that.
+#[test]
+fn data_is_read_as_python_reads_it() {
+    let data = r#"[{"a": 123456789012345678901, "b": -1234567890123456789012345678901234567890123456789012345678901,
+        "n": NaN, "i": -Infinity, "x": 1e999, "z": -0, "u": 18446744073709551615}]"#;
+    let messages = parse_template_data(data, "messages").unwrap();
+    let b = "1234567890123456789012345678901234567890123456789012345678901";
+    for (source, expected) in [
+        (
+            "{{ m.a }} {{ m.b }} {{ m.n }} {{ m.i }} {{ m.x }} {{ m.z }} {{ m.u }}",
+            format!("123456789012345678901 -{b} nan -inf inf 0 18446744073709551615"),
+        ),
+        (
+            "{{ [m.a, m.b] | tojson }}{{ {m.b: m.n} | tojson }}",
+            format!("[123456789012345678901, -{b}]{{\"-{b}\": NaN}}"),
+        ),
+        ("{{ [m.b, m.x] }}{{ m.b ~ '' }}{{ '%s' % m.b }}{{ m.b | string }}", format!("[-{b}, inf]-{b}-{b}-{b}")),
+        (
+            "{{ m.a + 1 }} {{ -m.a }} {{ m.b | abs }} {{ m.b | int }} {{ m.b | float }}",
+            format!("123456789012345678902 -123456789012345678901 {b} -{b} -1.2345678901234568e+60"),
+        ),
+        (
+            "{{ m.b is integer }} {{ m.b is number }} {{ m.b is float }} {{ m.b is callable }} {{ m.b is mapping }} \
+          {{ m.b is string }} {{ m.b.x is defined }} {{ 1 if m.b else 0 }}",
+            "True True False False False False False 1".into(),
+        ),
+        (
+            "{{ m.b < 0 }} {{ m.b < m.a }} {{ m.b == m.b }} {{ m.b == m.a }} {{ m.b > m.i }} {{ m.b in [m.b] }} \
+          {{ [m.a, m.b, 1.5] | sort }}",
+            format!("True True True False True True [-{b}, 1.5, 123456789012345678901]"),
+        ),
+    ] {
+        let source = format!("{{% set m = messages[0] %}}{source}");
+        assert_eq!(apply(&source, &messages, &TemplateOptions::default()).unwrap(), expected, "{source}");
+    }
+    for source in ["{{ m.b + 1 }}", "{{ m.b * 1.5 }}", "{{ 1 - m.b }}"] {
+        let source = format!("{{% set m = messages[0] %}}{source}");
+        let error = apply(&source, &messages, &TemplateOptions::default()).unwrap_err();
+        assert!(error.message().contains("the number is too large"), "{error}");
+    }
+}
+
+/// As deep as data may be, where the caller has little stack.
+#[test]
+fn deep_data_needs_little_stack() {
+    let nested = |open: &str, close: &str| open.repeat(497) + "\"<s>\"" + &close.repeat(497);
+    for (data, printed) in [(nested("[", "]"), 1), (nested("{\"a\":", "}"), 1)] {
+        let messages = format!("[{{\"role\": \"user\", \"content\": {data}}}]");
+        let tools = format!("[{data}]");
+        let work = move || {
+            let tokenizer = tokenizer(&[("default", "{{ messages[0].content | tojson }}{{ tools[0] | tojson }}")]);
+            let messages = parse_template_data(&messages, "messages").unwrap();
+            let tools = Some(parse_template_data(&tools, "tools").unwrap());
+            let options = TemplateOptions { tools, ..Default::default() };
+            let text = tokenizer.apply_chat_template(&messages, &options).unwrap();
+            tokenizer.encode_chat(&messages, &options).unwrap();
+            text.matches("<s>").count() / 2
+        };
+        let thread = std::thread::Builder::new().stack_size(256 << 10).spawn(work).unwrap();
+        assert_eq!(thread.join().unwrap(), printed);
+    }
+}
+
+/// As deep as Python goes, and no deeper than the stack allows for.
+#[test]
+fn macros_may_nest() {
+    let render = |body: &str, call: &str| {
+        let source = format!("{{% macro m(n) %}}{body}{{% endmacro %}}{{{{ {call} | length }}}}");
+        apply(&source, &hello(), &TemplateOptions::default())
+    };
+    assert_eq!(render("{% if n %}{{ m(n - 1) }}{% endif %}x", "m(195)").unwrap(), "196");
+    // Each level in as many brackets as an expression may have.
+    let within = |brackets: usize| {
+        let body = format!("{{{{ ({}m(n){} | length) if n }}}}", "[".repeat(brackets), "]".repeat(brackets));
+        render(&body, "m(1)").unwrap_err()
+    };
+    assert!(within(20).message().contains("recursion limit"), "{}", within(20));
+    let deepest = (1..400).rev().find(|&brackets| within(brackets).message().contains("the template nests too deep"));
+    assert!(deepest.is_some_and(|brackets| brackets > 60), "{deepest:?}: {}", within(60));
 }
 
 /// A budget that fits a conversation fits a large schema too.

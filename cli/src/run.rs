@@ -2,7 +2,6 @@
 
 use std::io::{BufRead, IsTerminal, Write};
 
-use mlx_engine::Error;
 use mlx_engine::chat::ChatSession;
 use mlx_engine::engine::Model;
 use mlx_engine::generate::{GenerationEvent, GenerationStats, StopReason};
@@ -11,6 +10,7 @@ use crate::args::RunArgs;
 use crate::failure::Result;
 use crate::generate::stream;
 use crate::load::load;
+use crate::text;
 
 pub fn run(args: &RunArgs) -> Result {
     let model = load(&args.model, true)?;
@@ -19,8 +19,7 @@ pub fn run(args: &RunArgs) -> Result {
         session.push("system", system);
     }
     if let Some(variables) = &args.variables {
-        session.template.variables = serde_json::from_str(variables)
-            .map_err(|e| Error::invalid_argument(format!("--variables is not a JSON object: {e}")))?;
+        session.template.variables = text::read_variables(variables)?;
     }
     if let Some(question) = &args.question {
         answer(&model, &mut session, args, question)?;

@@ -3,8 +3,8 @@
 use std::io::{Read, Write};
 
 use mlx_engine::Error;
-use mlx_engine::tokenizer::{TemplateChoice, TemplateOptions, Tokenizer, TokenizerOptions};
-use serde_json::{Value, json};
+use mlx_engine::tokenizer::{TemplateChoice, TemplateOptions, Tokenizer, TokenizerOptions, parse_template_data};
+use serde_json::{Map, Value, json};
 
 use crate::args::{TemplateArgs, TokenizeArgs};
 use crate::failure::{Failure, Result};
@@ -50,21 +50,25 @@ fn read_json(argument: &str, name: &str) -> Result<Value> {
         Some(path) => std::fs::read_to_string(path).map_err(|e| Failure::from(Error::io(path, e)))?,
         None => argument.to_owned(),
     };
-    serde_json::from_str(&text).map_err(|e| Error::invalid_argument(format!("{name} is not JSON: {e}")).into())
+    Ok(parse_template_data(&text, name)?)
+}
+
+/// The JSON object of `--variables`.
+pub fn read_variables(argument: &str) -> Result<Map<String, Value>> {
+    match read_json(argument, "--variables")? {
+        Value::Object(map) => Ok(map),
+        _ => Err(Error::invalid_argument("--variables is not a JSON object").into()),
+    }
 }
 
 pub fn template(args: &TemplateArgs) -> Result {
     let tokenizer = Tokenizer::from_directory(&args.model, TokenizerOptions::default())?;
-    let messages = read_json(&text_or_stdin(args.messages.as_ref())?, "the messages")?;
+    let messages = read_json(&text_or_stdin(args.messages.as_ref())?, "messages")?;
     let optional = |argument: &Option<String>, name: &str| match argument {
         Some(text) => read_json(text, name).map(Some),
         None => Ok(None),
     };
-    let variables = match optional(&args.variables, "--variables")? {
-        None => Default::default(),
-        Some(Value::Object(map)) => map,
-        Some(_) => return Err(Error::invalid_argument("--variables is not a JSON object").into()),
-    };
+    let variables = args.variables.as_deref().map(read_variables).transpose()?.unwrap_or_default();
     let options = TemplateOptions {
         tools: optional(&args.tools, "--tools")?,
         add_generation_prompt: !args.no_generation_prompt && !args.continue_final_message,

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::options::{self, Versioned};
 use super::{free, guard, mlxe_error_t, mlxe_str_t, mlxe_string_t, mlxe_tokens_t, out, required, slice};
 use crate::error::{Error, ErrorKind, Result};
-use crate::tokenizer::{TemplateChoice, TemplateOptions, Tokenizer, TokenizerOptions};
+use crate::tokenizer::{TemplateChoice, TemplateOptions, Tokenizer, TokenizerOptions, parse_template_data};
 
 /// A tokenizer. Immutable. Free with mlxe_tokenizer_free().
 pub struct mlxe_tokenizer_t(pub(super) Tokenizer);
@@ -288,9 +288,11 @@ pub unsafe extern "C" fn mlxe_template_options_init(options: *mut mlxe_template_
 
 /// Renders chat messages as a prompt in the format that the model was trained on.
 ///
-/// `messages_json` is a JSON array of objects with "role" and "content". `options` may be NULL. `out_text` receives
-/// the text, which the caller owns; encode it without special tokens. Text does not say which special tokens in it are the
-/// template's and which a user wrote: for a prompt from untrusted messages use mlxe_tokenizer_encode_chat().
+/// `messages_json` is a JSON array of objects with "role" and "content". JSON is read as Python reads it: integers keep all
+/// their digits. It may nest 500 deep; half a surrogate pair in a string is an error, since no tokenizer takes it. `options`
+/// may be NULL. `out_text` receives the text, which the caller owns; encode it without special tokens. Text does not say
+/// which special tokens in it are the template's and which a user wrote: for a prompt from untrusted messages use
+/// mlxe_tokenizer_encode_chat().
 /// Errors: MLXE_ERROR_TEMPLATE (no template, or it refused the messages), MLXE_ERROR_INVALID_ARGUMENT (broken JSON).
 ///
 /// Any thread.
@@ -396,5 +398,5 @@ unsafe fn template_options(options: &mlxe_template_options_t) -> Result<Template
 unsafe fn json(text: mlxe_str_t, name: &str) -> Result<Option<Value>> {
     // SAFETY: the caller's promise.
     let Some(text) = (unsafe { text.get_optional(name) })? else { return Ok(None) };
-    serde_json::from_str(text).map(Some).map_err(|e| Error::invalid_argument(format!("{name}: {e}")))
+    parse_template_data(text, name).map(Some)
 }

@@ -6,6 +6,7 @@
 //! Every file is untrusted: sizes are bounded before reading, and a broken file is an error that names it.
 #![forbid(unsafe_code)]
 
+mod data;
 mod decoder;
 mod detokenizer;
 mod encode;
@@ -27,9 +28,10 @@ use crate::{Error, ErrorKind, Result};
 use decoder::Pipeline;
 use isolated::isolated;
 use plain::{Plain, Specials};
-use protect::{Place, has_special, marked, unmarked};
+use protect::{Place, Rendering, has_special, marked, unmarked};
 use template::ChatTemplates;
 
+pub use data::parse_template_data;
 pub use detokenizer::StreamingDetokenizer;
 pub use template::{TemplateChoice, TemplateOptions};
 
@@ -156,12 +158,25 @@ impl Tokenizer {
     /// As [`apply_chat_template`](Self::apply_chat_template) and [`encode`](Self::encode).
     pub fn encode_chat(&self, messages: &Json, options: &TemplateOptions) -> Result<Vec<u32>> {
         let text = self.apply_chat_template(messages, options)?;
+        // A tokenizer may have no special tokens in texts at all.
+        if options.special_tokens_in_data || self.inner.tokenizer.get_encode_special_tokens() {
+            return self.encode(&text, false);
+        }
+        // Data may nest deeper than the caller's stack allows for.
+        let job = || self.with_own_tokens(messages, options, &text);
+        match isolated(ErrorKind::Template, "rendering the chat template", job)?? {
+            Some((text, own)) => self.plain()?.encode(&text, &own, &self.inner.specials, false),
+            None => self.encode(&text, false),
+        }
+    }
+
+    /// The rendering `text` of data that may have special tokens, and where those of the template itself are; `None` where
+    /// all are the template's.
+    fn with_own_tokens(&self, messages: &Json, options: &TemplateOptions, text: &str) -> Result<Option<Rendering>> {
         let specials = &self.inner.specials;
         let mut data = [Some(messages), options.tools.as_ref(), options.documents.as_ref()].into_iter().flatten();
-        // A tokenizer may have no special tokens in texts at all.
-        let all_plain = self.inner.tokenizer.get_encode_special_tokens();
-        if options.special_tokens_in_data || all_plain || !data.any(|value| has_special(value, specials)) {
-            return self.encode(&text, false);
+        if !data.any(|value| has_special(value, specials)) {
+            return Ok(None);
         }
         let render = |place| {
             let mark = |value: &Json| marked(value, specials, place);
@@ -171,14 +186,13 @@ impl Tokenizer {
                 ..options.clone()
             };
             let rendered = self.inner.templates.apply(&mark(messages), &marked, &self.inner.special_tokens, true)?;
-            Ok::<_, Error>(unmarked(rendered, &text, specials))
+            Ok::<_, Error>(unmarked(rendered, text, specials))
         };
-        let (text, own) = match render(Place::Outside) {
-            Ok(found) if found.0 == text => found,
+        match render(Place::Outside) {
+            Ok(found) if found.0 == text => Ok(Some(found)),
             // The template looks at the text more closely: it is not shown the tokens.
-            _ => render(Place::Inside)?,
-        };
-        self.plain()?.encode(&text, &own, specials, false)
+            _ => render(Place::Inside).map(Some),
+        }
     }
 
     /// The id of a token as it is spelled in the vocabulary.
@@ -299,7 +313,8 @@ impl Tokenizer {
         self.inner.templates.source(name)
     }
 
-    /// Renders `messages`, an array of objects, with a chat template, as transformers does.
+    /// Renders `messages`, an array of objects, with a chat template, as transformers does. [`parse_template_data`] reads
+    /// messages from text.
     ///
     /// # Errors
     ///

@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use serde_json::{Map, Value as Json};
 
+use super::data::number_text;
 use super::plain::Specials;
 
 const OPEN: char = '\u{FDD0}';
@@ -33,6 +34,7 @@ pub(super) fn has_special(value: &Json, specials: &Specials) -> bool {
     match value {
         Json::String(text) => looks(text),
         Json::Array(items) => items.iter().any(|item| has_special(item, specials)),
+        number if number_text(number).is_some() => false,
         Json::Object(map) => map.iter().any(|(key, value)| looks(key) || has_special(value, specials)),
         _ => false,
     }
@@ -43,6 +45,7 @@ pub(super) fn marked(value: &Json, specials: &Specials, place: Place) -> Json {
     match value {
         Json::String(text) => Json::String(marked_text(text, specials, place)),
         Json::Array(items) => items.iter().map(|item| marked(item, specials, place)).collect(),
+        number if number_text(number).is_some() => number.clone(),
         Json::Object(map) => {
             let pair =
                 |(key, value): (&String, &Json)| (marked_text(key, specials, place), marked(value, specials, place));
@@ -75,9 +78,12 @@ fn marked_text(text: &str, specials: &Specials, place: Place) -> String {
     out
 }
 
+/// A text, and the special tokens in it that are the template's own.
+pub(super) type Rendering = (String, Vec<(Range<usize>, u32)>);
+
 /// A rendering without its marks, and where in it the template's own special tokens are. `plain` is the rendering of data
 /// without marks.
-pub(super) fn unmarked(rendered: String, plain: &str, specials: &Specials) -> (String, Vec<(Range<usize>, u32)>) {
+pub(super) fn unmarked(rendered: String, plain: &str, specials: &Specials) -> Rendering {
     // As JSON in ASCII spells them, unless that is somebody's text.
     let rendered = match plain.contains("\\ufdd") {
         true => rendered,

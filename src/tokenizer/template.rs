@@ -91,16 +91,18 @@ impl ChatTemplates {
         special_tokens: &BTreeMap<String, String>,
         is_marked: bool,
     ) -> Result<String> {
-        let mut chat = Chat::new(messages, options)?;
-        let job = || match self.choose(options)? {
-            Chosen::Own(name, template) => {
-                let compile = || Template::compile(name, &template.source).map_err(template_error);
-                let compiled = template.compiled.get_or_init(compile).as_ref().map_err(Clone::clone)?;
-                chat.render(compiled, &template.source, options, special_tokens, is_marked)
-            }
-            Chosen::Inline(source) => {
-                let compiled = Template::compile("inline", source).map_err(template_error)?;
-                chat.render(&compiled, source, options, special_tokens, is_marked)
+        let job = || {
+            let mut chat = Chat::new(messages, options)?;
+            match self.choose(options)? {
+                Chosen::Own(name, template) => {
+                    let compile = || Template::compile(name, &template.source).map_err(template_error);
+                    let compiled = template.compiled.get_or_init(compile).as_ref().map_err(Clone::clone)?;
+                    chat.render(compiled, &template.source, options, special_tokens, is_marked)
+                }
+                Chosen::Inline(source) => {
+                    let compiled = Template::compile("inline", source).map_err(template_error)?;
+                    chat.render(&compiled, source, options, special_tokens, is_marked)
+                }
             }
         };
         isolated(ErrorKind::Template, "rendering the chat template", job)?

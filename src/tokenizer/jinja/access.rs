@@ -7,7 +7,7 @@ use super::base::{Result, fail};
 use super::number::{as_int, int};
 use super::objects::{Callable, Cycler, Namespace};
 use super::value::{Dict, Flavor, Seq, list, seq, text, type_name};
-use super::{budget, names};
+use super::{budget, long, names};
 
 /// `value.name` where `value` is defined.
 pub(super) fn attribute(value: &Value, name: &str) -> Result<Value> {
@@ -42,7 +42,10 @@ pub(super) fn own_attribute(value: &Value, name: &str) -> Result<Option<Value>> 
         });
     }
     // The engine's loops and macros.
-    if value.kind() > ValueKind::String && value.downcast_object_ref::<Dict>().is_none() {
+    if long::digits(value).is_none()
+        && value.kind() > ValueKind::String
+        && value.downcast_object_ref::<Dict>().is_none()
+    {
         return value.get_attr(name).map(|found| Some(found).filter(|found| !found.is_undefined()));
     }
     Ok(match (as_int(value), name) {

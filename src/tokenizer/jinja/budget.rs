@@ -19,11 +19,16 @@ const STEPS_PER_ITEM: u64 = 10_000;
 const BYTES: u64 = 256 << 20;
 const BYTES_PER_BYTE: u64 = 256;
 
+/// How deep expressions may nest, those of macros counted within those that call them. Without optimisation a level takes
+/// several KiB of the stack that `isolated` gives.
+const DEPTH: usize = 8000;
+
 /// The size of a value in a list.
 const ITEM: u64 = 24;
 
 thread_local! {
     static STEPS_LEFT: Cell<u64> = const { Cell::new(0) };
+    static DEPTH_NOW: Cell<usize> = const { Cell::new(0) };
     static BYTES_LEFT: Cell<u64> = const { Cell::new(0) };
     static IS_MARKED: Cell<bool> = const { Cell::new(false) };
     static NOW: Cell<Option<PrimitiveDateTime>> = const { Cell::new(None) };
@@ -45,6 +50,7 @@ impl Budget {
         STEPS_LEFT.set(steps_for(bytes, items));
         BYTES_LEFT.set(BYTES.saturating_add(BYTES_PER_BYTE.saturating_mul(bytes as u64)));
         NOW.set(now);
+        DEPTH_NOW.set(0);
         IS_MARKED.set(is_marked);
         Budget(())
     }
@@ -57,6 +63,24 @@ impl Drop for Budget {
         for namespace in &namespaces {
             namespace.clear();
         }
+    }
+}
+
+/// An expression that is being evaluated.
+pub(super) struct Level(());
+
+pub(super) fn level() -> Result<Level> {
+    let depth = DEPTH_NOW.get() + 1;
+    if depth > DEPTH {
+        return Err(Error::new(ErrorKind::InvalidOperation, "the template nests too deep"));
+    }
+    DEPTH_NOW.set(depth);
+    Ok(Level(()))
+}
+
+impl Drop for Level {
+    fn drop(&mut self) {
+        DEPTH_NOW.set(DEPTH_NOW.get() - 1);
     }
 }
 

@@ -5,13 +5,16 @@ use minijinja::value::ValueKind;
 use std::cmp::Ordering;
 
 use super::base::{Result, fail};
-use super::budget;
 use super::number::as_number;
 use super::objects::{Callable, Cycler, Generator, Namespace};
 use super::value::{Dict, Flavor, Seq, iterate, require_hashable, type_name};
+use super::{budget, long};
 
 /// `a == b`
 pub(super) fn equal(a: &Value, b: &Value) -> bool {
+    if let Some(order) = long::order(a, b) {
+        return order == Some(Ordering::Equal);
+    }
     match (as_number(a), as_number(b)) {
         (Some(x), Some(y)) => return x.compare(y) == Some(Ordering::Equal),
         (None, None) => {}
@@ -75,6 +78,9 @@ pub(super) fn identical(a: &Value, b: &Value) -> bool {
 
 /// The order of two values, or an error where Python knows none. `None` is the order of NaN.
 pub(super) fn order(a: &Value, b: &Value) -> Result<Option<Ordering>> {
+    if let Some(order) = long::order(a, b) {
+        return Ok(order);
+    }
     if let (Some(x), Some(y)) = (as_number(a), as_number(b)) {
         return Ok(x.compare(y));
     }

@@ -9,7 +9,7 @@ use super::base::{Result, fail};
 use super::number::{Number, as_number, int};
 use super::objects::{Callable, Cycler, Generator, Namespace};
 use super::value::{Dict, Seq, dict, iterate, list, tuple, type_name};
-use super::{access, budget, compare, functions, methods, ops, predicates};
+use super::{access, budget, compare, functions, long, methods, ops, predicates};
 
 /// What the rewriting took out of a template.
 #[derive(Debug, Default)]
@@ -46,6 +46,7 @@ impl Program {
 
 impl Evaluation<'_, '_, '_> {
     fn eval(&mut self, expr: &Expr) -> Result<Value> {
+        let _level = budget::level()?;
         budget::steps(1)?;
         match &expr.kind {
             Kind::Const(value) => Ok(value.clone()),
@@ -264,4 +265,5 @@ fn is_foreign(value: &Value) -> bool {
         && value.downcast_object_ref::<Namespace>().is_none()
         && value.downcast_object_ref::<Cycler>().is_none()
         && value.downcast_object_ref::<Callable>().is_none()
+        && long::digits(value).is_none()
 }

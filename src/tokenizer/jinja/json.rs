@@ -5,10 +5,10 @@ use minijinja::value::ValueKind;
 
 use super::args::{Args, given, int_or, truth};
 use super::base::{Result, fail};
-use super::budget;
 use super::number::as_int;
 use super::print::{self, DEPTH, float_repr};
 use super::value::{Dict, Flavor, Seq, iterate, type_name};
+use super::{budget, long};
 
 /// How `json.dumps` is asked to write.
 struct Json {
@@ -89,6 +89,8 @@ impl Json {
                         self.write(item, depth + 1, out)?;
                     }
                     self.close('}', pairs.is_empty(), depth, out)?;
+                } else if let Some(digits) = long::digits(value) {
+                    out.push_str(digits);
                 } else {
                     return fail(format!("Object of type {} is not JSON serializable", type_name(value)));
                 }
@@ -166,6 +168,7 @@ fn json_key(key: &Value) -> Result<String> {
         ValueKind::None => Ok("null".into()),
         ValueKind::Bool => Ok(if key.is_true() { "true" } else { "false" }.into()),
         ValueKind::Number => Ok(json_number(key)),
+        _ if let Some(digits) = long::digits(key) => Ok(digits.to_owned()),
         _ => fail(format!("keys must be str, int, float, bool or None, not {}", type_name(key))),
     }
 }

@@ -16,6 +16,7 @@ mod functions;
 mod json;
 mod layout;
 mod lexer;
+mod long;
 mod methods;
 mod names;
 mod number;
@@ -41,6 +42,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use time::PrimitiveDateTime;
 
+use super::data::number_text;
 use args::{Args, Packed};
 use base::{Result, fail};
 use budget::Budget;
@@ -199,7 +201,10 @@ pub(super) fn from_json(json: &Json) -> Value {
         },
         Json::String(text) => text.as_str().into(),
         Json::Array(items) => value::input_list(items.iter().map(from_json).collect()),
-        Json::Object(map) => value::input_dict(map.iter().map(|(key, value)| (key.as_str().into(), from_json(value)))),
+        Json::Object(map) => match number_text(json) {
+            Some(number) => long::from_text(number),
+            None => value::input_dict(map.iter().map(|(key, value)| (key.as_str().into(), from_json(value)))),
+        },
     }
 }
 

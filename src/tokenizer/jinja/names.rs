@@ -6,7 +6,7 @@ use minijinja::value::ValueKind;
 use super::objects::{Cycler, Generator};
 use super::value::{Dict, Flavor, Seq};
 
-pub(super) const FILTERS: [&str; 53] = [
+pub(super) const FILTERS: [&str; 54] = [
     "abs",
     "attr",
     "batch",
@@ -57,6 +57,7 @@ pub(super) const FILTERS: [&str; 53] = [
     "unique",
     "upper",
     "urlencode",
+    "urlize",
     "wordcount",
     "wordwrap",
     "xmlattr",

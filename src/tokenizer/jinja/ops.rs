@@ -11,6 +11,9 @@ pub(super) fn binary(op: &str, a: &Value, b: &Value) -> Result<Value> {
     if let (Some(x), Some(y)) = (as_number(a), as_number(b)) {
         return arithmetic(op, x, y).map(|number| number.value());
     }
+    if is_number(a) && is_number(b) {
+        return fail("the number is too large");
+    }
     let result = match op {
         "+" => add(a, b)?,
         "*" => match (as_int(a), as_int(b)) {
@@ -28,6 +31,10 @@ pub(super) fn binary(op: &str, a: &Value, b: &Value) -> Result<Value> {
         Some(value) => Ok(value),
         None => fail(format!("unsupported operand type(s) for {op}: '{}' and '{}'", type_name(a), type_name(b))),
     }
+}
+
+fn is_number(value: &Value) -> bool {
+    matches!(type_name(value), "int" | "float" | "bool")
 }
 
 fn add(a: &Value, b: &Value) -> Result<Option<Value>> {

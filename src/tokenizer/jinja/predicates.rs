@@ -9,8 +9,8 @@ use super::base::Result;
 use super::compare::{contains, equal, identical, order};
 use super::objects::{Cycler, Generator, Namespace};
 use super::ops::binary;
-use super::value::{Dict, Flavor, Seq, require_hashable};
-use super::{names, print};
+use super::value::{Dict, Flavor, Seq, require_hashable, type_name};
+use super::{long, names, print};
 
 /// A test by its name; `None` where there is no such test.
 pub(super) fn apply(name: &str, value: &Value, args: Args) -> Option<Result<bool>> {
@@ -28,9 +28,9 @@ pub(super) fn apply(name: &str, value: &Value, args: Args) -> Option<Result<bool
         "boolean" => plain(args, kind == ValueKind::Bool),
         "true" => plain(args, kind == ValueKind::Bool && value.is_true()),
         "false" => plain(args, kind == ValueKind::Bool && !value.is_true()),
-        "integer" => plain(args, kind == ValueKind::Number && value.is_integer()),
+        "integer" => plain(args, type_name(value) == "int"),
         "float" => plain(args, kind == ValueKind::Number && !value.is_integer()),
-        "number" => plain(args, matches!(kind, ValueKind::Number | ValueKind::Bool)),
+        "number" => plain(args, matches!(type_name(value), "int" | "float" | "bool")),
         "string" => plain(args, kind == ValueKind::String),
         "mapping" => plain(args, value.downcast_object_ref::<Dict>().is_some()),
         "sequence" => plain(args, is_sequence(value)),
@@ -78,6 +78,7 @@ fn is_callable(value: &Value) -> bool {
         ValueKind::Undefined => true,
         ValueKind::Plain => {
             value.downcast_object_ref::<Seq>().is_none()
+                && long::digits(value).is_none()
                 && value.downcast_object_ref::<Generator>().is_none()
                 && value.downcast_object_ref::<Namespace>().is_none()
                 && value.downcast_object_ref::<Cycler>().is_none()

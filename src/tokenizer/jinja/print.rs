@@ -4,10 +4,10 @@ use minijinja::Value;
 use minijinja::value::ValueKind;
 
 use super::base::{Result, fail};
-use super::budget;
 use super::number::as_int;
 use super::objects::{Callable, Namespace};
 use super::value::{Dict, Flavor, Seq};
+use super::{budget, long};
 
 /// `repr(value)`: the shortest digits that read back as the same number, laid out as Python does.
 pub(super) fn float_repr(value: f64) -> String {
@@ -116,6 +116,8 @@ impl Writer {
                 namespace.pairs().into_iter().map(|(key, value)| (Value::from(key), value)).collect();
             self.write_pairs(pairs.iter().map(|(key, value)| (key, value)), depth)?;
             self.text.push('>');
+        } else if let Some(digits) = long::digits(value) {
+            self.text.push_str(digits);
         } else if let Some(callable) = value.downcast_object_ref::<Callable>() {
             self.text.push_str(&format!("{callable:?}"));
         } else {

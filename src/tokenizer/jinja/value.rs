@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::base::{Result, fail};
 use super::budget;
+use super::long;
 use super::objects::{Callable, Cycler, Generator, Namespace};
 
 /// How deep containers may nest. Freeing them takes a call for each level, on the stack that `isolated` has.
@@ -237,6 +238,7 @@ pub(super) fn type_name(value: &Value) -> &'static str {
         ValueKind::Map => "dict",
         _ => match value.downcast_object_ref::<Seq>() {
             Some(seq) => seq.flavor.name(),
+            None if long::digits(value).is_some() => "int",
             None if value.downcast_object_ref::<Generator>().is_some() => "generator",
             None if value.downcast_object_ref::<Namespace>().is_some() => "Namespace",
             None if value.downcast_object_ref::<Callable>().is_some() => "builtin_function_or_method",

@@ -1,5 +1,6 @@
 //! Jinja's filters.
 
+mod links;
 mod lists;
 mod order;
 mod scalars;
@@ -64,6 +65,7 @@ pub(super) fn find(name: &str) -> Option<Filter> {
         "unique" => order::unique,
         "upper" => text::upper,
         "urlencode" => text::urlencode,
+        "urlize" => links::urlize,
         "wordcount" => wrap::wordcount,
         "wordwrap" => wrap::wordwrap,
         "xmlattr" => text::xmlattr,

@@ -7,7 +7,7 @@ use super::super::args::{Args, int_or, str_of, truth};
 use super::super::base::{Result, fail};
 use super::super::number::{self, Number, as_number, parse_float, parse_int};
 use super::super::value::{Dict, dict, text as paid, type_name};
-use super::super::{access, compare, print};
+use super::super::{access, compare, long, print};
 
 /// What Python calls an undefined value's refusal to be a number.
 fn refuse_undefined(value: &Value) -> Result<()> {
@@ -22,6 +22,7 @@ pub(super) fn abs(value: Value, args: Args) -> Result<Value> {
             None => fail("the number is too large"),
         },
         Some(Number::Float(float)) => Ok(float.abs().into()),
+        None if let Some(digits) = long::digits(&value) => Ok(long::from_text(digits.trim_start_matches('-'))),
         None => fail(format!("bad operand type for abs(): '{}'", type_name(&value))),
     }
 }
@@ -44,6 +45,9 @@ pub(super) fn int(value: Value, args: Args) -> Result<Value> {
     let base = int_or(base.as_ref(), 10)?;
     let whole = |float: f64| (float.is_finite() && float.abs() < 1e38).then_some(float as i128);
     refuse_undefined(&value)?;
+    if long::digits(&value).is_some() {
+        return Ok(value);
+    }
     let number = match (value.as_str(), as_number(&value)) {
         (Some(text), _) => {
             let int = match base {
@@ -66,7 +70,7 @@ pub(super) fn float(value: Value, args: Args) -> Result<Value> {
     refuse_undefined(&value)?;
     let number = match value.as_str() {
         Some(text) => parse_float(text),
-        None => as_number(&value).map(Number::float),
+        None => long::digits(&value).map_or_else(|| as_number(&value).map(Number::float), parse_float),
     };
     Ok(number.map(Value::from).or(default).unwrap_or_else(|| 0.0.into()))
 }
