@@ -5,10 +5,11 @@ use minijinja::value::ValueKind;
 use std::cmp::Ordering;
 
 use super::base::{Result, fail};
+use super::budget;
+use super::long::{self, Long};
 use super::number::as_number;
 use super::objects::{Callable, Cycler, Generator, Namespace};
 use super::value::{Dict, Flavor, Seq, iterate, require_hashable, type_name};
-use super::{budget, long};
 
 /// `a == b`
 pub(super) fn equal(a: &Value, b: &Value) -> bool {
@@ -65,6 +66,12 @@ fn address(value: &Value) -> Option<usize> {
         .or_else(|| of::<Generator>(value))
         .or_else(|| of::<Callable>(value))
         .or_else(|| of::<Cycler>(value))
+        .or_else(|| of::<Long>(value))
+}
+
+/// Whether a value is one of the engine's own objects: a loop or a macro.
+pub(super) fn is_foreign(value: &Value) -> bool {
+    value.kind() > ValueKind::String && address(value).is_none()
 }
 
 /// `a is b`, as far as that means anything for small values.

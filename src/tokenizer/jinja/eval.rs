@@ -1,15 +1,14 @@
 //! Evaluates expressions. The engine runs the statements and hands over the variables that an expression names.
 
-use minijinja::value::ValueKind;
 use minijinja::{Error, ErrorKind, State, Value};
 
 use super::args::{Args, Packed, Signature};
 use super::ast::{Arguments, Comparison, Expr, Kind};
 use super::base::{Result, fail};
 use super::number::{Number, as_number, int};
-use super::objects::{Callable, Cycler, Generator, Namespace};
-use super::value::{Dict, Seq, dict, iterate, list, tuple, type_name};
-use super::{access, budget, compare, functions, long, methods, ops, predicates};
+use super::objects::Callable;
+use super::value::{dict, iterate, list, tuple, type_name};
+use super::{access, budget, compare, functions, methods, ops, predicates};
 
 /// What the rewriting took out of a template.
 #[derive(Debug, Default)]
@@ -218,7 +217,7 @@ impl Evaluation<'_, '_, '_> {
             args.keyword.push(("caller".into(), caller));
         }
         if let (Some((object, name)), true) = (object, function.is_undefined())
-            && is_foreign(&object)
+            && compare::is_foreign(&object)
         {
             if args.positional.is_empty() && name == "cycle" {
                 return fail("no items for cycling given");
@@ -230,7 +229,7 @@ impl Evaluation<'_, '_, '_> {
             Some(Callable::Function(name)) => functions::call(name, args),
             Some(Callable::Method { object, name }) => methods::call(object, name, args),
             Some(joiner @ Callable::Joiner { .. }) => args.none("joiner").map(|()| joiner.join().unwrap_or_default()),
-            None if is_foreign(&function) => function.call(self.state, &[Packed::value(args)]),
+            None if compare::is_foreign(&function) => function.call(self.state, &[Packed::value(args)]),
             None => fail(format!("'{}' object is not callable", type_name(&function))),
         }
     }
@@ -254,16 +253,4 @@ impl Evaluation<'_, '_, '_> {
 /// Long texts take longer, even where nothing is made of them.
 fn pay(value: &Value) -> Result<()> {
     value.as_str().map_or(Ok(()), |text| budget::steps(text.len() as u64 / 256))
-}
-
-/// Whether a value is one of the engine's own objects: a loop or a macro.
-fn is_foreign(value: &Value) -> bool {
-    value.kind() > ValueKind::String
-        && value.downcast_object_ref::<Seq>().is_none()
-        && value.downcast_object_ref::<Dict>().is_none()
-        && value.downcast_object_ref::<Generator>().is_none()
-        && value.downcast_object_ref::<Namespace>().is_none()
-        && value.downcast_object_ref::<Cycler>().is_none()
-        && value.downcast_object_ref::<Callable>().is_none()
-        && long::digits(value).is_none()
 }

@@ -6,11 +6,11 @@ use std::cmp::Ordering;
 
 use super::args::Args;
 use super::base::Result;
-use super::compare::{contains, equal, identical, order};
-use super::objects::{Cycler, Generator, Namespace};
+use super::compare::{contains, equal, identical, is_foreign, order};
+use super::objects::{Callable, Generator};
 use super::ops::binary;
 use super::value::{Dict, Flavor, Seq, require_hashable, type_name};
-use super::{long, names, print};
+use super::{names, print};
 
 /// A test by its name; `None` where there is no such test.
 pub(super) fn apply(name: &str, value: &Value, args: Args) -> Option<Result<bool>> {
@@ -74,19 +74,7 @@ fn divisible(value: &Value, args: Args) -> Result<bool> {
 
 /// Functions and macros; and undefined, in Jinja.
 fn is_callable(value: &Value) -> bool {
-    match value.kind() {
-        ValueKind::Undefined => true,
-        ValueKind::Plain => {
-            value.downcast_object_ref::<Seq>().is_none()
-                && long::digits(value).is_none()
-                && value.downcast_object_ref::<Generator>().is_none()
-                && value.downcast_object_ref::<Namespace>().is_none()
-                && value.downcast_object_ref::<Cycler>().is_none()
-        }
-        // The engine's loops and macros have names of their own.
-        ValueKind::Map => value.downcast_object_ref::<Dict>().is_none(),
-        _ => false,
-    }
+    value.is_undefined() || value.downcast_object_ref::<Callable>().is_some() || is_foreign(value)
 }
 
 /// Jinja asks for a length and for `[]`: strings, lists and mappings have both, and so has undefined.
