@@ -17,7 +17,8 @@ TSAN_FOLDER ?= $(TARGET)/tsan
 LINT_FOLDER ?= $(TARGET)/lint
 
 .PHONY: help demo test lint parity bench build header options install test-c nightly test-sanitizers test-asan test-valgrind \
-        test-tsan test-all test-swift-tsan test-cuda test-neon test-swift bench-swift check-apple lint-workflows
+        test-valgrind-release test-tsan test-all test-swift-tsan test-cuda test-neon test-swift bench-swift check-apple \
+        lint-workflows
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -46,7 +47,7 @@ test: lint ## all tests but those of test-all
 	$(MAKE) test-swift
 
 # Each compiles the library again, for another target or with another compiler.
-test-all: test test-tsan test-swift-tsan check-apple ## also ThreadSanitizer, and the Apple platforms
+test-all: test test-valgrind-release test-tsan test-swift-tsan check-apple ## also ThreadSanitizer, and the Apple platforms
 
 lint: ## formatting and lints, warnings denied
 	$(CARGO) fmt --all --check
@@ -152,11 +153,17 @@ test-asan: ## C and C++ programs with AddressSanitizer, LeakSanitizer and Undefi
 	ASAN_OPTIONS=detect_stack_use_after_return=1 LSAN_OPTIONS=suppressions=$(CURDIR)/tests/c/lsan.supp \
 	$(CARGO) test --locked --workspace --test c_api
 
-test-valgrind: ## under valgrind: the small program, shared and static, and pulled events
+VALGRIND = MLXE_TEST_RUNNER="valgrind --quiet --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite \
+           --show-leak-kinds=definite --suppressions=$(CURDIR)/tests/c/valgrind.supp"
+
+test-valgrind: ## under valgrind: the small program, shared and static, pulled events, scores and samplers
 	@$(call need,valgrind,valgrind)
-	MLXE_TEST_RUNNER="valgrind --quiet --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite \
-	--show-leak-kinds=definite --suppressions=$(CURDIR)/tests/c/valgrind.supp" \
-	$(CARGO) test --locked --workspace --test c_api -- smoke pull
+	$(VALGRIND) $(CARGO) test --locked --workspace --test c_api -- smoke pull score sampler
+
+test-valgrind-release: build ## the same with the optimised library
+	@$(call need,valgrind,valgrind)
+	$(VALGRIND) MLXE_TEST_LIBRARIES="$(abspath $(TARGET))/release/deps" \
+	$(CARGO) test --locked --workspace --test c_api -- smoke pull score sampler
 
 # The standard library and MLX are not instrumented: tests/c/tsan.supp says what follows from that.
 CARGO_TSAN = CARGO_TARGET_DIR="$(TSAN_FOLDER)" RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" \

@@ -234,6 +234,16 @@
 /// The load was cancelled. Terminal.
 #define MLXE_PHASE_CANCELLED 9
 
+/// The logits after a constraint, `logit_bias` and the penalties, before filters and temperature, as in mlx-lm.
+#define MLXE_LOGPROBS_PROCESSED 0
+
+/// The logits as the model gives them, before all of that.
+#define MLXE_LOGPROBS_RAW 1
+
+/// The distribution that the token was drawn from, after filters and temperature: tokens that they exclude are not
+/// among the most likely, and at temperature 0 there is one, with a log-probability of 0.
+#define MLXE_LOGPROBS_SAMPLED 2
+
 /// A part of the prompt was processed.
 #define MLXE_GENERATION_PREFILL 1
 
@@ -696,6 +706,9 @@ typedef struct mlxe_generate_options_t {
     struct mlxe_opt_u64_t seed;
     /// Reports the log-probability of each token, and of this many of the most likely ones. Default: none are reported.
     struct mlxe_opt_int_t logprobs;
+    /// What log-probabilities refer to: the logits before or after biases and penalties, or what is left after the
+    /// filters and the temperature. MLXE_LOGPROBS_*. Default: processed.
+    int32_t logprobs_mode;
     /// Keeps only the first four and the latest positions, this many in total. At least 5. Default: all positions are
     /// kept.
     struct mlxe_opt_int_t max_kv_size;
@@ -733,7 +746,8 @@ typedef struct mlxe_generation_event_t {
     const char *text;
     /// Its length in bytes, without the NUL.
     size_t text_len;
-    /// With MLXE_GENERATION_TOKEN, if requested: the natural logarithm of the token's probability.
+    /// With MLXE_GENERATION_TOKEN, if requested: the natural logarithm of the token's probability, of the logits
+    /// that `logprobs_mode` says.
     struct mlxe_opt_float_t logprob;
     /// If requested: the most likely tokens with their log-probabilities; otherwise NULL.
     const struct mlxe_token_value_t *top;
@@ -798,6 +812,28 @@ typedef struct mlxe_generate_callbacks_t {
     /// Nothing uses `user_data` any more.
     void (*drop)(void *user_data);
 } mlxe_generate_callbacks_t;
+
+/// A function that chooses the tokens of a generation, for mlxe_generate_guided_start() and mlxe_generation_guided_new().
+typedef struct mlxe_sampler_t {
+    /// sizeof(mlxe_sampler_t)
+    size_t struct_size;
+    /// Passed to all functions.
+    void *user_data;
+    /// Writes the next token to `out_token` and returns MLXE_OK. Anything else ends the generation with
+    /// MLXE_ERROR_INVALID_ARGUMENT, and so does a token that is not in the vocabulary.
+    ///
+    /// `logits` has one value per token of the vocabulary, after `logit_bias` and the penalties; `history` is prompt and
+    /// answer so far. Both are borrowed for the call. Called on the engine's thread, once per token; the time it takes
+    /// delays everything on that engine.
+    int32_t (*sample)(void *user_data,
+                      const float *logits,
+                      size_t logits_len,
+                      const uint32_t *history,
+                      size_t history_len,
+                      uint32_t *out_token);
+    /// Nothing uses `user_data` any more. May be NULL.
+    void (*drop)(void *user_data);
+} mlxe_sampler_t;
 
 /// A part of the tokens was processed. Valid during the call it is passed to.
 typedef struct mlxe_score_event_t {
@@ -1509,6 +1545,22 @@ struct mlxe_error_t *mlxe_generate_start(const struct mlxe_model_t *model,
                                          const struct mlxe_generate_callbacks_t *callbacks,
                                          struct mlxe_task_t **out_task);
 
+/// Like mlxe_generate_start(), but `sampler` chooses the tokens, in place of the options' filters, temperature and draw. This
+/// sequence is slower then, not others that run beside it; speculation stays exact. With `logprobs`, log-probabilities are
+/// those before it chooses.
+///
+/// `sampler` is copied; its `drop` is called exactly once, also where the call fails.
+///
+/// Any thread, also inside callbacks.
+MLXE_MUST_USE
+struct mlxe_error_t *mlxe_generate_guided_start(const struct mlxe_model_t *model,
+                                                const uint32_t *prompt,
+                                                size_t prompt_len,
+                                                const struct mlxe_generate_options_t *options,
+                                                const struct mlxe_sampler_t *sampler,
+                                                const struct mlxe_generate_callbacks_t *callbacks,
+                                                struct mlxe_task_t **out_task);
+
 /// What a generation with these options would do: a JSON object with the value of every option, set or default; null
 /// where it depends on the generation (the seed, the number of tokens, the prefill step).
 ///
@@ -1541,6 +1593,17 @@ struct mlxe_error_t *mlxe_generation_new(const struct mlxe_model_t *model,
                                          size_t prompt_len,
                                          const struct mlxe_generate_options_t *options,
                                          struct mlxe_generation_t **out_generation);
+
+/// Like mlxe_generation_new(), but `sampler` chooses the tokens, as for mlxe_generate_guided_start().
+///
+/// Any thread, also inside callbacks.
+MLXE_MUST_USE
+struct mlxe_error_t *mlxe_generation_guided_new(const struct mlxe_model_t *model,
+                                                const uint32_t *prompt,
+                                                size_t prompt_len,
+                                                const struct mlxe_generate_options_t *options,
+                                                const struct mlxe_sampler_t *sampler,
+                                                struct mlxe_generation_t **out_generation);
 
 /// Waits for the next event.
 ///

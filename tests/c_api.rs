@@ -3,7 +3,7 @@
 //!
 //! For `make test-sanitizers`: `MLXE_TEST_CFLAGS` adds compiler flags (`-fsanitize=...`), `MLXE_TEST_RUNNER` is what
 //! runs the programs (`valgrind ...`), and `MLXE_TEST_ROUNDS` makes the stress shorter, without the check on resident
-//! memory, which sanitizers fill themselves.
+//! memory, which sanitizers fill themselves. `MLXE_TEST_LIBRARIES` is where the libraries are (`make test-valgrind-release`).
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -28,9 +28,10 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Where Cargo puts libraries: beside this test.
+/// Where Cargo puts libraries: beside this test, unless `MLXE_TEST_LIBRARIES` names another profile's `deps`.
 fn libraries() -> PathBuf {
-    let deps = std::env::current_exe().unwrap().parent().unwrap().to_path_buf();
+    let beside = || std::env::current_exe().unwrap().parent().unwrap().to_path_buf();
+    let deps = std::env::var_os("MLXE_TEST_LIBRARIES").map_or_else(beside, PathBuf::from);
     for name in ["libmlx_engine.so", "libmlx_engine.a"] {
         assert!(deps.join(name).exists(), "{} has no {name}", deps.display());
     }
@@ -119,6 +120,44 @@ fn smoke_static() {
 #[test]
 fn arguments() {
     program("arguments.c", Link::Shared, &[]);
+}
+
+#[test]
+fn sampler() {
+    program("sampler.c", Link::Shared, &[]);
+}
+
+/// Another MLX that the process has loaded first is refused, by its version.
+#[test]
+fn another_mlx_is_refused() {
+    let dir = TempDir::new("other-mlx");
+    write_case("qwen3", dir.path(), 1);
+    let (source, library, binary) = (dir.path().join("mlx.cpp"), dir.path().join("other.so"), dir.path().join("smoke"));
+    std::fs::write(&source, "namespace mlx::core { const char *version() { return \"0.29.1\"; } }\n").unwrap();
+    run(Command::new("c++").args(["-std=c++17", "-shared", "-fPIC"]).arg(&source).arg("-o").arg(&library));
+    compile("tests/c/smoke.c", &binary, Link::Shared);
+    // A sanitizer has to be the first library.
+    let output = Command::new(&binary)
+        .arg(dir.path())
+        .env_remove("LD_LIBRARY_PATH")
+        .env("LD_PRELOAD", &library)
+        .env("ASAN_OPTIONS", "verify_asan_link_order=0:detect_leaks=0")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("has loaded MLX 0.29.1"), "{said}");
+}
+
+/// Python with ctypes: multiprocessing by fork and by spawn, and posix_spawn.
+#[test]
+fn python_processes() {
+    let dir = TempDir::new("python");
+    write_case("qwen3", dir.path(), 1);
+    for what in ["fork", "fork-first", "spawn", "posix-spawn"] {
+        let mut command = Command::new("python3");
+        command.arg(root().join("tests/c/processes.py")).arg(libraries().join("libmlx_engine.so"));
+        run(command.arg(dir.path()).arg(what).env("ASAN_OPTIONS", "detect_leaks=0"));
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use mlx_engine::ErrorKind;
 use mlx_engine::chat::ChatSession;
 use mlx_engine::engine::{Control, Engine, Model, Observer, ScoreEvent};
-use mlx_engine::generate::{GenerateOptions, GenerationEvent, GenerationStats, StopReason};
+use mlx_engine::generate::{GenerateOptions, GenerationEvent, GenerationStats, Guides, LogprobsMode, StopReason};
 use mlx_engine::load::ModelConfiguration;
 use once_cell::sync::Lazy;
 use serde_json::{Value, json};
@@ -350,6 +350,110 @@ fn scores_and_logits_check_their_arguments() {
     }
     let task = model().score_observed(vec![1], vec![2; 400], |_: &ScoreEvent| Control::Cancel).unwrap();
     assert_eq!(task.wait().unwrap_err().kind(), ErrorKind::Cancelled);
+}
+
+#[test]
+fn logprobs_are_of_the_logits_asked_for() {
+    let question = prompt("What is the capital of Italy?");
+    let first = |options: GenerateOptions| {
+        let options = GenerateOptions { logprobs: Some(3), seed: Some(1), ..options };
+        let tokens = answer(question.clone(), GenerateOptions { max_tokens: Some(1), ..options }).events;
+        let found = tokens.into_iter().find_map(|e| match e {
+            GenerationEvent::Token { token, .. } => Some(token),
+            _ => None,
+        });
+        found.unwrap()
+    };
+    let of = |mode| GenerateOptions { logprobs_mode: Some(mode), ..Default::default() };
+    let plain = first(of(LogprobsMode::Raw));
+    assert_eq!(plain, first(of(LogprobsMode::Processed)), "nothing changes the logits");
+    assert_eq!(plain, first(GenerateOptions::default()));
+    let certain = first(of(LogprobsMode::Sampled));
+    assert_eq!((certain.id, certain.logprob, &certain.top[..]), (plain.id, Some(0.0), &[(plain.id, 0.0)][..]));
+
+    // A bias that forbids the most likely token.
+    let banned = |mode| first(GenerateOptions { logit_bias: [(plain.id, f32::NEG_INFINITY)].into(), ..of(mode) });
+    let (raw, processed) = (banned(LogprobsMode::Raw), banned(LogprobsMode::Processed));
+    assert_eq!((raw.id, processed.id), (plain.top[1].0, plain.top[1].0));
+    assert_eq!((raw.logprob.unwrap(), &raw.top), (plain.top[1].1, &plain.top));
+    let rest = (-plain.logprob.unwrap().exp()).ln_1p();
+    assert!((processed.logprob.unwrap() - (plain.top[1].1 - rest)).abs() < 1e-3);
+    assert!(processed.top.iter().all(|(id, _)| *id != plain.id));
+
+    // Filters and temperature: two tokens, whose odds the temperature squares.
+    let drawn = |mode| first(GenerateOptions { temperature: Some(0.5), top_k: Some(2), ..of(mode) });
+    let sampled = drawn(LogprobsMode::Sampled);
+    assert_eq!(sampled.top.iter().map(|t| t.0).collect::<Vec<_>>(), [plain.top[0].0, plain.top[1].0]);
+    let mass: f32 = sampled.top.iter().map(|t| t.1.exp()).sum();
+    let odds = (plain.top[0].1 - plain.top[1].1) * 2.0;
+    assert!((mass - 1.0).abs() < 1e-4 && (sampled.top[0].1 - sampled.top[1].1 - odds).abs() < 1e-3, "{sampled:?}");
+    let own = sampled.top.iter().find(|t| t.0 == sampled.id).unwrap();
+    assert_eq!(sampled.logprob, Some(own.1));
+    assert_eq!(drawn(LogprobsMode::Processed).top, plain.top);
+}
+
+/// Tokens of a generation with a sampler of its own.
+fn sampled_by(
+    options: GenerateOptions,
+    sampler: impl FnMut(&[f32], &[u32]) -> mlx_engine::Result<u32> + Send + 'static,
+) -> mlx_engine::engine::Task<GenerationStats> {
+    let guides = Guides { sampler: Some(Box::new(sampler)), ..Default::default() };
+    let observer = |_: &GenerationEvent| Control::Continue;
+    model().generate_guided(prompt("Tell me a story."), options, guides, observer).unwrap()
+}
+
+fn largest(logits: &[f32]) -> u32 {
+    let first = |best: usize, i: usize| if logits[i] > logits[best] { i } else { best };
+    (0..logits.len()).fold(0, first) as u32
+}
+
+#[test]
+fn samplers_of_ones_own_choose() {
+    let question = prompt("Tell me a story.");
+    let plain = answer(question.clone(), limited(60)).tokens;
+    // Beside others, with and without speculation: it sees each history once, and gives the tokens of the argmax.
+    for lookup in [None, Some(6)] {
+        let histories = Arc::new(Mutex::new(Vec::new()));
+        let seen = histories.clone();
+        let options = GenerateOptions { prompt_lookup_tokens: lookup, ..limited(60) };
+        let other = model().generate(question.clone(), limited(60), |_: &GenerationEvent| Control::Continue).unwrap();
+        let task = sampled_by(options, move |logits, history| {
+            assert_eq!(logits.len(), 2048);
+            seen.lock().unwrap().push(history.to_vec());
+            Ok(largest(logits))
+        });
+        assert_eq!(task.wait().unwrap().generated_tokens, plain.len());
+        assert_eq!(other.wait().unwrap().generated_tokens, plain.len());
+        let histories = histories.lock().unwrap();
+        for (n, history) in histories.iter().enumerate() {
+            assert_eq!(*history, [&question[..], &plain[..n]].concat(), "{lookup:?}");
+        }
+        assert!(histories.len() >= plain.len());
+    }
+    // What options forbid is forbidden to it.
+    let options = GenerateOptions { logit_bias: [(plain[0], f32::NEG_INFINITY)].into(), ..limited(1) };
+    let banned = plain[0];
+    let task = sampled_by(options, move |logits, _| {
+        assert_eq!(logits[banned as usize], f32::NEG_INFINITY);
+        Ok(largest(logits))
+    });
+    task.wait().unwrap();
+}
+
+#[test]
+fn samplers_that_fail_end_their_generation_alone() {
+    let failing = [
+        sampled_by(limited(60), |_, history| match history.len() % 7 {
+            0 => Err(mlx_engine::Error::new(ErrorKind::Busy, "the test's own error")),
+            _ => Ok(9),
+        }),
+        sampled_by(GenerateOptions { ignore_eos: true, ..limited(60) }, |_, _| Ok(2048)),
+    ];
+    let good = answer(prompt("Tell me a story."), limited(60));
+    assert_eq!(good.stats.stop_reason, answer(prompt("Tell me a story."), limited(60)).stats.stop_reason);
+    let errors = failing.map(|task| task.wait().unwrap_err());
+    assert_eq!((errors[0].kind(), errors[1].kind()), (ErrorKind::Busy, ErrorKind::InvalidArgument));
+    assert!(errors[0].message().contains("the test's own error") && errors[1].message().contains("token 2048"));
 }
 
 #[test]

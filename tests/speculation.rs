@@ -263,7 +263,7 @@ impl Forced {
     }
 
     fn guides(self, proposer: Option<Box<dyn Proposer>>) -> Guides {
-        Guides { constraint: Some(Box::new(self)), proposer }
+        Guides { constraint: Some(Box::new(self)), proposer, ..Guides::default() }
     }
 }
 

@@ -48,6 +48,38 @@ use error::check;
 /// The MLX version that this build is for.
 pub const MLX_VERSION: &str = "0.32.2";
 
+/// Refuses an MLX that is not the one this build is for: where the process had loaded another `libmlx.so` before, the
+/// dynamic linker takes that one.
+///
+/// # Errors
+/// [`Mlx`](crate::error::ErrorKind::Mlx), naming both versions.
+pub fn check_version() -> Result<()> {
+    // SAFETY: an empty string that MLX fills, read before it is freed.
+    let found = unsafe {
+        let mut raw = sys::mlx_string_new();
+        let code = sys::mlx_version(&mut raw);
+        let text = sys::mlx_string_data(raw);
+        let text = match text.is_null() {
+            true => String::new(),
+            false => std::ffi::CStr::from_ptr(text).to_string_lossy().into_owned(),
+        };
+        sys::mlx_string_free(raw);
+        check(code, "version")?;
+        text
+    };
+    // A build of MLX from its sources adds the commit: 0.32.2+1a2b3c4.
+    match found.split('+').next() == Some(MLX_VERSION) {
+        true => Ok(()),
+        false => Err(crate::error::Error::new(
+            crate::error::ErrorKind::Mlx,
+            format!(
+                "this process has loaded MLX {found}, and MLXEngine needs {MLX_VERSION}: something else in it (Python's \
+                 mlx, say) brought another libmlx"
+            ),
+        )),
+    }
+}
+
 /// A lazy, immutable, n-dimensional array of MLX. Cloning shares it.
 pub struct Array {
     raw: sys::mlx_array,

@@ -169,7 +169,10 @@ impl Decoding {
     /// The step that all streams share failed: their caches are not to be trusted.
     pub fn fail(&mut self, error: &Error) {
         self.batch = Batch::new(self.network.clone(), Layout::best());
-        self.streams.drain(..).for_each(|stream| stream.owner.end(Err(error.clone())));
+        for Stream { sequence, owner, .. } in self.streams.drain(..) {
+            drop(sequence);
+            owner.end(Err(error.clone()));
+        }
     }
 
     /// Ends all streams if they are of this model.
@@ -181,6 +184,7 @@ impl Decoding {
         let joining = self.joining.drain(..).map(|(stream, _)| stream);
         for mut stream in self.streams.drain(..).chain(joining) {
             if let Some(end) = stream.end(StopReason::Cancelled) {
+                drop(stream.sequence);
                 stream.owner.end(end);
             }
         }
@@ -236,6 +240,8 @@ impl Decoding {
                     prefixes.keep(trail, &sequence.tokens(), cache);
                 }
             });
+            // Guides belong to the host, which may take back what they use once it is told of the end.
+            drop(sequence);
             owner.end(result);
             left?;
         }

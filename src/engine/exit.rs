@@ -38,7 +38,7 @@ impl InHost {
 
 /// Calls the host. Where the process begins to end meanwhile this thread stays here for good: what it would go on with may
 /// be gone.
-pub(super) fn call_host<T>(call: impl FnOnce() -> T) -> T {
+pub(crate) fn call_host<T>(call: impl FnOnce() -> T) -> T {
     struct Inside(InHost);
     impl Drop for Inside {
         fn drop(&mut self) {

@@ -27,6 +27,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 pub(crate) use background::background;
+pub(crate) use exit::call_host;
 pub use logits::{Logits, ScoreEvent, Scores};
 pub use model::Model;
 pub use options::EngineOptions;
@@ -35,7 +36,7 @@ pub use task::{AnyTask, Control, Observer, Task};
 pub(crate) use task::{Reporter, in_callback};
 pub(crate) use worker::{Job, Step, Worker};
 
-use crate::array::Device;
+use crate::array::{Device, check_version};
 use crate::error::Result;
 use crate::fork::Process;
 use prefix::Held;
@@ -62,14 +63,15 @@ impl Engine {
     /// Starts an engine.
     ///
     /// # Errors
-    /// If MLX has no such device here, the system has no thread, `max_batch` is 0, or the process was forked from one that had
-    /// made an engine.
+    /// If MLX has no such device here or is another version than this build's, the system has no thread, `max_batch` is 0,
+    /// or the process was forked from one that had made an engine.
     pub fn new(options: &EngineOptions) -> Result<Engine> {
         options.validate()?;
         // MLX's threads and statics are those of the process that computed first.
         static FIRST: OnceLock<Process> = OnceLock::new();
         let process = *FIRST.get_or_init(Process::current);
         process.check("an engine was made")?;
+        check_version()?;
         let device = options.device.unwrap_or_else(Device::best);
         let max_batch = options.max_batch() as usize;
         let handle = Handle::acquire(device)?;

@@ -4,9 +4,10 @@ use std::ffi::{c_char, c_void};
 
 use super::callbacks::{Listener, Translate, callbacks};
 use super::options;
+use super::sampler::guides;
 use super::{
-    TextBuffer, guard, mlxe_error_t, mlxe_generate_options_t, mlxe_model_t, mlxe_opt_float_t, mlxe_string_t,
-    mlxe_task_t, out, required, slice,
+    TextBuffer, guard, mlxe_error_t, mlxe_generate_options_t, mlxe_model_t, mlxe_opt_float_t, mlxe_sampler_t,
+    mlxe_string_t, mlxe_task_t, out, required, slice,
 };
 use crate::engine::Observer;
 use crate::error::{Error, Result};
@@ -44,7 +45,8 @@ pub struct mlxe_generation_event_t {
     pub text: *const c_char,
     /// Its length in bytes, without the NUL.
     pub text_len: usize,
-    /// With MLXE_GENERATION_TOKEN, if requested: the natural logarithm of the token's probability.
+    /// With MLXE_GENERATION_TOKEN, if requested: the natural logarithm of the token's probability, of the logits
+    /// that `logprobs_mode` says.
     pub logprob: mlxe_opt_float_t,
     /// If requested: the most likely tokens with their log-probabilities; otherwise NULL.
     pub top: *const mlxe_token_value_t,
@@ -290,6 +292,43 @@ pub unsafe extern "C" fn mlxe_generate_start(
             )
         };
         let task = model.0.generate(prompt, options, listener)?;
+        // SAFETY: pointers as documented.
+        unsafe { mlxe_task_t::give(task, out_task) }
+        Ok(())
+    })
+}
+
+/// Like mlxe_generate_start(), but `sampler` chooses the tokens, in place of the options' filters, temperature and draw. This
+/// sequence is slower then, not others that run beside it; speculation stays exact. With `logprobs`, log-probabilities are
+/// those before it chooses.
+///
+/// `sampler` is copied; its `drop` is called exactly once, also where the call fails.
+///
+/// Any thread, also inside callbacks.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_generate_guided_start(
+    model: *const mlxe_model_t,
+    prompt: *const u32,
+    prompt_len: usize,
+    options: *const mlxe_generate_options_t,
+    sampler: *const mlxe_sampler_t,
+    callbacks: *const mlxe_generate_callbacks_t,
+    out_task: *mut *mut mlxe_task_t,
+) -> *mut mlxe_error_t {
+    guard(|| {
+        // First of all, so that both are dropped whatever else is wrong.
+        // SAFETY: pointers as documented.
+        let (listener, guides) = unsafe { (Listener::<Generations>::read(callbacks), guides(sampler)) };
+        // SAFETY: pointers as documented.
+        let (model, prompt, options) = unsafe {
+            (
+                required(model, "model")?,
+                slice(prompt, prompt_len, "prompt")?.to_vec(),
+                options::read(options, "options")?.request()?,
+            )
+        };
+        let task = model.0.generate_guided(prompt, options, guides?, listener?)?;
         // SAFETY: pointers as documented.
         unsafe { mlxe_task_t::give(task, out_task) }
         Ok(())

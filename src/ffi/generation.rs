@@ -7,9 +7,10 @@ use parking_lot::Mutex;
 use super::generate::{EventBuffer, write_stats};
 use super::options;
 use super::queue::{Queue, Taken, Wait};
+use super::sampler::guides;
 use super::{
     free, guard, mlxe_error_t, mlxe_generate_options_t, mlxe_generation_event_t, mlxe_generation_stats_t, mlxe_model_t,
-    out, required, slice,
+    mlxe_sampler_t, out, required, slice,
 };
 use crate::engine::{Control, Observer, Task};
 use crate::error::Result;
@@ -93,6 +94,39 @@ pub unsafe extern "C" fn mlxe_generation_new(
         };
         let queue = Arc::new(Queue::new());
         let task = model.0.generate(prompt, options, Sender(queue.clone()))?;
+        *place = Box::into_raw(Box::new(mlxe_generation_t { task, queue, current: Mutex::default() }));
+        Ok(())
+    })
+}
+
+/// Like mlxe_generation_new(), but `sampler` chooses the tokens, as for mlxe_generate_guided_start().
+///
+/// Any thread, also inside callbacks.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mlxe_generation_guided_new(
+    model: *const mlxe_model_t,
+    prompt: *const u32,
+    prompt_len: usize,
+    options: *const mlxe_generate_options_t,
+    sampler: *const mlxe_sampler_t,
+    out_generation: *mut *mut mlxe_generation_t,
+) -> *mut mlxe_error_t {
+    guard(|| {
+        // First of all, so that drop is called whatever else is wrong.
+        // SAFETY: pointers as documented.
+        let guides = unsafe { guides(sampler) }?;
+        // SAFETY: pointers as documented.
+        let (model, prompt, options, place) = unsafe {
+            (
+                required(model, "model")?,
+                slice(prompt, prompt_len, "prompt")?.to_vec(),
+                options::read(options, "options")?.request()?,
+                out(out_generation, "out_generation")?,
+            )
+        };
+        let queue = Arc::new(Queue::new());
+        let task = model.0.generate_guided(prompt, options, guides, Sender(queue.clone()))?;
         *place = Box::into_raw(Box::new(mlxe_generation_t { task, queue, current: Mutex::default() }));
         Ok(())
     })

@@ -29,6 +29,7 @@ mod process;
 mod process_options;
 mod progress;
 mod queue;
+mod sampler;
 mod scores;
 mod task;
 #[cfg(test)]
@@ -56,6 +57,7 @@ pub use optional::*;
 pub use process::*;
 pub use process_options::*;
 pub use progress::*;
+pub use sampler::*;
 pub use scores::*;
 pub use task::*;
 pub use text::*;

@@ -7,6 +7,7 @@
 
 mod batch;
 mod constraint;
+mod custom;
 mod events;
 mod options;
 mod prefill;
@@ -22,12 +23,14 @@ mod warm_up;
 pub use crate::cache::{CacheOptions, KvQuantization};
 pub(crate) use batch::Batch;
 pub use constraint::{Constraint, Mask};
+pub use custom::CustomSampler;
 pub use events::{GenerationEvent, GenerationStats, ReuseEnd, StopReason, TokenInfo};
 pub use options::GenerateOptions;
 pub(crate) use prefill::{Others, Prefill};
 pub use proposer::{MAX_PROPOSED, PromptLookup, Proposer};
 pub use request::Guides;
 pub(crate) use request::{ModelFacts, Request, check_tokens};
+pub use sampling::LogprobsMode;
 pub(crate) use sequence::{Next, Reuse, Sequence};
 pub(crate) use turn::Turn;
 pub(crate) use warm_up::warm_up;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::sampling::LogprobsMode;
 use super::sampling::SamplingParams;
 use crate::error::Result;
 use crate::limits::check;
@@ -113,7 +114,12 @@ pub struct GenerateOptions {
     /// Seed of the random numbers: the same seed gives the same text. Default: a different one each time.
     pub seed: Option<u64>,
     /// Reports the log-probability of each token, and of this many of the most likely ones. Default: none are reported.
+    ///
+    /// `logprobs_mode` says of which logits.
     pub logprobs: Option<u32>,
+    /// What log-probabilities refer to: the logits before or after biases and penalties, or what is left after the
+    /// filters and the temperature. `processed`, `raw` or `sampled`. Default: processed.
+    pub logprobs_mode: Option<LogprobsMode>,
     /// Keeps only the first four and the latest positions, this many in total. At least 5. Default: all positions are
     /// kept.
     ///
@@ -214,6 +220,7 @@ impl GenerateOptions {
             logit_bias: o.logit_bias,
             seed: o.seed,
             logprobs: o.logprobs,
+            logprobs_mode: o.logprobs_mode.unwrap_or(LogprobsMode::Processed),
         }
     }
 
@@ -268,6 +275,7 @@ impl GenerateOptions {
         all.presence_context_size.get_or_insert(20);
         all.frequency_penalty.get_or_insert(0.0);
         all.frequency_context_size.get_or_insert(20);
+        all.logprobs_mode.get_or_insert(LogprobsMode::Processed);
         all.kv_group_size.get_or_insert(64);
         all.quantized_kv_start.get_or_insert(0);
         all.priority.get_or_insert(0);

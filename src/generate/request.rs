@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::constraint::Constraint;
+use super::custom::CustomSampler;
 use super::options::GenerateOptions;
 use super::proposer::{PromptLookup, Proposer};
 use super::sampling::{Sampler, SamplingParams, TokenSets, resolve_breakers};
@@ -32,6 +33,8 @@ pub struct Guides {
     pub constraint: Option<Box<dyn Constraint>>,
     /// Proposes tokens, instead of prompt lookup.
     pub proposer: Option<Box<dyn Proposer>>,
+    /// Chooses the tokens, instead of the options' filters, temperature and draw.
+    pub sampler: Option<Box<dyn CustomSampler>>,
 }
 
 /// A checked request. Made on the caller's thread, so that mistakes are reported immediately.

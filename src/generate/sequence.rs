@@ -166,12 +166,17 @@ impl Sequence {
     /// Whether its tokens are the argmax, which the device computes.
     pub(super) fn is_greedy(&self) -> bool {
         let sampler = &self.request.sampler;
-        sampler.is_greedy() && !sampler.wants_logprobs() && self.request.guides.constraint.is_none()
+        sampler.is_greedy() && !sampler.wants_logprobs() && !self.needs_host()
     }
 
     /// Whether a device can draw its tokens.
     pub(super) fn is_drawable(&self) -> bool {
-        self.request.sampler.is_drawable() && self.request.guides.constraint.is_none()
+        self.request.sampler.is_drawable() && !self.needs_host()
+    }
+
+    /// Whether a guide looks at its logits.
+    fn needs_host(&self) -> bool {
+        self.request.guides.constraint.is_some() || self.request.guides.sampler.is_some()
     }
 
     /// The draw of the token after those already drawn.
@@ -311,12 +316,20 @@ impl Sequence {
         let all = std::mem::take(logits);
         let (first, rest) = all.split_at_mut_checked(*vocabulary as usize).ok_or_else(no_position)?;
         *logits = rest;
+        sampler.note_raw(first);
         if let Some(constraint) = &mut guides.constraint
             && !constraint.mask().apply(first)
         {
             return Err(Error::invalid_argument("the constraint allows no token"));
         }
-        let sampled = sampler.sample(first, &self.history)?;
+        let sampled = match &mut guides.sampler {
+            Some(own) => sampler.sample_by(first, &self.history, |logits, history| own.sample(logits, history))?,
+            None => sampler.sample(first, &self.history)?,
+        };
+        if guides.constraint.is_some() && first[sampled.token as usize] == f32::NEG_INFINITY {
+            let token = sampled.token;
+            return Err(Error::invalid_argument(format!("the sampler chose token {token}, which is forbidden")));
+        }
         if let Some(constraint) = &mut guides.constraint {
             constraint.accept(sampled.token);
         }

@@ -27,6 +27,7 @@ pub fn generate(check: bool) -> Result {
         "model",
         "tokenizer",
         "generate_options",
+        "sampler",
         "generate",
         "generation",
         "scores",

@@ -4,6 +4,7 @@
 
 use clap::Args;
 use mlx_engine::generate::GenerateOptions;
+use mlx_engine::generate::LogprobsMode;
 
 /// How to generate. By default the most likely token is chosen each time, until the model ends its answer or the
 /// context is full.
@@ -109,6 +110,10 @@ pub struct GenerationArgs {
     /// reported]
     #[arg(long, value_name = "N")]
     pub logprobs: Option<u32>,
+    /// What log-probabilities refer to: the logits before or after biases and penalties, or what is left after the
+    /// filters and the temperature (`processed`, `raw` or `sampled`) [default: processed]
+    #[arg(long, value_name = "NAME", value_parser = super::choice::<LogprobsMode>)]
+    pub logprobs_mode: Option<LogprobsMode>,
     /// Keeps only the first four and the latest positions, this many in total (at least 5) [default: all positions are
     /// kept]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
@@ -177,6 +182,7 @@ impl GenerationArgs {
             logit_bias: self.logit_bias.iter().copied().collect(),
             seed: self.seed,
             logprobs: self.logprobs,
+            logprobs_mode: self.logprobs_mode,
             max_kv_size: self.max_kv_size,
             kv_bits: self.kv_bits,
             kv_group_size: self.kv_group_size,

@@ -3,7 +3,8 @@
 //! [`Sampler::sample`] runs these steps; each is skipped while its parameter is off.
 //!
 //! 1. Logits processors: `logit_bias`, `repetition_penalty`, `presence_penalty`, `frequency_penalty` (the order of
-//!    mlx-lm), then DRY. The log-probabilities reported are those of the logits at this point.
+//!    mlx-lm), then DRY. The log-probabilities reported are those of the logits at this point, or, as [`LogprobsMode`]
+//!    says, before it or after step 5. A sampler of one's own ([`Sampler::sample_by`]) replaces the steps that follow.
 //! 2. At temperature 0, the most likely token (of equal ones, the lowest id) is the answer.
 //! 3. With Mirostat, its cut at the given temperature replaces step 4.
 //! 4. Truncation: `top_n_sigma`, `typical_p`, `top_p`, `min_p`, XTC, `top_k`. The last four are in the order of mlx-lm,
@@ -23,6 +24,7 @@
 
 mod device;
 mod dry;
+mod logprobs;
 mod mirostat;
 mod params;
 mod penalties;
@@ -39,6 +41,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 pub(crate) use self::device::{Draw, choose};
 pub use self::dry::resolve_breakers;
+pub use self::logprobs::LogprobsMode;
 pub use self::params::SamplingParams;
 pub use self::sets::TokenSets;
 
@@ -54,7 +57,7 @@ use crate::{Error, Result};
 pub struct Sampled {
     /// The token's id.
     pub token: u32,
-    /// Its natural log-probability after the logits processors, before truncation and temperature, as in mlx-lm.
+    /// Its natural log-probability, as [`SamplingParams::logprobs_mode`] says.
     pub logprob: f32,
     /// The most likely tokens with their log-probabilities, best first; as many as [`SamplingParams::logprobs`] asks
     /// for, fewer where the rest have no probability at all.
@@ -69,6 +72,9 @@ pub struct Sampler {
     vocab_size: usize,
     temperature: f32,
     logprobs: Option<usize>,
+    logprobs_mode: LogprobsMode,
+    /// The logits as the model gave them, where they are asked for.
+    raw: Vec<f32>,
     penalties: Penalties,
     dry: Option<Dry>,
     mirostat: Option<Mirostat>,
@@ -95,6 +101,8 @@ impl Sampler {
             vocab_size,
             temperature: params.temperature,
             logprobs: params.logprobs.map(|n| n as usize),
+            logprobs_mode: params.logprobs_mode,
+            raw: Vec::new(),
             penalties: Penalties::new(params, vocab_size)?,
             dry: Dry::new(params, &tokens.dry_breakers)?,
             mirostat: Mirostat::new(params),
@@ -139,7 +147,7 @@ impl Sampler {
     /// or the bias bans all of it; [`Mlx`](crate::ErrorKind::Mlx) when they hold NaN or plus infinity, or nothing but minus
     /// infinity. The random numbers and Mirostat then stay as they were.
     pub fn sample(&mut self, logits: &mut [f32], history: &[u32]) -> Result<Sampled> {
-        let stats = self.prepare(logits, history)?;
+        let (stats, reported) = self.prepare_reported(logits, history)?;
         self.truncate(logits, &stats);
         let (token, probability) = match self.candidates[..] {
             [only] if self.temperature == 0.0 => only,
@@ -148,8 +156,43 @@ impl Sampler {
         if let Some(mirostat) = self.mirostat.as_mut().filter(|_| self.temperature > 0.0) {
             mirostat.observe(probability);
         }
-        let top = self.most_likely(logits, &stats);
-        Ok(Sampled { token, logprob: stats.logprob(logits[token as usize]), top })
+        if self.logprobs_mode == LogprobsMode::Sampled {
+            let top = self.most_probable();
+            return Ok(Sampled { token, logprob: probability.ln(), top });
+        }
+        Ok(self.report(logits, &reported, token))
+    }
+
+    /// Lets `choose` choose the token, by the logits after the logits processors and the history. Log-probabilities are those
+    /// before it chooses, also where the mode is [`LogprobsMode::Sampled`]: nobody knows what it drew from.
+    ///
+    /// # Errors
+    /// As [`sample`](Self::sample); what `choose` fails with;
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a token outside the vocabulary.
+    pub fn sample_by(
+        &mut self,
+        logits: &mut [f32],
+        history: &[u32],
+        choose: impl FnOnce(&[f32], &[u32]) -> Result<u32>,
+    ) -> Result<Sampled> {
+        let (_, reported) = self.prepare_reported(logits, history)?;
+        let token = choose(logits, history)?;
+        match (token as usize) < self.vocab_size {
+            true => Ok(self.report(logits, &reported, token)),
+            false => {
+                let size = self.vocab_size;
+                Err(Error::invalid_argument(format!("the sampler chose token {token} of a vocabulary of {size}")))
+            }
+        }
+    }
+
+    /// Notes the logits before anything changes them, where their log-probabilities are wanted. Without it they are those
+    /// that [`sample`](Self::sample) is given.
+    pub fn note_raw(&mut self, logits: &[f32]) {
+        if self.logprobs.is_some() && self.logprobs_mode == LogprobsMode::Raw {
+            self.raw.clear();
+            self.raw.extend_from_slice(logits);
+        }
     }
 
     /// The tokens that [`sample`](Self::sample) would draw from, by id, with their probabilities. Draws for XTC.
@@ -158,6 +201,16 @@ impl Sampler {
         let stats = self.prepare(logits, history)?;
         self.truncate(logits, &stats);
         Ok(&self.candidates)
+    }
+
+    /// Runs the logits processors. Returns what log-probabilities are computed from beside the statistics that follow.
+    fn prepare_reported(&mut self, logits: &mut [f32], history: &[u32]) -> Result<(Stats, Stats)> {
+        if self.raw.is_empty() {
+            self.note_raw(logits);
+        }
+        let reported = if self.raw.is_empty() { None } else { Some(softmax::scan(&self.raw)?) };
+        let stats = self.prepare(logits, history)?;
+        Ok((stats, reported.unwrap_or(stats)))
     }
 
     /// Runs the logits processors.
@@ -197,6 +250,24 @@ impl Sampler {
         }
         let temperature = if self.temperature > 0.0 { self.temperature } else { 1.0 };
         softmax::softmax(&mut self.candidates, temperature);
+    }
+
+    /// The token with its log-probability and the most likely ones, by the raw logits where they were noted.
+    fn report(&mut self, logits: &[f32], stats: &Stats, token: u32) -> Sampled {
+        let raw = std::mem::take(&mut self.raw);
+        let logits = if raw.is_empty() { logits } else { &raw };
+        let top = self.most_likely(logits, stats);
+        let logprob = stats.logprob(logits[token as usize]);
+        self.raw = raw;
+        self.raw.clear();
+        Sampled { token, logprob, top }
+    }
+
+    /// The most likely of those that can be drawn.
+    fn most_probable(&mut self) -> Vec<(u32, f32)> {
+        let count = self.logprobs.unwrap_or(0);
+        self.candidates.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        self.candidates.iter().filter(|(_, p)| *p > 0.0).take(count).map(|&(token, p)| (token, p.ln())).collect()
     }
 
     fn most_likely(&mut self, logits: &[f32], stats: &Stats) -> Vec<(u32, f32)> {

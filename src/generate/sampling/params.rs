@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use super::LogprobsMode;
 use crate::error::Result;
 use crate::limits::check;
 
@@ -90,7 +91,12 @@ pub struct SamplingParams {
     /// Seed of the random numbers: the same seed gives the same text. Default: a different one each time.
     pub seed: Option<u64>,
     /// Reports the log-probability of each token, and of this many of the most likely ones. Default: none are reported.
+    ///
+    /// `logprobs_mode` says of which logits.
     pub logprobs: Option<u32>,
+    /// What log-probabilities refer to: the logits before or after biases and penalties, or what is left after the
+    /// filters and the temperature. `processed`, `raw` or `sampled`. Default: processed.
+    pub logprobs_mode: LogprobsMode,
 }
 
 impl Default for SamplingParams {
@@ -121,6 +127,7 @@ impl Default for SamplingParams {
             logit_bias: BTreeMap::new(),
             seed: None,
             logprobs: None,
+            logprobs_mode: LogprobsMode::Processed,
         }
     }
 }

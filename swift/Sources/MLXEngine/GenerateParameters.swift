@@ -7,6 +7,18 @@ import CMLXEngine
 ///
 /// Options that are nil are not set and take their defaults.
 public struct GenerateParameters: Sendable, Hashable {
+    /// What log-probabilities refer to: the logits before or after biases and penalties, or what is left after the
+    /// filters and the temperature.
+    public enum LogprobsMode: Int32, Sendable, Hashable, CaseIterable {
+        /// The logits after a constraint, `logit_bias` and the penalties, before filters and temperature, as in mlx-lm.
+        case processed = 0
+        /// The logits as the model gives them, before all of that.
+        case raw = 1
+        /// The distribution that the token was drawn from, after filters and temperature: tokens that they exclude are
+        /// not among the most likely, and at temperature 0 there is one, with a log-probability of 0.
+        case sampled = 2
+    }
+
     /// The most tokens to generate. Default: as many as the context holds.
     public var maxTokens: Int?
     /// The most positions, prompt and answer together. At least 1. Default: the model's context length.
@@ -102,7 +114,12 @@ public struct GenerateParameters: Sendable, Hashable {
     /// Seed of the random numbers: the same seed gives the same text. Default: a different one each time.
     public var seed: UInt64?
     /// Reports the log-probability of each token, and of this many of the most likely ones. Default: none are reported.
+    ///
+    /// `logprobs_mode` says of which logits.
     public var logprobs: Int?
+    /// What log-probabilities refer to: the logits before or after biases and penalties, or what is left after the
+    /// filters and the temperature. `processed`, `raw` or `sampled`. Default: processed.
+    public var logprobsMode: LogprobsMode?
     /// Keeps only the first four and the latest positions, this many in total. At least 5. Default: all positions are
     /// kept.
     ///
@@ -144,9 +161,9 @@ public struct GenerateParameters: Sendable, Hashable {
         drySequenceBreakers: [String]? = nil, mirostatTau: Float? = nil, mirostatEta: Float? = nil,
         repetitionPenalty: Float? = nil, repetitionContextSize: Int? = nil, presencePenalty: Float? = nil,
         presenceContextSize: Int? = nil, frequencyPenalty: Float? = nil, frequencyContextSize: Int? = nil,
-        logitBias: [Token: Float] = [:], seed: UInt64? = nil, logprobs: Int? = nil, maxKVSize: Int? = nil,
-        kvBits: Int? = nil, kvGroupSize: Int? = nil, quantizedKVStart: Int? = nil, prefillStepSize: Int? = nil,
-        priority: Int? = nil, timeoutSeconds: Float? = nil, promptLookupTokens: Int? = nil,
+        logitBias: [Token: Float] = [:], seed: UInt64? = nil, logprobs: Int? = nil, logprobsMode: LogprobsMode? = nil,
+        maxKVSize: Int? = nil, kvBits: Int? = nil, kvGroupSize: Int? = nil, quantizedKVStart: Int? = nil,
+        prefillStepSize: Int? = nil, priority: Int? = nil, timeoutSeconds: Float? = nil, promptLookupTokens: Int? = nil,
         promptLookupNgram: Int? = nil
     ) {
         self.maxTokens = maxTokens
@@ -180,6 +197,7 @@ public struct GenerateParameters: Sendable, Hashable {
         self.logitBias = logitBias
         self.seed = seed
         self.logprobs = logprobs
+        self.logprobsMode = logprobsMode
         self.maxKVSize = maxKVSize
         self.kvBits = kvBits
         self.kvGroupSize = kvGroupSize
@@ -231,6 +249,7 @@ extension GenerateParameters {
         (options.logit_bias, options.logit_bias_count) = lent.list(tokenValues(logitBias))
         options.seed = optional(seed)
         options.logprobs = optional(logprobs)
+        options.logprobs_mode = logprobsMode?.rawValue ?? 0
         options.max_kv_size = optional(maxKVSize)
         options.kv_bits = optional(kvBits)
         options.kv_group_size = optional(kvGroupSize)

@@ -244,6 +244,10 @@ pub fn params(table: &Table, section: &Section, params: &Params) -> String {
     let name = &params.name;
     let mut text = head("The parameters of the sampler.", table);
     text += collections(&options);
+    // The enums of choices are in the module that these parameters belong to.
+    for option in options.iter().filter(|o| o.rust_type.is_some()) {
+        text += &format!("use super::{};\n", value_type(option));
+    }
     text += "use crate::error::Result;\nuse crate::limits::check;\n\n";
     text += &comment("/// ", &params.doc);
     text += &format!("#[derive(Clone, Debug, PartialEq)]\npub struct {name} {{\n");
