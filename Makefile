@@ -119,7 +119,7 @@ bench: build $(VENV)/bin/python ## speed compared with mlx-lm and llama.cpp (doc
 	$(VENV)/bin/pip install --quiet --requirement benches/requirements.txt
 	$(VENV)/bin/python benches/side_by_side.py $(MLXE)
 	$(VENV)/bin/python benches/engines.py $(MLXE) --write
-	$(CARGO) bench --locked --package mlx-engine --bench streaming
+	$(CARGO) bench --locked --package mlx-engine --bench streaming --bench scheduling
 	$(CARGO) bench --locked --package mlx-engine-kernels
 
 build: ## the libraries and the command line, optimised
