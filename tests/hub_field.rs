@@ -121,7 +121,7 @@ fn a_load_asks_for_the_list_again_where_there_is_no_tokenizer() {
         let request = DownloadRequest { cached_will_do: true, ..DownloadRequest::new(ID, None) };
         Download::start(options, request).unwrap().wait()
     };
-    let complete = || hub::complete_snapshot(cache.path(), ID, None).unwrap();
+    let complete = || hub::complete_with_tokenizer(cache.path(), ID, None).unwrap();
     assert_eq!(complete(), Some(snapshot.clone()));
     cut();
     assert_eq!(complete(), None);

@@ -9,9 +9,8 @@ use super::{Control, Job, Model, Observer, Reporter, Step, Task, Worker};
 use crate::array::{self, Array, Dtype, memory};
 use crate::cache::{Cache, CacheOptions};
 use crate::error::{Error, ErrorKind, Result};
-use crate::generate::check_tokens;
 use crate::generate::sampling::score;
-use crate::models::Inputs;
+use crate::generate::{check_tokens, forward_beside};
 
 /// Values that fit comfortably in memory.
 const MAX_VALUES: usize = 1 << 28;
@@ -238,7 +237,7 @@ impl<C: Collect> SweepJob<C> {
         let step = network.prefill_step(array::device()).max(1) as usize;
         let chunk = &tokens[*processed..(*processed + step).min(tokens.len())];
         let input = Array::from_slice(chunk, &[1, chunk.len() as i32])?;
-        let hidden = network.forward(&Inputs::tokens(input), cache)?.hidden;
+        let hidden = forward_beside(&*network, input, cache, worker.others())?.0.hidden;
         array::eval(cache.arrays())?;
         cache.settle()?;
         let end = *processed + chunk.len();

@@ -19,6 +19,7 @@ use super::task::enter_observed_thread;
 use crate::array::{Device, before_exit, memory, set_device, synchronize};
 use crate::error::{Error, Result};
 use crate::fork::Process;
+use crate::generate::Others;
 use crate::models::LanguageModel;
 use crate::threads;
 
@@ -272,6 +273,11 @@ impl Worker {
     /// The model of this id.
     pub(crate) fn model(&self, id: u64) -> Result<Rc<dyn LanguageModel>> {
         self.serving.model(id)
+    }
+
+    /// What is decoded beside a job.
+    pub(super) fn others(&mut self) -> &mut dyn Others {
+        &mut self.serving
     }
 
     /// Frees kept states while MLX holds more than its limit.

@@ -26,7 +26,7 @@ pub use constraint::{Constraint, Mask};
 pub use custom::CustomSampler;
 pub use events::{GenerationEvent, GenerationStats, ReuseEnd, StopReason, TokenInfo};
 pub use options::GenerateOptions;
-pub(crate) use prefill::{Others, Prefill};
+pub(crate) use prefill::{Others, Prefill, forward_beside};
 pub use proposer::{MAX_PROPOSED, PromptLookup, Proposer};
 pub use request::Guides;
 pub(crate) use request::{ModelFacts, Request, check_tokens};

@@ -8,7 +8,7 @@ use super::sequence::{Emit, Reuse, Sequence};
 use crate::array::{self, Array, memory};
 use crate::cache::{Cache, CacheOptions};
 use crate::error::Result;
-use crate::models::{Inputs, LanguageModel};
+use crate::models::{Inputs, LanguageModel, Output};
 
 /// Work that shares a thread with a prompt, and cannot wait until a chunk of it is processed.
 pub trait Others {
@@ -17,6 +17,26 @@ pub trait Others {
 
     /// Does some of it, if it is time.
     fn go_on(&mut self);
+}
+
+/// Processes tokens, `[1, length]`, and lets others go on after each layer. Returns also how long they took.
+pub fn forward_beside(
+    network: &dyn LanguageModel,
+    tokens: Array,
+    cache: &mut Cache,
+    others: &mut dyn Others,
+) -> Result<(Output, Duration)> {
+    let mut elsewhere = Duration::ZERO;
+    let output = network.forward_between(&Inputs::tokens(tokens), cache, &mut |hidden| {
+        if others.are_waiting() {
+            array::eval([hidden])?;
+            let paused = Instant::now();
+            others.go_on();
+            elsewhere += paused.elapsed();
+        }
+        Ok(())
+    })?;
+    Ok((output, elsewhere))
 }
 
 /// None.
@@ -77,15 +97,7 @@ impl Prefill {
         if !chunk.is_empty() {
             let n = chunk.len();
             let tokens = Array::from_slice(chunk, &[1, n as i32])?;
-            self.network.forward_between(&Inputs::tokens(tokens), &mut self.cache, &mut |hidden| {
-                if others.are_waiting() {
-                    array::eval([hidden])?;
-                    let paused = Instant::now();
-                    others.go_on();
-                    elsewhere += paused.elapsed();
-                }
-                Ok(())
-            })?;
+            (_, elsewhere) = forward_beside(&*self.network, tokens, &mut self.cache, others)?;
             array::eval(self.cache.arrays())?;
             self.cache.settle()?;
             memory::clear_cache();

@@ -53,8 +53,7 @@ pub fn snapshot(cache: &Path, id: &str, revision: Option<&str>) -> Result<PathBu
     }
 }
 
-/// Like [`snapshot`]; `None` also where files that the model needs are missing, and where there is no tokenizer although the
-/// kept list of files names none: it may have been cut short, and only the Hub knows.
+/// Like [`snapshot`]; `None` also where files that the model needs are missing.
 ///
 /// # Errors
 /// If the id or the revision is malformed, or the cache cannot be read.
@@ -62,8 +61,20 @@ pub fn complete_snapshot(cache: &Path, id: &str, revision: Option<&str>) -> Resu
     let (id, revision) = named(id, revision)?;
     let repository = Repository::new(cache, &id)?;
     let Some(commit) = repository.commit(&revision)? else { return Ok(None) };
-    let complete = repository.is_complete(&commit) && !repository.may_lack_a_tokenizer(&commit);
-    Ok(complete.then(|| repository.snapshot(&commit)))
+    Ok(repository.is_complete(&commit).then(|| repository.snapshot(&commit)))
+}
+
+/// Like [`complete_snapshot`]; `None` also where there is no tokenizer and the kept list of files names none: it may have
+/// been cut short, and only the Hub knows.
+///
+/// # Errors
+/// As there.
+pub fn complete_with_tokenizer(cache: &Path, id: &str, revision: Option<&str>) -> Result<Option<PathBuf>> {
+    let (id, revision) = named(id, revision)?;
+    let repository = Repository::new(cache, &id)?;
+    let found =
+        repository.commit(&revision)?.filter(|c| repository.is_complete(c) && !repository.may_lack_a_tokenizer(c));
+    Ok(found.map(|commit| repository.snapshot(&commit)))
 }
 
 /// The id and the revision of a name as people give it.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::cache::complete_snapshot;
+use super::cache::{complete_snapshot, complete_with_tokenizer};
 use super::catalog::Catalog;
 use super::options::HubOptions;
 use super::{Client, Download, DownloadRequest, Storage};
@@ -65,6 +65,14 @@ impl Hub {
     /// If the id or the revision is malformed, or the directory cannot be read.
     pub fn snapshot(&self, id: &str, revision: Option<&str>) -> Result<Option<PathBuf>> {
         complete_snapshot(self.directory(), id, revision)
+    }
+
+    /// Like [`snapshot`](Self::snapshot); `None` also where there is no tokenizer and the kept list of files names none.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn snapshot_with_tokenizer(&self, id: &str, revision: Option<&str>) -> Result<Option<PathBuf>> {
+        complete_with_tokenizer(self.directory(), id, revision)
     }
 }
 

@@ -62,7 +62,7 @@ mod absent;
 use mlx_engine_base::threads;
 use mlx_engine_base::{env, error, files, limits, shards};
 
-pub use cache::{Place, cache_dir, complete_snapshot, snapshot};
+pub use cache::{Place, cache_dir, complete_snapshot, complete_with_tokenizer, snapshot};
 pub use catalog::{Catalog, CatalogEntry};
 pub use handle::Hub;
 pub use listing::{Listing, RepoFile};

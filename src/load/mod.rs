@@ -157,4 +157,16 @@ impl ModelConfiguration {
             ModelSource::Hub { id, revision } => self.hub_or_env()?.snapshot(id, revision.as_deref()),
         }
     }
+
+    /// As [`resolve`](Self::resolve), for a load: where the model's own tokenizer is wanted it has to be there too, or the
+    /// Hub is asked whether there is one.
+    pub(crate) fn resolve_for_load(&self) -> Result<Option<PathBuf>> {
+        let own_tokenizer = !self.options.without_tokenizer && self.options.tokenizer_directory.is_none();
+        match &self.source {
+            ModelSource::Hub { id, revision } if own_tokenizer => {
+                self.hub_or_env()?.snapshot_with_tokenizer(id, revision.as_deref())
+            }
+            _ => self.resolve(),
+        }
+    }
 }

@@ -291,7 +291,7 @@ impl Loader {
     fn find(&mut self) -> Result<Option<PathBuf>> {
         self.place = self.configuration.place()?;
         self.use_model()?;
-        self.configuration.resolve()
+        self.configuration.resolve_for_load()
     }
 
     /// Opens the files, which may take as long as a file system wants: not on this thread.
