@@ -475,7 +475,9 @@ static void unloads(void) {
     OK(mlxe_task_stats(generation, &stats));
     CHECK(stats.stop_reason == MLXE_STOP_CANCELLED && stats.queue_seconds >= 0);
     FAILS(MLXE_ERROR_INVALID_ARGUMENT, mlxe_generate_start(same, prompt, 3, NULL, NULL, NULL));
-    OK(mlxe_model_unload_start(same, NULL, NULL));
+    mlxe_task_free(task);
+    OK(mlxe_model_unload_start(same, NULL, &task));
+    OK(mlxe_task_wait(task));
     FAILS(MLXE_ERROR_INVALID_ARGUMENT, mlxe_model_unload_start(NULL, &callbacks, NULL));
     mlxe_task_free(task);
     mlxe_task_free(generation);
