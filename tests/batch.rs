@@ -109,7 +109,7 @@ fn aligned_caches_of_every_architecture_are_as_if_alone() {
 #[test]
 fn long_sequences() {
     set_device(Device::Cpu).unwrap();
-    for case in ["qwen3", "gemma3_text", "llama-sliding"] {
+    for case in ["qwen3", "gemma3_text", "llama-sliding", "lfm2"] {
         for layout in [Layout::Rows, Layout::Aligned] {
             shuffle(case, layout, &CacheOptions::default(), 600).unwrap_or_else(|why| panic!("{case}: {why}"));
         }

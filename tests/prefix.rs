@@ -170,7 +170,17 @@ fn shared_beginnings() {
 /// Windows that have long been passed, in every way of going on at random.
 #[test]
 fn models_with_windows() {
-    for case in ["gemma3_text", "llama-sliding", "gemma2", "mistral"] {
+    going_on(&["gemma3_text", "llama-sliding", "gemma2", "mistral"], 100);
+}
+
+/// States that go back by checkpoints alone, beside keys and values and without them.
+#[test]
+fn models_with_recurrent_layers() {
+    going_on(&["lfm2", "qwen3_next", "mamba2", "falcon_h1"], 100);
+}
+
+fn going_on(cases: &[&str], least: usize) {
+    for case in cases {
         let pair = Pair::of(case);
         let mut rng = StdRng::seed_from_u64(case.len() as u64);
         let mut prompts: Vec<Vec<u32>> = vec![noise(&mut rng, 60, &pair.with)];
@@ -186,7 +196,7 @@ fn models_with_windows() {
             prompt.extend(tokens);
             prompts.push(prompt);
         }
-        assert!(reused > 100, "{case}: {reused}");
+        assert!(reused > least, "{case}: {reused}");
     }
 }
 
@@ -216,7 +226,12 @@ fn several_at_once() {
 
 #[test]
 fn a_prompt_that_was_cancelled_leaves_what_it_has_processed() {
-    let pair = Pair::trained();
+    for pair in [Pair::trained(), Pair::of("qwen3_next"), Pair::of("mamba2")] {
+        cancelled(&pair);
+    }
+}
+
+fn cancelled(pair: &Pair) {
     let prompt = noise(&mut StdRng::seed_from_u64(6), 100, &pair.with);
     let observer = |event: &GenerationEvent| match event {
         GenerationEvent::Prefill { processed: 48.., .. } => Control::Cancel,

@@ -23,6 +23,7 @@ mod state;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 
 pub use checkpoint::Checkpoint;
@@ -102,6 +103,14 @@ impl Cache {
     /// If there is no such slot, as indexing does.
     pub fn slot(&mut self, slot: usize) -> &mut dyn State {
         &mut *self.slots[slot]
+    }
+
+    /// The states of consecutive slots.
+    ///
+    /// # Panics
+    /// If there are no such slots, as indexing does.
+    pub fn slots_mut(&mut self, range: Range<usize>) -> &mut [Box<dyn State>] {
+        &mut self.slots[range]
     }
 
     /// All layers have processed `n` more positions of each sequence.

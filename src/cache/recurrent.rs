@@ -2,9 +2,11 @@
 
 use std::any::Any;
 
+use super::mask::Visible;
 use super::options::RecurrentSpec;
 use super::saved::Saved;
-use super::state::State;
+use super::state::{Reach, State};
+use crate::array::fused::Mask;
 use crate::array::{Array, concatenate, zeros};
 use crate::error::{Error, Result};
 
@@ -56,6 +58,20 @@ fn shape(spec: &RecurrentSpec, rows: i32) -> Vec<i32> {
 impl State for Recurrent {
     fn kind(&self) -> &'static str {
         "recurrent"
+    }
+
+    /// There are no keys to mask, but each position follows from those before it.
+    fn mask(&self, n: i32, visible: &Visible) -> Result<Mask> {
+        match visible {
+            Visible::Causal => Ok(Mask::None),
+            Visible::Spans(spans) if spans.iter().all(Vec::is_empty) => Ok(Mask::None),
+            _ if n == 1 => Ok(Mask::None),
+            _ => Err(Error::unsupported("recurrent layers see causally")),
+        }
+    }
+
+    fn reach(&self) -> Reach {
+        Reach::Recurrent
     }
 
     fn can_trim(&self, counts: &[i32], _: &[i32]) -> bool {

@@ -118,6 +118,8 @@ pub enum Reach {
     Window(i32),
     /// Those of the same chunk.
     Chunk(i32),
+    /// There are no keys.
+    Recurrent,
 }
 
 /// Keys and values of all positions of a sequence, or of its window, and how they become a state again.

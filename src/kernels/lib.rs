@@ -9,7 +9,7 @@
 //! | operands | `matrix` (weights: dense, or `codes` with scales), `input` (in the forms that kernels read), `floats` |
 //! | products | `product` (tasks), `tile` (which kernel), `gemv` (few rows of input), `gemm` (many), `blocking` (sizes) |
 //! | after a product | `epilogue`, `activation` |
-//! | other kernels | `experts`, `attention`, `norm`, `rope`, `gather`, `argmax` |
+//! | other kernels | `experts`, `attention`, `recurrence`, `convolve`, `norm`, `rope`, `gather`, `argmax` |
 //! | in intrinsics | `avx2`, `avx512` and `neon`: their gemv, gemm and attention |
 //! | for all | `level` (instruction sets), `pool` (threads), `scratch`, `math` |
 
@@ -25,6 +25,7 @@ mod avx2;
 mod avx512;
 mod blocking;
 mod codes;
+mod convolve;
 mod epilogue;
 mod experts;
 mod floats;
@@ -40,6 +41,7 @@ mod neon;
 mod norm;
 pub mod pool;
 mod product;
+mod recurrence;
 mod rope;
 mod scratch;
 mod tile;
@@ -48,6 +50,7 @@ pub use activation::Act;
 pub use argmax::argmax;
 pub use attention::{Append, Attention, Keys, Over, Visible, attend, attend_all};
 pub use codes::Codes;
+pub use convolve::{Convolution, convolve};
 pub use epilogue::Epilogue;
 pub use experts::{Experts, RouterSoftmax, Routing, mix};
 pub use floats::{Bf16, F16, Floats, FloatsMut, Kind};
@@ -56,6 +59,7 @@ pub use level::Level;
 pub use matrix::{FloatFormat, Matrix, Part, Values};
 pub use norm::{NormParams, normalize};
 pub use product::product;
+pub use recurrence::{Operand, Recurrence, recur};
 pub use rope::Rotation;
 
 #[cfg(test)]

@@ -155,8 +155,9 @@ impl Given<'_> {
 
     /// Keys and values of one layer, at most: while the prompt is processed, or behind it.
     fn cache(&self, layer: &LayerShape, context: u64, step: u64, decoding: bool, options: &EstimateOptions) -> u64 {
-        let each = match layer.state {
-            StateShape::KeysAndValues { each, .. } => each,
+        let (each, beside) = match layer.state {
+            StateShape::KeysAndValues { each, .. } => (each, 0),
+            StateShape::Both { each, bytes } => (each, bytes),
             StateShape::Fixed { bytes } => return bytes,
             StateShape::None => return 0,
         };
@@ -166,14 +167,15 @@ impl Given<'_> {
             (None, _) => (context.next_multiple_of(STEP), options.kv_bits),
         };
         let numbers = positions.saturating_mul(each);
-        match bits {
+        let keys_and_values = match bits {
             // Codes, and a scale and a bias for each group.
             Some(bits) => {
                 let group = options.kv_group_size.unwrap_or(64);
                 numbers.saturating_mul(bits).div_ceil(8) + numbers.div_ceil(group) * 2 * self.element_bytes
             }
             None => numbers.saturating_mul(self.element_bytes),
-        }
+        };
+        keys_and_values.saturating_add(beside)
     }
 
     /// What is alive at once besides weights and caches; `before` is what each layer's cache took before it grew.
@@ -206,6 +208,7 @@ impl Given<'_> {
 fn window(layer: &LayerShape, options: &EstimateOptions) -> Option<u64> {
     match layer.state {
         StateShape::KeysAndValues { window, .. } => window.or(options.max_kv_size),
+        StateShape::Both { .. } => options.max_kv_size,
         StateShape::Fixed { .. } | StateShape::None => None,
     }
 }
@@ -241,9 +244,11 @@ mod tests {
         let all = StateShape::KeysAndValues { each: 10, window: None };
         let window = StateShape::KeysAndValues { each: 10, window: Some(256) };
         let fixed = StateShape::Fixed { bytes: 1000 };
+        let both = StateShape::Both { each: 10, bytes: 1000 };
         assert_eq!((kept(&[all], 512), kept(&[all], 4096)), (512 * 20, 4096 * 20));
         assert_eq!(kept(&[window], 4096), kept(&[window], 8192));
         assert_eq!((kept(&[fixed], 512), kept(&[fixed], 4096)), (1000, 1000));
+        assert_eq!(kept(&[both], 4096), kept(&[all], 4096) + 1000);
         assert_eq!(kept(&[StateShape::None], 4096), 0);
         assert_eq!(
             kept(&[all, fixed, StateShape::None, window], 4096),

@@ -111,21 +111,34 @@ const fn alias(model_type: &'static str, of: &'static str) -> Architecture {
 /// Every supported `model_type`, sorted.
 pub static ARCHITECTURES: &[Architecture] = &[
     decoder("cohere", llm::cohere::spec),
+    decoder("falcon_h1", llm::falcon_h1::spec).sanitized(llm::falcon_h1_multipliers::sanitize),
+    alias("falcon_mamba", "mamba"),
     decoder("gemma", llm::gemma::spec),
     decoder("gemma2", llm::gemma2::spec),
     decoder("gemma3_text", llm::gemma3_text::spec),
     decoder("granite", llm::granite::spec),
     alias("iquestcoder", "llama"),
+    decoder("jamba", llm::jamba::spec),
+    decoder("lfm2", llm::lfm2::spec),
+    decoder("lfm2_moe", llm::lfm2_moe::spec).sanitized(llm::lfm2_moe::sanitize),
     decoder("llama", llm::llama::spec),
+    decoder("mamba", llm::mamba::spec),
+    decoder("mamba2", llm::mamba2::spec),
     alias("mistral", "llama"),
     decoder("mixtral", llm::mixtral::spec),
     decoder("olmo2", llm::olmo2::spec),
+    decoder("olmo_hybrid", llm::olmo_hybrid::spec),
     decoder("olmoe", llm::olmoe::spec),
     decoder("phi3", llm::phi3::spec),
     decoder("qwen2", llm::qwen2::spec),
     decoder("qwen2_moe", llm::qwen2_moe::spec),
     decoder("qwen3", llm::qwen3::spec),
+    decoder("qwen3_5", llm::qwen3_5::spec).sanitized(llm::qwen3_5::sanitize),
+    alias("qwen3_5_moe", "qwen3_5"),
+    alias("qwen3_5_moe_text", "qwen3_5"),
+    alias("qwen3_5_text", "qwen3_5"),
     decoder("qwen3_moe", llm::qwen3_moe::spec),
+    decoder("qwen3_next", llm::qwen3_next::spec).sanitized(llm::qwen3_next::sanitize),
     decoder("smollm3", llm::smollm3::spec),
     decoder("stablelm", llm::stablelm::spec),
     decoder("starcoder2", llm::starcoder2::spec),
@@ -327,6 +340,7 @@ mod tests {
             let row = find(recipe.config["model_type"].as_str().unwrap()).unwrap();
             let unused = |name: &str| {
                 name.ends_with("inv_freq")
+                    || ["mtp.", "model.visual."].iter().any(|unused| name.starts_with(unused))
                     || spec_of(row, &recipe.config).head == super::super::decoder::Head::Tied
                         && name.starts_with("lm_head.")
             };

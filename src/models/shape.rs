@@ -46,6 +46,13 @@ pub enum StateShape {
         /// Its bytes.
         bytes: u64,
     },
+    /// Keys and values of all positions, and a state of the same size at any length.
+    Both {
+        /// Numbers per position in keys and values.
+        each: u64,
+        /// Bytes beside them.
+        bytes: u64,
+    },
     /// Keys and values.
     KeysAndValues {
         /// Numbers per position, in the type of the activations or quantized.

@@ -11,6 +11,6 @@ pub use experts::{ExpertNames, Experts, ExpertsSpec};
 pub use linear::{Embedding, Input, Joint, Linear};
 pub use norm::{Norm, NormKind, NormSpec};
 pub use rope::RopeSpec;
-pub use router::{Router, RouterBias, RouterSpec};
+pub use router::{Router, RouterBias, RouterSpec, Score};
 
 pub use crate::array::fused::Activation;

@@ -117,6 +117,21 @@ impl Weights {
         names
     }
 
+    /// The shape of a tensor that nobody took yet.
+    pub fn shape(&self, name: &str) -> Option<Vec<i32>> {
+        self.tensors.borrow().get(name).map(|tensor| tensor.array.shape().to_vec())
+    }
+
+    /// Replaces floating-point tensors whose name `test` accepts by what `f` makes of them.
+    pub fn amend(&self, test: impl Fn(&str) -> bool, f: impl Fn(&str, Array) -> Result<Array>) -> Result<()> {
+        for (name, tensor) in self.tensors.borrow_mut().iter_mut() {
+            if test(name) && tensor.array.dtype().is_float() {
+                tensor.array = f(name, self.converted(tensor.array.clone())?)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Gives tensors other names; those of which `f` makes none are dropped.
     ///
     /// # Errors

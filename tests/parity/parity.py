@@ -74,7 +74,7 @@ def random_recipe(arch: str, seed: int) -> dict:
         "config": config,
         "seed": seed,
         "quantize": quantize,
-        "prompt": ck.prompt_tokens(seed, rng.choice([1, 2, 7, 24, 40]), config["vocab_size"]),
+        "prompt": ck.prompt_tokens(seed, rng.choice([1, 2, 7, 24, 40]), ck.text_of(config)["vocab_size"]),
         "tensors": tensors,
     }
 

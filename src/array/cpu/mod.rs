@@ -14,6 +14,7 @@ mod grow;
 mod inputs;
 mod linear;
 mod norm;
+mod recurrence;
 mod rotate;
 mod stack;
 
@@ -27,5 +28,6 @@ pub use grow::grown;
 pub use inputs::supports;
 pub use linear::linear;
 pub use norm::norm;
+pub use recurrence::{convolve, recur};
 pub use rotate::rotate;
 pub use stack::stack;

@@ -4,6 +4,7 @@ mod attention;
 mod experts;
 mod norm;
 mod product;
+mod recurrence;
 mod stored;
 
 use half::{bf16, f16};
@@ -56,6 +57,10 @@ impl Numbers {
             Numbers::F16(v) => FloatsMut::F16(F16::slice_mut(v)),
             Numbers::Bf16(v) => FloatsMut::Bf16(Bf16::slice_mut(v)),
         }
+    }
+
+    fn exact_at(&self, i: usize) -> f64 {
+        f64::from(self.floats().at(i))
     }
 
     fn exact(&self) -> Vec<f64> {

@@ -25,6 +25,8 @@ pub struct Layer {
 pub enum Slot {
     /// Its own.
     Own(usize),
+    /// Several of its own: the first, and how many.
+    Several(usize, usize),
     /// That of another layer.
     Shared(usize),
     /// None.
@@ -115,8 +117,9 @@ pub fn slots(layers: &[LayerSpec]) -> Vec<Slot> {
     for layer in layers {
         slots.push(match layer.state {
             StateUse::Own => {
-                next += 1;
-                Slot::Own(next - 1)
+                let (first, count) = (next, layer.caches().len());
+                next += count;
+                if count == 1 { Slot::Own(first) } else { Slot::Several(first, count) }
             }
             StateUse::SharedWith(of) => match slots.get(of) {
                 Some(Slot::Own(slot)) => Slot::Shared(*slot),

@@ -9,13 +9,16 @@ mod spec;
 mod tests;
 
 pub use ffn::{Ffn, GateUp, GatedSpec, MoeSpec, PlainSpec, SharedExpert, SharedGate};
-pub use mixers::{AttentionBias, AttentionNames, AttentionSpec, HeadWeights, Mixer, QkNorm, QkvNames};
+pub use mixers::{
+    AttentionBias, AttentionNames, AttentionSpec, ConvSpec, DeltaProjections, GatedDeltaSpec, HeadWeights, Mamba2Spec,
+    MambaGate, MambaNorms, MambaSpec, Mixer, Pair, QkNorm, QkvNames, ShortConvSpec,
+};
 pub use pass::StateUse;
 pub use spec::{DecoderSpec, Flow, Head, LayerSpec, Names, NormAt, SubLayer};
 
-use crate::array::fused::Offset;
+use crate::array::fused::{Mask, Offset};
 use crate::array::{Array, Device};
-use crate::cache::{Cache, CacheOptions};
+use crate::cache::{Cache, CacheOptions, State};
 use crate::error::{Error, Result};
 use crate::models::{Between, Content, Encoder, Inputs, LanguageModel, Output, Positions};
 use crate::nn::{Embedding, Linear, Norm};
@@ -64,7 +67,7 @@ impl Decoder {
             true => Some(Linear::load(w, names.head, spec.hidden_size, spec.vocab_size, false)?),
             false => None,
         };
-        let slots = spec.layers.iter().filter(|layer| layer.state == StateUse::Own).count();
+        let slots = spec.layers.iter().map(|layer| layer.caches().len()).sum();
         Ok(Decoder { spec, embedding, layers, slots, norm, head })
     }
 }
@@ -94,6 +97,13 @@ impl LanguageModel for Decoder {
                 Slot::Shared(slot) => {
                     let shared = cache.slot(slot);
                     (masks.over(shared)?, Memory::Shared(shared))
+                }
+                Slot::Several(first, count) => {
+                    let mut each: Vec<(Mask, &mut dyn State)> = Vec::with_capacity(count);
+                    for state in cache.slots_mut(first..first + count) {
+                        each.push((masks.over(&**state)?, &mut **state));
+                    }
+                    (Mask::None, Memory::Each(each))
                 }
                 Slot::None => (masks.alone(layer.window)?, Memory::None),
             };
@@ -130,7 +140,7 @@ impl LanguageModel for Decoder {
     }
 
     fn new_cache(&self, options: &CacheOptions) -> Result<Cache> {
-        Cache::new(self.spec.layers.iter().filter_map(LayerSpec::cache), options)
+        Cache::new(self.spec.layers.iter().flat_map(LayerSpec::caches), options)
     }
 
     fn vocab_size(&self) -> i32 {

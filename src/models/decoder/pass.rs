@@ -23,6 +23,8 @@ pub enum Memory<'a> {
     Own(&'a mut dyn State),
     /// That of an earlier layer, which has added to it in this pass.
     Shared(&'a mut dyn State),
+    /// Those of the mixers that it consists of, each with its mask.
+    Each(Vec<(Mask, &'a mut dyn State)>),
     /// None: what it sees is in this pass.
     None,
 }

@@ -1,7 +1,7 @@
 //! The data that describes a decoder.
 
-use super::ffn::Ffn;
-use super::mixers::Mixer;
+use super::ffn::{Ffn, NoFfn};
+use super::mixers::{Mixer, NoMixer};
 use super::pass::StateUse;
 use crate::array::Device;
 use crate::cache::StateSpec;
@@ -163,9 +163,22 @@ impl LayerSpec {
         )
     }
 
-    /// The state of the layer.
-    pub fn cache(&self) -> Option<StateSpec> {
-        (self.state == StateUse::Own).then(|| self.attend.what.spec().state())
+    /// A mixer alone.
+    pub fn mixer_only(mixer: SubLayer<Mixer>) -> LayerSpec {
+        LayerSpec::new(mixer, SubLayer::bare(NoFfn))
+    }
+
+    /// A feed-forward part alone.
+    pub fn ffn_only(ffn: SubLayer<Ffn>) -> LayerSpec {
+        LayerSpec { state: StateUse::None, ..LayerSpec::new(SubLayer::bare(NoMixer), ffn) }
+    }
+
+    /// The layer's own states.
+    pub fn caches(&self) -> Vec<StateSpec> {
+        match self.state {
+            StateUse::Own => self.attend.what.spec().states(),
+            StateUse::SharedWith(_) | StateUse::None => Vec::new(),
+        }
     }
 
     fn shape(&self, hidden: u64) -> LayerShape {

@@ -1,19 +1,30 @@
 //! Text architectures, one file each, named after their `model_type`.
 
 pub mod cohere;
+pub mod converted;
+pub mod falcon_h1;
+pub mod falcon_h1_multipliers;
 pub mod gemma;
 pub mod gemma2;
 pub mod gemma3_text;
 pub mod granite;
+pub mod jamba;
+pub mod lfm2;
+pub mod lfm2_moe;
 pub mod llama;
+pub mod mamba;
+pub mod mamba2;
 pub mod mixtral;
 pub mod olmo2;
+pub mod olmo_hybrid;
 pub mod olmoe;
 pub mod phi3;
 pub mod qwen2;
 pub mod qwen2_moe;
 pub mod qwen3;
+pub mod qwen3_5;
 pub mod qwen3_moe;
+pub mod qwen3_next;
 pub mod smollm3;
 pub mod stablelm;
 pub mod starcoder2;

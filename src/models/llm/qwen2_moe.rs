@@ -17,7 +17,8 @@ struct Config {
     shared_expert_intermediate_size: i32,
 }
 
-pub fn spec(config: &Value) -> Result<DecoderSpec> {
+/// With weights of the chosen experts that sum to 1 if `normalize`.
+pub fn moe(config: &Value, normalize: bool) -> Result<MoeSpec> {
     let c: Config = config::parse(config)?;
     let experts = ExpertsSpec {
         num_experts: c.num_experts,
@@ -33,8 +34,12 @@ pub fn spec(config: &Value) -> Result<DecoderSpec> {
         },
         gate: SharedGate::Sigmoid("shared_expert_gate"),
     };
-    let router = RouterSpec::softmax(c.num_experts_per_tok, false);
-    let moe = MoeSpec { shared: Some(shared), ..MoeSpec::new(router, experts) };
+    let router = RouterSpec::softmax(c.num_experts_per_tok, normalize);
+    Ok(MoeSpec { shared: Some(shared), ..MoeSpec::new(router, experts) })
+}
+
+pub fn spec(config: &Value) -> Result<DecoderSpec> {
+    let moe = moe(config, false)?;
     // The reference has a separate output layer whatever the configuration says.
     Ok(DecoderSpec { head: Head::Separate, ..qwen2::decoder(config, |_| moe.into())? })
 }

@@ -10,5 +10,6 @@ pub mod memo;
 pub mod mixture;
 pub mod norm;
 pub mod offset;
+pub mod recurrence;
 pub mod rotation;
 pub mod weight;

@@ -4,10 +4,12 @@
 mod gated;
 mod kind;
 mod moe;
+mod nothing;
 mod plain;
 
 pub use gated::{GateUp, GatedSpec};
 pub use moe::{MoeSpec, SharedExpert, SharedGate};
+pub use nothing::NoFfn;
 pub use plain::PlainSpec;
 
 pub use kind::{Feed, FfnSpec};
@@ -36,4 +38,5 @@ kinds! {
     Gated(GatedSpec),
     Plain(PlainSpec),
     Moe(MoeSpec),
+    Nothing(NoFfn),
 }

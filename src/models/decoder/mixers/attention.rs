@@ -57,6 +57,16 @@ pub enum QkvNames {
     Separate([&'static str; 3]),
     /// One fused matrix: the rows of q, then k, then v.
     Fused(&'static str),
+    /// One matrix each; that of q has after the rows of each head as many for a gate, whose sigmoid the head's result
+    /// is multiplied by.
+    WithGates([&'static str; 3]),
+}
+
+impl QkvNames {
+    /// Rows of the q projection for each feature of a query.
+    fn rows(self) -> i32 {
+        if matches!(self, QkvNames::WithGates(_)) { 2 } else { 1 }
+    }
 }
 
 impl Default for AttentionNames {
@@ -158,7 +168,7 @@ impl MixerSpec for AttentionSpec {
             return Err(invalid(format!("the attention's scale is {}", self.scale)));
         }
         match (state, self.names.qkv) {
-            (StateUse::SharedWith(_), QkvNames::Fused(name)) => {
+            (StateUse::SharedWith(_), QkvNames::Fused(name) | QkvNames::WithGates([_, name, _])) => {
                 Err(invalid(format!("{name} has keys, and the layer those of another")))
             }
             _ => Ok(()),
@@ -189,7 +199,8 @@ impl MixerSpec for AttentionSpec {
         let [heads, kv_heads, dim] = [self.heads, self.kv_heads, self.head_dim].map(|n| n as u64);
         // Keys of another layer need neither projections nor norms.
         let made = if matches!(state, StateUse::SharedWith(_)) { 0 } else { kv_heads };
-        let (queries, projected) = (heads * dim, (heads + 2 * made) * dim);
+        let queries = heads * dim;
+        let projected = (heads * self.names.qkv.rows() as u64 + 2 * made) * dim;
         let bias = match self.bias {
             AttentionBias::None => 0,
             AttentionBias::Qkv => projected,
@@ -211,6 +222,8 @@ impl MixerSpec for AttentionSpec {
 
 struct Attention {
     projections: Projections,
+    /// Whether there are gates beside the queries.
+    gated: bool,
     output: Linear,
     /// Norms of queries and keys over all heads together.
     norms: Option<(Norm, Option<Norm>)>,
@@ -232,7 +245,8 @@ impl Attention {
         let at = |name: &str| format!("{path}.{name}");
         let shares = matches!(state, StateUse::SharedWith(_));
         let bias = spec.bias != AttentionBias::None;
-        let rows = [heads * head_dim, kv_heads * head_dim, kv_heads * head_dim];
+        let queries = heads * head_dim;
+        let rows = [queries * names.qkv.rows(), kv_heads * head_dim, kv_heads * head_dim];
         let projections = match names.qkv {
             QkvNames::Separate([q, k, v]) if shares => {
                 // Published checkpoints have them all the same.
@@ -240,7 +254,7 @@ impl Attention {
                 w.ignore(move |name| unused.iter().any(|prefix| name.starts_with(prefix)));
                 Projections::Queries(Linear::load(w, &at(q), hidden, rows[0], bias)?)
             }
-            QkvNames::Separate(each) => {
+            QkvNames::Separate(each) | QkvNames::WithGates(each) => {
                 let mut rows = rows.into_iter();
                 let parts = each.map(|name| (at(name), rows.next().expect("three")));
                 Projections::All(Joint::separate(w, parts, hidden, bias)?)
@@ -264,7 +278,7 @@ impl Attention {
             }
             QkNorm::Projection(n) => {
                 let k = (!shares).then(|| Norm::load(w, &k_norm, rows[1], n)).transpose()?;
-                norms = Some((Norm::load(w, &q_norm, rows[0], n)?, k));
+                norms = Some((Norm::load(w, &q_norm, queries, n)?, k));
             }
             QkNorm::EachHead { eps, weights } => {
                 let q = head_weights(w, &q_norm, heads, head_dim, weights)?;
@@ -272,8 +286,9 @@ impl Attention {
                 attention.norms = HeadNorms::Each { q, k, eps };
             }
         }
-        let output = Linear::load(w, &at(names.output), rows[0], hidden, spec.bias == AttentionBias::All)?;
-        Ok(Attention { projections, output, norms, attention })
+        let output = Linear::load(w, &at(names.output), queries, hidden, spec.bias == AttentionBias::All)?;
+        let gated = matches!(names.qkv, QkvNames::WithGates(_));
+        Ok(Attention { projections, gated, output, norms, attention })
     }
 }
 
@@ -281,6 +296,7 @@ impl Mix for Attention {
     fn forward(&self, x: Input, at: &At, memory: Memory, onto: Option<Residual>) -> Result<Array> {
         let op = &self.attention;
         let at = fused::At { offset: at.offset, held: None, mask: &at.mask };
+        let mut gate = None;
         let out = match (&self.projections, memory) {
             (Projections::Queries(layer), Memory::Shared(state)) => {
                 let mut q = layer.forward(&x.array()?)?;
@@ -291,6 +307,12 @@ impl Mix for Attention {
             }
             (Projections::All(layers), memory) => {
                 let [mut q, mut k, v] = layers.forward(x)?;
+                if self.gated {
+                    let (rows, length) = (q.dim(0), q.dim(1));
+                    let parts = q.reshape(&[rows, length, op.heads, -1])?.split(2, -1)?;
+                    gate = Some(parts[1].reshape(&[rows, length, -1])?);
+                    q = parts[0].reshape(&[rows, length, -1])?;
+                }
                 if let Some((q_norm, Some(k_norm))) = &self.norms {
                     (q, k) = (q_norm.forward(&q)?, k_norm.forward(&k)?);
                 }
@@ -300,12 +322,17 @@ impl Mix for Attention {
                         let [q, k, v] = fused::heads(op, [&q, &k, &v], at.offset)?;
                         fused::merged(&fused::attention(&q, &k, &v, at.mask, &op.scores)?)?
                     }
-                    Memory::Shared(_) => return Err(Error::internal("keys beside those of another layer")),
+                    Memory::Shared(_) | Memory::Each(_) => {
+                        return Err(Error::internal("keys beside those of another layer"));
+                    }
                 }
             }
             _ => return Err(Error::internal("attention without keys")),
         };
-        Residual::add(onto, &self.output, &out)
+        match gate {
+            Some(gate) => Residual::add(onto, &self.output, &(out * gate.sigmoid())?),
+            None => Residual::add(onto, &self.output, &out),
+        }
     }
 }
 

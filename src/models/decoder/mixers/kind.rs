@@ -16,8 +16,13 @@ pub trait MixerSpec {
     /// Takes its weights from within the layer at `path`.
     fn load(&self, hidden: i32, state: StateUse, path: &str, w: &Weights) -> Result<Box<dyn Mix>>;
 
-    /// Its state.
+    /// Its state, the first if there are several.
     fn state(&self) -> StateSpec;
+
+    /// Its states, each in a slot of the cache: several for a mixer that consists of several.
+    fn states(&self) -> Vec<StateSpec> {
+        vec![self.state()]
+    }
 
     /// What mixers that read the same keys and values have in common; `None` if there are none to share.
     fn shared(&self) -> Option<SharedKv>;

@@ -2,9 +2,24 @@
 //! its tensor names, its state and its share of a memory estimate.
 
 mod attention;
+mod gated_delta;
 mod kind;
+mod mamba;
+mod mamba2;
+mod nothing;
+mod pair;
+mod recurrent;
+mod short_conv;
 
 pub use attention::{AttentionBias, AttentionNames, AttentionSpec, HeadWeights, QkNorm, QkvNames};
+pub use gated_delta::{DeltaProjections, GatedDeltaSpec};
+pub use mamba::{MambaNorms, MambaSpec};
+pub use mamba2::{Mamba2Spec, MambaGate};
+
+pub use nothing::NoMixer;
+pub use pair::Pair;
+pub use recurrent::ConvSpec;
+pub use short_conv::ShortConvSpec;
 
 pub use kind::{Mix, MixerSpec};
 
@@ -30,4 +45,10 @@ macro_rules! mixers {
 
 mixers! {
     Attention(AttentionSpec),
+    AttentionAndMamba(Pair<AttentionSpec, Mamba2Spec>),
+    GatedDelta(GatedDeltaSpec),
+    Mamba(MambaSpec),
+    Mamba2(Mamba2Spec),
+    Nothing(NoMixer),
+    ShortConv(ShortConvSpec),
 }
