@@ -117,6 +117,7 @@ pub static ARCHITECTURES: &[Architecture] = &[
     decoder("gemma2", llm::gemma2::spec),
     decoder("gemma3_text", llm::gemma3_text::spec),
     decoder("granite", llm::granite::spec),
+    decoder("granitemoehybrid", llm::granitemoehybrid::spec).sanitized(llm::converted::granite),
     alias("iquestcoder", "llama"),
     decoder("jamba", llm::jamba::spec),
     decoder("lfm2", llm::lfm2::spec),

@@ -132,6 +132,24 @@ impl Weights {
         Ok(())
     }
 
+    /// Splits a tensor along an axis into as many equal parts as there are names.
+    pub fn split(&self, name: &str, axis: i32, parts: &[String]) -> Result<()> {
+        let missing = || Error::invalid_weights(format!("{name} is missing"));
+        let Tensor { array, file, offset, mut pages } = self.tensors.borrow_mut().remove(name).ok_or_else(missing)?;
+        let shape = array.shape().to_vec();
+        let each = array.split(parts.len() as i32, axis);
+        let each =
+            each.map_err(|_| Error::invalid_weights(format!("{name}: {shape:?} has no {} parts", parts.len())))?;
+        for (part, array) in parts.iter().zip(each) {
+            // All of it is read for the first.
+            let tensor = Tensor { array: array.contiguous()?, file, offset, pages: pages.take() };
+            if self.tensors.borrow_mut().insert(part.clone(), tensor).is_some() {
+                return Err(Error::invalid_weights(format!("{part} occurs twice, also in {name}")));
+            }
+        }
+        Ok(())
+    }
+
     /// Gives tensors other names; those of which `f` makes none are dropped.
     ///
     /// # Errors
@@ -236,8 +254,8 @@ impl Weights {
         Ok(Matrix::Quantized(quantized))
     }
 
-    /// Takes tensors of one shape and keeps what `f` makes of them as one parameter: floating-point numbers, or codes of
-    /// a type, whose bytes stay as they are.
+    /// Takes tensors of one shape and keeps what `f` makes of them as one parameter: floating-point numbers, or codes
+    /// of a type, whose bytes stay as they are.
     fn combined(
         &self,
         names: &[String],

@@ -46,10 +46,11 @@ fn logits(model: &dyn LanguageModel, inputs: &Inputs, cache: &mut Cache) -> Vec<
 const RECURRENT: [&str; 8] =
     ["falcon_", "granitemoehybrid", "jamba", "lfm2", "mamba", "olmo_hybrid", "qwen3_5", "qwen3_next"];
 /// Models to which positions mean nothing but an order.
-const UNPLACED: [&str; 4] = ["falcon_mamba", "jamba", "mamba", "olmo_hybrid-no-rope"];
+const UNPLACED: [&str; 5] = ["falcon_mamba", "granitemoehybrid", "jamba", "mamba", "olmo_hybrid-no-rope"];
 
 fn any(of: &[&str], case: &str) -> bool {
-    of.iter().any(|model| case.starts_with(model))
+    // One of them has neither recurrent layers nor layers without positions.
+    case != "granitemoehybrid-attention" && of.iter().any(|model| case.starts_with(model))
 }
 
 /// Cases whose rotation does not depend on the length, in which relative positions are all that counts.

@@ -8,6 +8,7 @@ pub mod gemma;
 pub mod gemma2;
 pub mod gemma3_text;
 pub mod granite;
+pub mod granitemoehybrid;
 pub mod jamba;
 pub mod lfm2;
 pub mod lfm2_moe;

@@ -33,6 +33,13 @@ pub fn sanitize(_: &Value, w: &Weights) -> Result<()> {
         let own = name.strip_prefix("language_model.").unwrap_or(name);
         Some(own.strip_prefix("model.language_model.").map_or_else(|| own.to_owned(), |rest| format!("model.{rest}")))
     })?;
+    // Experts as transformers 5 stores them.
+    for name in w.names() {
+        let Some(path) = name.strip_suffix(".experts.gate_up_proj") else { continue };
+        let part = |name: &str| format!("{path}.switch_mlp.{name}_proj.weight");
+        w.split(&name, -2, &[part("gate"), part("up")])?;
+        w.split(&format!("{path}.experts.down_proj"), -2, &[part("down")])?;
+    }
     match converted::has_published_convolutions(w) {
         true => converted::add_one_to_norms(w),
         false => Ok(()),
