@@ -33,7 +33,7 @@ pub(super) fn own(state: StateUse) -> Result<()> {
 pub(super) const SHARED: Option<SharedKv> = None;
 
 /// The state of a mixer.
-pub(super) fn state<'a>(memory: Memory<'a>) -> Result<&'a mut Recurrent> {
+pub(super) fn state(memory: Memory<'_>) -> Result<&mut Recurrent> {
     match memory {
         Memory::Own(state) => Recurrent::of(state).ok_or_else(|| Error::internal("a state of another kind")),
         _ => Err(Error::internal("a recurrent layer without a state")),
