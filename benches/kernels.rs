@@ -107,6 +107,7 @@ fn attention(c: &mut Criterion) {
             value_dim: dim,
             scale: 0.1,
             softcap: None,
+            sinks: None,
             norm: None,
             rotation: None,
             offset: 0,

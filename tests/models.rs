@@ -2,6 +2,8 @@
 
 #[path = "models/inputs.rs"]
 mod inputs;
+#[path = "models/published.rs"]
+mod published;
 mod support;
 
 use mlx_engine::generate::GenerateOptions;

@@ -170,7 +170,7 @@ fn shared_beginnings() {
 /// Windows that have long been passed, in every way of going on at random.
 #[test]
 fn models_with_windows() {
-    going_on(&["gemma3_text", "llama-sliding", "gemma2", "mistral"], 100);
+    going_on(&["gemma3_text", "llama-sliding", "gemma2", "mistral", "deepseek_v3", "gpt_oss"], 100);
 }
 
 /// States that go back by checkpoints alone, beside keys and values and without them.

@@ -59,7 +59,7 @@ pub fn rope_at(
 }
 
 /// `softmax(q k^T * scale + mask) v`. `queries` is `[batch, heads, length, dims]`, `keys` and `values`
-/// `[batch, kv heads, kv length, dims]` with `heads` a multiple of `kv heads`.
+/// `[batch, kv heads, kv length, dims]` with `heads` a multiple of `kv heads`; `sinks` `[heads]`.
 #[track_caller]
 pub fn scaled_dot_product_attention(
     queries: &Array,
@@ -67,6 +67,7 @@ pub fn scaled_dot_product_attention(
     values: &Array,
     scale: f32,
     mask: &Mask,
+    sinks: Option<&Array>,
 ) -> Result<Array> {
     let (mode, array) = match mask {
         Mask::None => (c"", None),
@@ -80,7 +81,7 @@ pub fn scaled_dot_product_attention(
         scale,
         mode.as_ptr(),
         or_null(array),
-        or_null(None),
+        or_null(sinks),
         false
     ))
 }

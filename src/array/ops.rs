@@ -140,6 +140,12 @@ impl Array {
         }
     }
 
+    /// Floating-point numbers of a type, from codes of E4M3 (u8).
+    #[track_caller]
+    pub fn from_fp8(&self, dtype: Dtype) -> Result<Array> {
+        call!(mlx_from_fp8(self.raw, dtype.raw()))
+    }
+
     /// The same bytes read as another type.
     #[track_caller]
     pub fn view(&self, dtype: Dtype) -> Result<Array> {

@@ -95,7 +95,7 @@ impl Aligned {
         let from = self.seen_from();
         let (keys, values) = self.kv.append(&k, &v)?;
         let seen = |a: &Array| a.slice_axis(2, from, a.dim(2));
-        fused::merged(&fused::attention(&q, &seen(&keys)?, &seen(&values)?, at.mask, &op.scores)?)
+        fused::over(op, &q, &seen(&keys)?, &seen(&values)?, at.mask)
     }
 }
 
@@ -117,6 +117,13 @@ impl State for Aligned {
         fused::attend(op, qkv, &mut [&mut self.kv], &At { held, ..*at })
     }
 
+    fn extend(&mut self, keys: &Array, beside: &Array) -> Result<Option<(Array, Array)>> {
+        match self.window {
+            Some(_) => Ok(None),
+            None => self.kv.append(keys, beside).map(Some),
+        }
+    }
+
     fn attend_again(&mut self, op: &Attention, q: &Array, at: &At<'_>) -> Result<Array> {
         let (keys, values) = self.kv.seen()?;
         // What the new positions saw; of a window, what was left of it when they were appended.
@@ -124,7 +131,7 @@ impl State for Aligned {
         let from = self.window.map_or(0, |w| (before + 1 - w).max(0));
         let seen = |a: &Array| a.slice_axis(2, from, a.dim(2));
         let q = fused::query_heads(op, q, at.offset)?;
-        fused::merged(&fused::attention(&q, &seen(&keys)?, &seen(&values)?, at.mask, &op.scores)?)
+        fused::over(op, &q, &seen(&keys)?, &seen(&values)?, at.mask)
     }
 
     /// `[n, columns]`, or where the sequences' masks differ `[sequences, 1, n, columns]`.

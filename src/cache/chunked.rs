@@ -61,7 +61,7 @@ impl State for Chunked {
 
     fn attend_again(&mut self, op: &Attention, q: &Array, at: &At<'_>) -> Result<Array> {
         let (q, (keys, values)) = (fused::query_heads(op, q, at.offset)?, self.buffer.seen()?);
-        fused::merged(&fused::attention(&q, &keys, &values, at.mask, &op.scores)?)
+        fused::over(op, &q, &keys, &values, at.mask)
     }
 
     fn mask_again(&self, n: i32) -> Result<Mask> {

@@ -35,9 +35,13 @@ impl State for Kv {
         fused::attend(op, qkv, &mut [&mut self.buffer], at)
     }
 
+    fn extend(&mut self, keys: &Array, beside: &Array) -> Result<Option<(Array, Array)>> {
+        self.buffer.append(keys, beside).map(Some)
+    }
+
     fn attend_again(&mut self, op: &Attention, q: &Array, at: &At<'_>) -> Result<Array> {
         let (q, (keys, values)) = (fused::query_heads(op, q, at.offset)?, self.buffer.seen()?);
-        fused::merged(&fused::attention(&q, &keys, &values, at.mask, &op.scores)?)
+        fused::over(op, &q, &keys, &values, at.mask)
     }
 
     fn mask(&self, n: i32, visible: &Visible) -> Result<Mask> {

@@ -65,7 +65,7 @@ impl Cache {
         let specs: Vec<StateSpec> = specs.into_iter().collect();
         if let Some(q) = options.quantization {
             for spec in &specs {
-                if let StateSpec::Full { key_dim, value_dim } = *spec {
+                if let StateSpec::Full { key_dim, value_dim: value_dim @ 1.. } = *spec {
                     q.check(key_dim)?;
                     q.check(value_dim)?;
                 }
@@ -302,7 +302,7 @@ fn empty(spec: &StateSpec, options: &CacheOptions) -> Box<dyn State> {
     match (spec, options.max_kv_size) {
         (StateSpec::Full { .. }, Some(size)) => Box::new(Rotating::new(size, KEPT)),
         (StateSpec::Full { key_dim, value_dim }, None) => {
-            Box::new(Kv::new([*key_dim, *value_dim], options.quantization))
+            Box::new(Kv::new([*key_dim, *value_dim], options.quantization.filter(|_| *value_dim > 0)))
         }
         (StateSpec::Window(size), _) => Box::new(Rotating::new(*size, 0)),
         (StateSpec::Chunk(size), _) => Box::new(Chunked::new(*size)),

@@ -75,7 +75,7 @@ pub enum StateSpec {
     Full {
         /// Features of a key's head.
         key_dim: i32,
-        /// Features of a value's head.
+        /// Features of a value's head; 0 where values are the first features of keys. Such a state is not quantized.
         value_dim: i32,
     },
     /// Keys and values of the latest positions only.

@@ -158,14 +158,18 @@ impl State for Rotating {
     fn attend(&mut self, op: &Attention, qkv: [&Array; 3], at: &At<'_>) -> Result<Array> {
         let [q, k, v] = fused::heads(op, qkv, at.offset)?;
         let (keys, values) = self.append(&k, &v)?;
-        fused::merged(&fused::attention(&q, &keys, &values, at.mask, &op.scores)?)
+        fused::over(op, &q, &keys, &values, at.mask)
+    }
+
+    fn extend(&mut self, keys: &Array, beside: &Array) -> Result<Option<(Array, Array)>> {
+        self.append(keys, beside).map(Some)
     }
 
     fn attend_again(&mut self, op: &Attention, q: &Array, at: &At<'_>) -> Result<Array> {
         let (keys, values) = self.state.as_ref().ok_or_else(|| Error::internal("an empty cache was read"))?;
         let seen = |a: &Array| a.slice_axis(2, 0, self.held);
         let q = fused::query_heads(op, q, at.offset)?;
-        fused::merged(&fused::attention(&q, &seen(keys)?, &seen(values)?, at.mask, &op.scores)?)
+        fused::over(op, &q, &seen(keys)?, &seen(values)?, at.mask)
     }
 
     fn mask_again(&self, n: i32) -> Result<Mask> {

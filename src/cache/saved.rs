@@ -11,7 +11,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype as Type, TensorView};
 use serde::{Deserialize, Serialize};
 
-use crate::array::{Array, Dtype};
+use crate::array::{Array, Dtype, zeros};
 use crate::error::{Error, Result};
 
 /// The version of the format.
@@ -214,6 +214,9 @@ impl SavedCache {
 
 /// The elements in row-major order.
 fn raw(array: &Array) -> Result<Vec<u8>> {
+    if array.size() == 0 {
+        return Ok(Vec::new());
+    }
     match array.dtype() {
         Dtype::Bool => array.astype(Dtype::U8)?.to_vec(),
         // Bytes along the last axis need one, and contiguous elements.
@@ -222,6 +225,9 @@ fn raw(array: &Array) -> Result<Vec<u8>> {
 }
 
 fn array(bytes: &[u8], dtype: Dtype, shape: &[i32]) -> Result<Array> {
+    if bytes.is_empty() {
+        return zeros(shape, dtype);
+    }
     let flat = Array::from_slice(bytes, &[bytes.len() as i32])?;
     match dtype {
         Dtype::Bool => flat.astype(Dtype::Bool)?.reshape(shape),

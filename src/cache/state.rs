@@ -29,6 +29,12 @@ pub trait State {
         Err(Error::internal(format!("attention over a state of the kind {}", self.kind())))
     }
 
+    /// Stores new keys and what is beside them, `[rows, heads, length, features]`, and returns all that the mask of the
+    /// new positions is about. `None`, storing nothing, where these are not in one place.
+    fn extend(&mut self, _keys: &Array, _beside: &Array) -> Result<Option<(Array, Array)>> {
+        Ok(None)
+    }
+
     /// The causal mask that the `n` latest positions got, where each sequence has its own state.
     fn mask_again(&self, n: i32) -> Result<Mask> {
         if n == 1 { Ok(Mask::None) } else { Ok(Mask::Causal) }

@@ -6,7 +6,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::*;
-use crate::array::fused::{self, At, Attention, Offset, Rotation, Scores, Turns};
+use crate::array::fused::{self, At, Attention, Offset, Rotation, Scores, Turns, Values};
 use crate::array::{Device, Dtype, concatenate, eval, random, set_device, zeros};
 
 const HEADS: i32 = 4;
@@ -17,13 +17,17 @@ const MOST: i32 = 900;
 /// Queries, keys and values of all positions of some texts, and what attends over them.
 struct World {
     op: Attention,
+    /// Values are the first features of keys.
+    latent: Attention,
     texts: Vec<[Array; 3]>,
 }
 
 impl World {
     fn new() -> World {
         set_device(Device::Cpu).unwrap();
-        let mut op = Attention::plain(HEADS, KV_HEADS, DIM, Scores { scale: 0.2, softcap: None });
+        let mut op = Attention::plain(HEADS, KV_HEADS, DIM, Scores::scaled(0.2));
+        let plain = Attention::plain(HEADS, KV_HEADS, DIM, Scores::scaled(0.2));
+        let latent = Attention { value_dim: DIM / 2, values: Values::OfKeys, ..plain };
         op.rotation = Some(Rotation::new(DIM, false, Turns::Powers { base: 10_000.0, scale: 1.0 }));
         let numbers = |heads: i32, seed: u64| {
             random::normal(&[1, MOST, heads * DIM], 1.0, Dtype::F32, &random::key(seed).unwrap()).unwrap()
@@ -31,7 +35,7 @@ impl World {
         let text = |i: u64| [numbers(HEADS, 3 * i), numbers(KV_HEADS, 3 * i + 1), numbers(KV_HEADS, 3 * i + 2)];
         let texts: Vec<_> = (0..4).map(text).collect();
         eval(texts.iter().flatten()).unwrap();
-        World { op, texts }
+        World { op, latent, texts }
     }
 
     /// The next `n` positions of the sequences, each of its own text; what attention gives for them.
@@ -41,11 +45,16 @@ impl World {
             let row = |(text, p): (&usize, &i32)| self.texts[*text][i].slice_axis(1, *p, p + n).unwrap();
             concatenate(&texts.iter().zip(&positions).map(row).collect::<Vec<_>>(), 0).unwrap()
         });
-        let [q, k, v] = &parts;
+        let [q, k, mut v] = parts;
+        let latent = matches!(cache.specs[0], StateSpec::Full { value_dim: 0, .. });
+        if latent {
+            v = zeros(&[q.dim(0), n, 0], Dtype::F32).unwrap();
+        }
+        let op = if latent { &self.latent } else { &self.op };
         let mask = cache.slot(0).mask(n, &Visible::Causal).unwrap();
         let offset = Offset::new(positions).unwrap();
         let at = At { offset: &offset, held: None, mask: &mask };
-        let out = cache.slot(0).attend(&self.op, [q, k, v], &at).unwrap();
+        let out = cache.slot(0).attend(op, [&q, &k, &v], &at).unwrap();
         cache.advance(n);
         out.eval().unwrap();
         cache.settle().unwrap();
@@ -82,6 +91,8 @@ fn chunks(rng: &mut StdRng, length: i32) -> Vec<i32> {
 
 const FULL: StateSpec = StateSpec::Full { key_dim: DIM, value_dim: DIM };
 
+const LATENT: StateSpec = StateSpec::Full { key_dim: DIM, value_dim: 0 };
+
 fn quantized(start: i32) -> CacheOptions {
     CacheOptions { quantization: Some(KvQuantization { bits: 8, group_size: 32, start }), ..Default::default() }
 }
@@ -98,6 +109,9 @@ fn kinds() -> Vec<(&'static str, StateSpec, CacheOptions)> {
         ("window of one", StateSpec::Window(1), plain),
         ("large window", StateSpec::Window(300), plain),
         ("bounded", FULL, bounded),
+        ("latent", LATENT, plain),
+        ("latent, though quantized", LATENT, quantized(40)),
+        ("bounded latent", LATENT, bounded),
         ("chunked", StateSpec::Chunk(20), plain),
     ]
 }
@@ -133,7 +147,11 @@ fn what_is_trimmed_was_never_there() {
             }
         }
         assert!(trimmed > 8, "{what}: {trimmed}");
-        assert_eq!(refused > 0, !matches!(what, "kv" | "quantized" | "large window"), "{what}: {refused}");
+        assert_eq!(
+            refused > 0,
+            !matches!(what, "kv" | "quantized" | "large window" | "latent" | "latent, though quantized"),
+            "{what}: {refused}"
+        );
     }
 }
 
@@ -537,7 +555,7 @@ fn attention_sees_what_it_says() {
                 Some(size) => Box::new(Rotating::new(size, 0)),
                 None => Box::new(Kv::new([8, 8], None)),
             };
-            let op = Attention::plain(2, 2, 8, Scores { scale: 0.5, softcap: None });
+            let op = Attention::plain(2, 2, 8, Scores::scaled(0.5));
             let mut out = None;
             for (from, to, visible) in [(0, 6, &Visible::Causal), (6, 11, &visible)] {
                 let flat = |a: &Array| fused::merged(&part(a, from, to)).unwrap();

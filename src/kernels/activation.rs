@@ -14,6 +14,9 @@ pub enum Act {
     GeluTanh,
     /// `max(x, 0)`
     Relu,
+    /// The clamped SwiGLU of GPT-OSS, only as a gate: `g * sigmoid(1.702 g) * (u + 1)`, where `g` is at most 7 and `u` between
+    /// -7 and 7.
+    SwigluOai,
 }
 
 #[inline(always)]
@@ -36,6 +39,12 @@ fn gelu_tanh<const FMA: bool>(x: f32) -> f32 {
     0.5 * x * (1.0 + tanh::<FMA>(inner))
 }
 
+#[inline(always)]
+fn swiglu_oai<const FMA: bool>(gate: f32, up: f32) -> f32 {
+    let (gate, up) = (gate.min(7.0), up.clamp(-7.0, 7.0));
+    gate / (1.0 + exp::<FMA>(-1.702 * gate)) * (up + 1.0)
+}
+
 multiversion! {
     /// `gate = act(gate) * up`
     pub(super) fn gate<const FMA: bool>(act: Act, gate: &mut [f32], up: &[f32]) {
@@ -45,6 +54,7 @@ multiversion! {
             Act::Gelu => pairs.for_each(|(g, u)| *g = gelu::<FMA>(*g) * u),
             Act::GeluTanh => pairs.for_each(|(g, u)| *g = gelu_tanh::<FMA>(*g) * u),
             Act::Relu => pairs.for_each(|(g, u)| *g = g.max(0.0) * u),
+            Act::SwigluOai => pairs.for_each(|(g, u)| *g = swiglu_oai::<FMA>(*g, *u)),
         }
     }
 }
@@ -57,6 +67,7 @@ multiversion! {
             Act::Gelu => values.iter_mut().for_each(|v| *v = gelu::<FMA>(*v)),
             Act::GeluTanh => values.iter_mut().for_each(|v| *v = gelu_tanh::<FMA>(*v)),
             Act::Relu => values.iter_mut().for_each(|v| *v = v.max(0.0)),
+            Act::SwigluOai => unreachable!("only gates"),
         }
     }
 }

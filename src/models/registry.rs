@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::config::normalize;
 use super::decoder::{Decoder, DecoderSpec};
+use super::llm::published;
 use super::shape::ModelShape;
 use super::{Encoder, LanguageModel, Tower, llm};
 use crate::error::{Error, Result};
@@ -110,22 +111,41 @@ const fn alias(model_type: &'static str, of: &'static str) -> Architecture {
 
 /// Every supported `model_type`, sorted.
 pub static ARCHITECTURES: &[Architecture] = &[
+    decoder("Klear", llm::klear::spec),
+    decoder("bailing_moe", llm::bailing_moe::spec).sanitized(llm::bailing_moe::sanitize),
     decoder("cohere", llm::cohere::spec),
+    decoder("deepseek", llm::deepseek::spec),
+    decoder("deepseek_v2", llm::deepseek_v2::spec),
+    decoder("deepseek_v3", llm::deepseek_v3::spec).sanitized(published::drop_prediction_layers),
+    decoder("dots1", llm::dots1::spec),
+    decoder("ernie4_5_moe", llm::ernie4_5_moe::spec).sanitized(llm::ernie4_5_moe::sanitize),
+    decoder("exaone_moe", llm::exaone_moe::spec).sanitized(llm::exaone_moe::sanitize),
     decoder("falcon_h1", llm::falcon_h1::spec).sanitized(llm::falcon_h1_multipliers::sanitize),
     alias("falcon_mamba", "mamba"),
     decoder("gemma", llm::gemma::spec),
     decoder("gemma2", llm::gemma2::spec),
     decoder("gemma3_text", llm::gemma3_text::spec),
+    decoder("glm4_moe", llm::glm4_moe::spec).sanitized(published::drop_prediction_layers),
+    decoder("glm4_moe_lite", llm::glm4_moe_lite::spec).sanitized(published::drop_prediction_layers),
+    decoder("gpt_oss", llm::gpt_oss::spec).sanitized(llm::gpt_oss::sanitize),
     decoder("granite", llm::granite::spec),
+    decoder("granitemoe", llm::granitemoe::spec).sanitized(llm::granitemoe::sanitize),
     decoder("granitemoehybrid", llm::granitemoehybrid::spec).sanitized(llm::converted::granite),
     alias("iquestcoder", "llama"),
     decoder("jamba", llm::jamba::spec),
+    alias("joyai_llm_flash", "deepseek_v3"),
+    alias("kimi_k2", "deepseek_v3"),
     decoder("lfm2", llm::lfm2::spec),
     decoder("lfm2_moe", llm::lfm2_moe::spec).sanitized(llm::lfm2_moe::sanitize),
     decoder("llama", llm::llama::spec),
     decoder("mamba", llm::mamba::spec),
     decoder("mamba2", llm::mamba2::spec),
+    decoder("mimo_v2_flash", llm::mimo_v2_flash::spec).sanitized(llm::mimo_v2_flash::sanitize),
+    decoder("minicpm3", llm::minicpm3::spec),
+    decoder("minimax", llm::minimax::spec),
+    alias("minimax_m2", "minimax"),
     alias("mistral", "llama"),
+    decoder("mistral4", llm::mistral4::spec).sanitized(llm::mistral4::sanitize),
     decoder("mixtral", llm::mixtral::spec),
     decoder("olmo2", llm::olmo2::spec),
     decoder("olmo_hybrid", llm::olmo_hybrid::spec),
@@ -141,9 +161,11 @@ pub static ARCHITECTURES: &[Architecture] = &[
     decoder("qwen3_moe", llm::qwen3_moe::spec),
     decoder("qwen3_next", llm::qwen3_next::spec).sanitized(llm::qwen3_next::sanitize),
     decoder("smollm3", llm::smollm3::spec),
+    alias("solar_open", "glm4_moe"),
     decoder("stablelm", llm::stablelm::spec),
     decoder("starcoder2", llm::starcoder2::spec),
     alias("xverse", "llama"),
+    decoder("youtu_llm", llm::youtu_llm::spec),
 ];
 
 /// The row for a `model_type`; an unknown one is an error that lists what is known.
@@ -196,6 +218,7 @@ impl Architecture {
     /// As [`shape`](Architecture::shape). Problems with the weights are reported by [`Weights::finish`].
     pub fn build(&self, config: &Value, weights: &Weights) -> Result<Network> {
         let config = &normalize(config);
+        weights.dequantize_blocks()?;
         if let Some(sanitize) = self.sanitize {
             sanitize(config, weights)?;
         }

@@ -33,6 +33,14 @@ pub struct ExpertNames {
     pub parts: [&'static str; 3],
 }
 
+impl ExpertsSpec {
+    /// SwiGLU without biases, with Llama's names.
+    pub fn new(num_experts: i32, intermediate_size: i32) -> ExpertsSpec {
+        let (activation, names) = (Activation::Silu, ExpertNames::default());
+        ExpertsSpec { num_experts, intermediate_size, activation, bias: false, names }
+    }
+}
+
 impl Default for ExpertNames {
     fn default() -> Self {
         ExpertNames { stacked: "switch_mlp", each: "experts", parts: ["gate_proj", "up_proj", "down_proj"] }

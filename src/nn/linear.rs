@@ -99,6 +99,11 @@ impl<const N: usize> Joint<N> {
         Joint::parts(layers.collect::<Result<_>>()?)
     }
 
+    /// These layers, which have the same inputs.
+    pub fn of(layers: [Linear; N]) -> Joint<N> {
+        Joint(Form::Parts(layers))
+    }
+
     /// Layers stored as one at `path`.
     pub fn fused(w: &Weights, path: &str, rows: [i32; N], inputs: i32, bias: bool) -> Result<Joint<N>> {
         let whole = Linear::load(w, path, inputs, rows.iter().sum(), bias)?;
@@ -138,7 +143,7 @@ impl Joint<2> {
             return only(products(x, layers.each_ref(), Epilogue::Gate(activation))?);
         }
         let [gate, up] = self.forward(x)?;
-        activation.apply(&gate)? * up
+        activation.gate(&gate, &up)
     }
 }
 

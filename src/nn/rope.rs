@@ -88,6 +88,8 @@ pub enum RopeScaling {
         mscale: f32,
         /// Its denominator.
         mscale_all_dim: f32,
+        /// Whether the ends of the blend are whole pairs.
+        truncate: bool,
     },
     /// A factor for each wavelength (LongRoPE, Ding et al. 2024, arXiv:2402.13753). As in mlx-lm the long factors serve
     /// at every length.
@@ -144,6 +146,8 @@ impl RopeScaling {
                 beta_slow: positive("beta_slow", Some(1.0))?,
                 mscale: number("mscale", Some(1.0))?,
                 mscale_all_dim: number("mscale_all_dim", Some(0.0))?,
+                // GPT-OSS sets it to false; transformers heeds that, mlx-lm does not.
+                truncate: map.get("truncate").is_none_or(|v| v.as_bool().unwrap_or(v.as_f64() != Some(0.0))),
             },
             "longrope" | "su" => RopeScaling::Longrope {
                 long_factor: Self::long_factor(map.get("long_factor")).map_err(bad)?,
@@ -201,15 +205,19 @@ impl RopeSpec {
                     })
                     .collect()
             }
-            RopeScaling::Yarn { factor, original_context, beta_fast, beta_slow, mscale, mscale_all_dim } => {
+            RopeScaling::Yarn { factor, original_context, beta_fast, beta_slow, mscale, mscale_all_dim, truncate } => {
                 let factor = f64::from(*factor);
                 // The pair that makes this many turns within the trained context.
                 let pair_of = |turns: f32| {
                     let ratio = f64::from(*original_context) / (f64::from(turns) * 2.0 * std::f64::consts::PI);
                     dims * ratio.ln() / (2.0 * base.ln())
                 };
-                let low = pair_of(*beta_fast).floor().max(0.0);
-                let mut high = pair_of(*beta_slow).ceil().min(dims - 1.0);
+                let (mut low, mut high) = (pair_of(*beta_fast), pair_of(*beta_slow));
+                if *truncate {
+                    (low, high) = (low.floor(), high.ceil());
+                }
+                low = low.max(0.0);
+                high = high.min(dims - 1.0);
                 if low == high {
                     high += 0.001;
                 }

@@ -41,8 +41,10 @@ pub enum RouterBias {
     None,
     /// The bias of its layer.
     Logits,
-    /// This tensor within the layer (`e_score_correction_bias`), to scores, and only for the choice.
+    /// This tensor within the mixture (`gate.e_score_correction_bias`), to scores, and only for the choice.
     Choice(&'static str),
+    /// The same if the checkpoint has it.
+    ChoiceIfThere(&'static str),
 }
 
 /// Groups of consecutive experts, of which only some are considered.
@@ -113,7 +115,11 @@ impl Router {
         let at = format!("{path}.{}", spec.name);
         let layer = Linear::load(w, &at, hidden, count, spec.bias == RouterBias::Logits)?;
         let correction = match spec.bias {
-            RouterBias::Choice(name) => Some(w.tensor(&format!("{at}.{name}"), &[count])?),
+            RouterBias::Choice(name) => Some(w.tensor(&format!("{path}.{name}"), &[count])?),
+            RouterBias::ChoiceIfThere(name) => {
+                let name = format!("{path}.{name}");
+                w.has(&name).then(|| w.tensor(&name, &[count])).transpose()?
+            }
             RouterBias::None | RouterBias::Logits => None,
         };
         Ok(Router { spec: spec.clone(), count, layer, correction })
@@ -244,7 +250,7 @@ mod tests {
     fn a_correction_chooses_but_does_not_weigh() {
         let spec = RouterSpec {
             score: Score::Sigmoid,
-            bias: RouterBias::Choice("e_score_correction_bias"),
+            bias: RouterBias::Choice("gate.e_score_correction_bias"),
             scale: Some(2.0),
             ..RouterSpec::softmax(2, true)
         };

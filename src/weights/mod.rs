@@ -7,6 +7,7 @@
 
 mod checkpoint;
 pub mod quantization;
+mod recast;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -57,7 +58,9 @@ struct Tensor {
     array: Array,
     file: usize,
     offset: u64,
-    pages: Option<Pages>,
+    /// What it takes in the file.
+    bytes: usize,
+    pages: Vec<Pages>,
 }
 
 impl Weights {
@@ -82,7 +85,8 @@ impl Weights {
             if let Some(mapped) = mapped {
                 for (name, (array, pages)) in mapped {
                     let offset = offset(&name);
-                    tensors.insert(name, Tensor { array, file: index, offset, pages: Some(pages) });
+                    let bytes = array.nbytes();
+                    tensors.insert(name, Tensor { array, file: index, offset, bytes, pages: vec![pages] });
                 }
                 continue;
             }
@@ -90,7 +94,8 @@ impl Weights {
                 open_safetensors(handle, &file.name, header, progress.clone()).map_err(|e| e.context(&file.name))?;
             for (name, array) in arrays {
                 let offset = offset(&name);
-                tensors.insert(name, Tensor { array, file: index, offset, pages: None });
+                let bytes = array.nbytes();
+                tensors.insert(name, Tensor { array, file: index, offset, bytes, pages: Vec::new() });
             }
         }
         Ok(Weights {
@@ -135,14 +140,16 @@ impl Weights {
     /// Splits a tensor along an axis into as many equal parts as there are names.
     pub fn split(&self, name: &str, axis: i32, parts: &[String]) -> Result<()> {
         let missing = || Error::invalid_weights(format!("{name} is missing"));
-        let Tensor { array, file, offset, mut pages } = self.tensors.borrow_mut().remove(name).ok_or_else(missing)?;
+        let Tensor { array, file, offset, mut bytes, mut pages } =
+            self.tensors.borrow_mut().remove(name).ok_or_else(missing)?;
         let shape = array.shape().to_vec();
         let each = array.split(parts.len() as i32, axis);
         let each =
             each.map_err(|_| Error::invalid_weights(format!("{name}: {shape:?} has no {} parts", parts.len())))?;
         for (part, array) in parts.iter().zip(each) {
             // All of it is read for the first.
-            let tensor = Tensor { array: array.contiguous()?, file, offset, pages: pages.take() };
+            let (bytes, pages) = (std::mem::take(&mut bytes), std::mem::take(&mut pages));
+            let tensor = Tensor { array: array.contiguous()?, file, offset, bytes, pages };
             if self.tensors.borrow_mut().insert(part.clone(), tensor).is_some() {
                 return Err(Error::invalid_weights(format!("{part} occurs twice, also in {name}")));
             }
@@ -395,7 +402,7 @@ struct Place {
 
 impl Place {
     fn of(tensor: &Tensor) -> Place {
-        Place { file: tensor.file, offset: tensor.offset, bytes: tensor.array.nbytes() }
+        Place { file: tensor.file, offset: tensor.offset, bytes: tensor.bytes }
     }
 }
 

@@ -25,6 +25,8 @@ impl Quantization {
     pub fn from_config(config: &Value) -> Result<Option<Quantization>> {
         for key in ["quantization", "quantization_config"] {
             match config.get(key) {
+                // Dequantized when it is read ([`Weights::dequantize_blocks`](super::Weights::dequantize_blocks)).
+                Some(Value::Object(block)) if block.get("quant_method").and_then(Value::as_str) == Some("fp8") => {}
                 None | Some(Value::Null) => {}
                 Some(Value::Object(block)) if block.is_empty() => {}
                 Some(block) => return Self::parse(key, block).map(Some),

@@ -271,11 +271,16 @@ impl Recipe {
     }
 }
 
-/// `{path}.switch_mlp.{layer}.{part}`, stacked, as `{path}.experts.{index}.{layer}.{part}`, one by one.
+/// `{path}.switch_mlp.{layer}.{part}` or `{path}.experts.{layer}.{part}`, stacked, as `{path}.experts.{index}.{layer}.{part}`, one by one.
 fn split_experts(tensors: BTreeMap<String, RawTensor>) -> BTreeMap<String, RawTensor> {
     let mut out = BTreeMap::new();
     for (name, tensor) in tensors {
-        let Some((path, rest)) = name.split_once(".switch_mlp.") else {
+        let stacked = name.split_once(".switch_mlp.").map(|(path, rest)| (path.to_owned(), rest));
+        let stacked = stacked.or_else(|| {
+            let (layer, rest) = name.split_once(".mlp.experts.")?;
+            Some((format!("{layer}.mlp"), rest))
+        });
+        let Some((path, rest)) = stacked else {
             out.insert(name, tensor);
             continue;
         };

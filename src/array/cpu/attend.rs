@@ -2,11 +2,12 @@
 
 use mlx_engine_kernels::{Append, Attention as Work, Keys, Level, NormParams, Over, Visible, attend_all};
 
+use super::attention::{checked_sinks, numbers, parts};
 use super::common::active;
 use super::inputs::{one, unfit};
 use super::rotate::turning;
 use crate::array::fused::buffer::KvBuffer;
-use crate::array::fused::terms::attention::Attention;
+use crate::array::fused::terms::attention::{Attention, Values};
 use crate::array::fused::terms::mask::Mask;
 use crate::array::fused::terms::offset::Offset;
 use crate::array::host::{self, Held, View};
@@ -48,13 +49,13 @@ fn run(
     let (key_dim, value_dim) = (op.key_dim, op.value_dim);
     let fit = q.shape() == [batch, length, op.heads * key_dim]
         && k.shape() == [batch, length, op.kv_heads * key_dim]
-        && v.shape() == [batch, length, op.kv_heads * value_dim];
+        && v.shape() == [batch, length, op.kv_heads * op.beside()];
     if !fit || !(buffers.len() == 1 || buffers.len() == batch as usize) {
         return Err(unfit("attention", &[q, k, v]));
     }
     let rows = batch / buffers.len() as i32;
     for buffer in buffers.iter_mut() {
-        buffer.reserve([rows, op.kv_heads, length], [(key_dim, k.dtype()), (value_dim, v.dtype())])?;
+        buffer.reserve([rows, op.kv_heads, length], [(key_dim, k.dtype()), (op.beside(), v.dtype())])?;
     }
     let mut inputs = vec![q, k, v];
     let eps = op.norms.rms().ok().flatten().map(|(eps, q, k)| {
@@ -74,12 +75,17 @@ fn run(
         }
         inputs.push(mask);
     }
+    let sunk = inputs.len();
+    let sinks = checked_sinks(&op.scores, op.heads)?;
+    inputs.extend(sinks);
     // Only for their order.
     inputs.extend(buffers.iter().filter_map(|b| b.order().written.as_ref()));
     let lengths: Vec<usize> = buffers.iter().map(|b| b.len() as usize).collect();
     let (heads, kv_heads) = (op.heads as usize, op.kv_heads as usize);
     let (key_dim, value_dim) = (key_dim as usize, value_dim as usize);
-    let (scale, softcap) = (op.scores.scale, op.scores.softcap);
+    let (scale, softcap, sinks) = (op.scores.scale, op.scores.softcap, sinks.is_some());
+    let own = op.values == Values::Own;
+    let parts = parts(op.heads, op.kv_heads);
     let rotation = op.rotation.as_ref().and_then(turning).cloned();
     let (rows, length) = (rows as usize, length as usize);
     let work = move |ins: &[View<'_>], outs: &[View<'_>]| {
@@ -90,7 +96,8 @@ fn run(
             None if causal => Visible::Causal(None),
             None => Visible::All,
         };
-        let (q, k, v) = (ins[0].floats(), ins[1].floats(), ins[2].floats());
+        let sinks = sinks.then(|| numbers(&ins[sunk]));
+        let (q, k, v) = (ins[0].floats(), ins[1].floats(), own.then(|| ins[2].floats()));
         let weights = eps.map(|eps| (eps, ins[3].floats(), ins[4].floats()));
         let norm = |second: bool| {
             weights.as_ref().map(|(eps, q, k)| NormParams {
@@ -117,27 +124,34 @@ fn run(
                     append.write(level, rows, length, kv_heads, dim);
                 };
                 append(&k, key_dim, keys, norm(true), rotation.as_deref());
-                append(&v, value_dim, values, None, None);
+                if let Some(v) = &v {
+                    append(v, value_dim, values, None, None);
+                }
                 let attention = Work {
                     batch: rows,
                     length,
                     heads,
-                    kv_heads,
+                    kv_heads: kv_heads * parts,
                     key_dim,
                     value_dim,
                     scale,
                     softcap,
+                    sinks: sinks.as_deref(),
                     norm: norm(false),
                     rotation: rotation.as_deref(),
                     offset,
                     visible,
                 };
-                let strides = |dim: usize| [kv_heads * capacity * dim, capacity * dim, dim];
+                let strides = |dim: usize| {
+                    let head = if parts > 1 { 0 } else { capacity * dim };
+                    [kv_heads * capacity * dim, head, dim]
+                };
+                let (values, stored) = if own { (values, value_dim) } else { (keys, key_dim) };
                 Over {
                     attention,
                     queries: (q.get().slice(i * query, query), [length * heads * key_dim, heads * key_dim, key_dim]),
                     keys: Keys::Plain(keys.spanned(), strides(key_dim)),
-                    values: Keys::Plain(values.spanned(), strides(value_dim)),
+                    values: Keys::Plain(values.spanned(), strides(stored)),
                     count: at + length,
                 }
             })

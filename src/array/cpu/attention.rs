@@ -45,6 +45,30 @@ fn push_to<'a>(past: Past<'a>, inputs: &mut Vec<&'a Array>) {
     }
 }
 
+/// The sinks of so many heads, if there are any.
+pub(super) fn checked_sinks(scores: &Scores, heads: i32) -> Result<Option<&Array>> {
+    match &scores.sinks {
+        Some(sinks) if sinks.shape() != [heads] || !sinks.dtype().is_float() => Err(unfit("sinks", &[sinks])),
+        sinks => Ok(sinks.as_ref()),
+    }
+}
+
+/// The elements of an array as f32.
+pub(super) fn numbers(view: &View<'_>) -> Vec<f32> {
+    let mut numbers = vec![0.0; view.len()];
+    view.floats().get().read(Level::get(), &mut numbers);
+    numbers
+}
+
+/// Into how many key heads one is divided that very many query heads share, so that there is work for all threads.
+pub(super) fn parts(heads: i32, kv_heads: i32) -> usize {
+    const MANY: i32 = 16;
+    match kv_heads {
+        1 if heads > MANY => (heads / (1..=8).rev().find(|n| heads % n == 0).unwrap_or(1)) as usize,
+        _ => 1,
+    }
+}
+
 /// `softmax(q k^T * scale) v`. `q` is `[batch, heads, length, features]`, and so is the result. There is no kernel for
 /// masks that differ between sequences or heads.
 pub fn attention(q: &Array, keys: Past<'_>, values: Past<'_>, scores: &Scores, mask: &Mask) -> Option<Result<Array>> {
@@ -52,7 +76,7 @@ pub fn attention(q: &Array, keys: Past<'_>, values: Past<'_>, scores: &Scores, m
 }
 
 fn run(q: &Array, keys: Past<'_>, values: Past<'_>, scores: &Scores, mask: &Mask) -> Result<Array> {
-    let Scores { scale, softcap } = *scores;
+    let Scores { scale, softcap, .. } = *scores;
     let (Ok([batch, heads, length, key_dim]), Some([kb, kv_heads, count, kd]), Some([vb, vh, vc, value_dim])) =
         (<[i32; 4]>::try_from(q.shape()), shape(&keys), shape(&values))
     else {
@@ -76,24 +100,31 @@ fn run(q: &Array, keys: Past<'_>, values: Past<'_>, scores: &Scores, mask: &Mask
         }
         inputs.push(mask);
     }
+    let fourth = inputs.len();
+    let sinks = checked_sinks(scores, heads)?;
+    inputs.extend(sinks);
+    let sinks = sinks.is_some();
     if causal && count < length {
         return Err(unfit("causal attention", &[q]));
     }
     let dtype = promoted(promoted(q.dtype(), dtype(&keys)), dtype(&values));
     let shape = [batch, length, heads, value_dim];
+    let parts = if matches!(keys, Past::Plain(_)) { parts(heads, kv_heads) } else { 1 };
     let stored = [stored(&keys), stored(&values)];
     let work = move |ins: &[View<'_>], outs: &[View<'_>]| {
         let inputs = Inputs::new(ins);
-        let mask = ins.get(third).map(View::booleans);
+        let mask = (fourth > third).then(|| ins[third].booleans());
+        let sinks = sinks.then(|| numbers(&ins[fourth]));
         let a = Work {
             batch: batch as usize,
             length: length as usize,
             heads: heads as usize,
-            kv_heads: kv_heads as usize,
+            kv_heads: kv_heads as usize * parts,
             key_dim: key_dim as usize,
             value_dim: value_dim as usize,
             scale,
             softcap,
+            sinks: sinks.as_deref(),
             norm: None,
             rotation: None,
             offset: 0,
@@ -107,7 +138,10 @@ fn run(q: &Array, keys: Past<'_>, values: Past<'_>, scores: &Scores, mask: &Mask
             None => {
                 let view = &ins[at];
                 assert!(view.dim(3) == 1 || view.stride(3) == 1, "features of a head lie side by side");
-                Keys::Plain(view.spanned(), [view.stride(0), view.stride(1), view.stride(2)])
+                Keys::Plain(
+                    view.spanned(),
+                    [view.stride(0), if parts > 1 { 0 } else { view.stride(1) }, view.stride(2)],
+                )
             }
             Some(stored) => Keys::Quantized(stored.matrix(&inputs, at, dim as usize), ins[at].dim(2)),
         };

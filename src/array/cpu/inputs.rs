@@ -103,6 +103,7 @@ pub(super) fn act(activation: Activation) -> Act {
         Activation::Gelu => Act::Gelu,
         Activation::GeluTanh => Act::GeluTanh,
         Activation::Relu => Act::Relu,
+        Activation::SwigluOai => Act::SwigluOai,
     }
 }
 

@@ -7,7 +7,7 @@ use super::common::{active, floats};
 use super::source::Launch;
 use crate::array::fused::buffer::KvBuffer;
 use crate::array::fused::terms::at::At;
-use crate::array::fused::terms::attention::Attention;
+use crate::array::fused::terms::attention::{Attention, Values};
 use crate::array::{Array, Dtype, zeros};
 use crate::error::{Error, Result};
 
@@ -29,6 +29,8 @@ pub fn attend(
     let fits = active()
         && matches!(op.key_dim, 64 | 128 | 256)
         && op.value_dim == op.key_dim
+        && op.values == Values::Own
+        && op.scores.sinks.is_none()
         && q.ndim() == 3
         && q.dim(1) == 1
         && floats(dtype)

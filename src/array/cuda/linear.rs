@@ -4,6 +4,7 @@ use super::common::{active, floats};
 use super::kernel::Kernel;
 use super::linear_kernel::{EpilogueKey, LinearKey, MAX_PARTS};
 use super::source::Launch;
+use crate::array::fused::terms::activation::Activation;
 use crate::array::fused::terms::linear::{Epilogue, Linear};
 use crate::array::fused::terms::weight::{Part, Weight};
 use crate::array::quant::Mode;
@@ -54,6 +55,7 @@ pub(super) fn plan(op: &Linear<'_>) -> Option<Plan> {
     let known = stored(&first)?;
     let same = |a: &Array| a.dtype() == dtype;
     let fits = known.0 == dtype
+        && !matches!(epilogue, Epilogue::Gate(Activation::SwigluOai))
         && parts.len() <= MAX_PARTS
         && x.size() > 0
         && x.dim(-1) == columns

@@ -80,6 +80,8 @@ impl LinearKey {
                     Activation::Gelu => "gelu",
                     Activation::GeluTanh => "gelu_tanh",
                     Activation::Relu => "relu",
+                    // No dense layer has it, and `plan` refuses it.
+                    Activation::SwigluOai => "swiglu_oai",
                 };
                 let _ = write!(choose, "mats[0] = {}; mats[1] = {};", matrix(0), matrix(1));
                 let _ = write!(epilogue, "out0[at] = T({act}({}) * {});", biased(0, "total[0]"), biased(1, "total[1]"));

@@ -36,10 +36,11 @@ thread_local! {
 
 /// Attention of several queries, `[batch, heads, length, features]`, over `[batch, kv heads, positions, features]`.
 pub fn attend_prompt(q: &Array, k: &Array, v: &Array, scores: &Scores, mask: &Mask) -> Option<Result<Array>> {
-    let Scores { scale, softcap } = *scores;
+    let Scores { scale, softcap, .. } = *scores;
     let (&[batch, heads, length, dim], &[_, kv_heads, total, _]) = (q.shape(), k.shape()) else { return None };
     let causal = matches!(mask, Mask::Causal);
     let fits = active()
+        && scores.sinks.is_none()
         && length > 1
         && floats(q.dtype())
         && [k, v].iter().all(|x| x.dtype() == q.dtype() && x.shape() == [batch, kv_heads, total, dim])
@@ -134,7 +135,8 @@ mod tests {
             let [k, v] = [2, 3].map(|seed| array(&[batch, kv_heads, total, dim], seed, dtype));
             let scale = 2.0 / (dim as f32).sqrt();
             let mask = if causal { Mask::Causal } else { Mask::None };
-            let out = attend_prompt(&q, &k, &v, &Scores { scale, softcap: cap }, &mask).unwrap().unwrap();
+            let out =
+                attend_prompt(&q, &k, &v, &Scores { softcap: cap, ..Scores::scaled(scale) }, &mask).unwrap().unwrap();
             let [qs, ks, vs] = [&q, &k, &v].map(values);
             let d = dim as usize;
             let row = |of: &[f64], i: i32| of[i as usize * d..][..d].to_vec();

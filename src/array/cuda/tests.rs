@@ -96,7 +96,7 @@ fn all_kernels_compile() {
         LinearKey { warps: 4, chunk: 2, ..key(4, 64, EpilogueKey::Gate(Activation::Silu)) },
         LinearKey { dtype: Dtype::F16, norm: None, warps: 16, ..key(4, 128, EpilogueKey::Add(0.5f32.to_bits())) },
     ];
-    let attention = Attention::plain(8, 2, 64, Scores { scale: 0.125, softcap: Some(30.0) });
+    let attention = Attention::plain(8, 2, 64, Scores { softcap: Some(30.0), ..Scores::scaled(0.125) });
     for architecture in ["sm_80", "sm_90"] {
         for key in keys {
             key.build(|source| Kernel::compiled(source, architecture)).unwrap();
@@ -193,7 +193,7 @@ fn attention_over_a_cache_written_in_place() {
         let what = format!("heads of {dim}, at {at}");
         let frequencies: Vec<f64> = (0..d / 2).map(|i| 10_000f64.powf(-2.0 * i as f64 / f64::from(dim))).collect();
         let norms = [array(&[dim], 11, dtype), array(&[dim], 12, dtype)];
-        let scores = Scores { scale: 1.0 / (dim as f32).sqrt(), softcap: None };
+        let scores = Scores::scaled(1.0 / (dim as f32).sqrt());
         let mut op = Attention::plain(heads, kv_heads, dim, scores);
         if normed {
             let norm =

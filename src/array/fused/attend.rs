@@ -25,17 +25,20 @@ pub fn attend(op: &Attention, qkv: [&Array; 3], buffers: &mut [&mut KvBuffer], a
     let [q, k, v] = heads(op, qkv, at.offset)?;
     if cpu::active() && !at.mask.differs_by_sequence() {
         // Not the norms or the rotation, but the rest.
-        let plain =
-            Attention { value_dim: op.value_dim, ..Attention::plain(op.heads, op.kv_heads, op.key_dim, op.scores) };
+        let plain = Attention {
+            value_dim: op.value_dim,
+            values: op.values,
+            ..Attention::plain(op.heads, op.kv_heads, op.key_dim, op.scores.clone())
+        };
         let (q, k, v) = (merged(&q)?, merged(&k)?, merged(&v)?);
         if let Some(out) = cpu::attend(&plain, [&q, &k, &v], buffers, &Offset::Same(0), at.mask) {
             return out;
         }
     }
-    let out = match buffers {
+    match buffers {
         [buffer] => {
             let (keys, values) = buffer.append(&k, &v)?;
-            attention(&q, &keys, &values, at.mask, &op.scores)?
+            over(op, &q, &keys, &values, at.mask)
         }
         buffers => {
             let row = |(buffer, i): (&mut &mut KvBuffer, i32)| {
@@ -45,12 +48,18 @@ pub fn attend(op: &Attention, qkv: [&Array; 3], buffers: &mut [&mut KvBuffer], a
                     Mask::Array(mask) if mask.ndim() == 4 && mask.dim(0) > 1 => Mask::Array(of(mask)?),
                     mask => mask.clone(),
                 };
-                attention(&of(&q)?, &keys, &values, &mask, &op.scores)
+                over(op, &of(&q)?, &keys, &values, &mask)
             };
-            concatenate(&buffers.iter_mut().zip(0..).map(row).collect::<Result<Vec<_>>>()?, 0)?
+            concatenate(&buffers.iter_mut().zip(0..).map(row).collect::<Result<Vec<_>>>()?, 0)
         }
-    };
-    merged(&out)
+    }
+}
+
+/// Attention of a layer over all of its keys and what is stored beside them, with queries that have been normed and
+/// rotated. The result is `[batch, length, heads * value_dim]`.
+#[track_caller]
+pub fn over(op: &Attention, q: &Array, keys: &Array, beside: &Array, mask: &Mask) -> Result<Array> {
+    merged(&attention(q, keys, &op.values(keys, beside)?, mask, &op.scores)?)
 }
 
 /// Heads of queries, `[batch, heads, length, features]`, normed and rotated.
@@ -84,7 +93,7 @@ pub fn heads(op: &Attention, [q, k, v]: [&Array; 3], offset: &Offset) -> Result<
     };
     let mut q = split(q, op.heads, op.key_dim)?;
     let mut k = split(k, op.kv_heads, op.key_dim)?;
-    let v = split(v, op.kv_heads, op.value_dim)?;
+    let v = split(v, op.kv_heads, op.beside())?;
     match &op.norms {
         HeadNorms::None => {}
         HeadNorms::Same { q: q_norm, k: k_norm } => (q, k) = (norm(&q, q_norm)?, norm(&k, k_norm)?),
@@ -132,8 +141,8 @@ mod tests {
     #[test]
     fn buffers_of_two_sizes_and_every_way_to_fill_them() {
         set_device(Device::Cpu).unwrap();
-        let scores = Scores { scale: 0.3, softcap: None };
-        let mut op = Attention { value_dim: 16, ..Attention::plain(4, 2, 24, scores) };
+        let scores = Scores::scaled(0.3);
+        let mut op = Attention { value_dim: 16, ..Attention::plain(4, 2, 24, scores.clone()) };
         let weight = |seed| Some(numbers(&[24], seed));
         let rms = |seed| Norm { kind: NormKind::Rms, eps: 1e-5, weight: weight(seed), bias: None };
         op.norms = HeadNorms::Same { q: rms(91), k: rms(92) };

@@ -4,7 +4,7 @@ use super::terms::attention::{Past, Scores};
 use super::terms::mask::{Mask, causal_mask};
 use crate::array::fast::scaled_dot_product_attention;
 use crate::array::quant::Quantized;
-use crate::array::{Array, Dtype, cpu, cuda};
+use crate::array::{Array, Dtype, concatenate, cpu, cuda};
 use crate::error::{Error, Result};
 
 /// `softmax(scores(q k^T)) v`. `q` is `[batch, heads, length, features]`, and so is the result; `k` and `v` are
@@ -16,7 +16,8 @@ pub fn attention(q: &Array, k: &Array, v: &Array, mask: &Mask, scores: &Scores) 
         return out;
     }
     if scores.softcap.is_none() && !cpu::active() {
-        return scaled_dot_product_attention(q, k, v, scores.scale, mask);
+        let sinks = scores.sinks.as_ref().map(|sinks| sinks.astype(q.dtype())).transpose()?;
+        return scaled_dot_product_attention(q, k, v, scores.scale, mask, sinks.as_ref());
     }
     let keys = k.expand_dims(2)?.swap_axes(-1, -2)?;
     let values = v.expand_dims(2)?;
@@ -83,7 +84,15 @@ fn grouped(
     if let Some(allowed) = allowed {
         s = s.where_(&allowed, &Array::scalar(lowest(s.dtype()), s.dtype())?)?;
     }
-    let out = weigh(&s.softmax(-1, true)?)?;
+    let weights = match &scores.sinks {
+        None => s.softmax(-1, true)?,
+        Some(sinks) => {
+            let sinks = sinks.astype(s.dtype())?.reshape(&[1, kv_heads, heads / kv_heads, 1, 1])?;
+            let sinks = sinks.broadcast_to(&[batch, kv_heads, heads / kv_heads, length, 1])?;
+            concatenate([&s, &sinks], -1)?.softmax(-1, true)?.slice_axis(-1, 0, kv_length)?
+        }
+    };
+    let out = weigh(&weights)?;
     out.reshape(&[batch, heads, length, out.dim(-1)])
 }
 

@@ -107,6 +107,9 @@ impl KvBuffer {
         }
         let (old_keys, old_values) = self.buffers.take().expect("grown above");
         let write = |old: Array, new: &Array| {
+            if new.dim(3) == 0 {
+                return Ok(old);
+            }
             let mut stop = old.shape().to_vec();
             stop[2] = self.len + n;
             // `old` is dropped before anything is computed, so that MLX writes in place where it is not shared.
@@ -182,6 +185,9 @@ impl KvBuffer {
             let (dim, dtype) = sides[side];
             let old = old.map(|both| both[side]);
             let shape = [rows, heads, capacity, dim];
+            if dim == 0 {
+                return zeros(&shape, dtype);
+            }
             if let Some(grown) = cpu::grown(old, self.order.written.as_ref(), &shape, dtype) {
                 return grown;
             }

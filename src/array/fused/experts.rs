@@ -58,8 +58,8 @@ fn each(op: &Mixture<'_>, x: &Array, experts: &Array) -> Result<Array> {
         (x.reshape(&[batch, length, 1, 1, features])?, experts.clone(), None)
     };
     let [gate, up, down] = &op.parts;
-    let gate = op.activation.apply(&gathered(gate, &x, &used, sorted)?)?;
-    let y = gathered(down, &(gate * gathered(up, &x, &used, sorted)?)?, &used, sorted)?;
+    let (gate, up) = (gathered(gate, &x, &used, sorted)?, gathered(up, &x, &used, sorted)?);
+    let y = gathered(down, &op.activation.gate(&gate, &up)?, &used, sorted)?;
     let y = match places {
         Some(places) => y.take(&places, 0)?,
         None => y,
@@ -137,7 +137,8 @@ mod tests {
             let biases = [numbers(&[count, size], 0.1, 11), numbers(&[count, features], 0.1, 31)];
             let [gate, up, down] = &stacks;
             let parts = [gate.part(Some(&biases[0])), up.part(None), down.part(Some(&biases[1]))];
-            let op = Mixture { num_experts: count, parts, activation: Activation::Silu };
+            let activation = if i % 3 == 1 { Activation::SwigluOai } else { Activation::Silu };
+            let op = Mixture { num_experts: count, parts, activation };
             // Few uses are not sorted, many are.
             for (batch, length) in [(1, 1), (2, 3), (2, 20)] {
                 let x = numbers(&[batch, length, features], 1.0, 1);

@@ -36,7 +36,7 @@ pub fn linear(op: &Linear<'_>) -> Result<Vec<Array>> {
         }
         Epilogue::Gate(act) => {
             let [gate, up] = products()?.try_into().map_err(|_| Error::internal("a gate takes two products"))?;
-            Ok(vec![(act.apply(&gate)? * up)?])
+            Ok(vec![act.gate(&gate, &up)?])
         }
     }
 }

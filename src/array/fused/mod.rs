@@ -17,7 +17,7 @@ mod stack;
 pub(super) mod terms;
 
 pub use argmax::argmax;
-pub use attend::{attend, heads, merged, query_heads};
+pub use attend::{attend, heads, merged, over, query_heads};
 pub use attention::{attention, attention_quantized};
 pub use buffer::{KvBuffer, STEP};
 pub use embedding::embedding;
@@ -29,7 +29,7 @@ pub use rotate::rotate;
 pub use stack::stack;
 pub use terms::activation::Activation;
 pub use terms::at::At;
-pub use terms::attention::{Attention, HeadNorms, Past, Scores};
+pub use terms::attention::{Attention, HeadNorms, Past, Scores, Values};
 pub use terms::linear::{Epilogue, Linear};
 pub use terms::mask::{Mask, causal_mask};
 pub use terms::mixture::{Mixture, RouterSoftmax, Routes};

@@ -47,6 +47,7 @@ pub fn attend_all(level: Level, all: &[Over<'_>], out: FloatsMut<'_>) {
         if let Visible::Causal(_) = a.visible {
             assert!(count >= a.length, "causal attention over fewer keys than queries");
         }
+        assert!(a.sinks.is_none_or(|sinks| sinks.len() == a.heads), "sinks");
         let prologue = Prologue { norm: a.norm.as_ref(), angles: angles.as_ref() };
         let (queries, keys, values) = (o.queries, o.keys, o.values);
         contexts.push((tasks, Context { level, a, queries, keys, values, count, prologue, target: &target, at }));
@@ -150,9 +151,9 @@ impl Context<'_> {
                     }
                 }),
             }
-            for row in scores.chunks_exact_mut(n) {
+            for (g, row) in scores.chunks_exact_mut(n).enumerate() {
                 self.cap_and_mask(row, query, from);
-                softmax(level, row);
+                softmax(level, row, self.sink(kv_head * group + g));
             }
             result.fill(0.0);
             match self.values {
@@ -173,6 +174,11 @@ impl Context<'_> {
             }
             self.write(b, kv_head, query, result);
         });
+    }
+
+    /// The score that competes with those of a head's keys.
+    fn sink(&self, head: usize) -> f32 {
+        self.a.sinks.map_or(f32::NEG_INFINITY, |sinks| sinks[head])
     }
 
     fn cap_and_mask(&self, scores: &mut [f32], query: usize, from: usize) {
@@ -260,9 +266,10 @@ impl Context<'_> {
                     }
                 }
             }
-            for (row, state) in result.chunks_exact_mut(dv).zip(state.chunks_exact(2)) {
+            for (r, (row, state)) in result.chunks_exact_mut(dv).zip(state.chunks_exact(2)).enumerate() {
+                let sum = state[1] + (self.sink(kv_head * group + r % group) - state[0]).exp();
                 for v in row {
-                    *v /= state[1];
+                    *v /= sum;
                 }
             }
             self.write(b, kv_head, from, result);

@@ -25,6 +25,8 @@ pub struct Attention<'a> {
     pub scale: f32,
     /// Scores become `tanh(scores / cap) * cap`.
     pub softcap: Option<f32>,
+    /// A further score of each query head, which takes part in its softmax and weighs no value.
+    pub sinks: Option<&'a [f32]>,
     /// Normalisation of each query head.
     pub norm: Option<NormParams<'a>>,
     /// Rotation of queries; the first one is at `offset`.

@@ -47,9 +47,10 @@ fn exp_sum<const FMA: bool>(row: &mut [f32], max: f32) -> f32 {
 }
 
 multiversion! {
-    pub fn softmax<const FMA: bool>(row: &mut [f32]) {
+    /// Replaces scores by weights; with them competes `sink`, which may be negative infinity for none.
+    pub fn softmax<const FMA: bool>(row: &mut [f32], sink: f32) {
         let max = max(row);
-        let factor = 1.0 / exp_sum::<FMA>(row, max);
+        let factor = 1.0 / (exp_sum::<FMA>(row, max) + (sink - max).exp());
         for v in row {
             *v *= factor;
         }

@@ -25,6 +25,7 @@ impl Reference {
         v: &[f64],
         scale: f64,
         cap: Option<f64>,
+        sinks: Option<&[f32]>,
         sees: &dyn Fn(usize, usize) -> bool,
     ) -> Vec<f64> {
         let mut out = Vec::new();
@@ -41,7 +42,8 @@ impl Reference {
                     let seen: Vec<usize> = (0..self.count).filter(|&s| sees(i, s)).collect();
                     let max = seen.iter().map(|&s| score(s)).fold(f64::MIN, f64::max);
                     let weights: Vec<f64> = seen.iter().map(|&s| (score(s) - max).exp()).collect();
-                    let sum: f64 = weights.iter().sum();
+                    let sink = sinks.map_or(0.0, |sinks| (f64::from(sinks[h]) - max).exp());
+                    let sum = weights.iter().sum::<f64>() + sink;
                     for d in 0..self.dv {
                         let at = |s: usize| v[(kv * self.count + s) * self.dv + d];
                         out.push(seen.iter().zip(&weights).map(|(&s, w)| w * at(s)).sum::<f64>() / sum);
@@ -78,10 +80,12 @@ fn attention() {
                 (Visible::Causal(Some(7)), None, &|i, s| s <= before + i && s + 7 > before + i),
                 (Visible::Mask(&mask), None, &|i, s| mask[i * count + s]),
             ];
-            for (visible, softcap, sees) in cases {
+            let some: Vec<f32> = (0..heads).map(|h| h as f32 - 1.5).collect();
+            for (case, (visible, softcap, sees)) in cases.into_iter().enumerate() {
                 let scale = 0.2f32;
-                let want =
-                    reference.run(&q.exact(), &k.exact(), &v.exact(), scale.into(), softcap.map(f64::from), sees);
+                let sinks = (case > 1).then_some(&some[..]);
+                let cap = softcap.map(f64::from);
+                let want = reference.run(&q.exact(), &k.exact(), &v.exact(), scale.into(), cap, sinks, sees);
                 let a = Attention {
                     batch,
                     length,
@@ -91,6 +95,7 @@ fn attention() {
                     value_dim: dv,
                     scale,
                     softcap,
+                    sinks,
                     norm: None,
                     rotation: None,
                     offset: 0,
@@ -144,6 +149,7 @@ fn attention_of_several_is_that_of_each() {
                     value_dim: dim,
                     scale: 0.2,
                     softcap: None,
+                    sinks: None,
                     norm: None,
                     rotation: Some(&rotation),
                     offset: count - 1,
@@ -199,6 +205,7 @@ fn attention_of_a_few_positions_is_that_of_each() {
                     value_dim: dim,
                     scale: 0.2,
                     softcap: Some(20.0),
+                    sinks: None,
                     norm: None,
                     rotation: Some(&rotation),
                     offset: before + at,
@@ -241,7 +248,8 @@ fn attention_over_quantized_keys() {
             all.chunks_exact(capacity * dim).flat_map(|head| head[..count * dim].to_vec()).collect()
         };
         let before = count - length;
-        let want = reference.run(&q.exact(), &used(&k.exact), &used(&v.exact), 0.125, None, &|i, s| s <= before + i);
+        let want =
+            reference.run(&q.exact(), &used(&k.exact), &used(&v.exact), 0.125, None, None, &|i, s| s <= before + i);
         let a = Attention {
             batch,
             length,
@@ -251,6 +259,7 @@ fn attention_over_quantized_keys() {
             value_dim: dim,
             scale: 0.125,
             softcap: None,
+            sinks: None,
             norm: None,
             rotation: None,
             offset: 0,

@@ -11,7 +11,7 @@ mod tests;
 pub use ffn::{Ffn, GateUp, GatedSpec, MoeSpec, PlainSpec, SharedExpert, SharedGate};
 pub use mixers::{
     AttentionBias, AttentionNames, AttentionSpec, ConvSpec, DeltaProjections, GatedDeltaSpec, HeadWeights, Mamba2Spec,
-    MambaGate, MambaNorms, MambaSpec, Mixer, Pair, QkNorm, QkvNames, ShortConvSpec,
+    MambaGate, MambaNorms, MambaSpec, Mixer, MlaSpec, Pair, QkNorm, QkvNames, ShortConvSpec, Temperature,
 };
 pub use pass::StateUse;
 pub use spec::{DecoderSpec, Flow, Head, LayerSpec, Names, NormAt, SubLayer};

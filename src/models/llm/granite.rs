@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::llama;
 use crate::error::Result;
 use crate::models::config::{self, Common};
-use crate::models::decoder::{DecoderSpec, LayerSpec};
+use crate::models::decoder::{DecoderSpec, Ffn, LayerSpec};
 
 #[derive(Deserialize)]
 struct Config {
@@ -17,10 +17,15 @@ struct Config {
 }
 
 pub fn spec(config: &Value) -> Result<DecoderSpec> {
+    decoder(config, |c| llama::ffn(c).into())
+}
+
+/// With this feed-forward part in every layer.
+pub fn decoder(config: &Value, ffn: impl FnOnce(&Common) -> Ffn) -> Result<DecoderSpec> {
     let (c, own): (Common, Config) = (config::parse(config)?, config::parse(config)?);
     let mut attention = llama::attention(&c)?;
     attention.scale = own.attention_multiplier;
-    let mut layer = LayerSpec::pre_norm(attention, llama::ffn(&c), c.rms_norm()?);
+    let mut layer = LayerSpec::pre_norm(attention, ffn(&c), c.rms_norm()?);
     (layer.attend.scale, layer.feed.scale) = (Some(own.residual_multiplier), Some(own.residual_multiplier));
     let layers = vec![layer; c.layer_count()?];
     Ok(DecoderSpec {

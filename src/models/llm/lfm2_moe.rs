@@ -51,11 +51,6 @@ pub fn spec(config: &Value) -> Result<DecoderSpec> {
 
 /// Published as `w1`, `w2`, `w3`.
 pub fn sanitize(_: &Value, w: &Weights) -> Result<()> {
-    const NAMES: [(&str, &str); 4] = [
-        (".w1.", ".gate_proj."),
-        (".w2.", ".down_proj."),
-        (".w3.", ".up_proj."),
-        (".feed_forward.expert_bias", ".feed_forward.gate.expert_bias"),
-    ];
+    const NAMES: [(&str, &str); 3] = [(".w1.", ".gate_proj."), (".w2.", ".down_proj."), (".w3.", ".up_proj.")];
     w.rename(|name| Some(NAMES.iter().fold(name.to_owned(), |name, (from, to)| name.replace(from, to))))
 }

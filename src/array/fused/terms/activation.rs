@@ -1,7 +1,7 @@
 //! Activation functions.
 
 use crate::array::Array;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// An element-wise activation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -14,6 +14,9 @@ pub enum Activation {
     GeluTanh,
     /// `max(x, 0)`
     Relu,
+    /// The clamped SwiGLU of GPT-OSS, only as a gate: `g * sigmoid(1.702 g) * (u + 1)`, where `g` is at most 7 and `u` between
+    /// -7 and 7.
+    SwigluOai,
 }
 
 impl Activation {
@@ -30,7 +33,17 @@ impl Activation {
                 (x * (inner + 1.0))? * 0.5
             }
             Activation::Relu => x.maximum(&Array::scalar(0.0, x.dtype())?),
+            Activation::SwigluOai => Err(Error::internal("an activation that is only a gate")),
         }
+    }
+
+    /// `apply(gate) * up`, or what the function is of both.
+    pub fn gate(self, gate: &Array, up: &Array) -> Result<Array> {
+        let Activation::SwigluOai = self else { return self.apply(gate)? * up };
+        let limit = |sign: f32| Array::scalar(sign * 7.0, gate.dtype());
+        let gate = gate.minimum(&limit(1.0)?)?;
+        let up = up.minimum(&limit(1.0)?)?.maximum(&limit(-1.0)?)?;
+        (&gate * (&gate * 1.702)?.sigmoid()?)? * (up + 1.0)?
     }
 }
 

@@ -5,14 +5,34 @@ use super::norm::Norm;
 use super::rotation::Rotation;
 use crate::array::Array;
 use crate::array::quant::Quantized;
+use crate::error::Result;
 
 /// What is applied to scores before the softmax.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Scores {
     /// Their scale.
     pub scale: f32,
     /// They become `tanh(score / cap) * cap`.
     pub softcap: Option<f32>,
+    /// A further score of each head, f32 `[heads]`, which takes part in its softmax and weighs no value.
+    pub sinks: Option<Array>,
+}
+
+impl Scores {
+    /// Scores that are only scaled.
+    pub fn scaled(scale: f32) -> Scores {
+        Scores { scale, ..Scores::default() }
+    }
+}
+
+/// Where values are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Values {
+    /// Beside the keys.
+    #[default]
+    Own,
+    /// They are the first features of the keys; what is stored beside these has no features.
+    OfKeys,
 }
 
 /// Attention of a layer, with everything between it and the projections.
@@ -25,6 +45,8 @@ pub struct Attention {
     pub key_dim: i32,
     /// Features of a head of values.
     pub value_dim: i32,
+    /// Where values are.
+    pub values: Values,
     /// What is applied to scores.
     pub scores: Scores,
     /// Norms of each head of queries and keys.
@@ -43,10 +65,24 @@ impl Attention {
             kv_heads,
             key_dim: head_dim,
             value_dim: head_dim,
+            values: Values::Own,
             scores,
             norms: HeadNorms::None,
             rotation: None,
             memo: Memo::default(),
+        }
+    }
+
+    /// Features of what is stored beside a head's keys.
+    pub fn beside(&self) -> i32 {
+        if self.values == Values::Own { self.value_dim } else { 0 }
+    }
+
+    /// The values, from all keys and what is stored beside them.
+    pub(in crate::array) fn values(&self, keys: &Array, beside: &Array) -> Result<Array> {
+        match self.values {
+            Values::Own => Ok(beside.clone()),
+            Values::OfKeys => keys.slice_axis(-1, 0, self.value_dim),
         }
     }
 }

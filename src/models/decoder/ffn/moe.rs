@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::models::config::size;
 use crate::models::decoder::pass::Residual;
 use crate::models::shape::OnDevice;
-use crate::nn::{Experts, ExpertsSpec, Input, Linear, Router, RouterBias, RouterSpec};
+use crate::nn::{Activation, Experts, ExpertsSpec, Input, Linear, Router, RouterBias, RouterSpec};
 use crate::weights::Weights;
 
 /// A mixture of experts.
@@ -39,6 +39,16 @@ pub enum SharedGate {
     None,
     /// `sigmoid(gate(x))`, one number for each position, of the layer at this name within the mixture.
     Sigmoid(&'static str),
+    /// Of two numbers for each position, the softmax of the layer at this name within the mixture, the second; the first is
+    /// the scale of the other experts' result.
+    Softmax(&'static str),
+}
+
+impl SharedExpert {
+    /// SwiGLU of this name and size, whose result counts in full.
+    pub fn plain(name: &'static str, size: i32) -> SharedExpert {
+        SharedExpert { layer: GatedSpec { name, ..GatedSpec::new(size, Activation::Silu) }, gate: SharedGate::None }
+    }
 }
 
 impl MoeSpec {
@@ -62,9 +72,13 @@ impl FfnSpec for MoeSpec {
     fn load(&self, hidden: i32, path: &str, w: &Weights) -> Result<Box<dyn Feed>> {
         let path = format!("{path}.{}", self.name);
         let shared = |spec: &SharedExpert| -> Result<Shared> {
+            let gate = |name: &str, outputs: i32, bias: bool| {
+                Linear::load(w, &format!("{path}.{name}"), hidden, outputs, bias)
+            };
             let gate = match spec.gate {
-                SharedGate::None => None,
-                SharedGate::Sigmoid(name) => Some(Linear::load(w, &format!("{path}.{name}"), hidden, 1, false)?),
+                SharedGate::None => Gate::None,
+                SharedGate::Sigmoid(name) => Gate::Sigmoid(gate(name, 1, false)?),
+                SharedGate::Softmax(name) => Gate::Softmax(gate(name, 2, true)?),
             };
             Ok(Shared { layer: spec.layer.build(hidden, &path, w)?, gate })
         };
@@ -79,13 +93,17 @@ impl FfnSpec for MoeSpec {
         let (count, size) = (self.experts.num_experts as u64, self.experts.intermediate_size as u64);
         let bias = if self.experts.bias { 2 * size + hidden } else { 0 };
         let router = match self.router.bias {
-            RouterBias::None => count * hidden,
+            RouterBias::None | RouterBias::ChoiceIfThere(_) => count * hidden,
             RouterBias::Logits | RouterBias::Choice(_) => count * (hidden + 1),
         };
         let mut parameters = router + count * (3 * size * hidden + bias);
         let mut inner = count;
         if let Some(shared) = &self.shared {
-            let gate = if shared.gate == SharedGate::None { 0 } else { hidden };
+            let gate = match shared.gate {
+                SharedGate::None => 0,
+                SharedGate::Sigmoid(_) => hidden,
+                SharedGate::Softmax(_) => 2 * (hidden + 1),
+            };
             parameters += shared.layer.shape(hidden).parameters + gate;
             inner += shared.layer.size as u64 + 2 * hidden;
         }
@@ -103,7 +121,13 @@ struct Moe {
 
 struct Shared {
     layer: Gated,
-    gate: Option<Linear>,
+    gate: Gate,
+}
+
+enum Gate {
+    None,
+    Sigmoid(Linear),
+    Softmax(Linear),
 }
 
 impl Feed for Moe {
@@ -113,6 +137,12 @@ impl Feed for Moe {
         let Some(shared) = &self.shared else {
             return self.experts.forward(&x, &self.router, &logits, onto.map(|onto| (onto.x, onto.scale)));
         };
+        if let Gate::Softmax(gate) = &shared.gate {
+            let parts = gate.forward(&x)?.softmax(-1, true)?.split(2, -1)?;
+            let own = (self.experts.forward(&x, &self.router, &logits, None)? * &parts[0])?;
+            let y = own + (shared.layer.forward(Input::plain(&x), None)? * &parts[1])?;
+            return added(onto, y?);
+        }
         let scale = onto.and_then(|onto| onto.scale);
         let beside = shared.forward(&x, onto)?;
         self.experts.forward(&x, &self.router, &logits, Some((&beside, scale)))
@@ -121,12 +151,20 @@ impl Feed for Moe {
 
 impl Shared {
     fn forward(&self, x: &Array, onto: Option<Residual>) -> Result<Array> {
-        let Some(gate) = &self.gate else { return self.layer.forward(Input::plain(x), onto) };
-        let y = (self.layer.forward(Input::plain(x), None)? * gate.forward(x)?.sigmoid())?;
-        match onto {
-            Some(Residual { x, scale: Some(scale) }) => x + (y * scale),
-            Some(Residual { x, scale: None }) => x + y,
-            None => Ok(y),
+        match &self.gate {
+            Gate::Sigmoid(gate) => {
+                added(onto, (self.layer.forward(Input::plain(x), None)? * gate.forward(x)?.sigmoid())?)
+            }
+            Gate::None | Gate::Softmax(_) => self.layer.forward(Input::plain(x), onto),
         }
+    }
+}
+
+/// A result, added where there is something to add it to.
+fn added(onto: Option<Residual>, y: Array) -> Result<Array> {
+    match onto {
+        Some(Residual { x, scale: Some(scale) }) => x + (y * scale),
+        Some(Residual { x, scale: None }) => x + y,
+        None => Ok(y),
     }
 }

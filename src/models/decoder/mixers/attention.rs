@@ -1,8 +1,9 @@
 //! Softmax attention with grouped queries.
 
 use super::kind::{Mix, MixerShape, MixerSpec, SharedKv};
+use super::temperature::Temperature;
 use crate::array::fused::{self, HeadNorms, Scores};
-use crate::array::{Array, stack};
+use crate::array::{Array, Dtype, stack};
 use crate::cache::StateSpec;
 use crate::error::{Error, Result};
 use crate::models::config::{invalid, size};
@@ -21,6 +22,8 @@ pub struct AttentionSpec {
     pub kv_heads: i32,
     /// Features of a head.
     pub head_dim: i32,
+    /// Features of a head of values, if it has others.
+    pub value_dim: Option<i32>,
     /// Biases of the projections.
     pub bias: AttentionBias,
     /// Norms of queries and keys.
@@ -33,6 +36,12 @@ pub struct AttentionSpec {
     pub scale: f32,
     /// Scores become `tanh(scores / cap) * cap`.
     pub softcap: Option<f32>,
+    /// How queries grow with their position.
+    pub temperature: Option<Temperature>,
+    /// Scale of values.
+    pub value_scale: Option<f32>,
+    /// A learned score of each head, which takes part in its softmax and weighs no value.
+    pub sinks: Option<&'static str>,
     /// Names of its weights.
     pub names: AttentionNames,
 }
@@ -88,6 +97,8 @@ pub enum AttentionBias {
     None,
     /// On q, k and v.
     Qkv,
+    /// On the output.
+    Output,
     /// On q, k, v and the output.
     All,
 }
@@ -95,7 +106,25 @@ pub enum AttentionBias {
 impl AttentionBias {
     /// What `attention_bias` says.
     pub fn all_if(bias: bool) -> AttentionBias {
-        if bias { AttentionBias::All } else { AttentionBias::None }
+        AttentionBias::of(bias, bias)
+    }
+
+    /// What two settings say, of q, k and v, and of the output.
+    pub fn of(qkv: bool, output: bool) -> AttentionBias {
+        match (qkv, output) {
+            (false, false) => AttentionBias::None,
+            (true, false) => AttentionBias::Qkv,
+            (false, true) => AttentionBias::Output,
+            (true, true) => AttentionBias::All,
+        }
+    }
+
+    fn on_qkv(self) -> bool {
+        matches!(self, AttentionBias::Qkv | AttentionBias::All)
+    }
+
+    fn on_output(self) -> bool {
+        matches!(self, AttentionBias::Output | AttentionBias::All)
     }
 }
 
@@ -133,14 +162,25 @@ impl AttentionSpec {
             heads,
             kv_heads,
             head_dim,
+            value_dim: None,
             bias: AttentionBias::None,
             qk_norm: QkNorm::None,
             rope: Some(rope),
             window: None,
             scale: (f64::from(head_dim).powf(-0.5)) as f32,
             softcap: None,
+            temperature: None,
+            value_scale: None,
+            sinks: None,
             names: AttentionNames::default(),
         }
+    }
+}
+
+impl AttentionSpec {
+    /// Features of a head of values.
+    fn value_dim(&self) -> i32 {
+        self.value_dim.unwrap_or(self.head_dim)
     }
 }
 
@@ -149,6 +189,7 @@ impl MixerSpec for AttentionSpec {
         size("num_attention_heads", self.heads, 1 << 12)?;
         size("num_key_value_heads", self.kv_heads, 1 << 12)?;
         size("head_dim", self.head_dim, 1 << 14)?;
+        size("v_head_dim", self.value_dim(), 1 << 14)?;
         if self.heads % self.kv_heads != 0 {
             return Err(invalid(format!(
                 "num_attention_heads {} is not a multiple of num_key_value_heads {}",
@@ -167,6 +208,13 @@ impl MixerSpec for AttentionSpec {
         if !self.scale.is_finite() {
             return Err(invalid(format!("the attention's scale is {}", self.scale)));
         }
+        if let Some(temperature) = &self.temperature {
+            temperature.validate()?;
+            // Each undoes the other, and nobody has both.
+            if !matches!(self.qk_norm, QkNorm::None | QkNorm::Projection(_)) || state != StateUse::Own {
+                return Err(invalid("queries that grow with their position, and are normed by heads".into()));
+            }
+        }
         match (state, self.names.qkv) {
             (StateUse::SharedWith(_), QkvNames::Fused(name) | QkvNames::WithGates([_, name, _])) => {
                 Err(invalid(format!("{name} has keys, and the layer those of another")))
@@ -182,7 +230,7 @@ impl MixerSpec for AttentionSpec {
     fn state(&self) -> StateSpec {
         match self.window {
             Some(window) => StateSpec::Window(window),
-            None => StateSpec::Full { key_dim: self.head_dim, value_dim: self.head_dim },
+            None => StateSpec::Full { key_dim: self.head_dim, value_dim: self.value_dim() },
         }
     }
 
@@ -196,16 +244,15 @@ impl MixerSpec for AttentionSpec {
     }
 
     fn shape(&self, hidden: u64, state: StateUse) -> MixerShape {
-        let [heads, kv_heads, dim] = [self.heads, self.kv_heads, self.head_dim].map(|n| n as u64);
+        let [heads, kv_heads, dim, value] =
+            [self.heads, self.kv_heads, self.head_dim, self.value_dim()].map(|n| n as u64);
         // Keys of another layer need neither projections nor norms.
         let made = if matches!(state, StateUse::SharedWith(_)) { 0 } else { kv_heads };
         let queries = heads * dim;
-        let projected = (heads * self.names.qkv.rows() as u64 + 2 * made) * dim;
-        let bias = match self.bias {
-            AttentionBias::None => 0,
-            AttentionBias::Qkv => projected,
-            AttentionBias::All => projected + hidden,
-        };
+        let result = heads * value;
+        let projected = (heads * self.names.qkv.rows() as u64 + made) * dim + made * value;
+        let bias = if self.bias.on_qkv() { projected } else { 0 };
+        let bias = bias + if self.bias.on_output() { hidden } else { 0 };
         let norms = match &self.qk_norm {
             QkNorm::None => 0,
             QkNorm::Head(norm) => norm.parameters(dim) * (1 + made.min(1)),
@@ -213,9 +260,9 @@ impl MixerSpec for AttentionSpec {
             QkNorm::EachHead { .. } => (heads + made) * dim,
         };
         MixerShape {
-            parameters: projected * hidden + queries * hidden + bias + norms,
-            state: StateShape::KeysAndValues { each: 2 * kv_heads * dim, window: self.window.map(|n| n as u64) },
-            results: vec![hidden, projected, queries],
+            parameters: projected * hidden + result * hidden + bias + norms + self.sinks.map_or(0, |_| heads),
+            state: StateShape::KeysAndValues { each: kv_heads * (dim + value), window: self.window.map(|n| n as u64) },
+            results: vec![hidden, projected, result],
         }
     }
 }
@@ -225,6 +272,8 @@ struct Attention {
     /// Whether there are gates beside the queries.
     gated: bool,
     output: Linear,
+    temperature: Option<Temperature>,
+    value_scale: Option<f32>,
     /// Norms of queries and keys over all heads together.
     norms: Option<(Norm, Option<Norm>)>,
     /// Everything between the projections and the output.
@@ -240,13 +289,14 @@ enum Projections {
 impl Attention {
     fn load(spec: &AttentionSpec, hidden: i32, state: StateUse, path: &str, w: &Weights) -> Result<Attention> {
         let (heads, kv_heads, head_dim) = (spec.heads, spec.kv_heads, spec.head_dim);
+        let value_dim = spec.value_dim();
         let names = &spec.names;
         let path = format!("{path}.{}", names.attention);
         let at = |name: &str| format!("{path}.{name}");
         let shares = matches!(state, StateUse::SharedWith(_));
-        let bias = spec.bias != AttentionBias::None;
+        let bias = spec.bias.on_qkv();
         let queries = heads * head_dim;
-        let rows = [queries * names.qkv.rows(), kv_heads * head_dim, kv_heads * head_dim];
+        let rows = [queries * names.qkv.rows(), kv_heads * head_dim, kv_heads * value_dim];
         let projections = match names.qkv {
             QkvNames::Separate([q, k, v]) if shares => {
                 // Published checkpoints have them all the same.
@@ -261,8 +311,11 @@ impl Attention {
             }
             QkvNames::Fused(name) => Projections::All(Joint::fused(w, &at(name), rows, hidden, bias)?),
         };
-        let scores = Scores { scale: spec.scale, softcap: spec.softcap };
+        let sinks =
+            spec.sinks.map(|name| w.derived(&at(name), &[heads], |sinks| sinks.astype(Dtype::F32))).transpose()?;
+        let scores = Scores { scale: spec.scale, softcap: spec.softcap, sinks };
         let mut attention = fused::Attention {
+            value_dim,
             rotation: spec.rope.as_ref().map(RopeSpec::rotation).transpose()?,
             ..fused::Attention::plain(heads, kv_heads, head_dim, scores)
         };
@@ -286,9 +339,10 @@ impl Attention {
                 attention.norms = HeadNorms::Each { q, k, eps };
             }
         }
-        let output = Linear::load(w, &at(names.output), queries, hidden, spec.bias == AttentionBias::All)?;
+        let output = Linear::load(w, &at(names.output), heads * value_dim, hidden, spec.bias.on_output())?;
         let gated = matches!(names.qkv, QkvNames::WithGates(_));
-        Ok(Attention { projections, gated, output, norms, attention })
+        let (temperature, value_scale) = (spec.temperature, spec.value_scale);
+        Ok(Attention { projections, gated, output, temperature, value_scale, norms, attention })
     }
 }
 
@@ -297,7 +351,7 @@ impl Mix for Attention {
         let op = &self.attention;
         let at = fused::At { offset: at.offset, held: None, mask: &at.mask };
         let mut gate = None;
-        let out = match (&self.projections, memory) {
+        let mut out = match (&self.projections, memory) {
             (Projections::Queries(layer), Memory::Shared(state)) => {
                 let mut q = layer.forward(&x.array()?)?;
                 if let Some((norm, _)) = &self.norms {
@@ -316,11 +370,14 @@ impl Mix for Attention {
                 if let Some((q_norm, Some(k_norm))) = &self.norms {
                     (q, k) = (q_norm.forward(&q)?, k_norm.forward(&k)?);
                 }
+                if let Some(temperature) = &self.temperature {
+                    q = (&q * temperature.factors(at.offset, q.dim(1), q.dtype())?.squeeze_axis(1)?)?;
+                }
                 match memory {
                     Memory::Own(state) => state.attend(op, [&q, &k, &v], &at)?,
                     Memory::None => {
                         let [q, k, v] = fused::heads(op, [&q, &k, &v], at.offset)?;
-                        fused::merged(&fused::attention(&q, &k, &v, at.mask, &op.scores)?)?
+                        fused::over(op, &q, &k, &v, at.mask)?
                     }
                     Memory::Shared(_) | Memory::Each(_) => {
                         return Err(Error::internal("keys beside those of another layer"));
@@ -329,6 +386,9 @@ impl Mix for Attention {
             }
             _ => return Err(Error::internal("attention without keys")),
         };
+        if let Some(scale) = self.value_scale {
+            out = (out * scale)?;
+        }
         match gate {
             Some(gate) => Residual::add(onto, &self.output, &(out * gate.sigmoid())?),
             None => Residual::add(onto, &self.output, &out),

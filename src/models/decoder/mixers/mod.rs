@@ -6,20 +6,24 @@ mod gated_delta;
 mod kind;
 mod mamba;
 mod mamba2;
+mod mla;
 mod nothing;
 mod pair;
 mod recurrent;
 mod short_conv;
+mod temperature;
 
 pub use attention::{AttentionBias, AttentionNames, AttentionSpec, HeadWeights, QkNorm, QkvNames};
 pub use gated_delta::{DeltaProjections, GatedDeltaSpec};
 pub use mamba::{MambaNorms, MambaSpec};
 pub use mamba2::{Mamba2Spec, MambaGate};
 
+pub use mla::MlaSpec;
 pub use nothing::NoMixer;
 pub use pair::Pair;
 pub use recurrent::ConvSpec;
 pub use short_conv::ShortConvSpec;
+pub use temperature::Temperature;
 
 pub use kind::{Mix, MixerSpec};
 
@@ -51,4 +55,5 @@ mixers! {
     Mamba2(Mamba2Spec),
     Nothing(NoMixer),
     ShortConv(ShortConvSpec),
+    Mla(MlaSpec),
 }
