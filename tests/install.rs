@@ -71,6 +71,16 @@ fn works(program: &Path, prefix: &Path, model: &Path, shared: bool) {
     run(Command::new(program).arg(model));
 }
 
+/// A program may have an mlx-c or Rust code of its own beside the archive.
+fn archive_has_the_interface_alone(prefix: &Path) {
+    let listed = run(Command::new("nm").args(["-g", "--defined-only"]).arg(prefix.join("lib/libmlx_engine.a")));
+    let symbols = listed.lines().filter_map(|line| line.split_once(' ')?.1.split_once(' '));
+    // Unique ones (u) are one in the whole process whatever the file says.
+    let found: Vec<&str> = symbols.filter(|(kind, _)| *kind != "u").map(|(_, name)| name).collect();
+    let wanted = fs::read_to_string(root().join("tests/exported_symbols.txt")).unwrap();
+    assert_eq!(found, wanted.lines().collect::<Vec<_>>());
+}
+
 #[test]
 fn pkg_config() {
     if !has("pkg-config") {
@@ -78,6 +88,7 @@ fn pkg_config() {
     }
     let dir = TempDir::new("install");
     let prefix = installed(dir.path());
+    archive_has_the_interface_alone(&prefix);
     let model = dir.path().join("model");
     fs::create_dir(&model).unwrap();
     write_case("qwen3", &model, 1);

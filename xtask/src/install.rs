@@ -5,6 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::archive;
 use crate::repository::{Result, defined, package_version, root, target_folder};
 
 /// What a static library of ours needs besides MLX, on Linux with the GNU C library.
@@ -62,7 +63,7 @@ fn place(built: &Path, prefix: &Path) -> Result {
     copy(&built.join("libmlx_engine.so"), &lib.join(&real))?;
     link(&real, &lib.join(&soname))?;
     link(&soname, &lib.join("libmlx_engine.so"))?;
-    copy(&built.join("libmlx_engine.a"), &lib.join("libmlx_engine.a"))?;
+    archive::localize(&built.join("libmlx_engine.a"), &lib.join("libmlx_engine.a"))?;
     if built.join("mlxe").exists() {
         copy(&built.join("mlxe"), &prefix.join("bin/mlxe"))?;
     }

@@ -1,6 +1,7 @@
 //! Maintenance commands: `cargo xtask <command>`.
 
 mod apple;
+mod archive;
 mod bindings;
 mod docs;
 mod header;

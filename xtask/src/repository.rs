@@ -1,5 +1,6 @@
 //! What every command needs to know of the repository.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What a command returns: its errors are texts for the person who ran it.
@@ -24,7 +25,7 @@ pub fn target_folder() -> Result<PathBuf> {
 
 /// The number or text after `before` at the start of a line.
 pub fn defined(before: &str, file: &str) -> Result<String> {
-    let text = std::fs::read_to_string(root().join(file))?;
+    let text = fs::read_to_string(root().join(file))?;
     let line = text.lines().find_map(|line| line.strip_prefix(before)).ok_or(format!("{file}: no {before}"))?;
     Ok(line.trim_end_matches([';', '"']).to_owned())
 }
@@ -32,6 +33,13 @@ pub fn defined(before: &str, file: &str) -> Result<String> {
 /// The version in Cargo.toml.
 pub fn package_version() -> Result<String> {
     defined("version = \"", "Cargo.toml")
+}
+
+/// The interface: what shared libraries and installed archives export, and nothing else.
+pub fn exported_symbols() -> Result<Vec<String>> {
+    let path = root().join("tests/exported_symbols.txt");
+    let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+    Ok(text.lines().map(str::to_owned).collect())
 }
 
 /// What a path of the repository is from its root.

@@ -11,14 +11,14 @@ use std::process::Command;
 
 use super::cargo::{static_library, static_library_path, write_override};
 use super::framework::{Parts, assemble};
-use super::link::{Link, Linker, exported_symbols, frameworks, native_libraries, rust_lld, write_symbol_list};
+use super::link::{Link, Linker, frameworks, native_libraries, rust_lld, write_symbol_list};
 use super::macho::Dylib;
 use super::plan::errors_of;
 use super::platform::{Metal, NAME, PLATFORMS, Platform};
 use super::plists::{REASONS, UNDECLARED};
 use super::{macho, package, stub};
 use crate::bindings;
-use crate::repository::{Result, package_version, root, target_folder};
+use crate::repository::{Result, exported_symbols, package_version, root, target_folder};
 
 /// Quick to compile: nothing of it is run.
 const PROFILE: &str = "apple-check";

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::platform::Platform;
-use crate::repository::{Result, root};
+use crate::repository::Result;
 
 /// Who links.
 pub enum Linker<'a> {
@@ -13,13 +13,6 @@ pub enum Linker<'a> {
     Xcode,
     /// LLVM's linker with a stub of an SDK (`super::stub`).
     Lld { program: &'a Path, sdk: &'a Path },
-}
-
-/// The interface: what a framework exports, and nothing else.
-pub fn exported_symbols() -> Result<Vec<String>> {
-    let path = root().join("tests/exported_symbols.txt");
-    let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-    Ok(text.lines().map(str::to_owned).collect())
 }
 
 /// Writes the list in the linker's form: C names have a leading underscore.
@@ -165,7 +158,7 @@ mod tests {
 
     #[test]
     fn symbol_list_is_the_interface() {
-        let exported = exported_symbols().unwrap();
+        let exported = crate::repository::exported_symbols().unwrap();
         assert!(exported.contains(&"mlxe_abi_version".to_owned()));
         assert!(exported.iter().all(|name| name.starts_with("mlxe_")));
         let folder = tempfile::tempdir().unwrap();

@@ -8,13 +8,13 @@ use std::process::Command;
 
 use super::cargo::{static_library, static_library_path, write_override};
 use super::framework::{Parts, assemble};
-use super::link::{Link, Linker, exported_symbols, native_libraries, write_symbol_list};
+use super::link::{Link, Linker, native_libraries, write_symbol_list};
 use super::platform::{NAME, PLATFORMS, Platform};
 use super::plists::Toolchain;
 use super::runner::Runner;
 use super::{macho, mlx, package};
 use crate::bindings;
-use crate::repository::{Result, package_version, root, target_folder};
+use crate::repository::{Result, exported_symbols, package_version, root, target_folder};
 
 /// The profile of the libraries that are shipped: a release with the line tables that crash reports need.
 const PROFILE: &str = "xcframework";
