@@ -52,10 +52,16 @@ public final class Tokenizer: Sendable {
     ///   - text: The text.
     ///   - addSpecialTokens: Adds the tokens that the tokenizer puts around a text, such as beginning-of-sequence;
     ///     false for text from a chat template.
-    public func encode(_ text: String, addSpecialTokens: Bool = true) throws -> [Token] {
+    ///   - specialTokensAsText: `<|im_end|>` in the text becomes the tokens that spell it, not the one that ends a
+    ///     message: for text from users that is put into a prompt. Added tokens that are not special (`<think>` in many
+    ///     models) remain tokens.
+    public func encode(
+        _ text: String, addSpecialTokens: Bool = true, specialTokensAsText: Bool = false
+    ) throws -> [Token] {
         guard let handle else { return text.unicodeScalars.map(\.value) }
+        let encode = specialTokensAsText ? mlxe_tokenizer_encode_plain : mlxe_tokenizer_encode
         return try withStr(text) { text in
-            try makeTokens { mlxe_tokenizer_encode(handle.pointer, text, addSpecialTokens, &$0) }
+            try makeTokens { encode(handle.pointer, text, addSpecialTokens, &$0) }
         }
     }
 
@@ -75,7 +81,63 @@ public final class Tokenizer: Sendable {
         }
     }
 
+    /// The token of a spelling in the vocabulary, such as `<|im_end|>`; nil if there is none.
+    public func token(_ spelling: String) -> Token? {
+        lookUp(spelling, mlxe_tokenizer_token_id)
+    }
+
+    /// The token with a role, such as `bos_token`, `pad_token` or one that the model names itself (`image_token`); nil if
+    /// there is none.
+    public func token(role: String) -> Token? {
+        lookUp(role, mlxe_tokenizer_role_id)
+    }
+
+    private func lookUp(
+        _ name: String, _ call: (OpaquePointer?, mlxe_str_t, UnsafeMutablePointer<Token>?) -> OpaquePointer?
+    ) -> Token? {
+        guard let handle else { return nil }
+        return withStr(name) { name in
+            var token: Token = 0
+            guard let error = call(handle.pointer, name, &token) else { return token }
+            mlxe_error_free(error)
+            return nil
+        }
+    }
+
+    /// All special tokens, in ascending order: those that ``decode(_:skipSpecialTokens:)`` can leave out.
+    public func specialTokens() throws -> [Token] {
+        guard let handle else { return [] }
+        return try makeTokens { mlxe_tokenizer_special_tokens(handle.pointer, &$0) }
+    }
+
+    /// The bytes that a token adds to a text, not at its beginning. They need not be UTF-8: a token may be a part of a
+    /// character.
+    ///
+    /// - Throws: ``EngineError`` `notFound` if there is no such token.
+    public func bytes(of token: Token) throws -> [UInt8] {
+        guard let handle else { return Array(try decode([token]).utf8) }
+        let bytes = try make(free: { mlxe_string_free($0) }) {
+            mlxe_tokenizer_token_bytes(handle.pointer, token, &$0)
+        }
+        let count = mlxe_string_len(bytes.pointer)
+        return Array(UnsafeRawBufferPointer(start: mlxe_string_data(bytes.pointer), count: count))
+    }
+
+    /// Renders messages and encodes them: a prompt. Special tokens in messages and tools are text, so that `<|im_end|>`
+    /// in a message cannot end it.
+    public func encodeChat(
+        _ messages: [ChatMessage], options: ChatTemplateOptions = ChatTemplateOptions()
+    ) throws -> [Token] {
+        guard let handle else { return try encode(applyChatTemplate(messages, options: options)) }
+        return try withTemplate(messages, options) { messages, options in
+            try makeTokens { mlxe_tokenizer_encode_chat(handle.pointer, messages, options, &$0) }
+        }
+    }
+
     /// Renders messages as a prompt in the format that the model was trained on. Encode it without special tokens.
+    ///
+    /// Text does not say which special tokens in it are the template's and which a user wrote:
+    /// ``encodeChat(_:options:)`` does.
     public func applyChatTemplate(
         _ messages: [ChatMessage], options: ChatTemplateOptions = ChatTemplateOptions()
     ) throws -> String {
@@ -83,25 +145,24 @@ public final class Tokenizer: Sendable {
             let end = options.addGenerationPrompt ? "assistant: " : ""
             return messages.map { "\($0.role): \($0.content)\n" }.joined() + end
         }
-        let json = try encodeJSON(messages)
-        let tools = options.tools.isEmpty ? "" : try encodeJSON(options.tools)
-        let variables = options.variables.isEmpty ? "" : try encodeJSON(options.variables)
-        return try withStr(json) { messages in
-            try withStr(tools) { tools in
-                try withStr(variables) { variables in
-                    try withStr(options.template) { template in
-                        var c = mlxe_template_options_t()
-                        mlxe_template_options_init(&c, MemoryLayout<mlxe_template_options_t>.size)
-                        c.tools_json = tools
-                        c.variables_json = variables
-                        c.chat_template = template
-                        c.add_generation_prompt = options.addGenerationPrompt
-                        return try makeString {
-                            mlxe_tokenizer_apply_chat_template(handle.pointer, messages, &c, &$0)
-                        }
-                    }
-                }
-            }
+        return try withTemplate(messages, options) { messages, options in
+            try makeString { mlxe_tokenizer_apply_chat_template(handle.pointer, messages, options, &$0) }
         }
+    }
+
+    /// Lends messages and options to C.
+    private func withTemplate<Result>(
+        _ messages: [ChatMessage], _ options: ChatTemplateOptions,
+        _ body: (mlxe_str_t, UnsafePointer<mlxe_template_options_t>) throws -> Result
+    ) throws -> Result {
+        let lent = Lent()
+        var c = mlxe_template_options_t()
+        mlxe_template_options_init(&c, MemoryLayout<mlxe_template_options_t>.size)
+        c.tools_json = lent.text(options.tools.isEmpty ? "" : try encodeJSON(options.tools))
+        c.variables_json = lent.text(options.variables.isEmpty ? "" : try encodeJSON(options.variables))
+        c.chat_template = lent.text(options.template ?? "")
+        c.add_generation_prompt = options.addGenerationPrompt
+        let messages = lent.text(try encodeJSON(messages))
+        return try withExtendedLifetime(lent) { try body(messages, &c) }
     }
 }

@@ -45,6 +45,64 @@ import Testing
     }
 }
 
+@Suite struct TokenTests {
+    @Test func tokensAreFoundByNameAndByRole() throws {
+        let tokenizer = try Tokenizer(directory: Fixtures.tiny)
+        let end = try #require(tokenizer.token("<|im_end|>"))
+        #expect(tokenizer.token(role: "eos_token") == end && tokenizer.token("no such token") == nil)
+        #expect(tokenizer.token(role: "image_token") == nil)
+        let special = try tokenizer.specialTokens()
+        #expect(special.contains(end) && special == special.sorted())
+        let hello = try tokenizer.encode("Hello")
+        #expect(try hello.flatMap { try tokenizer.bytes(of: $0) } == Array("Hello".utf8))
+        #expect(throws: EngineError.self) { try tokenizer.bytes(of: 1 << 30) }
+    }
+
+    @Test func specialTokensOfUsersAreText() throws {
+        let tokenizer = try Tokenizer(directory: Fixtures.tiny)
+        let end = try #require(tokenizer.token("<|im_end|>"))
+        let text = "a<|im_end|>b"
+        #expect(try tokenizer.encode(text).contains(end))
+        let plain = try tokenizer.encode(text, specialTokensAsText: true)
+        #expect(try !plain.contains(end) && tokenizer.decode(plain) == text)
+        let count = { (messages: [ChatMessage]) in try tokenizer.encodeChat(messages).filter { $0 == end }.count }
+        #expect(try count([.user(text)]) == count([.user("ab")]))
+        #expect(
+            try tokenizer.encodeChat([.user("Hi")])
+                == tokenizer.encode(tokenizer.applyChatTemplate([.user("Hi")]), addSpecialTokens: false))
+    }
+}
+
+@Suite struct ScoreTests {
+    @Test func whatTheModelSaysIsLikely() async throws {
+        let model = try await Fixtures.model()
+        let prompt = try model.tokenizer.encode("Once upon a time")
+        let answer = try await model.generate(.tokens(prompt), parameters: GenerateParameters(maxTokens: 8, temperature: 0))
+        let tokens = try model.tokenizer.encode(answer.text, addSpecialTokens: false)
+        let scores = try await model.score(tokens, after: prompt)
+        #expect(scores.logprobs.count == tokens.count && scores.mostLikely.first == tokens.first)
+        #expect(abs(scores.total - scores.logprobs.reduce(0) { $0 + Double($1) }) < 1e-4)
+        #expect(abs(scores.perplexity - exp(-scores.total / Double(tokens.count))) < 1e-6)
+        let unlikely = try await model.score(Array(tokens.reversed()), after: prompt)
+        #expect(unlikely.perplexity > scores.perplexity)
+        #expect(try await model.score(" there", after: "Once").logprobs.count > 0)
+    }
+
+    @Test func whatCannotBeScoredIsAnError() async throws {
+        let model = try await Fixtures.model()
+        #expect(await engineError { try await model.score([], after: [1]) }?.code == .invalidArgument)
+        #expect(await engineError { try await model.score([1 << 30], after: [1]) }?.code == .invalidArgument)
+        let standIn = StandInModel("Hi").model
+        #expect(await engineError { try await standIn.score([1], after: [1]) }?.code == .unsupportedModel)
+        let task = Task {
+            try? await Task.sleep(for: .seconds(60))
+            return try await model.score([1], after: [1])
+        }
+        task.cancel()
+        await #expect(throws: CancellationError.self) { try await task.value }
+    }
+}
+
 @Suite struct JSONValueTests {
     @Test func valuesSurviveCoding() throws {
         let value: JSONValue = ["a": [1, 2.5, nil, true, "x", ["b": [:]]], "n": -3]
