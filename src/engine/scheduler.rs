@@ -188,10 +188,8 @@ impl Scheduler {
             + self.prompts.iter().map(Prompt::promised).sum::<u64>();
         let needed = owner.state_bytes(request.positions(), request.cache_options()).saturating_add(promised);
         let missing = needed.saturating_sub(free());
-        if missing > 0 {
-            serving.prefixes.make_room(usize::try_from(missing).unwrap_or(usize::MAX));
-        }
-        needed <= free()
+        // Whoever waits for room asks in every turn, and the system's memory is not free to read.
+        missing == 0 || serving.prefixes.make_room(usize::try_from(missing).unwrap_or(usize::MAX)) && needed <= free()
     }
 }
 

@@ -142,9 +142,11 @@ impl Prefixes {
     }
 
     /// Frees states of so many bytes, or all there are.
-    pub fn make_room(&mut self, bytes: usize) {
-        self.store.shrink(self.store.bytes().saturating_sub(bytes));
+    pub fn make_room(&mut self, bytes: usize) -> bool {
+        let before = self.store.bytes();
+        self.store.shrink(before.saturating_sub(bytes));
         self.publish();
+        self.store.bytes() < before
     }
 
     /// Frees all states, or those of a model.
