@@ -11,6 +11,7 @@ use mlx_engine::generate::{GenerateOptions, GenerationEvent, GenerationStats, Re
 use mlx_engine::load::ModelConfiguration;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use support::fixture::cases;
 use support::{TempDir, bare, load, write_case};
 
 fn engine(prefix_bytes: usize) -> Engine {
@@ -198,6 +199,38 @@ fn going_on(cases: &[&str], least: usize) {
         }
         assert!(reused > least, "{case}: {reused}");
     }
+}
+
+/// A second turn, and a branch within the first, whatever kinds of state the layers have.
+#[test]
+fn conversations_with_every_architecture() {
+    let mut wrong = Vec::new();
+    for case in cases() {
+        let pair = Pair::of(&case);
+        let mut rng = StdRng::seed_from_u64(case.len() as u64);
+        let mut prompt = noise(&mut rng, 40, &pair.with);
+        let options = options(6);
+        let mut reused = Vec::new();
+        for turn in 0..3 {
+            let (want, _) = answer(&pair.without, &prompt, &options);
+            let (got, stats) = answer(&pair.with, &prompt, &options);
+            if got != want {
+                wrong.push(format!("{case}: turn {turn} says {got:?} and not {want:?} ({stats:?})"));
+            }
+            reused.push(stats.reused_tokens);
+            if turn == 0 {
+                prompt.extend(&got);
+            } else {
+                prompt.truncate(30);
+            }
+            prompt.extend(noise(&mut rng, 9, &pair.with));
+        }
+        // How a prompt is cut decides what dynamic scaling makes of it, so that nothing can be reused.
+        if !case.contains("dynamic") && (reused[1] < 40 || reused[2] < 16) {
+            wrong.push(format!("{case}: reused {reused:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
