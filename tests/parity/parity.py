@@ -2,6 +2,7 @@
 
     python tests/parity/parity.py target/release/mlxe --seeds 20
     python tests/parity/parity.py target/release/mlxe --arch phi3 --first-seed 7 --seeds 1 --keep out
+    python tests/parity/parity.py target/release/mlxe --seeds 6 --record docs/conformance.json
 
 Each checkpoint is written to a folder (see tests/fixtures/models/checkpoint.py), loaded by both sides in float32, and
 compared in two ways:
@@ -9,12 +10,15 @@ compared in two ways:
     mlxe logits   --model DIR --tokens 1,2,3 --dtype f32 --out FILE.safetensors      tensor `logits` [tokens, vocab]
     mlxe generate --model DIR --tokens 1,2,3 --dtype f32 --max-tokens 32 --temperature 0 --json       {"tokens": [..]}
 
+`--record` keeps, for each architecture, the date, the worst error and what was tried, for docs/supported-models.md.
+
 logits: max |a - b| / max |b| <= 1e-4. Greedy tokens: identical up to the first step at which the reference's two best
 logits are closer than 1e-3; from there on both paths are right and may part. The last line is
 `N passed, M failed`; the exit status is 1 if anything failed.
 """
 
 import argparse
+import datetime
 import json
 import random
 import shutil
@@ -97,7 +101,8 @@ def depends_on_chunks(config) -> bool:
     return "dynamic" in (scaling.get("type"), scaling.get("rope_type"))
 
 
-def compare(binary, recipe, folder) -> list:
+def compare(binary, recipe, folder) -> tuple:
+    """What is wrong, and the relative error of the logits."""
     ck.write_checkpoint(recipe, folder)
     prompt = recipe["prompt"]
     with ck.loaded(recipe) as model:
@@ -106,7 +111,7 @@ def compare(binary, recipe, folder) -> list:
     model_and_tokens = ("--model", folder, "--tokens", ",".join(map(str, prompt)), "--dtype", "f32")
     complaints = []
 
-    out = folder / "logits.out.safetensors"
+    out, error = folder / "logits.out.safetensors", float("nan")
     run(binary, "logits", *model_and_tokens, "--out", out)
     ours = np.array(mx.load(str(out))["logits"])
     if ours.shape != logits.shape or ours.dtype != np.float32:
@@ -125,7 +130,28 @@ def compare(binary, recipe, folder) -> list:
                 if gap >= MIN_GAP:
                     complaints.append(f"greedy token {step} is {a}, expected {b} (gap {gap:.1e})")
                 break
-    return complaints
+    return complaints, error
+
+
+def packings(recipe) -> set:
+    """How its layers are stored: "4-bit", "mxfp4", .."""
+    layers = (recipe["quantize"] or {}).get("layers", {}).values()
+    return {f"{how['bits']}-bit" if how["mode"] == "affine" else how["mode"] for how in layers} or {"plain"}
+
+
+def record(path: Path, tried: dict):
+    """Puts what was tried beside what is there of other architectures."""
+    known = json.loads(path.read_text()) if path.exists() else {}
+    for arch, results in tried.items():
+        known[arch] = {
+            **known.get(arch, {}),
+            "date": datetime.date.today().isoformat(),
+            "checkpoints": len(results),
+            "failed": sum(bool(complaints) for complaints, _, _ in results),
+            "worst_error": float(f"{max(error for _, error, _ in results):.1e}"),
+            "stored": sorted(set().union(*(stored for _, _, stored in results))),
+        }
+    path.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n")
 
 
 def main():
@@ -135,27 +161,32 @@ def main():
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--arch", action="append", choices=sorted(DRAWS), help="only this one (repeatable)")
     parser.add_argument("--keep", type=Path, help="keep the checkpoints of failures here")
+    parser.add_argument("--record", type=Path, help="a JSON file for what was tried")
     args = parser.parse_args()
     if not args.binary.is_file():
         parser.error(f"no such file: {args.binary}")
     mx.set_default_device(mx.cpu)
-    passed, failed = 0, 0
+    passed, failed, tried = 0, 0, {}
     for seed in range(args.first_seed, args.first_seed + args.seeds):
         for arch in args.arch or DRAWS:
             recipe = random_recipe(arch, seed)
             with tempfile.TemporaryDirectory() as temporary:
                 folder = Path(temporary) / recipe["case"]
+                error = float("nan")
                 try:
-                    complaints = compare(args.binary.resolve(), recipe, folder)
-                except AssertionError as error:
-                    complaints = [str(error)]
+                    complaints, error = compare(args.binary.resolve(), recipe, folder)
+                except AssertionError as why:
+                    complaints = [str(why)]
                 except Exception:  # a reference that cannot run this configuration must not look like a pass
                     complaints = [traceback.format_exc()]
                 if complaints and args.keep:
                     shutil.copytree(folder, args.keep / recipe["case"], dirs_exist_ok=True)
             passed, failed = passed + (not complaints), failed + bool(complaints)
+            tried.setdefault(arch, []).append((complaints, error, packings(recipe)))
             if complaints:
                 print(f"FAIL {recipe['case']}: {'; '.join(complaints)}\n     {json.dumps(recipe['config'])}", flush=True)
+    if args.record:
+        record(args.record, tried)
     print(f"{passed} passed, {failed} failed")
     sys.exit(1 if failed else 0)
 
