@@ -213,6 +213,8 @@ fn compile_mlx_c(mlx_c: &Path, mlx_include: &Path) -> Result<(), String> {
         .flag("-include")
         .flag(compat.to_str().unwrap())
         .flag("-fvisibility=hidden")
+        // GCC's unique symbols cannot be made local in the installed archive.
+        .flag_if_supported("-fno-gnu-unique")
         .files(sources)
         .try_compile("mlxc")
         .map_err(|e| format!("compiling mlx-c failed (is g++ 12 or later installed?): {e}"))
