@@ -47,6 +47,8 @@ fn shuffle(case: &str, layout: Layout, options: &CacheOptions, steps: usize) -> 
     let recipe = write_case(case, dir.path(), 1);
     let network = &*network(&recipe, dir.path());
     let vocabulary = network.vocab_size() as u32;
+    // Streams that predict each other add to rounding.
+    let most = if case.starts_with("gemma3n") { 2e-4 } else { 1e-5 };
     let mut rng = StdRng::seed_from_u64(case.len() as u64);
     let mut alone: Vec<Cache> = Vec::new();
     let mut together: Option<Cache> = None;
@@ -67,7 +69,7 @@ fn shuffle(case: &str, layout: Layout, options: &CacheOptions, steps: usize) -> 
         let got = step(network, &tokens, all);
         match layout {
             Layout::Rows if got != want => return Err(format!("step {at} of {} differs", alone.len())),
-            Layout::Aligned if relative_error(&got, &want).is_nan() || relative_error(&got, &want) > 1e-5 => {
+            Layout::Aligned if relative_error(&got, &want).is_nan() || relative_error(&got, &want) > most => {
                 return Err(format!("step {at} of {} is off by {:.1e}", alone.len(), relative_error(&got, &want)));
             }
             _ => {}
@@ -78,7 +80,7 @@ fn shuffle(case: &str, layout: Layout, options: &CacheOptions, steps: usize) -> 
             // Whoever leaves can go on alone.
             let mut left = all.remove(row).unwrap();
             let (got, want) = (step(network, &[1], &mut left), step(network, &[1], &mut lone));
-            if relative_error(&got, &want).is_nan() || relative_error(&got, &want) > 1e-5 {
+            if relative_error(&got, &want).is_nan() || relative_error(&got, &want) > most {
                 return Err(format!("after leaving in step {at}: off by {:.1e}", relative_error(&got, &want)));
             }
         }
@@ -109,7 +111,7 @@ fn aligned_caches_of_every_architecture_are_as_if_alone() {
 #[test]
 fn long_sequences() {
     set_device(Device::Cpu).unwrap();
-    for case in ["qwen3", "gemma3_text", "llama-sliding", "lfm2"] {
+    for case in ["qwen3", "gemma3_text", "llama-sliding", "gemma3n", "gemma4_text", "lfm2", "nanbeige"] {
         for layout in [Layout::Rows, Layout::Aligned] {
             shuffle(case, layout, &CacheOptions::default(), 600).unwrap_or_else(|why| panic!("{case}: {why}"));
         }

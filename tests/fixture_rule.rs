@@ -81,8 +81,8 @@ fn recipes_and_goldens_belong_together() {
         let recipe = Recipe::load(&case);
         let golden = Golden::load(&case);
         assert_eq!(recipe.case, case);
-        let text = recipe.config.get("text_config").unwrap_or(&recipe.config);
-        assert_eq!(text["vocab_size"], golden.vocab, "{case}");
+        let rows = recipe.text().get("embedding_size").unwrap_or(&recipe.text()["vocab_size"]);
+        assert_eq!(*rows, golden.vocab, "{case}");
         assert_eq!(golden.logits.len(), recipe.prompt.len() * golden.vocab, "{case}");
         assert_eq!(golden.greedy.len(), 64, "{case}");
         assert!(golden.logits.iter().all(|v| v.is_finite()), "{case}");

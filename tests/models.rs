@@ -2,6 +2,8 @@
 
 #[path = "models/inputs.rs"]
 mod inputs;
+#[path = "models/layouts.rs"]
+mod layouts;
 #[path = "models/published.rs"]
 mod published;
 mod support;
@@ -13,12 +15,12 @@ use support::fixture::{Golden, Recipe, cases, relative_error};
 use support::{TempDir, bare, cpu_engine, load, tokens, write_case};
 
 /// Logits in f32 differ by rounding only; the smallest real mistake seen (a wrong GELU) moves them by 1.7e-4.
-const TOLERANCE: f32 = 2e-5;
+pub const TOLERANCE: f32 = 2e-5;
 
 /// Runs `check` on every case and reports all failures at once.
 fn each_case(what: &str, check: impl Fn(&str) -> Result<(), String>) {
     let cases = cases();
-    assert!(cases.len() >= 108, "the fixtures are gone");
+    assert!(cases.len() >= 190, "the fixtures are gone");
     let failures: Vec<String> =
         cases.iter().filter_map(|case| check(case).err().map(|why| format!("{case}: {why}"))).collect();
     assert!(failures.is_empty(), "{what}: {} of {} cases\n{}", failures.len(), cases.len(), failures.join("\n"));
@@ -34,7 +36,9 @@ fn logits_and_greedy_tokens_agree_with_the_reference() {
         let model = load(&engine, bare(dir.path())).map_err(|e| e.to_string())?;
         let logits = model.logits(recipe.prompt.clone()).unwrap().wait().map_err(|e| e.to_string())?;
         let error = relative_error(&logits.values, &golden.logits);
-        if error.is_nan() || error > TOLERANCE {
+        // Streams that predict each other add to rounding.
+        let tolerance = if case.starts_with("gemma3n") { 3.0 * TOLERANCE } else { TOLERANCE };
+        if error.is_nan() || error > tolerance {
             return Err(format!("logits are off by {error:.2e}"));
         }
         let fits = model.info().context_length.is_none_or(|n| recipe.prompt.len() <= n as usize);
@@ -67,6 +71,7 @@ fn logits_and_greedy_tokens_agree_with_the_reference() {
         // How a prompt is cut matters for this scaling, in the reference too.
         let scaling = &recipe.config["rope_scaling"];
         let dynamic = scaling["type"] == "dynamic" || scaling["rope_type"] == "dynamic";
+        let dynamic = dynamic && scaling["alpha"].is_null();
         for step in [1, recipe.chunk as i32] {
             if !dynamic && greedy(Some(step)) != golden.greedy {
                 return Err(format!("greedy tokens differ with the prompt in chunks of {step}"));

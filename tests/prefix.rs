@@ -171,7 +171,10 @@ fn shared_beginnings() {
 /// Windows that have long been passed, in every way of going on at random.
 #[test]
 fn models_with_windows() {
-    going_on(&["gemma3_text", "llama-sliding", "gemma2", "mistral", "deepseek_v3", "gpt_oss"], 100);
+    let kept = ["gemma3_text", "llama-sliding", "gemma2", "mistral", "deepseek_v3", "gpt_oss"];
+    let shared = ["gemma4_text", "gemma4_text-experts", "gemma3n", "nanbeige"];
+    going_on(&kept, 100);
+    going_on(&shared, 100);
 }
 
 /// States that go back by checkpoints alone, beside keys and values and without them.

@@ -39,6 +39,8 @@ unary! {
     sqrt => mlx_sqrt,
     /// `e^x`
     exp => mlx_exp,
+    /// `e^x - 1`
+    expm1 => mlx_expm1,
     /// Natural logarithm.
     log => mlx_log,
     /// Absolute value.
@@ -49,6 +51,8 @@ unary! {
     tanh => mlx_tanh,
     /// The error function.
     erf => mlx_erf,
+    /// The inverse of the error function.
+    erfinv => mlx_erfinv,
     /// Sine of radians.
     sin => mlx_sin,
     /// Cosine of radians.
@@ -294,6 +298,13 @@ impl Array {
     pub fn cumsum(&self, axis: i32) -> Result<Array> {
         let same = sys::mlx_optional_dtype { value: self.dtype().raw(), has_value: false };
         call!(mlx_cumsum_axis(self.raw, axis, false, true, same))
+    }
+
+    /// Elements within these bounds.
+    #[track_caller]
+    pub fn clip(&self, least: f32, most: f32) -> Result<Array> {
+        let [least, most] = [least, most].map(|n| Array::scalar(n, self.dtype()));
+        self.maximum(&least?)?.minimum(&most?)
     }
 
     /// Repeats each element of `axis` `times` in a row.

@@ -17,6 +17,8 @@ pub enum Act {
     /// The clamped SwiGLU of GPT-OSS, only as a gate: `g * sigmoid(1.702 g) * (u + 1)`, where `g` is at most 7 and `u` between
     /// -7 and 7.
     SwigluOai,
+    /// `max(x, 0)^2`
+    ReluSquared,
 }
 
 #[inline(always)]
@@ -45,6 +47,12 @@ fn swiglu_oai<const FMA: bool>(gate: f32, up: f32) -> f32 {
     gate / (1.0 + exp::<FMA>(-1.702 * gate)) * (up + 1.0)
 }
 
+#[inline(always)]
+fn relu_squared(x: f32) -> f32 {
+    let x = x.max(0.0);
+    x * x
+}
+
 multiversion! {
     /// `gate = act(gate) * up`
     pub(super) fn gate<const FMA: bool>(act: Act, gate: &mut [f32], up: &[f32]) {
@@ -55,6 +63,7 @@ multiversion! {
             Act::GeluTanh => pairs.for_each(|(g, u)| *g = gelu_tanh::<FMA>(*g) * u),
             Act::Relu => pairs.for_each(|(g, u)| *g = g.max(0.0) * u),
             Act::SwigluOai => pairs.for_each(|(g, u)| *g = swiglu_oai::<FMA>(*g, *u)),
+            Act::ReluSquared => pairs.for_each(|(g, u)| *g = relu_squared(*g) * u),
         }
     }
 }
@@ -68,6 +77,7 @@ multiversion! {
             Act::GeluTanh => values.iter_mut().for_each(|v| *v = gelu_tanh::<FMA>(*v)),
             Act::Relu => values.iter_mut().for_each(|v| *v = v.max(0.0)),
             Act::SwigluOai => unreachable!("only gates"),
+            Act::ReluSquared => values.iter_mut().for_each(|v| *v = relu_squared(*v)),
         }
     }
 }

@@ -25,6 +25,14 @@ pub enum Content {
     /// What enters the first layer, `[rows, length, hidden]`: as [`LanguageModel::embed`](super::LanguageModel::embed)
     /// gives it, with the model's embedding scale already applied.
     Embeddings(Array),
+    /// The same with the tokens of all positions, for models whose layers read more of a token than its embedding. Where
+    /// an embedding is no token's, the padding token is usual.
+    Spliced {
+        /// u32 `[rows, length]`
+        tokens: Array,
+        /// `[rows, length, hidden]`
+        embeddings: Array,
+    },
 }
 
 /// Where the positions are.
@@ -58,6 +66,11 @@ impl Inputs {
         Inputs::of(Content::Embeddings(embeddings))
     }
 
+    /// Embeddings and the tokens at their positions, which follow the positions in the cache.
+    pub fn spliced(tokens: Array, embeddings: Array) -> Inputs {
+        Inputs::of(Content::Spliced { tokens, embeddings })
+    }
+
     fn of(content: Content) -> Inputs {
         Inputs { content, positions: Positions::default(), visible: Visible::default(), taps: Vec::new() }
     }
@@ -88,7 +101,12 @@ impl Inputs {
                 [rows, length] => (rows, length),
                 _ => return bad(format!("tokens are [rows, length], not {tokens:?}")),
             },
-            Content::Embeddings(embeddings) => match *embeddings.shape() {
+            Content::Spliced { tokens, embeddings }
+                if tokens.shape() != &embeddings.shape()[..embeddings.ndim().min(2)] =>
+            {
+                return bad(format!("tokens {tokens:?} for embeddings {embeddings:?}"));
+            }
+            Content::Embeddings(embeddings) | Content::Spliced { embeddings, .. } => match *embeddings.shape() {
                 [rows, length, features] if features == hidden_size => (rows, length),
                 _ => return bad(format!("embeddings are [rows, length, {hidden_size}], not {embeddings:?}")),
             },

@@ -4,6 +4,7 @@
 //! it. Others are written by hand. docs/adding-a-model.md shows how to add one.
 #![forbid(unsafe_code)]
 
+mod by_hand;
 pub mod config;
 pub mod decoder;
 mod inputs;

@@ -1,8 +1,8 @@
 //! Linear maps and embeddings, plain or quantized: whichever the checkpoint has.
 
 use super::{Activation, Norm};
-use crate::array::Array;
 use crate::array::fused::{self, Epilogue, Part, Weight};
+use crate::array::{Array, concatenate};
 use crate::error::{Error, Result};
 use crate::weights::{Matrix, Weights};
 
@@ -106,7 +106,40 @@ impl<const N: usize> Joint<N> {
 
     /// Layers stored as one at `path`.
     pub fn fused(w: &Weights, path: &str, rows: [i32; N], inputs: i32, bias: bool) -> Result<Joint<N>> {
-        let whole = Linear::load(w, path, inputs, rows.iter().sum(), bias)?;
+        Joint::split(Linear::load(w, path, inputs, rows.iter().sum(), bias)?, rows)
+    }
+
+    /// Layers stored as one at `path`: `count` times `rows` of each. So the rows of a head, or of the heads that share a
+    /// key, are beside each other.
+    pub fn interleaved(
+        w: &Weights,
+        path: &str,
+        count: i32,
+        rows: [i32; N],
+        inputs: i32,
+        bias: bool,
+    ) -> Result<Joint<N>> {
+        Joint::reordered(w, path, &|a| gathered(a, count, &rows), rows.map(|n| n * count), inputs, bias)
+    }
+
+    fn reordered(
+        w: &Weights,
+        path: &str,
+        order: &dyn Fn(&Array) -> Result<Array>,
+        rows: [i32; N],
+        inputs: i32,
+        bias: bool,
+    ) -> Result<Joint<N>> {
+        let total = rows.iter().sum();
+        let weight = w.matrix_reordered(path, total, inputs, order)?;
+        let bias = match bias {
+            true => Some(w.derived(&format!("{path}.bias"), &[total], |bias| order(&bias))?),
+            false => None,
+        };
+        Joint::split(Linear::new(weight, bias)?, rows)
+    }
+
+    fn split(whole: Linear, rows: [i32; N]) -> Result<Joint<N>> {
         let ends = ends(&rows);
         if !fused::takes_parts(&weight(&whole.weight)) {
             return Ok(Joint(Form::Whole(whole, ends)));
@@ -137,6 +170,12 @@ impl<const N: usize> Joint<N> {
 }
 
 impl Joint<2> {
+    /// Layers of as many rows, stored as one at `path`, the second before the first.
+    pub fn fused_backwards(w: &Weights, path: &str, rows: i32, inputs: i32, bias: bool) -> Result<Joint<2>> {
+        let swapped = |a: &Array| concatenate([&a.slice_axis(0, rows, 2 * rows)?, &a.slice_axis(0, 0, rows)?], 0);
+        Joint::reordered(w, path, &swapped, [rows; 2], inputs, bias)
+    }
+
     /// `activation(first(x)) * second(x)`
     pub fn gated(&self, activation: Activation, x: Input) -> Result<Array> {
         if let Form::Parts(layers) = &self.0 {
@@ -145,6 +184,19 @@ impl Joint<2> {
         let [gate, up] = self.forward(x)?;
         activation.gate(&gate, &up)
     }
+}
+
+/// The rows of `[count * (a + b + ..), ..]`: all of the first kind, then all of the second, and so on.
+fn gathered(a: &Array, count: i32, rows: &[i32]) -> Result<Array> {
+    let rest = &a.shape()[1..];
+    let of = |rows: i32| [&[count, rows][..], rest].concat();
+    let groups = a.reshape(&of(rows.iter().sum()))?;
+    let mut from = 0;
+    let parts = rows.iter().map(|rows| {
+        from += rows;
+        groups.slice_axis(1, from - rows, from)?.reshape(&[&[count * rows][..], rest].concat())
+    });
+    concatenate(&parts.collect::<Result<Vec<_>>>()?, 0)
 }
 
 /// Where each but the last of consecutive pieces ends.

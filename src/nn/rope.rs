@@ -51,6 +51,8 @@ impl RopeSpec {
 pub enum RopeScaling {
     /// Not at all.
     None,
+    /// Not at all, and the other way round.
+    Backwards,
     /// Positions divided by the factor (Chen et al. 2023, arXiv:2306.15595).
     Linear {
         /// How many times longer the context becomes.
@@ -90,6 +92,13 @@ pub enum RopeScaling {
         mscale_all_dim: f32,
         /// Whether the ends of the blend are whole pairs.
         truncate: bool,
+    },
+    /// Of all pairs only the first turn, by the powers that all together would have (Gemma 4).
+    Proportional {
+        /// The part of the features that turns.
+        part: f32,
+        /// Their stretch.
+        factor: f32,
     },
     /// A factor for each wavelength (LongRoPE, Ding et al. 2024, arXiv:2402.13753). As in mlx-lm the long factors serve
     /// at every length.
@@ -148,6 +157,10 @@ impl RopeScaling {
                 mscale_all_dim: number("mscale_all_dim", Some(0.0))?,
                 // GPT-OSS sets it to false; transformers heeds that, mlx-lm does not.
                 truncate: map.get("truncate").is_none_or(|v| v.as_bool().unwrap_or(v.as_f64() != Some(0.0))),
+            },
+            "proportional" => RopeScaling::Proportional {
+                part: positive("partial_rotary_factor", Some(1.0))?,
+                factor: positive("factor", Some(1.0))?,
             },
             "longrope" | "su" => RopeScaling::Longrope {
                 long_factor: Self::long_factor(map.get("long_factor")).map_err(bad)?,
@@ -235,6 +248,12 @@ impl RopeSpec {
                         stretched * f / (stretched * kept + f * (1.0 - kept))
                     })
                     .collect()
+            }
+            RopeScaling::Backwards => powers().map(|f| -f).collect(),
+            RopeScaling::Proportional { part, factor } => {
+                let turning = ((dims * f64::from(*part)) as usize).div_ceil(2);
+                let stretched = |(j, f): (usize, f64)| if j < turning { f * f64::from(*factor) } else { f64::INFINITY };
+                powers().enumerate().map(stretched).collect()
             }
             RopeScaling::Longrope { long_factor, context, original_context } => {
                 let ratio = f64::from(*context) / f64::from(*original_context);

@@ -23,6 +23,8 @@ pub struct RouterSpec {
     pub normalize: bool,
     /// Scale of their scores.
     pub scale: Option<f32>,
+    /// A tensor within the mixture: a further scale for each expert.
+    pub expert_scale: Option<&'static str>,
 }
 
 /// How a router's logits become scores.
@@ -80,6 +82,7 @@ impl RouterSpec {
             top_k,
             normalize,
             scale: None,
+            expert_scale: None,
         }
     }
 
@@ -107,6 +110,7 @@ pub struct Router {
     count: i32,
     layer: Linear,
     correction: Option<Array>,
+    expert_scale: Option<Array>,
 }
 
 impl Router {
@@ -122,13 +126,15 @@ impl Router {
             }
             RouterBias::None | RouterBias::Logits => None,
         };
-        Ok(Router { spec: spec.clone(), count, layer, correction })
+        let expert_scale = spec.expert_scale.map(|name| w.tensor(&format!("{path}.{name}"), &[count])).transpose()?;
+        Ok(Router { spec: spec.clone(), count, layer, correction, expert_scale })
     }
 
     /// Of a matrix alone.
     #[cfg(test)]
     pub(super) fn new(spec: RouterSpec, count: i32, weight: Array) -> Result<Router> {
-        Ok(Router { spec, count, layer: Linear::new(crate::weights::Matrix::Dense(weight), None)?, correction: None })
+        let layer = Linear::new(crate::weights::Matrix::Dense(weight), None)?;
+        Ok(Router { spec, count, layer, correction: None, expert_scale: None })
     }
 
     /// `[.., hidden]` to `[.., experts]`.
@@ -144,7 +150,8 @@ impl Router {
     /// The same as a description for back ends, if there is one.
     pub(super) fn softmax(&self) -> Option<RouterSoftmax> {
         let s = &self.spec;
-        let plain = s.score == Score::Softmax && self.correction.is_none() && s.groups.is_none() && s.scale.is_none();
+        let scaled = s.scale.is_some() || s.expert_scale.is_some();
+        let plain = s.score == Score::Softmax && self.correction.is_none() && s.groups.is_none() && !scaled;
         // Dividing by their sum is a softmax over the chosen alone.
         plain.then_some(if s.normalize { RouterSoftmax::Chosen } else { RouterSoftmax::All })
     }
@@ -171,6 +178,9 @@ impl Router {
         }
         if let Some(scale) = self.spec.scale {
             weights = (weights * scale)?;
+        }
+        if let Some(scale) = &self.expert_scale {
+            weights = (weights * scale.astype(Dtype::F32)?.take(&experts, 0)?)?;
         }
         Ok((experts, weights.astype(logits.dtype())?))
     }

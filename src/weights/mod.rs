@@ -210,6 +210,17 @@ impl Weights {
         self.assembled(&[path.to_owned()], &[rows], columns, &single)
     }
 
+    /// Like [`Weights::matrix`], its rows in another order.
+    pub fn matrix_reordered(
+        &self,
+        path: &str,
+        rows: i32,
+        columns: i32,
+        order: &dyn Fn(&Array) -> Result<Array>,
+    ) -> Result<Matrix> {
+        self.assembled(&[path.to_owned()], &[rows], columns, &|arrays| order(&arrays[0]))
+    }
+
     /// Like [`Weights::matrix`], for `count` matrices in one tensor.
     pub fn matrices(&self, path: &str, count: i32, rows: i32, columns: i32) -> Result<Matrix> {
         self.assembled(&[path.to_owned()], &[count, rows], columns, &single)

@@ -67,7 +67,8 @@ def random_quantize(rng, config, tensors):
 def random_recipe(arch: str, seed: int) -> dict:
     rng = random.Random(f"{arch} {seed}")
     config = DRAWS[arch](rng, arch)
-    drop = ("lm_head.weight",) if arch == "gemma3_text" and rng.random() < 0.5 else ()
+    heads = {"gemma3_text": "lm_head.weight", "gemma3": "language_model.lm_head.weight"}
+    drop = (heads[arch],) if arch in heads and rng.random() < 0.5 else ()
     tensors = ck.tensors_of(config, drop)
     quantize = None
     if rng.random() < 0.4 and (options := random_quantize(rng, config, tensors)):
@@ -97,6 +98,7 @@ def run(binary, *args) -> str:
 
 def depends_on_chunks(config) -> bool:
     """Dynamic NTK rope turns keys by a base that depends on how the prompt was cut, so greedy paths may differ."""
+    config = ck.text_of(config)
     scaling = config.get("rope_scaling") or config.get("rope_parameters") or {}
     return "dynamic" in (scaling.get("type"), scaling.get("rope_type"))
 

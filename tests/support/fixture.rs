@@ -219,6 +219,11 @@ impl Recipe {
         }
     }
 
+    /// The configuration of the text side.
+    pub fn text(&self) -> &Value {
+        self.config.get("text_config").unwrap_or(&self.config)
+    }
+
     /// Every tensor of the checkpoint, quantized ones as `.weight`, `.scales` and `.biases`.
     pub fn checkpoint_tensors(&self, quantize: &mut Quantize) -> BTreeMap<String, RawTensor> {
         let mut out = BTreeMap::new();
@@ -300,7 +305,10 @@ fn split_experts(tensors: BTreeMap<String, RawTensor>) -> BTreeMap<String, RawTe
     out
 }
 
-fn write_safetensors<'a>(path: &Path, tensors: impl Iterator<Item = (&'a String, &'a RawTensor)>) -> io::Result<()> {
+pub fn write_safetensors<'a>(
+    path: &Path,
+    tensors: impl Iterator<Item = (&'a String, &'a RawTensor)>,
+) -> io::Result<()> {
     let views: Vec<(&String, TensorView)> = tensors
         .map(|(name, t)| (name, TensorView::new(t.dtype, t.shape.clone(), &t.bytes).expect("shape fits the bytes")))
         .collect();

@@ -104,6 +104,7 @@ pub(super) fn act(activation: Activation) -> Act {
         Activation::GeluTanh => Act::GeluTanh,
         Activation::Relu => Act::Relu,
         Activation::SwigluOai => Act::SwigluOai,
+        Activation::ReluSquared => Act::ReluSquared,
     }
 }
 

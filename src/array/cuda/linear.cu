@@ -240,3 +240,7 @@ __device__ inline float gelu(float x) {
 __device__ inline float relu(float x) {
   return fmaxf(x, 0.0f);
 }
+
+__device__ inline float relu_squared(float x) {
+  return relu(x) * relu(x);
+}

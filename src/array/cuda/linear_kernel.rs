@@ -82,6 +82,7 @@ impl LinearKey {
                     Activation::Relu => "relu",
                     // No dense layer has it, and `plan` refuses it.
                     Activation::SwigluOai => "swiglu_oai",
+                    Activation::ReluSquared => "relu_squared",
                 };
                 let _ = write!(choose, "mats[0] = {}; mats[1] = {};", matrix(0), matrix(1));
                 let _ = write!(epilogue, "out0[at] = T({act}({}) * {});", biased(0, "total[0]"), biased(1, "total[1]"));

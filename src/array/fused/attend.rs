@@ -70,16 +70,19 @@ pub fn query_heads(op: &Attention, q: &Array, offset: &Offset) -> Result<Array> 
         _ => q.reshape(&[batch, length, op.heads, op.key_dim])?.swap_axes(1, 2)?,
     };
     match &op.norms {
-        HeadNorms::None => {}
+        HeadNorms::None | HeadNorms::AfterRotation { .. } => {}
         HeadNorms::Same { q: q_norm, .. } => q = norm(&q, q_norm)?,
         HeadNorms::Each { eps, q: weight, .. } => {
             let layer = Norm { kind: NormKind::Layer, eps: *eps, weight: None, bias: None };
             q = (norm(&q, &layer)? * weight)?;
         }
     }
-    match &op.rotation {
-        Some(rotation) => rotate(&q, rotation, offset),
-        None => Ok(q),
+    if let Some(rotation) = &op.rotation {
+        q = rotate(&q, rotation, offset)?;
+    }
+    match &op.norms {
+        HeadNorms::AfterRotation { q: q_norm, .. } => norm(&q, q_norm),
+        _ => Ok(q),
     }
 }
 
@@ -95,7 +98,7 @@ pub fn heads(op: &Attention, [q, k, v]: [&Array; 3], offset: &Offset) -> Result<
     let mut k = split(k, op.kv_heads, op.key_dim)?;
     let v = split(v, op.kv_heads, op.beside())?;
     match &op.norms {
-        HeadNorms::None => {}
+        HeadNorms::None | HeadNorms::AfterRotation { .. } => {}
         HeadNorms::Same { q: q_norm, k: k_norm } => (q, k) = (norm(&q, q_norm)?, norm(&k, k_norm)?),
         HeadNorms::Each { eps, q: q_weight, k: k_weight } => {
             let layer = Norm { kind: NormKind::Layer, eps: *eps, weight: None, bias: None };
@@ -104,6 +107,9 @@ pub fn heads(op: &Attention, [q, k, v]: [&Array; 3], offset: &Offset) -> Result<
     }
     if let Some(rotation) = &op.rotation {
         (q, k) = (rotate(&q, rotation, offset)?, rotate(&k, rotation, offset)?);
+    }
+    if let HeadNorms::AfterRotation { q: q_norm, k: k_norm } = &op.norms {
+        (q, k) = (norm(&q, q_norm)?, norm(&k, k_norm)?);
     }
     Ok([q, k, v])
 }

@@ -91,11 +91,12 @@ fn check(got: &Numbers, want: &[f64], scale: f64, what: &str) {
 
 type Formula = fn(f64) -> f64;
 
-const ACTS: [(Act, Formula); 4] = [
+const ACTS: [(Act, Formula); 5] = [
     (Act::Silu, |x| x / (1.0 + (-x).exp())),
     (Act::Gelu, |x| 0.5 * x * (1.0 + erf(x / 2f64.sqrt()))),
     (Act::GeluTanh, |x| 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh())),
     (Act::Relu, |x| x.max(0.0)),
+    (Act::ReluSquared, |x| x.max(0.0).powi(2)),
 ];
 
 /// Abramowitz and Stegun 7.1.6: a series of positive terms.

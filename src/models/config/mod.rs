@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::nn::rope::RopeScaling;
-use crate::nn::{NormKind, NormSpec, RopeSpec};
+use crate::nn::{Activation, NormKind, NormSpec, RopeSpec};
 use lenient::Lenient;
 pub use normalize::normalize;
 
@@ -31,6 +31,29 @@ pub fn with_defaults(config: &Value, defaults: Value) -> Value {
     let (Value::Object(mut all), Some(own)) = (defaults, config.as_object()) else { return config.clone() };
     all.extend(own.iter().filter(|(_, value)| !value.is_null()).map(|(key, value)| (key.clone(), value.clone())));
     normalize(&Value::Object(all))
+}
+
+/// The configuration with keys under other names too: `(own, common)`. The own key of an architecture counts first.
+pub fn renamed(config: &Value, names: &[(&str, &str)]) -> Value {
+    let Some(mut map) = config.as_object().cloned() else { return config.clone() };
+    for (own, common) in names {
+        if let Some(value) = map.get(*own).filter(|value| !value.is_null()).cloned() {
+            map.insert((*common).to_owned(), value);
+        }
+    }
+    normalize(&Value::Object(map))
+}
+
+/// The activation that a configuration names.
+pub fn activation(key: &str, name: &str) -> Result<Activation> {
+    match name {
+        "silu" | "swish" => Ok(Activation::Silu),
+        "gelu" => Ok(Activation::Gelu),
+        "gelu_new" | "gelu_fast" | "gelu_pytorch_tanh" => Ok(Activation::GeluTanh),
+        "relu" => Ok(Activation::Relu),
+        "relu2" => Ok(Activation::ReluSquared),
+        other => Err(Error::unsupported(format!("config.json: {key}: {other:?} is unknown"))),
+    }
 }
 
 /// The keys that most decoders share.
@@ -114,6 +137,22 @@ impl Common {
         self.rope_from(&format!("rope_parameters.{layer_type}"), block, head_dim, base)
     }
 
+    /// Whether this type of layer has its own RoPE.
+    pub fn has_rope_of(&self, layer_type: &str) -> bool {
+        self.nested(layer_type).is_some()
+    }
+
+    /// A further setting of RoPE, where all layers have the same.
+    pub fn rope_setting(&self, key: &str) -> Result<Option<f32>> {
+        match self.rope_parameters.as_ref().and_then(|block| block.get(key)) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => match value.as_f64() {
+                Some(n) => Ok(Some(n as f32)),
+                None => Err(invalid(format!("rope_parameters (rope_scaling).{key} is {value}, not a number"))),
+            },
+        }
+    }
+
     fn nested(&self, layer_type: &str) -> Option<&Value> {
         self.rope_parameters.as_ref()?.get(layer_type).filter(|block| block.is_object())
     }
@@ -128,13 +167,14 @@ impl Common {
             Value::Object(_) => parse(block).map_err(|e| e.context(at))?,
             _ => Block::default(),
         };
-        let dims = own.partial_rotary_factor.map_or(head_dim, |part| (head_dim as f32 * part) as i32);
-        Ok(RopeSpec {
-            dims,
-            interleaved: self.rope_traditional,
-            base: required("rope_theta", own.rope_theta.or(base))?,
-            scaling: RopeScaling::parse(at, block, self.max_position_embeddings)?,
-        })
+        let scaling = RopeScaling::parse(at, block, self.max_position_embeddings)?;
+        let dims = match (own.partial_rotary_factor, &scaling) {
+            (Some(part), RopeScaling::Proportional { .. }) if part <= 1.0 => head_dim,
+            (Some(part), _) => (head_dim as f32 * part) as i32,
+            (None, _) => head_dim,
+        };
+        let base = required("rope_theta", own.rope_theta.or(base))?;
+        Ok(RopeSpec { dims, interleaved: self.rope_traditional, base, scaling })
     }
 }
 

@@ -3,6 +3,7 @@
 use super::ffn::Feed;
 use super::mixers::Mix;
 use super::pass::{At, Memory, Residual, StateUse};
+use super::per_layer::LayerGate;
 use super::spec::{Flow, LayerSpec, NormAt, SubLayer};
 use crate::array::Array;
 use crate::array::fused::Mask;
@@ -15,6 +16,8 @@ pub struct Layer {
     attend: Part<Box<dyn Mix>>,
     feed: Part<Box<dyn Feed>>,
     flow: Flow,
+    per_layer: Option<LayerGate>,
+    scale: Option<Array>,
     pub slot: Slot,
     /// How far the mixer sees.
     pub window: Option<i32>,
@@ -81,12 +84,26 @@ impl Layer {
             attend: Part::load(&spec.attend, attend, hidden, path, w)?,
             feed: Part::load(&spec.feed, feed, hidden, path, w)?,
             flow: spec.flow,
+            per_layer: spec.per_layer.map(|gate| LayerGate::load(gate, hidden, path, w)).transpose()?,
+            scale: spec.scale.map(|name| w.tensor(&format!("{path}.{name}"), &[1])).transpose()?,
             slot,
             window,
         })
     }
 
-    pub fn forward(&self, x: &Array, at: &At, memory: Memory) -> Result<Array> {
+    /// `beside` is what it gets besides the residual stream.
+    pub fn forward(&self, x: &Array, at: &At, memory: Memory, beside: Option<&Array>) -> Result<Array> {
+        let mut x = self.sublayers(x, at, memory)?;
+        if let (Some(gate), Some(beside)) = (&self.per_layer, beside) {
+            x = gate.add(&x, beside)?;
+        }
+        match &self.scale {
+            Some(scale) => x * scale,
+            None => Ok(x),
+        }
+    }
+
+    fn sublayers(&self, x: &Array, at: &At, memory: Memory) -> Result<Array> {
         let (attend, feed) = (&self.attend, &self.feed);
         match self.flow {
             Flow::Sequential => {

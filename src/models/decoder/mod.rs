@@ -4,17 +4,24 @@ mod ffn;
 mod layer;
 mod mixers;
 mod pass;
+mod per_layer;
 mod spec;
 #[cfg(test)]
 mod tests;
 
-pub use ffn::{Ffn, GateUp, GatedSpec, MoeSpec, PlainSpec, SharedExpert, SharedGate};
+pub use ffn::{BesideSpec, Ffn, GateUp, GatedSpec, MoeSpec, PlainSpec, SharedExpert, SharedGate, XieluSpec};
+pub(in crate::models) use layer::{Masks, Slot, slots};
+pub(in crate::models) use mixers::Mix;
 pub use mixers::{
-    AttentionBias, AttentionNames, AttentionSpec, ConvSpec, DeltaProjections, GatedDeltaSpec, HeadWeights, Mamba2Spec,
-    MambaGate, MambaNorms, MambaSpec, Mixer, MlaSpec, Pair, QkNorm, QkvNames, ShortConvSpec, Temperature,
+    AttentionBias, AttentionNames, AttentionSpec, ConvSpec, DeltaProjections, GateEach, GatedDeltaSpec, HeadWeights,
+    Mamba2Spec, MambaGate, MambaNorms, MambaSpec, Mixer, MlaSpec, OutputGate, Pair, QkNorm, QkvNames, ShortConvSpec,
+    Temperature,
 };
 pub use pass::StateUse;
-pub use spec::{DecoderSpec, Flow, Head, LayerSpec, Names, NormAt, SubLayer};
+pub(in crate::models) use pass::{At, Memory};
+pub(in crate::models) use per_layer::{LayerGate, PerLayer};
+pub use per_layer::{PerLayerGate, PerLayerSpec};
+pub use spec::{DecoderSpec, Flow, Head, LayerSpec, Loops, Names, NormAt, PositionTable, SubLayer};
 
 use crate::array::fused::{Mask, Offset};
 use crate::array::{Array, Device};
@@ -23,15 +30,17 @@ use crate::error::{Error, Result};
 use crate::models::{Between, Content, Encoder, Inputs, LanguageModel, Output, Positions};
 use crate::nn::{Embedding, Linear, Norm};
 use crate::weights::Weights;
-use layer::{Layer, Masks, Slot, slots};
-use pass::{At, Memory};
+use layer::Layer;
 
 /// A decoder with its weights.
 pub struct Decoder {
     spec: DecoderSpec,
     embedding: Embedding,
+    embedding_norm: Option<Norm>,
+    positions: Option<Embedding>,
+    per_layer: Option<PerLayer>,
     layers: Vec<Layer>,
-    /// Entries of its caches.
+    /// Entries of its caches, of each time the layers run.
     slots: usize,
     norm: Norm,
     head: Option<Linear>,
@@ -54,7 +63,7 @@ impl Decoder {
             .collect::<Result<_>>()?;
         let norm = Norm::load(w, spec.norm.name, spec.hidden_size, spec.norm.spec)?;
         let separate = match spec.head {
-            Head::Separate => true,
+            Head::Separate | Head::WithBias => true,
             Head::SeparateIfThere => w.has(&format!("{}.weight", names.head)),
             Head::Tied => {
                 // Some checkpoints store the tied matrix twice.
@@ -64,11 +73,18 @@ impl Decoder {
             }
         };
         let head = match separate {
-            true => Some(Linear::load(w, names.head, spec.hidden_size, spec.vocab_size, false)?),
+            true => {
+                let bias = spec.head == Head::WithBias;
+                Some(Linear::load(w, names.head, spec.hidden_size, spec.vocab_size, bias)?)
+            }
             false => None,
         };
         let slots = spec.layers.iter().map(|layer| layer.caches().len()).sum();
-        Ok(Decoder { spec, embedding, layers, slots, norm, head })
+        let embedding_norm = spec.embedding_norm.map(Norm::bare);
+        let positions = spec.positions.map(|table| Embedding::load(w, table.name, table.rows, spec.hidden_size));
+        let per_layer = spec.per_layer.map(|one| PerLayer::load(one, spec.hidden_size, spec.layers.len(), w));
+        let (positions, per_layer) = (positions.transpose()?, per_layer.transpose()?);
+        Ok(Decoder { spec, embedding, embedding_norm, positions, per_layer, layers, slots, norm, head })
     }
 }
 
@@ -77,37 +93,56 @@ impl LanguageModel for Decoder {
         let (rows, length) = inputs.check(self.spec.hidden_size, self.layers.len())?;
         let mut h = match &inputs.content {
             Content::Tokens(tokens) => self.embed(tokens)?,
-            Content::Embeddings(embeddings) => embeddings.clone(),
+            Content::Embeddings(embeddings) | Content::Spliced { embeddings, .. } => embeddings.clone(),
+        };
+        let per_layer = match (&self.per_layer, &inputs.content) {
+            (None, _) => None,
+            (Some(inputs), Content::Tokens(tokens) | Content::Spliced { tokens, .. }) => Some(inputs.of(tokens, &h)?),
+            (Some(_), Content::Embeddings(_)) => {
+                return Err(Error::unsupported(
+                    "embeddings without their tokens, which each layer of this model needs",
+                ));
+            }
         };
         let offset = match &inputs.positions {
             Positions::Sequential => Offset::new(cache.positions().to_vec())?,
             Positions::Explicit(places) => Offset::explicit(places, rows)?,
         };
+        if let (Some(table), Some(spec)) = (&self.positions, self.spec.positions) {
+            h = (h + table.forward(&offset.places(length, spec.rows)?)?)?;
+        }
         let mut masks = Masks::new(length, &inputs.visible);
         let mut taps = vec![None; inputs.taps.len()];
-        if cache.slots() != self.slots {
+        if cache.slots() != self.slots * self.spec.loops.count {
             return Err(Error::internal("the cache of another model"));
         }
-        for (i, layer) in self.layers.iter().enumerate() {
+        let count = self.layers.len();
+        for step in 0..self.spec.loops.count * count {
+            let (i, first) = (step % count, step / count * self.slots);
+            if i == 0 && step > 0 && self.spec.loops.norm_each {
+                h = self.norm.forward(&h)?;
+            }
+            let layer = &self.layers[i];
             let (mask, memory) = match layer.slot {
                 Slot::Own(slot) => {
-                    let own = cache.slot(slot);
+                    let own = cache.slot(first + slot);
                     (masks.over(own)?, Memory::Own(own))
                 }
                 Slot::Shared(slot) => {
-                    let shared = cache.slot(slot);
+                    let shared = cache.slot(first + slot);
                     (masks.over(shared)?, Memory::Shared(shared))
                 }
-                Slot::Several(first, count) => {
+                Slot::Several(slot, count) => {
                     let mut each: Vec<(Mask, &mut dyn State)> = Vec::with_capacity(count);
-                    for state in cache.slots_mut(first..first + count) {
+                    for state in cache.slots_mut(first + slot..first + slot + count) {
                         each.push((masks.over(&**state)?, &mut **state));
                     }
                     (Mask::None, Memory::Each(each))
                 }
                 Slot::None => (masks.alone(layer.window)?, Memory::None),
             };
-            h = layer.forward(&h, &At { offset: &offset, mask }, memory)?;
+            let beside = per_layer.as_ref().map(|all| all[i].clone());
+            h = layer.forward(&h, &At { offset: &offset, mask }, memory, beside.as_ref())?;
             for (tap, _) in taps.iter_mut().zip(&inputs.taps).filter(|(_, wanted)| **wanted == i) {
                 *tap = Some(h.clone());
             }
@@ -118,9 +153,12 @@ impl LanguageModel for Decoder {
     }
 
     fn embed(&self, tokens: &Array) -> Result<Array> {
-        let h = self.embedding.forward(tokens)?;
-        match self.spec.embedding_scale {
-            Some(scale) => h * scale,
+        let mut h = self.embedding.forward(tokens)?;
+        if let Some(scale) = self.spec.embedding_scale {
+            h = (h * scale)?;
+        }
+        match &self.embedding_norm {
+            Some(norm) => norm.forward(&h),
             None => Ok(h),
         }
     }
@@ -140,7 +178,8 @@ impl LanguageModel for Decoder {
     }
 
     fn new_cache(&self, options: &CacheOptions) -> Result<Cache> {
-        Cache::new(self.spec.layers.iter().flat_map(LayerSpec::caches), options)
+        let states = || self.spec.layers.iter().flat_map(LayerSpec::caches);
+        Cache::new((0..self.spec.loops.count).flat_map(|_| states()), options)
     }
 
     fn vocab_size(&self) -> i32 {

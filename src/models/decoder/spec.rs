@@ -3,6 +3,7 @@
 use super::ffn::{Ffn, NoFfn};
 use super::mixers::{Mixer, NoMixer};
 use super::pass::StateUse;
+use super::per_layer::{PerLayerGate, PerLayerSpec};
 use crate::array::Device;
 use crate::cache::StateSpec;
 use crate::error::Result;
@@ -19,8 +20,16 @@ pub struct DecoderSpec {
     pub hidden_size: i32,
     /// Scale of the embeddings.
     pub embedding_scale: Option<f32>,
+    /// The norm of the embeddings, after their scale; without weights.
+    pub embedding_norm: Option<NormSpec>,
+    /// A table of positions, added to the embeddings.
+    pub positions: Option<PositionTable>,
+    /// What the layers get of each token besides the residual stream.
+    pub per_layer: Option<PerLayerSpec>,
     /// The layers.
     pub layers: Vec<LayerSpec>,
+    /// How often they run.
+    pub loops: Loops,
     /// The final norm.
     pub norm: NormAt,
     /// Where the output layer's weights are.
@@ -42,6 +51,8 @@ pub enum Head {
     Tied,
     /// A separate matrix.
     Separate,
+    /// A separate matrix and a bias.
+    WithBias,
     /// A separate matrix if the checkpoint has one, otherwise the embedding.
     SeparateIfThere,
 }
@@ -51,6 +62,29 @@ impl Head {
     pub fn tied_if(tied: bool) -> Head {
         if tied { Head::Tied } else { Head::Separate }
     }
+}
+
+/// A table with a row of features for each position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PositionTable {
+    /// Where.
+    pub name: &'static str,
+    /// Its rows: longer sequences are refused.
+    pub rows: i32,
+}
+
+/// How often the layers run: each time on what they gave before, with states of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loops {
+    /// Times.
+    pub count: usize,
+    /// Whether each of them ends with the final norm, and not only the last.
+    pub norm_each: bool,
+}
+
+impl Loops {
+    /// The usual.
+    pub const ONCE: Loops = Loops { count: 1, norm_each: false };
 }
 
 /// Where the weights outside of layers are, and the layers.
@@ -82,6 +116,10 @@ pub struct LayerSpec {
     pub flow: Flow,
     /// Where the mixer's state is.
     pub state: StateUse,
+    /// A further addition to the residual stream, after both sublayers, from what the layer gets of each token.
+    pub per_layer: Option<PerLayerGate>,
+    /// A tensor of one number, by which the result of the layer is multiplied.
+    pub scale: Option<&'static str>,
 }
 
 /// A sublayer: it adds `scale * after(what(before(x)))` to the residual stream.
@@ -144,7 +182,7 @@ impl<T> SubLayer<T> {
 impl LayerSpec {
     /// One sublayer after the other, with its own state.
     pub fn new(attend: SubLayer<Mixer>, feed: SubLayer<Ffn>) -> LayerSpec {
-        LayerSpec { attend, feed, flow: Flow::Sequential, state: StateUse::Own }
+        LayerSpec { attend, feed, flow: Flow::Sequential, state: StateUse::Own, per_layer: None, scale: None }
     }
 
     /// With norms before both sublayers, under Llama's names.
@@ -185,8 +223,9 @@ impl LayerSpec {
         let mixer = self.attend.what.spec().shape(hidden, self.state);
         let feed = self.feed.what.spec().shape(hidden);
         let norms = self.attend.norms().chain(self.feed.norms()).map(|norm| norm.spec.parameters(hidden));
+        let more = self.per_layer.map_or(0, |gate| gate.parameters(hidden)) + u64::from(self.scale.is_some());
         LayerShape {
-            parameters: mixer.parameters + feed.parameters + norms.sum::<u64>(),
+            parameters: mixer.parameters + feed.parameters + norms.sum::<u64>() + more,
             state: if self.state == StateUse::Own { mixer.state } else { StateShape::None },
             mixer: mixer.results,
             feed: feed.inner,
@@ -201,7 +240,11 @@ impl DecoderSpec {
             vocab_size,
             hidden_size,
             embedding_scale: None,
+            embedding_norm: None,
+            positions: None,
+            per_layer: None,
             layers,
+            loops: Loops::ONCE,
             norm: NormAt { name: "model.norm", spec: norm },
             head,
             logit_scale: None,
@@ -225,14 +268,24 @@ impl DecoderSpec {
     pub fn shape(&self) -> ModelShape {
         let hidden = self.hidden_size as u64;
         let table = self.vocab_size as u64 * hidden;
-        let head = if self.head == Head::Separate { table } else { 0 };
+        let head = match self.head {
+            Head::Separate => table,
+            Head::WithBias => table + self.vocab_size as u64,
+            Head::Tied | Head::SeparateIfThere => 0,
+        };
+        let positions = self.positions.map_or(0, |table| table.rows as u64 * hidden);
+        let per_layer = self.per_layer.map_or(0, |spec| spec.parameters(hidden, self.layers.len() as u64));
+        let layers = self.layers.iter().map(|layer| layer.shape(hidden));
+        // The same weights each time, but states of their own.
+        let again = |shape: LayerShape| LayerShape { parameters: 0, ..shape };
+        let loops = (1..self.loops.count).flat_map(|_| layers.clone().map(again));
         ModelShape {
             hidden,
             vocab: self.vocab_size as u64,
             context_length: self.context_length.map(|n| n.max(1) as u64),
             embedding: self.names.embedding.to_owned(),
-            parameters: table + head + self.norm.spec.parameters(hidden),
-            layers: self.layers.iter().map(|layer| layer.shape(hidden)).collect(),
+            parameters: table + head + positions + per_layer + self.norm.spec.parameters(hidden),
+            layers: layers.clone().chain(loops).collect(),
             prefill_step: OnDevice {
                 cpu: self.prefill_step(Device::Cpu) as u64,
                 gpu: self.prefill_step(Device::Gpu) as u64,
@@ -246,6 +299,13 @@ impl DecoderSpec {
         size("vocab_size", self.vocab_size, 1 << 24)?;
         size("hidden_size", self.hidden_size, 1 << 18)?;
         size("num_hidden_layers", self.layers.len() as i32, 4096)?;
+        size("num_loops", self.loops.count as i32, 64)?;
+        if let Some(positions) = self.positions {
+            size("n_positions", positions.rows, 1 << 24)?;
+        }
+        if let Some(spec) = self.per_layer {
+            spec.validate()?;
+        }
         for (i, layer) in self.layers.iter().enumerate() {
             layer.attend.what.spec().validate(layer.state)?;
             layer.feed.what.spec().validate()?;

@@ -5,16 +5,20 @@ use serde_json::Value;
 use super::llama;
 use crate::error::Result;
 use crate::models::config::{self, Common};
-use crate::models::decoder::{DecoderSpec, LayerSpec, QkNorm, SubLayer};
+use crate::models::decoder::{AttentionSpec, DecoderSpec, LayerSpec, QkNorm, SubLayer};
 
 pub fn spec(config: &Value) -> Result<DecoderSpec> {
     let c: Common = config::parse(config)?;
-    let norm = c.rms_norm()?;
-    let mut attention = llama::attention(&c)?;
-    attention.qk_norm = QkNorm::Projection(norm);
-    let layer = LayerSpec::new(
-        SubLayer::bare(attention).after("post_attention_layernorm", norm),
-        SubLayer::bare(llama::ffn(&c)).after("post_feedforward_layernorm", norm),
-    );
+    let layer = layer(&c, llama::attention(&c)?)?;
     llama::decoder(&c, vec![layer; c.layer_count()?])
+}
+
+/// A layer with this attention and the norms.
+pub fn layer(c: &Common, attention: AttentionSpec) -> Result<LayerSpec> {
+    let norm = c.rms_norm()?;
+    let attention = AttentionSpec { qk_norm: QkNorm::Projection(norm), ..attention };
+    Ok(LayerSpec::new(
+        SubLayer::bare(attention).after("post_attention_layernorm", norm),
+        SubLayer::bare(llama::ffn(c)).after("post_feedforward_layernorm", norm),
+    ))
 }

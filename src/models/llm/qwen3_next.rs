@@ -62,7 +62,7 @@ pub fn decoder(config: &Value, projections: DeltaProjections) -> Result<DecoderS
     let every = own.full_attention_interval.unwrap_or(4).max(1);
     let attends = |i: usize| match &c.layer_types {
         Some(types) => types.get(i).is_some_and(|kind| kind == FULL),
-        None => (i + 1) % every == 0,
+        None => (i + 1).is_multiple_of(every),
     };
     let layer = |i: usize| {
         let mixer: Mixer = if attends(i) { attention.clone().into() } else { delta.clone().into() };
@@ -80,7 +80,7 @@ fn ffn(config: &Value, c: &Common) -> Result<impl Fn(usize) -> Ffn> {
     let moe = (own.num_experts > 0).then(|| qwen2_moe::moe(config, own.norm_topk_prob)).transpose()?;
     let step = own.decoder_sparse_step.unwrap_or(1).max(1);
     Ok(move |i: usize| match &moe {
-        Some(moe) if (i + 1) % step == 0 && !own.mlp_only_layers.contains(&i) => moe.clone().into(),
+        Some(moe) if (i + 1).is_multiple_of(step) && !own.mlp_only_layers.contains(&i) => moe.clone().into(),
         _ => dense.clone().into(),
     })
 }

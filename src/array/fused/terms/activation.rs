@@ -17,6 +17,8 @@ pub enum Activation {
     /// The clamped SwiGLU of GPT-OSS, only as a gate: `g * sigmoid(1.702 g) * (u + 1)`, where `g` is at most 7 and `u` between
     /// -7 and 7.
     SwigluOai,
+    /// `max(x, 0)^2`
+    ReluSquared,
 }
 
 impl Activation {
@@ -34,6 +36,7 @@ impl Activation {
             }
             Activation::Relu => x.maximum(&Array::scalar(0.0, x.dtype())?),
             Activation::SwigluOai => Err(Error::internal("an activation that is only a gate")),
+            Activation::ReluSquared => Activation::Relu.apply(x)?.square(),
         }
     }
 
@@ -66,19 +69,23 @@ mod tests {
             sum * 2.0 / std::f64::consts::PI.sqrt()
         };
         type Reference<'a> = &'a dyn Fn(f64) -> f64;
-        let cases: [(Activation, Reference); 4] = [
+        let cases: [(Activation, Reference); 5] = [
             (Activation::Silu, &|x| x / (1.0 + (-x).exp())),
             (Activation::Gelu, &|x| x * 0.5 * (1.0 + erf(x / 2f64.sqrt()))),
             (Activation::GeluTanh, &|x| {
                 x * 0.5 * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh())
             }),
             (Activation::Relu, &|x| x.max(0.0)),
+            (Activation::ReluSquared, &|x| x.max(0.0).powi(2)),
         ];
         for (activation, reference) in cases {
             let got = activation.apply(&x).unwrap().to_vec::<f32>().unwrap();
             for (x, y) in xs.iter().zip(got) {
                 let want = reference(f64::from(*x));
-                assert!((f64::from(y) - want).abs() < 2e-6, "{activation:?}({x}) = {y}, expected {want}");
+                assert!(
+                    (f64::from(y) - want).abs() < 2e-6 * want.abs().max(1.0),
+                    "{activation:?}({x}) = {y}, expected {want}"
+                );
             }
         }
     }

@@ -98,6 +98,13 @@ pub enum HeadNorms {
         /// Of keys.
         k: Norm,
     },
+    /// One weight for all heads, and the norms come after the rotation.
+    AfterRotation {
+        /// Of queries.
+        q: Norm,
+        /// Of keys.
+        k: Norm,
+    },
     /// Layer norms without a bias, with weights for each head, `[heads, 1, features]`.
     Each {
         /// Added to the variance.
@@ -119,12 +126,12 @@ impl HeadNorms {
                 (Some((eps, q)), Some((same, k))) if eps == same => Ok(Some((eps, q, k))),
                 _ => Err(NotRms),
             },
-            HeadNorms::Each { .. } => Err(NotRms),
+            HeadNorms::AfterRotation { .. } | HeadNorms::Each { .. } => Err(NotRms),
         }
     }
 }
 
-/// Norms that are not RMS norms.
+/// Norms that are not RMS norms before the rotation.
 pub(in crate::array) struct NotRms;
 
 /// Keys or values of attention.

@@ -54,6 +54,24 @@ impl Offset {
         }
     }
 
+    /// Where all new positions are, u32 `[sequences, length]`; of one sequence where they are the same for all.
+    ///
+    /// # Errors
+    /// If one is not below `most`.
+    pub fn places(&self, length: i32, most: i32) -> Result<Array> {
+        let consecutive = |first: &i32| *first..first.saturating_add(length);
+        let places: Vec<i32> = match self {
+            Offset::Same(first) => consecutive(first).collect(),
+            Offset::Each(firsts, _) => firsts.iter().flat_map(consecutive).collect(),
+            Offset::Explicit(places, _) => places.clone(),
+        };
+        if let Some(place) = places.iter().find(|place| !(0..most).contains(*place)) {
+            return Err(Error::invalid_argument(format!("position {place}: this model knows {most}")));
+        }
+        let places: Vec<u32> = places.into_iter().map(|place| place as u32).collect();
+        Array::from_slice(&places, &[places.len() as i32 / length.max(1), length])
+    }
+
     /// Those of one sequence of so many new positions.
     pub fn row(&self, row: usize, length: i32) -> Result<Offset> {
         match self {

@@ -12,7 +12,7 @@ use crate::weights::Weights;
 /// A gated layer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GatedSpec {
-    /// Where it is within the layer.
+    /// Where it is within the layer; empty if its projections are within the layer itself.
     pub name: &'static str,
     /// Intermediate size.
     pub size: i32,
@@ -38,6 +38,8 @@ pub enum GateUp {
     },
     /// One fused matrix, the rows of `gate` first.
     Fused(&'static str),
+    /// One fused matrix, the rows of `up` first.
+    FusedUpFirst(&'static str),
 }
 
 impl GatedSpec {
@@ -48,13 +50,19 @@ impl GatedSpec {
     }
 
     pub(super) fn build(&self, hidden: i32, path: &str, w: &Weights) -> Result<Gated> {
-        let path = format!("{path}.{}", self.name);
+        let path = match self.name {
+            "" => path.to_owned(),
+            name => format!("{path}.{name}"),
+        };
         let gate_up = match self.gate_up {
             GateUp::Separate { gate, up } => {
                 let parts = [gate, up].map(|name| (format!("{path}.{name}"), self.size));
                 Joint::separate(w, parts, hidden, self.bias)?
             }
             GateUp::Fused(name) => Joint::fused(w, &format!("{path}.{name}"), [self.size; 2], hidden, self.bias)?,
+            GateUp::FusedUpFirst(name) => {
+                Joint::fused_backwards(w, &format!("{path}.{name}"), self.size, hidden, self.bias)?
+            }
         };
         let down = Linear::load(w, &format!("{path}.{}", self.down), self.size, hidden, self.bias)?;
         Ok(Gated { gate_up, down, activation: self.activation })

@@ -1,6 +1,7 @@
 //! Mixers, which move information between the positions of a sequence. Each kind is a module with its specification,
 //! its tensor names, its state and its share of a memory estimate.
 
+mod attend;
 mod attention;
 mod gated_delta;
 mod kind;
@@ -13,11 +14,12 @@ mod recurrent;
 mod short_conv;
 mod temperature;
 
-pub use attention::{AttentionBias, AttentionNames, AttentionSpec, HeadWeights, QkNorm, QkvNames};
+pub use attention::{
+    AttentionBias, AttentionNames, AttentionSpec, GateEach, HeadWeights, OutputGate, QkNorm, QkvNames,
+};
 pub use gated_delta::{DeltaProjections, GatedDeltaSpec};
 pub use mamba::{MambaNorms, MambaSpec};
 pub use mamba2::{Mamba2Spec, MambaGate};
-
 pub use mla::MlaSpec;
 pub use nothing::NoMixer;
 pub use pair::Pair;
@@ -38,6 +40,14 @@ macro_rules! mixers {
             /// Its specification.
             pub fn spec(&self) -> &dyn MixerSpec {
                 match self { $(Mixer::$name(spec) => spec),+ }
+            }
+
+            /// The attention, if it is one.
+            pub fn attention_mut(&mut self) -> Option<&mut AttentionSpec> {
+                match self {
+                    Mixer::Attention(spec) => Some(spec),
+                    _ => None,
+                }
             }
         }
 
