@@ -77,7 +77,8 @@ import Testing
     @Test func whatTheModelSaysIsLikely() async throws {
         let model = try await Fixtures.model()
         let prompt = try model.tokenizer.encode("Once upon a time")
-        let answer = try await model.generate(.tokens(prompt), parameters: GenerateParameters(maxTokens: 8, temperature: 0))
+        let parameters = GenerateParameters(maxTokens: 8, temperature: 0)
+        let answer = try await model.generate(.tokens(prompt), parameters: parameters)
         let tokens = try model.tokenizer.encode(answer.text, addSpecialTokens: false)
         let scores = try await model.score(tokens, after: prompt)
         #expect(scores.logprobs.count == tokens.count && scores.mostLikely.first == tokens.first)
