@@ -19,10 +19,8 @@ extension LanguageModel {
     /// Computes how likely a text is after another: the log-probabilities of the model's logits at temperature 1.
     ///
     /// The texts are encoded separately, the first with the tokens that the tokenizer puts around a text. For other
-    /// boundaries, and for the perplexity of a whole text, encode them yourself and use
-    /// ``score(_:after:)-(_,[Token])``.
-    ///
-    /// - Throws: As ``score(_:after:)-(_,[Token])``.
+    /// boundaries, and for the perplexity of a whole text, encode them yourself and use the method that takes tokens, which
+    /// fails in the same way.
     public func score(_ continuation: String, after prompt: String) async throws -> Scores {
         try await score(
             try tokenizer.encode(continuation, addSpecialTokens: false), after: try tokenizer.encode(prompt))
