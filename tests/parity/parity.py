@@ -36,7 +36,7 @@ import checkpoint as ck  # noqa: E402
 from draws import DRAWS  # noqa: E402
 
 # Of these the reference takes stacked experts only.
-STACKED = ("granitemoehybrid", "qwen3_5")
+STACKED = ("granitemoehybrid", "qwen3_5", "gpt_oss")
 TOLERANCE, MIN_GAP, MAX_TOKENS = 1e-4, 1e-3, 32
 
 
@@ -70,11 +70,15 @@ def random_recipe(arch: str, seed: int) -> dict:
     heads = {"gemma3_text": "lm_head.weight", "gemma3": "language_model.lm_head.weight"}
     drop = (heads[arch],) if arch in heads and rng.random() < 0.5 else ()
     tensors = ck.tensors_of(config, drop)
+    for tensor in tensors:
+        # Corrected scores of zero and less are those of experts in excluded groups, of which any may be taken.
+        if tensor["name"].endswith("e_score_correction_bias"):
+            tensor["amp"], tensor["offset"] = 0.4, 0.3
     quantize = None
     if rng.random() < 0.4 and (options := random_quantize(rng, config, tensors)):
         quantize, config["quantization"] = ck.quantize_plan(config, tensors, **options)
     # As on Hugging Face; the reference joins quantized ones for some architectures only.
-    split = quantize is None and rng.random() < 0.5 and not arch.startswith(STACKED)
+    split = quantize is None and rng.random() < 0.5 and not (arch.startswith(STACKED) or config.get("use_bias"))
     return {
         **({"experts": "split"} if split else {}),
         "case": f"{arch}-{seed}",
