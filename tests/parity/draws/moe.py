@@ -108,8 +108,9 @@ def ernie4_5_moe(rng, model_type):
 def bailing_moe(rng, model_type):
     config = {**shared(rng, model_type), **routed(rng), "max_position_embeddings": 256}
     config["num_experts"], config["num_shared_experts"] = config.pop("n_routed_experts"), config.pop("n_shared_experts")
-    # The reference excludes groups from sigmoid scores even where there is one, and crashes.
-    config["score_function"] = "softmax" if config["n_group"] == 1 else "sigmoid"
+    config["score_function"] = rng.choice(["softmax", "sigmoid"])
+    # With one the reference crashes.
+    config["num_experts_per_tok"] = max(2, config["num_experts_per_tok"])
     config.update(flip(rng, "tie_word_embeddings", "use_bias", "use_qkv_bias", "use_qk_norm", "norm_head",
                        "moe_router_enable_expert_bias", "moe_router_enable_shared_expert"))
     # The reference looks for an output layer to normalise.
