@@ -29,11 +29,12 @@ struct Config {
 pub fn spec(config: &Value) -> Result<DecoderSpec> {
     let defaults = json!({"rms_norm_eps": config.get("layernorm_epsilon")});
     let with_defaults = config::with_defaults(config, defaults);
-    // Here a list, one number per layer.
+    // Here a list, one number per layer, which alone says where experts are.
     let own: Config = config::parse(&with_defaults)?;
     let mut rest = with_defaults;
     if let Some(map) = rest.as_object_mut() {
         map.remove("moe_layer_freq");
+        map.insert("first_k_dense_replace".into(), 0.into());
     }
     let rest = &deepseek_v3::with_defaults(&rest);
     let (c, experts): (Common, Experts) = (config::parse(rest)?, config::parse(rest)?);

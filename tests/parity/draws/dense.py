@@ -239,7 +239,9 @@ def qwen(rng, model_type):
 
 def seed_oss(rng, model_type):
     flags = ("attention_bias", "attention_out_bias", "mlp_bias", "rope_traditional")
-    return scaled(rng, llama_like(rng, model_type, *flags, **head_dim(rng)), ("linear",))
+    config = scaled(rng, llama_like(rng, model_type, *flags, **head_dim(rng)), ("linear",))
+    # The reference cannot multiply with a quantized embedding.
+    return {**config, "tie_word_embeddings": False}
 
 
 def telechat3(rng, model_type):
