@@ -138,6 +138,12 @@ real-packages: $(REAL_PACKAGES)/.done
 test-real: build $(REAL_MODELS)/.done ## published models against mlx-lm: tokens, texts, perplexity (fetches 320 MB once)
 	$(REAL_VENV)/bin/python tests/real/real.py $(MLXE) $(REAL_MODELS)
 
+.PHONY: conformance
+conformance: build $(VENV)/bin/python $(REAL_MODELS)/.done ## try every architecture again, and write docs/supported-models.md
+	$(VENV)/bin/python tests/parity/parity.py $(MLXE) --seeds $(or $(SEEDS),6) --record docs/conformance.json
+	$(REAL_VENV)/bin/python tests/real/real.py $(MLXE) $(REAL_MODELS) --record docs/conformance.json
+	$(CARGO) run --locked --quiet --package xtask -- docs --from $(TARGET)/release
+
 bench: build $(VENV)/bin/python ## speed compared with mlx-lm and llama.cpp (docs/benchmarks.md), of the C API and of the kernels
 	$(VENV)/bin/pip install --quiet --requirement benches/requirements.txt
 	$(VENV)/bin/python benches/side_by_side.py $(MLXE)

@@ -1,6 +1,6 @@
 """Two published models in `mlxe` and in mlx-lm: tokens, texts and perplexities.
 
-    python tests/real/real.py target/release/mlxe MODELS
+    python tests/real/real.py target/release/mlxe MODELS [--record docs/conformance.json]
 
 MODELS holds what tests/real/convert.py writes. In float32 logits agree to 1e-4 and greedy tokens up to the first step at
 which the reference's two best logits are closer than 1e-3. As stored (bf16, 8 and 4 bits) the perplexity of a paragraph is
@@ -10,6 +10,7 @@ as they are, a CPU takes it a second for a token.
 The last line is `N passed, M failed`; the exit status is 1 if anything failed.
 """
 
+import argparse
 import json
 import subprocess
 import sys
@@ -105,16 +106,37 @@ class Model:
             self.complaints.append(f"perplexity is {ours:.3f}, expected {want:.3f}")
 
 
+def record(path: Path, passed: list):
+    """Puts the models that passed where docs/supported-models.md takes them from."""
+    known = json.loads(path.read_text()) if path.exists() else {}
+    real = {}
+    for folder in passed:
+        model_type = json.loads((folder / "config.json").read_text())["model_type"]
+        real.setdefault(model_type, []).append(folder.name)
+    for model_type, names in real.items():
+        known.setdefault(model_type, {})["real"] = names
+    path.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n")
+
+
 def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("binary", type=Path, help="the mlxe executable")
+    parser.add_argument("models", type=Path, help="the folder with the models")
+    parser.add_argument("--record", type=Path, help="a JSON file for what passed")
+    args = parser.parse_args()
     mx.set_default_device(mx.cpu)
-    binary, models = Path(sys.argv[1]).resolve(), Path(sys.argv[2])
-    passed = failed = 0
-    for folder in sorted(p for p in models.iterdir() if p.is_dir()):
-        complaints = Model(binary, folder).check()
-        passed, failed = passed + (not complaints), failed + bool(complaints)
+    passed, failed = [], 0
+    for folder in sorted(p for p in args.models.iterdir() if p.is_dir()):
+        complaints = Model(args.binary.resolve(), folder).check()
+        if complaints:
+            failed += 1
+        else:
+            passed.append(folder)
         for complaint in complaints:
             print(f"FAIL {folder.name}: {complaint}", flush=True)
-    print(f"{passed} passed, {failed} failed")
+    if args.record:
+        record(args.record, passed)
+    print(f"{len(passed)} passed, {failed} failed")
     sys.exit(1 if failed or not passed else 0)
 
 
