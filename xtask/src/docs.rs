@@ -83,14 +83,15 @@ fn supported_models(from: Option<&str>) -> Result<String> {
             let words = entry[key].as_array().into_iter().flatten().filter_map(Value::as_str);
             words.collect::<Vec<_>>().join(", ")
         };
-        let number = |key: &str| if entry[key].is_null() { String::new() } else { entry[key].to_string() };
+        let count = entry["checkpoints"].as_u64().map(|n| n.to_string()).unwrap_or_default();
+        let error = entry["worst_error"].as_f64().map(|error| format!("{error:.1e}")).unwrap_or_default();
         text += &format!(
             "| {} | {} | {} | {} | {} | {} | {} | {} |\n",
             word("model_type"),
             word("kind"),
             word("alias_of"),
-            number("checkpoints"),
-            number("worst_error"),
+            count,
+            error,
             list("stored"),
             list("real"),
             entry["date"].as_str().unwrap_or(""),
