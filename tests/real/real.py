@@ -4,8 +4,8 @@
 
 MODELS holds what tests/real/convert.py writes. In float32 logits agree to 1e-4 and greedy tokens up to the first step at
 which the reference's two best logits are closer than 1e-3. As stored (bf16, 8 and 4 bits) the perplexity of a paragraph is
-within 1 % of the reference's in float32, and with 8 bits and more questions are answered. mlx-lm runs quantized models dequantized: multiplied
-as they are, a CPU takes it a second for a token.
+within 1 % of the reference's in float32, and with 8 bits and more questions are answered. mlx-lm runs quantized models
+dequantized: multiplied as they are, a CPU takes it a second for a token.
 
 The last line is `N passed, M failed`; the exit status is 1 if anything failed.
 """
